@@ -1,0 +1,10 @@
+"""The ResNet CVAE on scikit-learn's 1,797 digits: no download."""
+
+from configs import default
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+  config = default.get_config()
+  config.name = 'digits'
+  return config

@@ -1,0 +1,12 @@
+"""Train, judge and sample conditional variational autoencoders on images, with JAX and Flax."""
+
+__version__ = '0.1.0'
+
+
+def __getattr__(name):
+  # Late, so that reading a config or printing a help text does not wait for JAX.
+  if name == 'load':
+    from cvae_jax.inference import load
+
+    return load
+  raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -1,0 +1,247 @@
+"""A config: check it, save it, read it back, compare two.
+
+Plain data, no code: `config.json` in a run's folder describes a trained model, and reading it runs
+nothing.
+"""
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+import cvae_jax
+from cvae_jax.errors import InputError, did_you_mean
+
+FILE_NAME = 'config.json'
+FORMAT = 1
+
+
+class Rule(NamedTuple):
+  """What a field may hold: a test, and its words for the error message."""
+
+  accepts: Callable[[Any], bool]
+  expected: str
+  choices: tuple[str, ...] = ()
+
+
+def _is_integer(value) -> bool:
+  return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value) -> bool:
+  return (_is_integer(value) or isinstance(value, float)) and math.isfinite(value)
+
+
+def _integer(minimum: int, maximum: float = math.inf) -> Rule:
+  limit = f' to {maximum}' if maximum < math.inf else ' or more'
+  return Rule(lambda v: _is_integer(v) and minimum <= v <= maximum, f'an integer, {minimum}{limit}')
+
+
+def _number(minimum: float, below: float = math.inf) -> Rule:
+  limit = f', less than {below:g}' if below < math.inf else ''
+  return Rule(
+    lambda v: _is_number(v) and minimum <= v < below, f'a number, {minimum:g} or more{limit}'
+  )
+
+
+def _one_of(*choices: str) -> Rule:
+  return Rule(lambda v: v in choices, f'one of: {", ".join(choices)}', choices)
+
+
+_POSITIVE = Rule(lambda v: _is_number(v) and v > 0, 'a number above 0')
+_TEXT = Rule(lambda v: isinstance(v, str), 'a text')
+_NAME = Rule(
+  lambda v: isinstance(v, str) and v not in ('', '.', '..') and not set(v) & set('/\\\0'),
+  'a name that can be that of a folder',
+)
+_FLAG = Rule(lambda v: isinstance(v, bool), 'True or False')
+_WIDTHS = Rule(
+  lambda v: isinstance(v, tuple | list) and len(v) > 0 and all(_is_integer(c) and c > 0 for c in v),
+  'a tuple of integers above 0, one for each stage',
+)
+
+RULES: dict[str, Rule] = {
+  'name': _NAME,
+  'seed': _integer(0, 2**32 - 1),
+  'num_epochs': _integer(1),
+  'batch_size': _integer(1),
+  'latent_dim': _integer(1),
+  'likelihood': _one_of('bernoulli', 'gaussian'),
+  'sigma': _POSITIVE,
+  'beta': _number(0),
+  'beta_schedule': _one_of('constant', 'linear', 'cosine', 'cyclical'),
+  'beta_warmup_epochs': _number(0),
+  'beta_cycles': _integer(1),
+  'learning_rate': _POSITIVE,
+  'learning_rate_schedule': _one_of('constant', 'cosine'),
+  'learning_rate_warmup_epochs': _number(0),
+  'weight_decay': _number(0),
+  'clip_norm': _number(0),
+  'ema_decay': _number(0, below=1),
+  'precision': _one_of('float32', 'bfloat16'),
+  'init_from': _TEXT,
+  'profile': _FLAG,
+  'log_every_steps': _integer(1),
+  'eval_every_epochs': _integer(1),
+  'checkpoint_every_epochs': _integer(1),
+  'checkpoint_every_steps': _integer(0),
+  'keep_checkpoints': _integer(1),
+  'data.name': _one_of('digits', 'mnist', 'fashion_mnist'),
+  'data.dir': _TEXT,
+  'data.image_size': _integer(8, 256),
+  'data.channels': _integer(1),
+  'data.num_classes': _integer(1),
+  'data.binarize': _one_of('dynamic', 'none'),
+  'data.max_examples': _integer(0),
+  'data.validation_examples': _integer(1),
+  'data.split_seed': _integer(0, 2**32 - 1),
+  'model.name': _one_of('resnet'),
+  'model.channels': _WIDTHS,
+  'model.embed_dim': _integer(1),
+  'model.activation': _one_of('silu', 'relu'),
+  'model.norm': _one_of('group', 'batch'),
+  'model.groups': _integer(1),
+}
+
+# What may change when a run goes on: how it is watched, kept and fed, not what it computes.
+FREE = frozenset({
+  'profile',
+  'log_every_steps',
+  'eval_every_epochs',
+  'checkpoint_every_epochs',
+  'checkpoint_every_steps',
+  'keep_checkpoints',
+  'data.dir',
+})
+
+# What the shapes of the weights follow from.
+SHAPES = frozenset({
+  'latent_dim',
+  'data.image_size',
+  'data.channels',
+  'data.num_classes',
+  'model.name',
+  'model.channels',
+  'model.embed_dim',
+  'model.norm',
+})
+
+
+class SavedConfig(NamedTuple):
+  """What a run's config.json holds."""
+
+  config: ConfigDict
+  class_names: tuple[str, ...]
+
+
+class Difference(NamedTuple):
+  """A field in which two configs differ."""
+
+  field: str
+  saved: Any
+  given: Any
+
+  def __str__(self) -> str:
+    return f'{self.field} is {self.saved!r} there, {self.given!r} here'
+
+
+def fields(config: ConfigDict) -> Iterator[tuple[str, Any]]:
+  """Dotted names and values of all fields, in the config's order."""
+  for name, value in config.items():
+    if isinstance(value, ConfigDict):
+      yield from ((f'{name}.{inner}', field) for inner, field in fields(value))
+    else:
+      yield name, value
+
+
+def check(config: ConfigDict) -> None:
+  """Raises InputError for the first unknown or missing field, or value that cannot be used."""
+  given = dict(fields(config))
+  for field, value in given.items():
+    if field not in RULES:
+      raise InputError(f'Unknown config field {field!r}.{did_you_mean(field, RULES)}')
+    rule = RULES[field]
+    if not rule.accepts(value):
+      suggestion = did_you_mean(value, rule.choices) if isinstance(value, str) else ''
+      raise InputError(f'{field}={value!r} is not {rule.expected}.{suggestion}')
+  if missing := sorted(set(RULES) - set(given)):
+    raise InputError(f'The config lacks the field(s) {", ".join(missing)}: see configs/default.py.')
+  _check_groups(config.model)
+
+
+def _check_groups(model: ConfigDict) -> None:
+  if model.norm != 'group':
+    return
+  common = math.gcd(*model.channels)
+  if common % model.groups:
+    divisors = [str(d) for d in range(1, common + 1) if common % d == 0]
+    raise InputError(
+      f'model.groups={model.groups} does not divide all of model.channels={tuple(model.channels)}. '
+      f'Choose one of: {", ".join(divisors)}.'
+    )
+
+
+def differences(saved: ConfigDict, given: ConfigDict) -> list[Difference]:
+  """The fields in which `given` is another run than `saved`, leaving out those in FREE.
+
+  `num_epochs` counts only where a schedule depends on it.
+  """
+  free = set(FREE)
+  if given.learning_rate_schedule == 'constant' and given.beta_schedule != 'cyclical':
+    free.add('num_epochs')
+  before = dict(fields(saved))
+  return [
+    Difference(field, before.get(field), value)
+    for field, value in fields(given)
+    if field not in free and before.get(field) != value
+  ]
+
+
+def save(folder: Path, config: ConfigDict, class_names: tuple[str, ...]) -> None:
+  """Writes `config.json` into `folder`, whole or not at all."""
+  content = {
+    'format': FORMAT,
+    'cvae_jax': cvae_jax.__version__,
+    'class_names': list(class_names),
+    'config': config.to_dict(),
+  }
+  path = folder / FILE_NAME
+  temporary = path.with_suffix('.tmp')
+  temporary.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
+  os.replace(temporary, path)
+
+
+def read(folder: Path) -> SavedConfig:
+  """Reads `config.json` of a run's folder.
+
+  Raises:
+    InputError: there is none, it is no such file, or its config is not one of this version.
+  """
+  path = folder / FILE_NAME
+  try:
+    content = json.loads(path.read_text(encoding='utf-8'))
+  except OSError as error:
+    raise InputError(f'{folder} is no run folder: {path} {error.strerror.lower()}.') from error
+  except ValueError as error:
+    raise InputError(f'{path} is no JSON: {error}.') from error
+  try:
+    if content['format'] != FORMAT:
+      raise InputError(
+        f'{path} has format {content["format"]!r}, written by cvae_jax {content["cvae_jax"]}; this '
+        f'version {cvae_jax.__version__} reads format {FORMAT}. Install that version.'
+      )
+    config = ConfigDict(content['config'])
+    # JSON has no tuples.
+    config.model.channels = tuple(config.model.channels)
+    class_names = tuple(str(name) for name in content['class_names'])
+  except (KeyError, TypeError, AttributeError) as error:
+    raise InputError(f'{path} is not what this version writes: {error}.') from error
+  try:
+    check(config)
+  except InputError as error:
+    raise InputError(f'{path}: {error}') from error
+  return SavedConfig(config, class_names)

@@ -1,0 +1,37 @@
+"""Epochs and order: which examples make which batch."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from cvae_jax import keys
+
+
+def steps_per_epoch(num_examples: int, batch_size: int) -> int:
+  """Full batches in one pass; the rest of a shuffled epoch is left out, another part each time."""
+  return num_examples // batch_size
+
+
+def epoch_order(seed: int, epoch: Array, num_examples: int, batch_size: int) -> Array:
+  """The batches of one epoch, a function of (seed, epoch) alone.
+
+  Returns:
+    [steps, batch] int32 row numbers, no row twice.
+  """
+  key = jax.random.fold_in(keys.stream(seed, 'order'), epoch)
+  steps = steps_per_epoch(num_examples, batch_size)
+  order = jax.random.permutation(key, num_examples)[: steps * batch_size]
+  return order.astype(jnp.int32).reshape(steps, batch_size)
+
+
+def padded(num_examples: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+  """Batches that hold every example exactly once, in order.
+
+  Returns:
+    Row numbers [batches, batch] int32 and a mask of the same shape, False where the last batch is
+    filled up with repeats of the last row.
+  """
+  batches = -(-num_examples // batch_size)
+  rows = np.arange(batches * batch_size, dtype=np.int32).reshape(batches, batch_size)
+  return np.minimum(rows, num_examples - 1), rows < num_examples

@@ -1,0 +1,148 @@
+"""Data sets that TensorFlow Datasets prepares: read from a folder, or downloaded into it."""
+
+import contextlib
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from cvae_jax import tensorflow_runtime
+from cvae_jax.errors import InputError
+
+# Asked first, so that a machine without a network hears so in seconds, not after all of the
+# downloader's retries.
+DOWNLOAD_URLS = {
+  'mnist': 'https://storage.googleapis.com/cvdf-datasets/mnist/train-labels-idx1-ubyte.gz',
+  'fashion_mnist': (
+    'http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/train-labels-idx1-ubyte.gz'
+  ),
+}
+CONNECT_TIMEOUT_SECONDS = 8
+
+
+def find(folder: Path, name: str) -> Path | None:
+  """The newest prepared version `folder/name/<version>`, or None."""
+  versions = []
+  for info in (folder / name).glob('*/dataset_info.json'):
+    with contextlib.suppress(ValueError):
+      versions.append((tuple(int(part) for part in info.parent.name.split('.')), info.parent))
+  return max(versions)[1] if versions else None
+
+
+def is_home(folder: Path) -> bool:
+  """Whether `folder` holds what TensorFlow Datasets prepares or downloads, and nothing else."""
+  entries = [path for path in folder.iterdir() if not path.name.startswith('.')]
+  return all(
+    path.name == 'downloads' or (path.is_dir() and any(path.glob('**/dataset_info.json')))
+    for path in entries
+  )
+
+
+def readable() -> bool:
+  """Whether what TensorFlow Datasets prepared can be read here."""
+  return tensorflow_runtime.installed('tensorflow_datasets')
+
+
+def read(version_folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+  """Images [N, H, W, C] uint8 and labels [N] int32 of the splits 'train' and 'test'.
+
+  Raises:
+    InputError: TensorFlow is missing, or the prepared files are broken.
+  """
+  if not readable():
+    raise InputError(
+      f'{version_folder} was prepared by TensorFlow Datasets and cannot be read without '
+      'TensorFlow. Install it (pip install tensorflow tensorflow-datasets), or put the four IDX '
+      'files (train-images-idx3-ubyte.gz, ...) in a folder and name it with --config.data.dir.'
+    )
+  with tensorflow_runtime.quiet():
+    import tensorflow_datasets as tfds
+
+    try:
+      builder = tfds.builder_from_directory(version_folder)
+      expected = {split: builder.info.splits[split].num_examples for split in ('train', 'test')}
+      splits = {}
+      for split in expected:
+        columns = tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1))
+        splits[split] = (
+          np.asarray(columns['image'], np.uint8),
+          np.asarray(columns['label'], np.int32),
+        )
+    except Exception as error:  # TensorFlow's errors share no base class of their own.
+      raise InputError(
+        f'{version_folder} cannot be read: {_first_line(error)}. '
+        'Remove the folder to have it prepared again.'
+      ) from error
+  for split, (images, _) in splits.items():
+    if len(images) != expected[split]:
+      raise InputError(
+        f'{version_folder} is truncated: split {split!r} has {len(images):,} of the '
+        f'{expected[split]:,} images that dataset_info.json promises. '
+        'Remove the folder to have it prepared again.'
+      )
+  return splits
+
+
+def download(folder: Path, name: str) -> Path:
+  """Has TensorFlow Datasets download and prepare `name` in `folder`.
+
+  Returns:
+    The prepared version's folder.
+
+  Raises:
+    InputError: it could not; what the attempt created is removed.
+  """
+  other_ways = (
+    f'Without a network: put the four IDX files (train-images-idx3-ubyte.gz, ...) in {folder}, '
+    f'or copy a folder {name}/ prepared by TensorFlow Datasets there; '
+    '--config.data.dir names another place.'
+  )
+  if not tensorflow_runtime.installed('tensorflow_datasets', 'importlib_resources', 'requests'):
+    raise InputError(
+      f'{folder} holds no {name!r}, and downloading it needs TensorFlow Datasets '
+      f'(pip install tensorflow tensorflow-datasets importlib_resources). {other_ways}'
+    )
+  import requests
+
+  try:
+    requests.head(DOWNLOAD_URLS[name], timeout=CONNECT_TIMEOUT_SECONDS).raise_for_status()
+  except requests.RequestException as error:
+    raise InputError(
+      f'{folder} holds no {name!r}, and its download failed ({type(error).__name__} at '
+      f'{DOWNLOAD_URLS[name].split("/")[2]}). {other_ways}'
+    ) from error
+
+  created = _first_missing(folder)
+  before = set(folder.iterdir()) if folder.is_dir() else set()
+  print(f'Downloading {name} into {folder} ...', flush=True)
+  try:
+    with tensorflow_runtime.quiet():
+      import tensorflow_datasets as tfds
+
+      tfds.builder(name, data_dir=folder).download_and_prepare()
+    return find(folder, name)
+  except BaseException as error:  # An interrupted download leaves nothing either.
+    if created is not None:
+      shutil.rmtree(created, ignore_errors=True)
+    else:
+      for path in set(folder.iterdir()) - before:
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
+    if not isinstance(error, Exception):
+      raise
+    raise InputError(
+      f'Downloading {name!r} into {folder} failed: {_first_line(error)}. {other_ways}'
+    ) from error
+
+
+def _first_missing(folder: Path) -> Path | None:
+  """The topmost folder that creating `folder` would create, or None where it exists."""
+  missing = None
+  for path in (folder, *folder.parents):
+    if path.exists():
+      return missing
+    missing = path
+  return missing
+
+
+def _first_line(error: Exception) -> str:
+  return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,86 @@
+"""How work lies on the devices at hand, and how many steps one dispatch takes there."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from cvae_jax.errors import InputError
+
+# One dispatch of an accelerator runs up to this many steps: enough to hide the host, few enough to
+# stop within seconds.
+ACCELERATOR_CHUNK_STEPS = 512
+
+
+def mesh(batch_size: int) -> Mesh:
+  """All devices along one axis, 'data', over which a batch is split.
+
+  Raises:
+    InputError: `batch_size` cannot be split evenly.
+  """
+  devices = jax.devices()
+  if batch_size % len(devices):
+    lower = batch_size // len(devices) * len(devices)
+    nearest = lower or len(devices)
+    raise InputError(
+      f'batch_size={batch_size} cannot be split evenly over {len(devices)} devices. '
+      f'Choose a multiple of {len(devices)}, e.g. --config.batch_size={nearest}.'
+    )
+  return Mesh(np.array(devices), ('data',))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+  """The same whole array on every device: weights, optimizer state, a data set."""
+  return NamedSharding(mesh, PartitionSpec())
+
+
+def split_batch(mesh: Mesh) -> NamedSharding:
+  """The first axis split over the devices: a batch."""
+  return NamedSharding(mesh, PartitionSpec('data'))
+
+
+def chunk_steps() -> int:
+  """How many steps one dispatch may take here.
+
+  XLA's CPU backend runs a convolution inside a loop some 50 times slower than outside, and there a
+  dispatch costs nothing beside a step, so a CPU takes one.
+  """
+  return 1 if jax.default_backend() == 'cpu' else ACCELERATOR_CHUNK_STEPS
+
+
+def compile_fold(body: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any, Any], Any]:
+  """Compiles a loop `carry = body(constants, carry, batch)` in the way that suits the backend.
+
+  One program with the loop inside on an accelerator; one dispatch for each batch on a CPU, for the
+  reason that `chunk_steps` gives.
+
+  Returns:
+    run(constants, carry, batches), where `batches` is a pytree of arrays with one leading axis.
+  """
+  if chunk_steps() > 1:
+    return jax.jit(
+      lambda constants, carry, batches: jax.lax.scan(
+        lambda carry, batch: (body(constants, carry, batch), None), carry, batches
+      )[0]
+    )
+  step = jax.jit(body)
+
+  def run(constants, carry, batches):
+    for row in range(len(jax.tree.leaves(batches)[0])):
+      carry = step(constants, carry, jax.tree.map(lambda leaf, row=row: leaf[row], batches))
+    return carry
+
+  return run
+
+
+def use_compilation_cache() -> None:
+  """Keeps compiled programs in the user's cache folder, unless JAX is told of another place."""
+  if jax.config.jax_compilation_cache_dir is None:
+    home = Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser()
+    jax.config.update('jax_compilation_cache_dir', str(home / 'cvae_jax'))
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
+

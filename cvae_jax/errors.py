@@ -1,0 +1,22 @@
+"""What can go wrong by the user's hand, and the words to say it in."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+  """Something the user gave cannot be used.
+
+  The message names what was given, what was expected and what to do; the commands print it as one
+  line and exit with status 2.
+  """
+
+
+class NonFiniteError(RuntimeError):
+  """Training met a loss or a gradient that is not a finite number."""
+
+
+def did_you_mean(given: str, choices: Iterable[str]) -> str:
+  """Returns " Did you mean 'x'?" for the nearest of `choices`, or '' where none is near."""
+  matches = difflib.get_close_matches(str(given), [str(choice) for choice in choices], n=1)
+  return f' Did you mean {matches[0]!r}?' if matches else ''

@@ -1,0 +1,77 @@
+"""From latents to pictures: what a trained model draws."""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from cvae_jax import keys
+from cvae_jax.data import transforms
+from cvae_jax.models.cvae import CVAE
+from cvae_jax.objectives.likelihoods import Likelihood
+
+
+@partial(jax.jit, static_argnames=('latent_dim',))
+def prior_latents(key: Array, indices: Array, latent_dim: int, temperature: Array) -> Array:
+  """Draws z ~ N(0, temperature² I), a function of the key and each image's own number.
+
+  Args:
+    key: one key.
+    indices: [N] the images' numbers.
+    latent_dim: size of z.
+    temperature: standard deviation of the prior; 1 is the model's own.
+
+  Returns:
+    [N, latent] float32.
+  """
+  image_keys = keys.per_example(key, indices)
+  return temperature * jax.vmap(lambda key: jax.random.normal(key, (latent_dim,)))(image_keys)
+
+
+def make_decode_mean(model: CVAE, likelihood: Likelihood) -> Callable[[dict, Array, Array], Array]:
+  """Compiles (variables, latents, labels) -> E[x | z, c] as images [N, H, W, C] in [0, 1]."""
+
+  @jax.jit
+  def decode_mean(variables, latents, labels):
+    outputs = model.apply(variables, latents, labels, train=False, method='decode')
+    return transforms.to_display(likelihood.mean(outputs), likelihood.pixel_range)
+
+  return decode_mean
+
+
+def make_decode_draw(
+  model: CVAE, likelihood: Likelihood
+) -> Callable[[dict, Array, Array, Array, Array], Array]:
+  """Compiles (variables, latents, labels, key, indices) -> x ~ p(x | z, c), [N, H, W, C] in [0, 1].
+
+  The pixels of an image depend on the key and its own number in `indices`.
+  """
+
+  @jax.jit
+  def decode_draw(variables, latents, labels, key, indices):
+    outputs = model.apply(variables, latents, labels, train=False, method='decode')
+    pixels = jax.vmap(likelihood.sample)(keys.per_example(key, indices), outputs)
+    return transforms.to_display(pixels, likelihood.pixel_range)
+
+  return decode_draw
+
+
+def make_encode(model: CVAE, likelihood: Likelihood) -> Callable[[dict, Array, Array], tuple]:
+  """Compiles (variables, images, labels) -> mean and log-variance of q(z | x, c), [N, latent].
+
+  Images are [N, H, W, C] float32 in [0, 1].
+  """
+
+  @jax.jit
+  def encode(variables, images, labels):
+    pixels = transforms.to_pixel_range(images, likelihood.pixel_range)
+    return model.apply(variables, pixels, labels, train=False, method='encode')
+
+  return encode
+
+
+def labels_by_row(num_classes: int, columns: int) -> Array:
+  """The labels of a grid with a row for each class: 0, 0, ..., 1, 1, ..."""
+  return jnp.repeat(jnp.arange(num_classes, dtype=jnp.int32), columns)

@@ -1,0 +1,74 @@
+"""The ResNet encoder and decoder.
+
+With channels (32, 64) and 28×28 images this is the network of the README: two stages down, two up,
+a 7×7 map between.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array
+
+from cvae_jax.models import blocks
+
+
+class ResNetEncoder(nn.Module):
+  """Images to one feature vector: stem, a 'down' block per stage, a 'keep' block, average pool."""
+
+  channels: tuple[int, ...]
+  activation: Callable[[Array], Array]
+  norm: str
+  groups: int
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, images: Array, train: bool) -> Array:
+    """[B, H, W, C] to [B, channels[-1]] float32."""
+    block = dict(
+      activation=self.activation, norm=self.norm, groups=self.groups, dtype=self.dtype
+    )
+    hidden = blocks.conv3x3(self.channels[0], self.dtype, name='stem')(images)
+    hidden = blocks.Norm(self.norm, self.groups, self.dtype, name='stem_norm')(hidden, train)
+    hidden = self.activation(hidden)
+    for stage, channels in enumerate(self.channels):
+      hidden = blocks.ResBlock(channels, 'down', **block, name=f'down{stage}')(hidden, train)
+    hidden = blocks.ResBlock(self.channels[-1], 'keep', **block, name='middle')(hidden, train)
+    return jnp.mean(hidden, axis=(1, 2), dtype=jnp.float32)
+
+
+class ResNetDecoder(nn.Module):
+  """Features to decoder outputs: dense, reshape, an 'up' block per stage, a 1×1 convolution."""
+
+  channels: tuple[int, ...]
+  image_shape: tuple[int, int, int]
+  activation: Callable[[Array], Array]
+  norm: str
+  groups: int
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, features: Array, train: bool) -> Array:
+    """[B, F] to [B, H, W, C] float32; a size that the stages do not divide is centre-cropped."""
+    height, width, image_channels = self.image_shape
+    reduction = 2 ** len(self.channels)
+    map_height, map_width = -(-height // reduction), -(-width // reduction)
+    hidden = nn.Dense(
+      map_height * map_width * self.channels[-1], dtype=self.dtype, name='project'
+    )(features)
+    hidden = hidden.reshape(-1, map_height, map_width, self.channels[-1])
+    for stage, channels in reversed(list(enumerate(self.channels))):
+      hidden = blocks.ResBlock(
+        channels,
+        'up',
+        activation=self.activation,
+        norm=self.norm,
+        groups=self.groups,
+        dtype=self.dtype,
+        name=f'up{stage}',
+      )(hidden, train)
+    top, left = (hidden.shape[1] - height) // 2, (hidden.shape[2] - width) // 2
+    hidden = hidden[:, top : top + height, left : left + width]
+    # float32: the likelihood reads these values, and bfloat16 keeps only three digits of a logit.
+    return nn.Conv(image_channels, (1, 1), dtype=jnp.float32, name='output')(hidden)

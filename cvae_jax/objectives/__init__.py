@@ -1,0 +1,1 @@
+"""Likelihoods, bounds and schedules of β: what a variational autoencoder optimizes."""

@@ -1,0 +1,44 @@
+"""β as a function of the step."""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+Schedule = Callable[[Array], Array]
+
+
+def beta_schedule(
+  name: str, beta: float, warmup_steps: float, total_steps: int, cycles: int
+) -> Schedule:
+  """β(step) for one of the schedules the config can name.
+
+  Args:
+    name: 'constant'; 'linear' or 'cosine', which rise from 0 to `beta` in `warmup_steps` and stay;
+      'cyclical', which rises linearly during the first half of each of `cycles` equal cycles and
+      stays for the other half (Fu et al. 2019, R = 0.5).
+    beta: the final weight of the KL.
+    warmup_steps: length of the rise; 0 starts at `beta`.
+    total_steps: steps of the whole run, which the cycles divide.
+    cycles: number of cycles of 'cyclical'.
+
+  Returns:
+    A function from the step (int32 scalar) to β (float32 scalar).
+
+  Raises:
+    ValueError: for a name that is none of these.
+  """
+  if name == 'constant' or (name in ('linear', 'cosine') and warmup_steps <= 0):
+    return optax.constant_schedule(beta)
+  if name == 'linear':
+    return optax.linear_schedule(0.0, beta, warmup_steps)
+  if name == 'cosine':
+    rise = optax.linear_schedule(0.0, 1.0, warmup_steps)
+    return lambda step: beta * 0.5 * (1 - jnp.cos(jnp.pi * rise(step)))
+  if name == 'cyclical':
+    cycle_steps = total_steps / cycles
+    return lambda step: beta * jnp.minimum(1.0, 2 * (step % cycle_steps) / cycle_steps)
+  raise ValueError(
+    f'beta_schedule={name!r} is not one of: constant, linear, cosine, cyclical.'
+  )

@@ -1,0 +1,1 @@
+"""The state of a run, its step, its loop, and what it leaves on disk."""

@@ -1,0 +1,58 @@
+"""A trace of a few steps, through CLU."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+
+from cvae_jax import tensorflow_runtime
+
+NUM_PROFILE_STEPS = 5
+
+
+class Profiler:
+  """Traces NUM_PROFILE_STEPS steps, or one chunk if that is longer, after the first chunk."""
+
+  def __init__(self, workdir: Path, say: Callable[[str], None]):
+    with tensorflow_runtime.quiet():  # CLU's module of hooks imports it
+      from clu import periodic_actions
+    self._new_hook = lambda first_step: periodic_actions.Profile(
+      logdir=str(workdir),
+      first_profile=first_step,
+      num_profile_steps=NUM_PROFILE_STEPS,
+      profile_duration_ms=None,
+      every_secs=None,
+    )
+    self._hook = None
+    self._ends_at = None
+    self._done = f'profile: tensorboard --logdir {workdir} (with the plugin tensorboard-plugin-profile)'
+    self._say = say
+
+  def __call__(self, step: int, outputs: jax.Array) -> None:
+    """To be called after each dispatch, with the step it ended at and what it will give."""
+    if self._hook is None:  # all is compiled by now
+      self._hook, self._ends_at = self._new_hook(step), step + NUM_PROFILE_STEPS
+      jax.block_until_ready(outputs)
+      self._hook(step)
+    elif self._ends_at is not None:
+      # Dispatch is asynchronous: without waiting the trace would end before the work begins.
+      jax.block_until_ready(outputs)
+      self._hook(step)
+      if step >= self._ends_at:
+        self._ends_at = None
+        self._say(self._done)
+
+  def close(self) -> None:
+    """Ends a trace that the run was too short for."""
+    if self._ends_at is not None:
+      self._hook(self._ends_at)
+      self._ends_at = None
+      self._say(self._done)
+
+
+def make_profiler(enabled: bool, workdir: Path, say: Callable[[str], None]) -> Profiler | None:
+  """A profiler where the config asks for one and TensorFlow, which CLU's needs, is there."""
+  if enabled and not tensorflow_runtime.installed('tensorboard'):
+    say('profile=True needs TensorFlow and TensorBoard: no trace will be written.')
+    return None
+  return Profiler(workdir, say) if enabled else None

@@ -1,0 +1,78 @@
+"""What a person sees while a run trains, and finds in train.log afterwards."""
+
+import logging
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+LOGGER = logging.getLogger('cvae_jax')
+
+
+class Reporter:
+  """A progress bar on a terminal, plain lines elsewhere; the plain lines go to train.log too."""
+
+  def __init__(self, log_path: Path | None, num_epochs: int, steps_per_epoch: int):
+    """Opens `log_path` for append; None logs nowhere but to standard output."""
+    self._steps_per_epoch = steps_per_epoch
+    self._num_epochs = num_epochs
+    self._console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    self._bar = None
+    if self._console.is_terminal:
+      self._bar = Progress(
+        TextColumn('epoch {task.fields[epoch]}  step {task.completed:.0f}/{task.total:.0f}'),
+        BarColumn(),
+        TextColumn('{task.fields[status]}  time left'),
+        TimeRemainingColumn(),
+        console=self._console,
+      )
+      self._task = self._bar.add_task(
+        '', total=num_epochs * steps_per_epoch, epoch=f'1/{num_epochs}', status='compiling'
+      )
+    self._log = None
+    if log_path is not None:
+      self._log = logging.FileHandler(log_path, encoding='utf-8')
+      self._log.setFormatter(logging.Formatter('%(asctime)s %(message)s'))
+      LOGGER.addHandler(self._log)
+    LOGGER.setLevel(logging.INFO)
+    LOGGER.propagate = False  # the screen has it already
+
+  def line(self, text: str) -> None:
+    """One line, for the screen and the log."""
+    self._console.print(text, markup=False)
+    LOGGER.info(text)
+
+  def note(self, text: str) -> None:
+    """Lines for the log alone."""
+    LOGGER.info(text)
+
+  def start(self, step: int) -> None:
+    """The first step is about to run."""
+    if self._bar:
+      self._bar.update(self._task, completed=step)
+      self._bar.start()
+
+  def advance(self, step: int) -> None:
+    """Steps have been dispatched up to `step`."""
+    if self._bar:
+      epoch = min(step // self._steps_per_epoch + 1, self._num_epochs)
+      self._bar.update(self._task, completed=step, epoch=f'{epoch}/{self._num_epochs}')
+
+  def terms(self, step: int, terms: Mapping[str, float], images_per_second: float) -> None:
+    """The averages since the last call."""
+    status = f'loss {terms["loss"]:.2f}  KL {terms["kl"]:.2f}  {images_per_second:,.0f} images/s'
+    plain = f'step {step:6d}  {status}  β {terms["beta"]:.3g}  lr {terms["learning_rate"]:.2e}'
+    if self._bar:
+      self._bar.update(self._task, status=status)
+      self.note(plain)
+    else:
+      self.line(plain)
+
+  def close(self) -> None:
+    if self._bar:
+      self._bar.stop()
+    if self._log:
+      LOGGER.removeHandler(self._log)
+      self._log.close()

@@ -1,0 +1,66 @@
+"""Draws images from a trained conditional VAE, as one PNG grid.
+
+  python sample.py --digit 3                                64 images of the digit 3
+  python sample.py --label trouser --workdir runs/fashion_mnist
+  python sample.py                                          all classes, a row each
+  python sample.py --digit 8 --temperature 0.8 --seed 1 --num_images 100 --output eights.png
+
+Without --workdir it takes the run under runs/ that was written last.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from cvae_jax import command_line
+from cvae_jax.errors import InputError
+
+_WORKDIR = flags.DEFINE_string('workdir', None, 'The run; the newest under runs/ if not given.')
+_CHECKPOINT = flags.DEFINE_string('checkpoint', 'best', 'best (by validation ELBO), last, or a step.')
+_LABEL = flags.DEFINE_string('label', None, 'The class to draw: its name or number; all if not given.')
+_DIGIT = flags.DEFINE_string('digit', None, 'The same as --label.')
+_NUM_IMAGES = flags.DEFINE_integer(
+  'num_images', None, 'How many: 64 of one class, or 10 of each, if not given.', lower_bound=1
+)
+_SEED = flags.DEFINE_integer('seed', 0, 'The same seed gives the same picture.', 0, 2**32 - 1)
+_TEMPERATURE = flags.DEFINE_float('temperature', 1.0, 'Standard deviation of the prior.', 0.0)
+_DRAW = flags.DEFINE_bool('draw', False, "Sample the pixels, instead of the decoder's means.")
+_OUTPUT = flags.DEFINE_string('output', None, "The PNG to write; in the run's samples/ if not given.")
+
+MAX_COLUMNS = 16
+
+
+def main() -> None:
+  if _LABEL.value is not None and _DIGIT.value is not None:
+    raise InputError('--label and --digit say the same: give one of them.')
+  wanted = _DIGIT.value if _LABEL.value is None else _LABEL.value
+  # Late, so that --help and mistyped flags do not wait for JAX.
+  import numpy as np
+
+  import cvae_jax
+  from cvae_jax import devices, figures
+  from cvae_jax.training import run_folder
+
+  devices.use_compilation_cache()
+  workdir = Path(_WORKDIR.value) if _WORKDIR.value else run_folder.newest(Path('runs'))
+  model = cvae_jax.load(workdir, _CHECKPOINT.value)
+  print(f'{workdir}, checkpoint {model.step} ({_CHECKPOINT.value})')
+  if wanted is None:
+    columns = _NUM_IMAGES.value or 10
+    labels = np.repeat(np.arange(len(model.class_names)), columns)
+    subject = 'all'
+  else:
+    labels = np.full(_NUM_IMAGES.value or 64, model.label(wanted))
+    columns = min(MAX_COLUMNS, int(np.ceil(np.sqrt(len(labels)))))
+    subject = str(labels[0])
+  images = model.sample(labels, _TEMPERATURE.value, _SEED.value, draw=_DRAW.value)
+  output = Path(_OUTPUT.value or workdir / 'samples' / f'{subject}-seed{_SEED.value}.png')
+  try:
+    figures.save_png(output, figures.grid(images, columns))
+  except OSError as error:
+    raise InputError(f'Cannot write {output}: {error.strerror}. Name another --output.') from error
+  print(f'{len(images)} images: {output}')
+
+
+if __name__ == '__main__':
+  command_line.run(main, __doc__)

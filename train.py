@@ -1,0 +1,50 @@
+"""Trains a conditional VAE, or goes on with a run where its folder stands.
+
+  python train.py --config configs/digits.py                     3 minutes on a laptop, no download
+  python train.py --config configs/mnist.py --smoke              does my setup work?
+  python train.py --config configs/mnist.py --config.data.dir=DIR
+  python train.py --config configs/mnist.py --config.beta=4 --workdir runs/mnist-beta4
+  python train.py --config configs/mnist.py --resume_from runs/mnist/checkpoints/4290 --workdir runs/on
+  tensorboard --logdir runs
+"""
+
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from cvae_jax import command_line
+from cvae_jax.errors import InputError
+
+_CONFIG = config_flags.DEFINE_config_file('config', None, 'The experiment: a file of configs/.')
+_WORKDIR = flags.DEFINE_string('workdir', None, "The run's folder; runs/<name of the config> if not given.")
+_RESUME_FROM = flags.DEFINE_string(
+  'resume_from', None, 'Go on from this checkpoint, optimizer state and step included, in a new workdir.'
+)
+_SMOKE = flags.DEFINE_bool(
+  'smoke', False, 'One train step, one validation batch, one sample grid; nothing left on disk.'
+)
+
+
+def main() -> None:
+  config = _CONFIG.value
+  if config is None:
+    raise InputError('--config is missing: name an experiment, e.g. --config configs/digits.py.')
+  # Late, so that --help and mistyped flags do not wait for JAX.
+  from cvae_jax import config as config_lib
+
+  config_lib.check(config)
+  from cvae_jax import devices
+  from cvae_jax.training import loop
+
+  devices.use_compilation_cache()
+  if _SMOKE.value:
+    loop.smoke(config)
+    return
+  workdir = Path(_WORKDIR.value or Path('runs') / config.name)
+  resume_from = Path(_RESUME_FROM.value) if _RESUME_FROM.value else None
+  loop.train(config, workdir, resume_from)
+
+
+if __name__ == '__main__':
+  command_line.run(main, __doc__)
