@@ -1,8 +1,9 @@
 """Draws images from a trained conditional VAE, as one PNG grid.
 
-  python sample.py --digit 3                                64 images of the digit 3
+  Examples:
+  python sample.py --digit 3                             64 images of the digit 3
   python sample.py --label trouser --workdir runs/fashion_mnist
-  python sample.py                                          all classes, a row each
+  python sample.py                                       all classes, a row each
   python sample.py --digit 8 --temperature 0.8 --seed 1 --num_images 100 --output eights.png
 
 Without --workdir it takes the run under runs/ that was written last.
@@ -16,8 +17,12 @@ from cvae_jax import command_line
 from cvae_jax.errors import InputError
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'The run; the newest under runs/ if not given.')
-_CHECKPOINT = flags.DEFINE_string('checkpoint', 'best', 'best (by validation ELBO), last, or a step.')
-_LABEL = flags.DEFINE_string('label', None, 'The class to draw: its name or number; all if not given.')
+_CHECKPOINT = flags.DEFINE_string(
+  'checkpoint', 'best', 'best (by validation ELBO), last, or a step.'
+)
+_LABEL = flags.DEFINE_string(
+  'label', None, 'The class to draw: its name or number; all if not given.'
+)
 _DIGIT = flags.DEFINE_string('digit', None, 'The same as --label.')
 _NUM_IMAGES = flags.DEFINE_integer(
   'num_images', None, 'How many: 64 of one class, or 10 of each, if not given.', lower_bound=1
@@ -25,7 +30,9 @@ _NUM_IMAGES = flags.DEFINE_integer(
 _SEED = flags.DEFINE_integer('seed', 0, 'The same seed gives the same picture.', 0, 2**32 - 1)
 _TEMPERATURE = flags.DEFINE_float('temperature', 1.0, 'Standard deviation of the prior.', 0.0)
 _DRAW = flags.DEFINE_bool('draw', False, "Sample the pixels, instead of the decoder's means.")
-_OUTPUT = flags.DEFINE_string('output', None, "The PNG to write; in the run's samples/ if not given.")
+_OUTPUT = flags.DEFINE_string(
+  'output', None, "The PNG to write; in the run's samples/ if not given."
+)
 
 MAX_COLUMNS = 16
 

@@ -1,10 +1,12 @@
-"""Trains a conditional VAE, or goes on with a run where its folder stands.
+r"""Trains a conditional VAE, or goes on with a run where its folder stands.
 
-  python train.py --config configs/digits.py                     3 minutes on a laptop, no download
-  python train.py --config configs/mnist.py --smoke              does my setup work?
+Examples:
+  python train.py --config configs/digits.py             2 minutes on two CPU cores, no download
+  python train.py --config configs/mnist.py --smoke      does my setup work?
   python train.py --config configs/mnist.py --config.data.dir=DIR
   python train.py --config configs/mnist.py --config.beta=4 --workdir runs/mnist-beta4
-  python train.py --config configs/mnist.py --resume_from runs/mnist/checkpoints/4290 --workdir runs/on
+  python train.py --config configs/mnist.py --resume_from runs/mnist/checkpoints/4290 \
+      --workdir runs/mnist-on
   tensorboard --logdir runs
 """
 
@@ -17,9 +19,13 @@ from cvae_jax import command_line
 from cvae_jax.errors import InputError
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'The experiment: a file of configs/.')
-_WORKDIR = flags.DEFINE_string('workdir', None, "The run's folder; runs/<name of the config> if not given.")
+_WORKDIR = flags.DEFINE_string(
+  'workdir', None, "The run's folder; runs/<name of the config> if not given."
+)
 _RESUME_FROM = flags.DEFINE_string(
-  'resume_from', None, 'Go on from this checkpoint, optimizer state and step included, in a new workdir.'
+  'resume_from',
+  None,
+  'Go on from this checkpoint, optimizer state and step included, in a new workdir.',
 )
 _SMOKE = flags.DEFINE_bool(
   'smoke', False, 'One train step, one validation batch, one sample grid; nothing left on disk.'
@@ -37,10 +43,10 @@ def main() -> None:
   from cvae_jax import devices
   from cvae_jax.training import loop
 
-  devices.use_compilation_cache()
   if _SMOKE.value:
     loop.smoke(config)
     return
+  devices.use_compilation_cache()
   workdir = Path(_WORKDIR.value or Path('runs') / config.name)
   resume_from = Path(_RESUME_FROM.value) if _RESUME_FROM.value else None
   loop.train(config, workdir, resume_from)

@@ -1,7 +1,8 @@
 """The ResNet CVAE on scikit-learn's 1,797 digits: no download."""
 
-from configs import default
 from ml_collections import ConfigDict
+
+from configs import default
 
 
 def get_config() -> ConfigDict:

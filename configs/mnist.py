@@ -1,7 +1,8 @@
 """The ResNet CVAE on dynamically binarized MNIST: 50 epochs, batch 128, latent 16."""
 
-from configs import default
 from ml_collections import ConfigDict
+
+from configs import default
 
 
 def get_config() -> ConfigDict:

@@ -12,6 +12,7 @@ from pathlib import Path
 from absl import flags
 from absl import logging as absl_logging
 
+from cvae_jax.config import RULES, fields
 from cvae_jax.errors import InputError, NonFiniteError, did_you_mean
 
 INPUT_ERROR = 2
@@ -31,6 +32,8 @@ def run(main: Callable[[], None], doc: str, argv: list[str] | None = None) -> No
     argv: the command line; sys.argv where None.
   """
   argv = sys.argv if argv is None else argv
+  for stream in (sys.stdout, sys.stderr):
+    stream.reconfigure(errors='replace')  # a terminal without β is no reason to stop
   wants_help = any(argument in HELP_FLAGS for argument in argv[1:])
   sys.exit(_run((lambda: _print_help(doc, argv)) if wants_help else main, argv, not wants_help))
 
@@ -66,14 +69,13 @@ def _parse(argv) -> None:
   try:
     rest = flags.FLAGS(argv)
   except flags.Error as error:
-    raise InputError(_first_line(error)) from error
-  except (AttributeError, KeyError, TypeError) as error:
-    field = _unknown_field(argv, path)
-    if field is None:
-      raise
-    from cvae_jax.config import RULES
-
-    raise InputError(f'Unknown config field {field!r}.{did_you_mean(field, RULES)}') from error
+    raise InputError(_explain(error)) from error
+  except Exception as error:  # whatever the config file, or ml_collections at a wrong field, raises
+    if field := _unknown_field(argv):
+      message = f'Unknown config field {field!r}.{did_you_mean(field, RULES)}'
+    else:
+      message = f'Config file {path!r} fails: {type(error).__name__}: {_first_line(error)}'
+    raise InputError(message) from error
   if len(rest) > 1:
     raise InputError(f'Unexpected argument {rest[1]!r}: flags begin with --, see --help.')
 
@@ -90,19 +92,26 @@ def _check_config_file(path: Path) -> None:
   except (SyntaxError, ValueError) as error:
     raise InputError(f'Config file {str(path)!r} is no Python: {_first_line(error)}.') from error
   if not any(isinstance(node, ast.FunctionDef) and node.name == 'get_config' for node in tree.body):
-    raise InputError(f'Config file {str(path)!r} has no function get_config(): see configs/mnist.py.')
+    raise InputError(
+      f'Config file {str(path)!r} has no function get_config(): see configs/mnist.py.'
+    )
 
 
-def _unknown_field(argv, path) -> str | None:
-  """The first --config.FIELD on the command line that the config file does not have."""
-  if path is None:
-    return None
-  from cvae_jax.config import RULES
+def _explain(error: flags.Error) -> str:
+  """absl's message, in a config's own words where it is about one of its fields."""
+  if match := re.match(r'flag --config\.([\w.]+)=(.*?): ', str(error), re.DOTALL):
+    field, text = match.groups()
+    if field in RULES:
+      return f'{field}={text!r} is not {RULES[field].expected}.'
+  return _first_line(error)
 
+
+def _unknown_field(argv) -> str | None:
+  """The first --config.FIELD on the command line that no config has."""
   for argument in argv[1:]:
-    if match := re.match(r'--?(?:no)?config\.([\w.]+)', argument):
-      if match[1] not in RULES:
-        return match[1]
+    match = re.match(r'--?(?:no)?config\.([\w.]+)', argument)
+    if match and match[1] not in RULES:
+      return match[1]
   return None
 
 
@@ -130,7 +139,7 @@ def _print_help(doc: str, argv) -> None:
   """What the command does, its flags, and for train.py the fields of the config that was named."""
   print(doc.strip())
   print('\nFlags:')
-  own = flags.FLAGS.get_key_flags_for_module(argv[0]) + [flags.FLAGS['debug']]
+  own = [*flags.FLAGS.get_key_flags_for_module(argv[0]), flags.FLAGS['debug']]
   for flag in own:
     default = '' if flag.value in (None, False) else f' (default {flag.value})'
     print(f'  --{flag.name:<14} {" ".join(flag.help.split())}{default}')
@@ -140,13 +149,11 @@ def _print_help(doc: str, argv) -> None:
 
 def _print_fields(argv) -> None:
   """Each field with its value in the config named, and the comment that default.py gives it."""
-  from cvae_jax import config as config_lib
-
   default = Path(argv[0]).resolve().parent / 'configs' / 'default.py'
   asked = [argument for argument in argv if argument not in HELP_FLAGS]
   named = _value(asked, 'config')
   _parse(asked if named else [*asked[:1], f'--config={default}'])
-  values = dict(config_lib.fields(flags.FLAGS.config))
+  values = dict(fields(flags.FLAGS.config))
   print(f'\nConfig fields, with their values in {named or "configs/default.py"}:')
   for field, comment in re.findall(
     r'^  config\.([\w.]+) = .*?  # (.*)$', default.read_text(encoding='utf-8'), re.MULTILINE

@@ -108,27 +108,31 @@ RULES: dict[str, Rule] = {
 }
 
 # What may change when a run goes on: how it is watched, kept and fed, not what it computes.
-FREE = frozenset({
-  'profile',
-  'log_every_steps',
-  'eval_every_epochs',
-  'checkpoint_every_epochs',
-  'checkpoint_every_steps',
-  'keep_checkpoints',
-  'data.dir',
-})
+FREE = frozenset(
+  {
+    'profile',
+    'log_every_steps',
+    'eval_every_epochs',
+    'checkpoint_every_epochs',
+    'checkpoint_every_steps',
+    'keep_checkpoints',
+    'data.dir',
+  }
+)
 
 # What the shapes of the weights follow from.
-SHAPES = frozenset({
-  'latent_dim',
-  'data.image_size',
-  'data.channels',
-  'data.num_classes',
-  'model.name',
-  'model.channels',
-  'model.embed_dim',
-  'model.norm',
-})
+SHAPES = frozenset(
+  {
+    'latent_dim',
+    'data.image_size',
+    'data.channels',
+    'data.num_classes',
+    'model.name',
+    'model.channels',
+    'model.embed_dim',
+    'model.norm',
+  }
+)
 
 
 class SavedConfig(NamedTuple):

@@ -82,5 +82,3 @@ def use_compilation_cache() -> None:
   if jax.config.jax_compilation_cache_dir is None:
     home = Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser()
     jax.config.update('jax_compilation_cache_dir', str(home / 'cvae_jax'))
-  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
-

@@ -39,7 +39,10 @@ def pairs(images: np.ndarray, reconstructions: np.ndarray, columns: int) -> np.n
     reconstructions: the same shape.
     columns: images in a row.
   """
-  both = np.stack([np.asarray(x).reshape(-1, columns, *images.shape[1:]) for x in (images, reconstructions)], axis=1)
+  both = np.stack(
+    [np.asarray(x).reshape(-1, columns, *images.shape[1:]) for x in (images, reconstructions)],
+    axis=1,
+  )
   return grid(both.reshape(-1, *images.shape[1:]), columns)
 
 

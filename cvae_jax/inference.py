@@ -56,7 +56,8 @@ class Model:
       for number, name in enumerate(self.class_names)
     )
     raise InputError(
-      f'{text!r} is no class of this model, which has {known}.{did_you_mean(text, self.class_names)}'
+      f'{text!r} is no class of this model, which has {known}.'
+      f'{did_you_mean(text, self.class_names)}'
     )
 
   def sample(self, labels, temperature: float = 1.0, seed: int = 0, draw: bool = False):
@@ -123,9 +124,7 @@ class Model:
         f'images are {images.dtype}, expected floats in [0, 1]: divide bytes by 255.'
       )
     if images.size and not (images.min() >= 0 and images.max() <= 1):
-      raise InputError(
-        f'images range from {images.min():g} to {images.max():g}, expected 0 to 1.'
-      )
+      raise InputError(f'images range from {images.min():g} to {images.max():g}, expected 0 to 1.')
     return images.astype(np.float32)
 
   def _check_labels(self, labels, companions=None) -> np.ndarray:
@@ -178,7 +177,7 @@ def load(path: str | Path, checkpoint: str | int = 'best') -> Model:
 
 
 def _in_batches(function, *arrays):
-  """Maps `function` over pieces of at most MAX_BATCH rows, the last one padded to the same shape."""
+  """Maps `function` over pieces of at most MAX_BATCH rows, the last one padded."""
   count = len(arrays[0])
   size = min(max(count, 1), MAX_BATCH)
   pieces = []

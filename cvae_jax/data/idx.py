@@ -52,14 +52,14 @@ def read(path: Path, num_dimensions: int) -> np.ndarray:
   try:
     with gzip.open(path) if path.suffix == '.gz' else open(path, 'rb') as file:
       header = file.read(4 + 4 * num_dimensions)
-      if len(header) < 4 + 4 * num_dimensions:
-        raise InputError(f'{path} is truncated: it ends within its header. Fetch it again.')
-      zeros, kind, dimensions = struct.unpack('>HBB', header[:4])
-      if (zeros, kind, dimensions) != (0, 8, num_dimensions):
+      magic = bytes([0, 0, 8, num_dimensions])
+      if header[:4] != magic[: len(header)]:
         raise InputError(
           f'{path} is no IDX file of unsigned bytes in {num_dimensions} dimension(s): it begins '
-          f'with {header[:4].hex()}, expected {bytes([0, 0, 8, num_dimensions]).hex()}.'
+          f'with {header[:4].hex()}, expected {magic.hex()}.'
         )
+      if len(header) < 4 + 4 * num_dimensions:
+        raise InputError(f'{path} is truncated: it ends within its header. Fetch it again.')
       shape = struct.unpack(f'>{num_dimensions}I', header[4:])
       size = math.prod(shape)
       # One byte more than promised, read in pieces: a header that lies cannot ask for its memory.

@@ -1,5 +1,6 @@
 """The layers that architectures are made of."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -10,22 +11,41 @@ from jax import Array
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {'silu': nn.silu, 'relu': nn.relu}
 
 
+@dataclasses.dataclass(frozen=True)
+class Style:
+  """What all layers of a network share."""
+
+  activation: Callable[[Array], Array]
+  norm: str  # 'group' or 'batch'
+  groups: int
+  dtype: Any  # what convolutions compute in; parameters and statistics are float32
+
+
+def style(config) -> Style:
+  """The style that a checked config describes."""
+  return Style(
+    activation=ACTIVATIONS[config.model.activation],
+    norm=config.model.norm,
+    groups=config.model.groups,
+    dtype=jnp.dtype(config.precision),
+  )
+
+
 class Norm(nn.Module):
   """GroupNorm, or BatchNorm over the global batch; statistics and parameters in float32."""
 
-  kind: str  # 'group' or 'batch'
-  groups: int
-  dtype: Any
+  style: Style
 
   @nn.compact
   def __call__(self, inputs: Array, train: bool) -> Array:
     """Normalizes [B, H, W, C]; `train` updates the running statistics of a batch norm."""
     # ε of the published network; Flax's own default is 1e-6.
-    if self.kind == 'batch':
-      return nn.BatchNorm(
-        use_running_average=not train, momentum=0.9, epsilon=1e-5, dtype=self.dtype
-      )(inputs)
-    return nn.GroupNorm(num_groups=self.groups, epsilon=1e-5, dtype=self.dtype)(inputs)
+    epsilon, dtype = 1e-5, self.style.dtype
+    if self.style.norm == 'batch':
+      norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=epsilon, dtype=dtype)
+    else:
+      norm = nn.GroupNorm(num_groups=self.style.groups, epsilon=epsilon, dtype=dtype)
+    return norm(inputs)
 
 
 def conv3x3(channels: int, dtype: Any, stride: int = 1, name: str | None = None) -> nn.Conv:
@@ -39,9 +59,7 @@ def conv3x3(channels: int, dtype: Any, stride: int = 1, name: str | None = None)
 def upsample2x(inputs: Array) -> Array:
   """Nearest-neighbour upsampling, [B, H, W, C] to [B, 2H, 2W, C]."""
   batch, height, width, channels = inputs.shape
-  doubled = jnp.broadcast_to(
-    inputs[:, :, None, :, None, :], (batch, height, 2, width, 2, channels)
-  )
+  doubled = jnp.broadcast_to(inputs[:, :, None, :, None, :], (batch, height, 2, width, 2, channels))
   return doubled.reshape(batch, 2 * height, 2 * width, channels)
 
 
@@ -55,26 +73,21 @@ class ResBlock(nn.Module):
 
   channels: int
   resample: str  # 'down', 'keep' or 'up'
-  activation: Callable[[Array], Array]
-  norm: str
-  groups: int
-  dtype: Any
+  style: Style
 
   @nn.compact
   def __call__(self, inputs: Array, train: bool) -> Array:
     """[B, H, W, C] to [B, H', W', channels], H' = ⌈H/2⌉, H or 2H."""
+    dtype, activation = self.style.dtype, self.style.activation
     stride = 2 if self.resample == 'down' else 1
     hidden = upsample2x(inputs) if self.resample == 'up' else inputs
-    hidden = conv3x3(self.channels, self.dtype, stride, name='conv1')(hidden)
-    hidden = Norm(self.norm, self.groups, self.dtype, name='norm')(hidden, train)
-    hidden = conv3x3(self.channels, self.dtype, name='conv2')(self.activation(hidden))
+    hidden = conv3x3(self.channels, dtype, stride, name='conv1')(hidden)
+    hidden = activation(Norm(self.style, name='norm')(hidden, train))
+    hidden = conv3x3(self.channels, dtype, name='conv2')(hidden)
     if self.resample == 'keep':
-      skip = inputs
-    else:
-      skip = nn.Conv(
-        self.channels, (1, 1), (stride, stride), padding='VALID', dtype=self.dtype, name='skip'
-      )(inputs)
-      if self.resample == 'up':
-        # A 1×1 convolution commutes with nearest-neighbour upsampling; this order is 4 times less.
-        skip = upsample2x(skip)
-    return self.activation(hidden + skip)
+      return activation(hidden + inputs)
+    skip = nn.Conv(self.channels, (1, 1), stride, padding='VALID', dtype=dtype, name='skip')(inputs)
+    if self.resample == 'up':
+      # A 1×1 convolution commutes with nearest-neighbour upsampling; this order is 4 times less.
+      skip = upsample2x(skip)
+    return activation(hidden + skip)

@@ -24,7 +24,7 @@ class CVAE(nn.Module):
   embed_dim: int
   activation: Callable[[Array], Array]
 
-  def setup(self):
+  def setup(self):  # noqa: D102 (linen's)
     self.class_embedding = nn.Dense(self.embed_dim)
     self.mean_head = nn.Dense(self.latent_dim)
     self.logvar_head = nn.Dense(self.latent_dim)
@@ -68,22 +68,15 @@ def build(config) -> CVAE:
 
   Parameters, the statistics of norms, the heads and the outputs are float32 in any case.
   """
-  activation = blocks.ACTIVATIONS[config.model.activation]
+  channels, style = tuple(config.model.channels), blocks.style(config)
   size = config.data.image_size
-  network = dict(
-    channels=tuple(config.model.channels),
-    activation=activation,
-    norm=config.model.norm,
-    groups=config.model.groups,
-    dtype=jnp.dtype(config.precision),
-  )
   return CVAE(
-    encoder=resnet.ResNetEncoder(**network),
-    decoder=resnet.ResNetDecoder(image_shape=(size, size, config.data.channels), **network),
+    encoder=resnet.ResNetEncoder(channels, style),
+    decoder=resnet.ResNetDecoder(channels, (size, size, config.data.channels), style),
     num_classes=config.data.num_classes,
     latent_dim=config.latent_dim,
     embed_dim=config.model.embed_dim,
-    activation=activation,
+    activation=style.activation,
   )
 
 

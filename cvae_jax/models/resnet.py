@@ -4,37 +4,29 @@ With channels (32, 64) and 28×28 images this is the network of the README: two 
 a 7×7 map between.
 """
 
-from collections.abc import Callable
-from typing import Any
+import math
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from cvae_jax.models import blocks
+from cvae_jax.models.blocks import Norm, ResBlock, Style, conv3x3
 
 
 class ResNetEncoder(nn.Module):
   """Images to one feature vector: stem, a 'down' block per stage, a 'keep' block, average pool."""
 
   channels: tuple[int, ...]
-  activation: Callable[[Array], Array]
-  norm: str
-  groups: int
-  dtype: Any
+  style: Style
 
   @nn.compact
   def __call__(self, images: Array, train: bool) -> Array:
     """[B, H, W, C] to [B, channels[-1]] float32."""
-    block = dict(
-      activation=self.activation, norm=self.norm, groups=self.groups, dtype=self.dtype
-    )
-    hidden = blocks.conv3x3(self.channels[0], self.dtype, name='stem')(images)
-    hidden = blocks.Norm(self.norm, self.groups, self.dtype, name='stem_norm')(hidden, train)
-    hidden = self.activation(hidden)
+    hidden = conv3x3(self.channels[0], self.style.dtype, name='stem')(images)
+    hidden = self.style.activation(Norm(self.style, name='stem_norm')(hidden, train))
     for stage, channels in enumerate(self.channels):
-      hidden = blocks.ResBlock(channels, 'down', **block, name=f'down{stage}')(hidden, train)
-    hidden = blocks.ResBlock(self.channels[-1], 'keep', **block, name='middle')(hidden, train)
+      hidden = ResBlock(channels, 'down', self.style, name=f'down{stage}')(hidden, train)
+    hidden = ResBlock(self.channels[-1], 'keep', self.style, name='middle')(hidden, train)
     return jnp.mean(hidden, axis=(1, 2), dtype=jnp.float32)
 
 
@@ -43,31 +35,18 @@ class ResNetDecoder(nn.Module):
 
   channels: tuple[int, ...]
   image_shape: tuple[int, int, int]
-  activation: Callable[[Array], Array]
-  norm: str
-  groups: int
-  dtype: Any
+  style: Style
 
   @nn.compact
   def __call__(self, features: Array, train: bool) -> Array:
     """[B, F] to [B, H, W, C] float32; a size that the stages do not divide is centre-cropped."""
     height, width, image_channels = self.image_shape
     reduction = 2 ** len(self.channels)
-    map_height, map_width = -(-height // reduction), -(-width // reduction)
-    hidden = nn.Dense(
-      map_height * map_width * self.channels[-1], dtype=self.dtype, name='project'
-    )(features)
-    hidden = hidden.reshape(-1, map_height, map_width, self.channels[-1])
+    map_shape = (-(-height // reduction), -(-width // reduction), self.channels[-1])
+    project = nn.Dense(math.prod(map_shape), dtype=self.style.dtype, name='project')
+    hidden = project(features).reshape(-1, *map_shape)
     for stage, channels in reversed(list(enumerate(self.channels))):
-      hidden = blocks.ResBlock(
-        channels,
-        'up',
-        activation=self.activation,
-        norm=self.norm,
-        groups=self.groups,
-        dtype=self.dtype,
-        name=f'up{stage}',
-      )(hidden, train)
+      hidden = ResBlock(channels, 'up', self.style, name=f'up{stage}')(hidden, train)
     top, left = (hidden.shape[1] - height) // 2, (hidden.shape[2] - width) // 2
     hidden = hidden[:, top : top + height, left : left + width]
     # float32: the likelihood reads these values, and bfloat16 keeps only three digits of a logit.

@@ -39,6 +39,4 @@ def beta_schedule(
   if name == 'cyclical':
     cycle_steps = total_steps / cycles
     return lambda step: beta * jnp.minimum(1.0, 2 * (step % cycle_steps) / cycle_steps)
-  raise ValueError(
-    f'beta_schedule={name!r} is not one of: constant, linear, cosine, cyclical.'
-  )
+  raise ValueError(f'beta_schedule={name!r} is not one of: constant, linear, cosine, cyclical.')

@@ -11,6 +11,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 from cvae_jax.errors import InputError
 from cvae_jax.training.run_folder import CHECKPOINTS
 from cvae_jax.training.state import TrainState
+from cvae_jax.training.terms import Window
 
 # What is best: the validation ELBO at β = 1, whatever the run was trained with.
 RANKING = 'negative_elbo'
@@ -26,12 +27,16 @@ class Checkpoints:
   """
 
   def __init__(self, workdir: Path, keep: int):
-    newest_and_best = policies.AnyPreservationPolicy([
-      policies.LatestN(keep),
-      policies.BestN(
-        get_metric_fn=lambda metrics: -metrics[RANKING], n=1, keep_checkpoints_without_metrics=False
-      ),
-    ])
+    newest_and_best = policies.AnyPreservationPolicy(
+      [
+        policies.LatestN(keep),
+        policies.BestN(
+          get_metric_fn=lambda metrics: -metrics[RANKING],
+          n=1,
+          keep_checkpoints_without_metrics=False,
+        ),
+      ]
+    )
     options = ocp.CheckpointManagerOptions(
       best_fn=lambda metrics: metrics[RANKING],
       best_mode='min',
@@ -55,7 +60,7 @@ class Checkpoints:
     self,
     state: TrainState,
     step: int,
-    window: dict[str, np.ndarray],
+    window: Window,
     validation: dict[str, float] | None,
   ) -> None:
     """Copies the state to the host, and writes it in the background.
@@ -67,17 +72,17 @@ class Checkpoints:
       validation: what a validation at this step gave, if there was one.
     """
     items = _items(state)
-    if len(window):
+    if window:
       items['window'] = window
     self._manager.save(
       step,
-      args=ocp.args.Composite(**{
-        name: ocp.args.StandardSave(item) for name, item in items.items()
-      }),
+      args=ocp.args.Composite(
+        **{name: ocp.args.StandardSave(item) for name, item in items.items()}
+      ),
       metrics=validation,
     )
 
-  def restore(self, step: int, like: TrainState) -> tuple[TrainState, dict[str, np.ndarray]]:
+  def restore(self, step: int, like: TrainState) -> tuple[TrainState, Window]:
     """Reads the state and the window of one checkpoint.
 
     Args:
@@ -94,20 +99,21 @@ class Checkpoints:
     self._manager.wait_until_finished()
 
   def close(self) -> None:
+    """Waits for what is being written, and lets go of the folder."""
     self._manager.close()
 
 
-def restore_elsewhere(
-  run: Path, step: int | None, like: TrainState
-) -> tuple[TrainState, dict[str, np.ndarray], int]:
+def restore_elsewhere(run: Path, step: int | None, like: TrainState) -> tuple[TrainState, Window]:
   """Like `Checkpoints.restore`, from any run's folder, which stays untouched.
 
-  Returns:
-    The state, the window, and the step: the newest where `step` is None.
+  Args:
+    run: a run's folder.
+    step: the newest where None.
+    like: a state of the same structure, shapes and placement.
   """
   with _reader(run) as manager:
     step = _choose(manager, run, 'last' if step is None else str(step))
-    return *_restore(manager, step, like), step
+    return _restore(manager, step, like)
 
 
 def restore_variables(run: Path, which: str, like: dict[str, Any]) -> tuple[dict[str, Any], int]:
@@ -174,9 +180,9 @@ def _restore(manager, step, like):
   restored = _read_items(manager, step, _items(like))
   window = {}
   if (Path(manager.directory) / str(step) / 'window').is_dir():
-    window = manager.restore(
-      step, args=ocp.args.Composite(window=ocp.args.StandardRestore())
-    )['window']
+    window = manager.restore(step, args=ocp.args.Composite(window=ocp.args.StandardRestore()))[
+      'window'
+    ]
   state = TrainState(
     step=jax.device_put(np.asarray(step, np.int32), like.step.sharding),
     variables=restored['model'],
@@ -188,9 +194,9 @@ def _restore(manager, step, like):
 
 def _read_items(manager, step, items):
   abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, items)
-  args = ocp.args.Composite(**{
-    name: ocp.args.StandardRestore(item) for name, item in abstract.items()
-  })
+  args = ocp.args.Composite(
+    **{name: ocp.args.StandardRestore(item) for name, item in abstract.items()}
+  )
   try:
     return dict(manager.restore(step, args=args).items())
   except Exception as error:  # Orbax and TensorStore share no base class of errors.

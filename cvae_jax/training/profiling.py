@@ -25,7 +25,9 @@ class Profiler:
     )
     self._hook = None
     self._ends_at = None
-    self._done = f'profile: tensorboard --logdir {workdir} (with the plugin tensorboard-plugin-profile)'
+    self._done = (
+      f'profile: tensorboard --logdir {workdir} (with the plugin tensorboard-plugin-profile)'
+    )
     self._say = say
 
   def __call__(self, step: int, outputs: jax.Array) -> None:

@@ -14,8 +14,8 @@ LOGGER = logging.getLogger('cvae_jax')
 class Reporter:
   """A progress bar on a terminal, plain lines elsewhere; the plain lines go to train.log too."""
 
-  def __init__(self, log_path: Path | None, num_epochs: int, steps_per_epoch: int):
-    """Opens `log_path` for append; None logs nowhere but to standard output."""
+  def __init__(self, log_path: Path, num_epochs: int, steps_per_epoch: int):
+    """Opens `log_path` for append."""
     self._steps_per_epoch = steps_per_epoch
     self._num_epochs = num_epochs
     self._console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
@@ -31,11 +31,9 @@ class Reporter:
       self._task = self._bar.add_task(
         '', total=num_epochs * steps_per_epoch, epoch=f'1/{num_epochs}', status='compiling'
       )
-    self._log = None
-    if log_path is not None:
-      self._log = logging.FileHandler(log_path, encoding='utf-8')
-      self._log.setFormatter(logging.Formatter('%(asctime)s %(message)s'))
-      LOGGER.addHandler(self._log)
+    self._log = logging.FileHandler(log_path, encoding='utf-8')
+    self._log.setFormatter(logging.Formatter('%(asctime)s %(message)s'))
+    LOGGER.addHandler(self._log)
     LOGGER.setLevel(logging.INFO)
     LOGGER.propagate = False  # the screen has it already
 
@@ -70,9 +68,16 @@ class Reporter:
     else:
       self.line(plain)
 
+  def validation(self, epoch: int, values: Mapping[str, float], seconds: float) -> None:
+    """What the validation after `epoch` epochs gave, and how long the epoch took with it."""
+    self.line(
+      f'epoch {epoch:3d}/{self._num_epochs}  validation −ELBO {values["negative_elbo"]:.2f} = '
+      f'{values["reconstruction"]:.2f} + KL {values["kl"]:.2f}  {seconds:.1f} s'
+    )
+
   def close(self) -> None:
+    """Removes the bar and closes train.log."""
     if self._bar:
       self._bar.stop()
-    if self._log:
-      LOGGER.removeHandler(self._log)
-      self._log.close()
+    LOGGER.removeHandler(self._log)
+    self._log.close()

@@ -2,7 +2,7 @@
 
 import csv
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -51,13 +51,15 @@ class CsvWriter:
     self._writer.writerow([repr(row[name]) if name in row else '' for name in COLUMNS])
 
   def close(self) -> None:
+    """Closes the file."""
     self._file.close()
 
 
 class Writers:
   """metrics.csv, and TensorBoard through CLU where TensorFlow is installed."""
 
-  def __init__(self, workdir: Path):
+  def __init__(self, workdir: Path, say: Callable[[str], None]):
+    """Opens both; `say` hears of it where there is no TensorFlow."""
     self._csv = CsvWriter(workdir / CSV_NAME)
     self._tensorboard = None
     if tensorflow_runtime.installed('tensorboard'):
@@ -65,18 +67,16 @@ class Writers:
         from clu import metric_writers
 
         self._tensorboard = metric_writers.SummaryWriter(str(workdir))
-
-  @property
-  def has_tensorboard(self) -> bool:
-    return self._tensorboard is not None
+    else:
+      say('TensorFlow is not installed: no TensorBoard logs; the numbers are in metrics.csv.')
 
   def write_hparams(self, hparams: Mapping[str, object]) -> None:
     """The config, flat, for TensorBoard's table of runs."""
     if self._tensorboard:
       plain = (bool, int, float, str)
-      self._tensorboard.write_hparams({
-        name: value if isinstance(value, plain) else str(value) for name, value in hparams.items()
-      })
+      self._tensorboard.write_hparams(
+        {name: value if isinstance(value, plain) else str(value) for name, value in hparams.items()}
+      )
 
   def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
     """One row of metrics.csv, whose columns are the names, and as many points in TensorBoard."""
@@ -92,6 +92,7 @@ class Writers:
       self._tensorboard.flush()
 
   def close(self) -> None:
+    """Closes both."""
     self._csv.close()
     if self._tensorboard:
       self._tensorboard.close()

@@ -1,0 +1,163 @@
+"""A config becomes functions: what a run computes, compiled late, with its data on the device."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from cvae_jax import config as config_lib
+from cvae_jax import devices, figures, generation, keys
+from cvae_jax.data import batches, sources
+from cvae_jax.errors import InputError
+from cvae_jax.evaluation.metrics import make_evaluate
+from cvae_jax.models import cvae
+from cvae_jax.objectives import likelihoods, schedules
+from cvae_jax.training import checkpoints, run_folder, state, step
+
+GRID_COLUMNS = 10
+RECONSTRUCTION_ROWS = 4
+
+
+class Split(NamedTuple):
+  """A split on the device, on every device the same."""
+
+  images: Array  # uint8 [N, H, W, C]
+  labels: Array  # int32 [N]
+
+
+class Program(NamedTuple):
+  """What a config compiles to, with its data on the device."""
+
+  config: ConfigDict
+  mesh: Mesh
+  train: Split
+  validation: Split
+  class_names: tuple[str, ...]
+  steps_per_epoch: int
+  total_steps: int
+  initial_state: Callable[[], state.TrainState]
+  order: Callable[[int], Array]
+  chunk: Callable[..., tuple[state.TrainState, step.Terms]]
+  evaluate: Callable[..., dict[str, float]]
+  encode: Callable[..., tuple[Array, Array]]
+  decode: Callable[..., Array]
+
+
+def build(config) -> Program:
+  """Loads the data and makes the functions of a run; nothing is written, little is compiled.
+
+  Raises:
+    InputError: the config or the data cannot be used.
+  """
+  config_lib.check(config)
+  mesh = devices.mesh(config.batch_size)
+  everywhere = devices.replicated(mesh)
+  splits = sources.load(config)
+  on_device = [
+    Split(*jax.device_put((split.images, split.labels), everywhere))
+    for split in (splits.train, splits.validation)
+  ]
+  num_train = len(splits.train.labels)
+  steps_per_epoch = batches.steps_per_epoch(num_train, config.batch_size)
+  total_steps = config.num_epochs * steps_per_epoch
+
+  model = cvae.build(config)
+  likelihood = likelihoods.build(config)
+  optimizer = state.build_optimizer(config, steps_per_epoch)
+  beta_schedule = schedules.beta_schedule(
+    config.beta_schedule,
+    config.beta,
+    config.beta_warmup_epochs * steps_per_epoch,
+    total_steps,
+    config.beta_cycles,
+  )
+  train_step = step.make_train_step(
+    step.make_loss(model, likelihood, beta_schedule, config.data.binarize),
+    optimizer,
+    state.learning_rate_schedule(config, steps_per_epoch),
+    config.ema_decay,
+  )
+  order = jax.jit(
+    partial(batches.epoch_order, config.seed, num_examples=num_train, batch_size=config.batch_size),
+    out_shardings=everywhere,
+  )
+  return Program(
+    config=config,
+    mesh=mesh,
+    train=on_device[0],
+    validation=on_device[1],
+    class_names=splits.train.class_names,
+    steps_per_epoch=steps_per_epoch,
+    total_steps=total_steps,
+    initial_state=lambda: jax.device_put(_initial_state(config, model, optimizer), everywhere),
+    order=order,
+    chunk=step.make_chunk(train_step, keys.stream(config.seed, 'noise'), mesh),
+    evaluate=make_evaluate(model, likelihood, config.data.binarize, config.batch_size, mesh),
+    encode=generation.make_encode(model, likelihood),
+    decode=generation.make_decode_mean(model, likelihood),
+  )
+
+
+def _initial_state(config, model, optimizer) -> state.TrainState:
+  fresh = state.create(config, model, optimizer)
+  if not config.init_from:
+    return fresh
+  run, saved_step = run_folder.locate(Path(config.init_from))
+  check_same_shapes(run, config)
+  which = 'best' if saved_step is None else str(saved_step)
+  variables, _ = checkpoints.restore_variables(run, which, fresh.variables)
+  return state.start_from(config, optimizer, variables)
+
+
+def check_same_shapes(run: Path, config) -> None:
+  """Raises InputError unless the weights of `run` fit the model that `config` describes."""
+  saved = config_lib.read(run).config
+  different = [
+    difference
+    for difference in config_lib.differences(saved, config)
+    if difference.field in config_lib.SHAPES
+  ]
+  if different:
+    raise InputError(
+      f'The weights of {run} do not fit: {"; ".join(map(str, different))}. '
+      'Set these fields to what they are there.'
+    )
+
+
+def sample_grid(program: Program, variables) -> np.ndarray:
+  """A row of decoder means for each class, of the same latents at every step of the run.
+
+  Returns:
+    uint8 [H, W, C].
+  """
+  labels = generation.labels_by_row(program.config.data.num_classes, GRID_COLUMNS)
+  latents = generation.prior_latents(
+    keys.stream(program.config.seed, 'samples'),
+    jnp.arange(len(labels)),
+    program.config.latent_dim,
+    1.0,
+  )
+  return figures.grid(jax.device_get(program.decode(variables, latents, labels)), GRID_COLUMNS)
+
+
+def reconstruction_grid(program: Program, variables) -> np.ndarray:
+  """The first validation images, each row of them above its reconstructions.
+
+  Returns:
+    uint8 [H, W, C].
+  """
+  available = len(program.validation.labels)
+  columns = min(GRID_COLUMNS, available)
+  count = min(RECONSTRUCTION_ROWS, available // columns) * columns
+  images = program.validation.images[:count].astype(jnp.float32) / 255
+  labels = program.validation.labels[:count]
+  mean, _ = program.encode(variables, images, labels)
+  reconstructions = program.decode(variables, mean, labels)
+  return figures.pairs(*jax.device_get((images, reconstructions)), columns)

@@ -1,0 +1,60 @@
+"""Fixtures: one trained run for all who only read it, and real data where there is some."""
+
+import os
+from pathlib import Path
+
+import jax
+import pytest
+from tiny import tiny_config
+
+from cvae_jax.training import loop
+
+ROOT = Path(__file__).parents[1]
+DATA = Path(os.environ.get('CVAE_DATA_DIR') or ROOT.parent / 'shared' / 'data')
+
+# Commands run by the tests are processes of their own: they find the same compiled programs.
+os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(ROOT / '.cache' / 'jax'))
+os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+jax.config.update('jax_compilation_cache_dir', os.environ['JAX_COMPILATION_CACHE_DIR'])
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
+jax.config.update('jax_numpy_rank_promotion', 'raise')
+
+skipped_with_data = []
+
+
+@pytest.fixture(scope='session')
+def tiny_run(tmp_path_factory):
+  """The folder of a trained tiny run, with a checkpoint every 2 steps. Read only: copy it."""
+  workdir = tmp_path_factory.mktemp('runs') / 'tiny'
+  loop.train(tiny_config(checkpoint_every_steps=2, keep_checkpoints=10), workdir)
+  return workdir
+
+
+@pytest.fixture
+def real_data(request):
+  """The folder of the real set that the test's marker names; skips where there is none."""
+  name = request.node.get_closest_marker('data').args[0]
+  if not (DATA / name).is_dir():
+    pytest.skip(f'no real data at {DATA / name}: set CVAE_DATA_DIR')
+  return DATA / name
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+  report = yield
+  marker = item.get_closest_marker('data')
+  if report.skipped and marker and (DATA / marker.args[0]).is_dir():
+    skipped_with_data.append(item.nodeid)
+  return report
+
+
+def pytest_sessionfinish(session):
+  # A test that skips although its data are there would hide what it tests.
+  if skipped_with_data and session.exitstatus == 0:
+    session.exitstatus = 1
+
+
+def pytest_terminal_summary(terminalreporter):
+  for nodeid in skipped_with_data:
+    terminalreporter.write_line(f'FAILED: {nodeid} skipped although its data are there', red=True)

@@ -1,0 +1,33 @@
+"""Order and batches."""
+
+import numpy as np
+import pytest
+
+from cvae_jax.data import batches
+
+
+def test_an_epoch_is_a_shuffle_of_seed_and_epoch():
+  order = np.asarray(batches.epoch_order(0, 3, num_examples=103, batch_size=10))
+  assert order.shape == (10, 10)
+  assert len(set(order.ravel())) == 100
+  assert set(order.ravel()) <= set(range(103))
+  np.testing.assert_array_equal(order, batches.epoch_order(0, 3, 103, 10))
+  for seed, epoch in ((0, 4), (1, 3)):
+    assert not np.array_equal(order, batches.epoch_order(seed, epoch, 103, 10))
+
+
+def test_what_one_epoch_leaves_out_another_shows():
+  left_out = {
+    tuple(set(range(103)) - set(np.asarray(batches.epoch_order(0, epoch, 103, 10)).ravel()))
+    for epoch in range(4)
+  }
+  assert len(left_out) == 4
+
+
+@pytest.mark.parametrize('num_examples', [1, 9, 10, 11, 20])
+def test_padding_counts_every_example_once(num_examples):
+  rows, mask = batches.padded(num_examples, 10)
+  assert rows.shape == mask.shape
+  assert rows.shape[1] == 10
+  assert rows[mask].tolist() == list(range(num_examples))
+  assert rows.max() == num_examples - 1

@@ -1,0 +1,34 @@
+"""β at steps computed by hand."""
+
+import jax
+import numpy as np
+import pytest
+
+from cvae_jax.objectives.schedules import beta_schedule
+
+
+@pytest.mark.parametrize(
+  ('name', 'expected'),
+  [
+    ('constant', {0: 2, 50: 2, 10_000: 2}),
+    ('linear', {0: 0, 25: 0.5, 50: 1, 100: 2, 10_000: 2}),
+    ('cosine', {0: 0, 50: 1, 100 / 3: 0.5, 100: 2, 10_000: 2}),
+    # 4 cycles in 400 steps: each rises for 50 steps and stays for 50.
+    ('cyclical', {0: 0, 25: 1, 50: 2, 99: 2, 100: 0, 125: 1, 399: 2}),
+  ],
+)
+def test_values(name, expected):
+  schedule = jax.jit(beta_schedule(name, 2.0, warmup_steps=100, total_steps=400, cycles=4))
+  actual = {step: float(schedule(step)) for step in expected}
+  assert actual == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize('name', ['linear', 'cosine'])
+def test_no_warm_up_starts_at_beta(name):
+  schedule = beta_schedule(name, 2.0, warmup_steps=0, total_steps=400, cycles=4)
+  np.testing.assert_allclose([schedule(0), schedule(7)], 2)
+
+
+def test_unknown_name():
+  with pytest.raises(ValueError, match=r"'cylical' is not one of: constant, linear"):
+    beta_schedule('cylical', 1.0, 1, 1, 1)

@@ -1,0 +1,139 @@
+"""Checks, files and comparison of configs."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from tiny import tiny_config
+
+from configs import default, digits, mnist
+from cvae_jax import config as config_lib
+from cvae_jax.data import sources
+from cvae_jax.errors import InputError
+from cvae_jax.models import blocks
+
+
+@pytest.mark.parametrize('module', [default, digits, mnist])
+def test_shipped_configs_are_valid(module):
+  config_lib.check(module.get_config())
+
+
+def test_every_field_has_a_rule_and_a_comment():
+  fields = [name for name, _ in config_lib.fields(default.get_config())]
+  assert sorted(fields) == sorted(config_lib.RULES)
+  comments = re.findall(r'^  config\.([\w.]+) = .*  # \w', Path(default.__file__).read_text(), re.M)
+  assert sorted(comments) == sorted(fields)
+  assert set(fields) >= config_lib.FREE | config_lib.SHAPES
+
+
+def test_choices_are_those_that_exist():
+  assert set(config_lib.RULES['data.name'].choices) == set(sources.CLASS_NAMES)
+  assert set(config_lib.RULES['model.activation'].choices) == set(blocks.ACTIVATIONS)
+
+
+@pytest.mark.parametrize(
+  ('field', 'value', 'message'),
+  [
+    ('batch_size', 0, 'batch_size=0 is not an integer, 1 or more'),
+    ('batch_size', 1.5, 'batch_size=1.5 is not an integer'),
+    ('batch_size', True, 'batch_size=True is not an integer'),
+    ('beta', -1.0, r'beta=-1.0 is not a number, 0 or more'),
+    ('beta', float('nan'), 'beta=nan is not a number'),
+    ('beta_schedule', 'cylical', r"not one of: constant, .* Did you mean 'cyclical'\?"),
+    ('latent_dim', 0, 'latent_dim=0'),
+    ('precision', 'float16', "precision='float16' is not one of: float32, bfloat16"),
+    ('ema_decay', 1.0, 'ema_decay=1.0 is not a number, 0 or more, less than 1'),
+    ('name', '../evil', 'a name that can be that of a folder'),
+    ('sigma', 0, 'sigma=0 is not a number above 0'),
+    ('model__channels', (), r'model.channels=\(\) is not a tuple'),
+    ('model__groups', 3, r'model.groups=3 does not divide .* Choose one of: 1, 2, 4'),
+    ('data__image_size', 4, 'an integer, 8 to 256'),
+  ],
+)
+def test_wrong_values_are_named(field, value, message):
+  config = tiny_config()
+  with config.unlocked(), config.ignore_type():
+    group, _, name = field.rpartition('__')
+    setattr(config[group] if group else config, name, value)
+  with pytest.raises(InputError, match=message):
+    config_lib.check(config)
+
+
+def test_groups_do_not_matter_to_a_batch_norm():
+  config_lib.check(tiny_config(model__groups=3, model__norm='batch'))
+
+
+def test_unknown_and_missing_fields_are_named():
+  config = tiny_config()
+  with config.unlocked():
+    config.betaa = 4
+  with pytest.raises(InputError, match=r"'betaa'.* Did you mean 'beta'"):
+    config_lib.check(config)
+  config = tiny_config()
+  with config.unlocked():
+    del config.sigma
+  with pytest.raises(InputError, match=r'lacks the field.* sigma'):
+    config_lib.check(config)
+
+
+def test_saved_configs_come_back_the_same(tmp_path):
+  config = tiny_config(data__dir='somewhere/ü')
+  config_lib.save(tmp_path, config, ('a', 'b'))
+  saved = config_lib.read(tmp_path)
+  assert saved.class_names == ('a', 'b')
+  assert saved.config.to_dict() == config.to_dict()
+  assert config_lib.differences(saved.config, config) == []
+
+
+@pytest.mark.parametrize(
+  ('content', 'message'),
+  [
+    ('{', 'is no JSON'),
+    ('[]', 'not what this version writes'),
+    ('{"format": 99, "cvae_jax": "7.0"}', 'format 99, written by cvae_jax 7.0'),
+  ],
+)
+def test_broken_files_are_named(tmp_path, content, message):
+  (tmp_path / 'config.json').write_text(content)
+  with pytest.raises(InputError, match=message):
+    config_lib.read(tmp_path)
+
+
+def test_a_file_with_a_wrong_value_is_named(tmp_path):
+  config_lib.save(tmp_path, tiny_config(), ('0',))
+  path = tmp_path / 'config.json'
+  content = json.loads(path.read_text())
+  content['config']['latent_dim'] = -1
+  path.write_text(json.dumps(content))
+  with pytest.raises(InputError, match=r'config.json: latent_dim=-1'):
+    config_lib.read(tmp_path)
+
+
+def test_no_file(tmp_path):
+  with pytest.raises(InputError, match='no run folder'):
+    config_lib.read(tmp_path / 'nowhere')
+
+
+def changed(**changes):
+  return [d.field for d in config_lib.differences(tiny_config(), tiny_config(**changes))]
+
+
+def test_what_makes_a_run():
+  assert changed(beta=4.0, seed=1, model__norm='batch') == ['beta', 'model.norm', 'seed']
+  assert changed(log_every_steps=7, checkpoint_every_steps=1, data__dir='x', profile=True) == []
+
+
+def test_the_number_of_epochs_is_free_where_no_schedule_depends_on_it():
+  assert changed(num_epochs=9) == ['num_epochs']
+  for schedule, expected in (('linear', []), ('cyclical', ['num_epochs'])):
+    configs = [
+      tiny_config(num_epochs=epochs, learning_rate_schedule='constant', beta_schedule=schedule)
+      for epochs in (2, 9)
+    ]
+    assert [d.field for d in config_lib.differences(*configs)] == expected
+
+
+def test_a_difference_reads_well():
+  text = str(config_lib.differences(tiny_config(), tiny_config(beta=4.0))[0])
+  assert text == 'beta is 1.0 there, 4.0 here'

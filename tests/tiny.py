@@ -1,0 +1,44 @@
+"""The small run that most tests train: as a config, and as flags of train.py."""
+
+from configs import default
+
+
+def tiny_config(**changes):
+  """A run of 2 epochs of 3 steps on 8×8 digits, with a network of a few thousand parameters.
+
+  Args:
+    **changes: fields; those of `data` and `model` with two underscores, `data__binarize`.
+  """
+  config = default.get_config()
+  config.update(
+    {
+      'name': 'tiny',
+      'num_epochs': 2,
+      'batch_size': 32,
+      'latent_dim': 3,
+      'log_every_steps': 2,
+      'beta_warmup_epochs': 1.0,
+      'data': {'image_size': 8, 'max_examples': 100, 'validation_examples': 50},
+      'model': {'channels': (4, 8), 'groups': 2, 'embed_dim': 3},
+    }
+  )
+  for name, value in changes.items():
+    group, _, field = name.rpartition('__')
+    setattr(config[group] if group else config, field, value)
+  return config
+
+
+TINY_FLAGS = [
+  '--config.name=tiny',
+  '--config.num_epochs=2',
+  '--config.batch_size=32',
+  '--config.latent_dim=3',
+  '--config.log_every_steps=2',
+  '--config.beta_warmup_epochs=1',
+  '--config.data.image_size=8',
+  '--config.data.max_examples=100',
+  '--config.data.validation_examples=50',
+  '--config.model.channels=4,8',
+  '--config.model.groups=2',
+  '--config.model.embed_dim=3',
+]
