@@ -219,6 +219,13 @@ def save(folder: Path, config: ConfigDict, class_names: tuple[str, ...]) -> None
   os.replace(temporary, path)
 
 
+def _with_tuples(value):
+  """JSON's lists as the tuples they were."""
+  if isinstance(value, dict):
+    return {name: _with_tuples(inner) for name, inner in value.items()}
+  return tuple(value) if isinstance(value, list) else value
+
+
 def read(folder: Path) -> SavedConfig:
   """Reads `config.json` of a run's folder.
 
@@ -238,9 +245,7 @@ def read(folder: Path) -> SavedConfig:
         f'{path} has format {content["format"]!r}, written by cvae_jax {content["cvae_jax"]}; this '
         f'version {cvae_jax.__version__} reads format {FORMAT}. Install that version.'
       )
-    config = ConfigDict(content['config'])
-    # JSON has no tuples.
-    config.model.channels = tuple(config.model.channels)
+    config = ConfigDict(_with_tuples(content['config']))
     class_names = tuple(str(name) for name in content['class_names'])
   except (KeyError, TypeError, AttributeError) as error:
     raise InputError(f'{path} is not what this version writes: {error}.') from error

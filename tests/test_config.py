@@ -45,7 +45,7 @@ def test_choices_are_those_that_exist():
     ('precision', 'float16', "precision='float16' is not one of: float32, bfloat16"),
     ('ema_decay', 1.0, 'ema_decay=1.0 is not a number, 0 or more, less than 1'),
     ('name', '../evil', 'a name that can be that of a folder'),
-    ('sigma', 0, 'sigma=0 is not a number above 0'),
+    ('sigma', 0, 'sigma=0.0 is not a number above 0'),
     ('model__channels', (), r'model.channels=\(\) is not a tuple'),
     ('model__groups', 3, r'model.groups=3 does not divide .* Choose one of: 1, 2, 4'),
     ('data__image_size', 4, 'an integer, 8 to 256'),

@@ -76,7 +76,7 @@ def make_train_step(
     if ema is not None:
       ema = update_ema(ema, variables, ema_decay, state.step)
     terms = terms | {
-      'gradient_norm': optax.global_norm(gradient),  # before the clip
+      'gradient_norm': optax.tree.norm(gradient),  # before the clip
       'learning_rate': jnp.asarray(learning_rate(state.step), jnp.float32),
     }
     return TrainState(state.step + 1, variables, ema, opt_state), terms

@@ -1,0 +1,125 @@
+"""A trained model in the hand."""
+
+import jax
+import numpy as np
+import pytest
+from tiny import tiny_config
+
+import cvae_jax
+from cvae_jax.errors import InputError
+from cvae_jax.models import cvae
+from cvae_jax.training import checkpoints
+
+
+@pytest.fixture(scope='module')
+def model(tiny_run):
+  return cvae_jax.load(tiny_run)
+
+
+IMAGES = np.random.RandomState(0).rand(5, 8, 8, 1).astype('float32')
+LABELS = [0, 3, 3, 9, 1]
+
+
+def test_shapes_ranges_and_types(model):
+  samples = model.sample(LABELS)
+  mean, logvar = model.encode(IMAGES, LABELS)
+  decoded = model.decode(mean, LABELS)
+  reconstructed = model.reconstruct(IMAGES, LABELS)
+  for images in (samples, decoded, reconstructed):
+    assert isinstance(images, np.ndarray)
+    assert images.shape == (5, 8, 8, 1)
+    assert images.dtype == np.float32
+    assert images.min() >= 0
+    assert images.max() <= 1
+  assert mean.shape == logvar.shape == (5, 3)
+  np.testing.assert_array_equal(decoded, reconstructed)
+
+
+def test_weights_are_the_average_of_the_best_checkpoint(model, tiny_run):
+  network = cvae.build(tiny_config())
+  like = cvae.init(network, jax.random.key(0), (8, 8, 1))
+  variables, step = checkpoints.restore_variables(tiny_run, 'best', like)
+  assert model.step == step == 6
+  mean, _ = network.apply(variables, IMAGES, np.array(LABELS), train=False, method='encode')
+  np.testing.assert_allclose(model.encode(IMAGES, LABELS)[0], mean, atol=1e-5)
+  assert cvae_jax.load(tiny_run, checkpoint=2).step == 2
+  assert cvae_jax.load(tiny_run / 'checkpoints' / '4').step == 4
+  assert cvae_jax.load(str(tiny_run), checkpoint='last').step == 6
+
+
+def test_a_seed_is_a_picture(model):
+  np.testing.assert_array_equal(model.sample(LABELS, seed=1), model.sample(LABELS, seed=1))
+  assert not np.allclose(model.sample(LABELS, seed=1), model.sample(LABELS, seed=2))
+  # Another number of images leaves the first ones as they are.
+  np.testing.assert_allclose(model.sample(LABELS[:2]), model.sample(LABELS)[:2], atol=1e-6)
+
+
+def test_temperature_scales_the_latents(model):
+  cold = model.sample([3, 3], temperature=0.0)
+  np.testing.assert_allclose(cold[0], cold[1], atol=1e-6)
+  np.testing.assert_allclose(cold, model.decode(np.zeros((2, 3)), [3, 3]), atol=1e-6)
+
+
+def test_drawn_pixels_are_black_or_white(model):
+  draws = model.sample(np.full(200, 3), draw=True)
+  assert set(np.unique(draws)) == {0.0, 1.0}
+  np.testing.assert_allclose(
+    draws.mean(0), model.sample(np.full(200, 3)).mean(0), atol=4 * 0.5 / np.sqrt(200)
+  )
+
+
+def test_many_images_come_in_pieces_of_one_shape(model):
+  labels = np.arange(600) % 10
+  together = model.sample(labels)
+  assert together.shape == (600, 8, 8, 1)
+  np.testing.assert_allclose(together[:5], model.sample(labels[:5]), atol=1e-6)
+  assert model.sample([]).shape == (0, 8, 8, 1)
+  compiled = model._decode._cache_size()
+  model.sample(np.arange(1000) % 10)
+  assert model._decode._cache_size() == compiled
+
+
+@pytest.mark.parametrize(
+  ('call', 'message'),
+  [
+    (lambda m: m.sample([10]), 'label 10 is no class of this model: expected 0 to 9'),
+    (lambda m: m.sample([-1]), 'label -1'),
+    (lambda m: m.sample([0.5]), 'expected integers of shape'),
+    (lambda m: m.sample(3), 'expected integers of shape'),
+    (lambda m: m.sample([3], temperature=-1.0), 'temperature=-1.0'),
+    (lambda m: m.sample([3], temperature=float('nan')), 'temperature=nan'),
+    (lambda m: m.sample([3], seed=-1), 'seed=-1'),
+    (lambda m: m.encode(IMAGES[..., 0], LABELS), r'shape \(5, 8, 8\), expected \[N, 8, 8, 1\]'),
+    (lambda m: m.encode(IMAGES * 255, LABELS), 'expected 0 to 1'),
+    (lambda m: m.encode(np.uint8(IMAGES), LABELS), 'divide bytes by 255'),
+    (lambda m: m.encode(IMAGES * np.nan, LABELS), 'expected 0 to 1'),
+    (lambda m: m.encode(IMAGES, LABELS[:2]), '2 labels came with 5 examples'),
+    (lambda m: m.decode(np.zeros((5, 4)), LABELS), r'shape \(5, 4\), expected \[N, 3\]'),
+  ],
+)
+def test_wrong_inputs_are_named(model, call, message):
+  with pytest.raises(InputError, match=message):
+    call(model)
+
+
+def test_labels_by_name_and_number(model):
+  assert model.label('3') == 3
+  for text in ('12', 'three', '-1', '3.0', '', '²'):
+    with pytest.raises(InputError, match='is no class of this model, which has 0, 1, 2'):
+      model.label(text)
+
+
+def test_labels_of_named_classes(model):
+  import dataclasses
+
+  named = dataclasses.replace(model, class_names=('T-shirt/top', 'Trouser'))
+  assert named.label('trouser') == named.label('1') == 1
+  with pytest.raises(
+    InputError, match=r"0 \(T-shirt/top\), 1 \(Trouser\)\. Did you mean 'Trouser'"
+  ):
+    named.label('trousers')
+
+
+def test_a_path_that_is_no_run(tmp_path):
+  with pytest.raises(InputError, match='neither a run folder nor a checkpoint'):
+    cvae_jax.load(tmp_path)

@@ -1,0 +1,245 @@
+"""Whole runs: that they learn, and that one that was stopped goes on as if it had not been."""
+
+import csv
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from tiny import tiny_config
+
+from cvae_jax import config as config_lib
+from cvae_jax import devices
+from cvae_jax.errors import InputError, NonFiniteError
+from cvae_jax.training import loop, program, run_folder
+from cvae_jax.training.checkpoints import Checkpoints
+
+TIMES = ('seconds', 'images_per_second')
+
+
+def final_state(workdir, config, step):
+  saved = Checkpoints(workdir, keep=100)
+  state, _ = saved.restore(step, program.build(config).initial_state())
+  saved.close()
+  return state
+
+
+def rows(workdir):
+  with open(workdir / 'metrics.csv', newline='') as file:
+    return [
+      {name: value for name, value in row.items() if name not in TIMES}
+      for row in csv.DictReader(file)
+    ]
+
+
+def steps(workdir):
+  return sorted(int(path.name) for path in (workdir / 'checkpoints').iterdir())
+
+
+def stopped_at(run, workdir, step):
+  """A copy of `run` as it was when it had written no checkpoint after `step`."""
+  shutil.copytree(run, workdir)
+  for later in steps(workdir):
+    if later > step:
+      shutil.rmtree(workdir / 'checkpoints' / str(later))
+  shutil.rmtree(workdir / 'samples')
+
+
+def test_a_run_leaves_what_is_documented(tiny_run):
+  names = {path.name for path in tiny_run.iterdir()}
+  assert {'config.json', 'checkpoints', 'metrics.csv', 'train.log', 'samples'} <= names
+  assert any(name.startswith('events.out.tfevents') for name in names)
+  assert steps(tiny_run) == [2, 3, 4, 6]
+  # Lines at multiples of 2 and at the ends of the two epochs of 3 steps.
+  assert [row['step'] for row in rows(tiny_run)] == ['2', '3', '4', '6']
+  validated = [row['step'] for row in rows(tiny_run) if row['validation/negative_elbo']]
+  assert validated == ['3', '6']
+  for row in rows(tiny_run):
+    loss = float(row['train/reconstruction']) + float(row['train/beta']) * float(row['train/kl'])
+    assert abs(float(row['train/loss']) - loss) < 1  # of averages: not exact where β moves
+  assert (tiny_run / 'samples' / 'step_6.png').is_file()
+  assert 'Total' in (tiny_run / 'train.log').read_text()  # the overview of the parameters
+
+
+@pytest.mark.parametrize('norm', ['group', 'batch'])
+def test_a_run_stopped_in_the_middle_of_an_epoch_goes_on_bit_for_bit(norm, tiny_run, tmp_path):
+  config = tiny_config(checkpoint_every_steps=2, keep_checkpoints=10, model__norm=norm)
+  whole, stopped = tiny_run, tmp_path / 'stopped'
+  if norm == 'batch':
+    whole = tmp_path / 'whole'
+    loop.train(config, whole)
+  # Step 4 is the first of three of its epoch; the line of step 6 averages steps 5 and 6, and with
+  # 3 steps a line, also one from before the stop.
+  stopped_at(whole, stopped, 4)
+  loop.train(config, stopped)
+  one, two = (final_state(workdir, config, 6) for workdir in (whole, stopped))
+  assert ('batch_stats' in one.variables) == (norm == 'batch')
+  jax.tree.map(np.testing.assert_array_equal, one, two)
+  assert rows(whole) == rows(stopped)
+  grids = [(workdir / 'samples' / 'step_6.png').read_bytes() for workdir in (whole, stopped)]
+  assert grids[0] == grids[1]
+
+
+def test_a_line_that_spans_the_stop_is_the_same(tmp_path):
+  config = tiny_config(checkpoint_every_steps=2, keep_checkpoints=10, log_every_steps=3)
+  loop.train(config, tmp_path / 'whole')
+  for step in (2, 4):
+    stopped_at(tmp_path / 'whole', tmp_path / str(step), step)
+    loop.train(config, tmp_path / str(step))
+    assert rows(tmp_path / str(step)) == rows(tmp_path / 'whole')
+
+
+def test_a_run_stopped_before_its_first_checkpoint_begins_again(tiny_run, tmp_path):
+  stopped_at(tiny_run, tmp_path / 'run', 0)
+  loop.train(tiny_config(checkpoint_every_steps=2, keep_checkpoints=10), tmp_path / 'run')
+  assert rows(tmp_path / 'run') == rows(tiny_run)
+
+
+def test_a_complete_run_is_left_alone(tiny_run, tmp_path, capsys):
+  shutil.copytree(tiny_run, tmp_path / 'run')
+  before = (tmp_path / 'run' / 'metrics.csv').read_bytes()
+  loop.train(tiny_config(), tmp_path / 'run')
+  assert 'is complete: 2 epochs, step 6' in capsys.readouterr().out
+  assert (tmp_path / 'run' / 'metrics.csv').read_bytes() == before
+
+
+def test_another_config_is_refused_and_touches_nothing(tiny_run):
+  before = sorted(tiny_run.rglob('*'))
+  with pytest.raises(run_folder.OccupiedError, match=r'latent_dim is 3 there, 4 here'):
+    loop.train(tiny_config(latent_dim=4), tiny_run)
+  assert sorted(tiny_run.rglob('*')) == before
+
+
+@pytest.mark.parametrize(
+  'changes', [{'batch_size': 0}, {'data__name': 'mnist', 'data__dir': __file__}]
+)
+def test_what_cannot_begin_leaves_no_folder(changes, tmp_path):
+  with pytest.raises(InputError):
+    loop.train(tiny_config(**changes), tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
+
+
+def test_resume_from_goes_on_in_a_folder_that_stands_alone(tiny_run, tmp_path):
+  config = tiny_config(checkpoint_every_steps=2, keep_checkpoints=10)
+  workdir = tmp_path / 'on'
+  loop.train(config, workdir, resume_from=tiny_run / 'checkpoints' / '2')
+  assert steps(workdir) == [2, 3, 4, 6]
+  one, two = (final_state(folder, config, 6) for folder in (tiny_run, workdir))
+  jax.tree.map(np.testing.assert_array_equal, one, two)
+  assert rows(workdir) == [row for row in rows(tiny_run) if int(row['step']) > 2]
+  with pytest.raises(run_folder.OccupiedError, match='leave out --resume_from'):
+    loop.train(config, workdir, resume_from=tiny_run)
+
+
+def test_resume_from_may_change_what_keeps_the_shapes(tiny_run, tmp_path):
+  loop.train(tiny_config(beta=4.0, num_epochs=3), tmp_path / 'on', resume_from=tiny_run)
+  assert rows(tmp_path / 'on')[-1]['train/beta'] == '4.0'
+  with pytest.raises(InputError, match=r'do not fit: latent_dim is 3 there, 4 here'):
+    loop.train(tiny_config(latent_dim=4), tmp_path / 'no', resume_from=tiny_run)
+  with pytest.raises(InputError, match=r'from step 6, and the run would end at step 6'):
+    loop.train(tiny_config(), tmp_path / 'no', resume_from=tiny_run)
+  assert not (tmp_path / 'no').exists()
+
+
+def test_init_from_starts_anew_from_the_weights_of_another_run(tiny_run):
+  config = tiny_config(init_from=str(tiny_run), seed=7)
+  state = program.build(config).initial_state()
+  trained = final_state(tiny_run, tiny_config(), 6)  # the best is the last here
+  assert int(state.step) == 0
+  jax.tree.map(np.testing.assert_array_equal, state.variables, trained.ema)
+  config.init_from = str(tiny_run / 'checkpoints' / '2')
+  earlier = program.build(config).initial_state()
+  jax.tree.map(
+    np.testing.assert_array_equal, earlier.variables, final_state(tiny_run, tiny_config(), 2).ema
+  )
+  with pytest.raises(InputError, match=r'do not fit: model.channels'):
+    program.build(tiny_config(init_from=str(tiny_run), model__channels=(4, 4))).initial_state()
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
+  config = tiny_config(
+    learning_rate=1e30, learning_rate_schedule='constant', clip_norm=0.0, likelihood='gaussian'
+  )
+  with pytest.raises(NonFiniteError, match=r'Step \d gave .*learning_rate 1e\+30.*Try a lower'):
+    loop.train(config, tmp_path / 'run')
+  assert not (tmp_path / 'run' / 'checkpoints' / '3').exists()
+
+
+def test_a_new_best_is_kept_between_the_regular_checkpoints(tmp_path):
+  loop.train(tiny_config(checkpoint_every_epochs=100), tmp_path / 'run')
+  assert steps(tmp_path / 'run') == [3, 6]
+
+
+def test_no_average_and_a_gaussian_in_bfloat16_train_too(tmp_path):
+  config = tiny_config(ema_decay=0.0, likelihood='gaussian', precision='bfloat16', clip_norm=0.0)
+  loop.train(config, tmp_path / 'run')
+  assert not (tmp_path / 'run' / 'checkpoints' / '6' / 'ema').exists()
+  assert rows(tmp_path / 'run')[-1]['validation/bits_per_dim'] == ''
+
+
+def test_bits_per_dimension_of_binary_images(tmp_path):
+  loop.train(tiny_config(num_epochs=1, data__binarize='dynamic'), tmp_path / 'run')
+  last = rows(tmp_path / 'run')[-1]
+  expected = float(last['validation/negative_elbo']) / (64 * np.log(2))
+  assert float(last['validation/bits_per_dim']) == pytest.approx(expected)
+
+
+def test_it_learns(tmp_path):
+  """On 100 small digits for 40 epochs: far below the entropy of the mean image."""
+  config = tiny_config(num_epochs=40, latent_dim=8, learning_rate=1e-2, eval_every_epochs=39)
+  loop.train(config, tmp_path / 'run')
+  prog = program.build(config)
+  grey = np.float64(prog.validation.images) / 255
+  mean = np.clip(np.float64(prog.train.images).mean(0) / 255, 1e-3, 1 - 1e-3)
+  baseline = -(grey * np.log(mean) + (1 - grey) * np.log1p(-mean)).sum((1, 2, 3)).mean()
+  final = rows(tmp_path / 'run')[-1]
+  assert float(final['validation/negative_elbo']) < baseline - 1
+  assert float(final['validation/kl']) > 1
+
+
+@pytest.mark.parametrize('length', [1, 2, 512])
+def test_chunks_end_at_fixed_steps(length, monkeypatch):
+  monkeypatch.setattr(devices, 'chunk_steps', lambda: length)
+
+  def ends(start):
+    now, found = start, []
+    while now < 21:
+      now = loop.next_chunk_end(now, steps_per_epoch=7, checkpoint_every_steps=5)
+      found.append(now)
+    return found
+
+  whole = ends(0)
+  assert {5, 7, 10, 14, 15, 20, 21} <= set(whole)
+  assert max(np.diff([0, *whole])) <= length
+  for start in (5, 7, 10):
+    assert ends(start) == [end for end in whole if end > start]
+
+
+def test_the_chunks_of_an_accelerator_train_the_same_run(tiny_run, tmp_path, monkeypatch):
+  monkeypatch.setattr(devices, 'chunk_steps', lambda: 512)
+  config = tiny_config(checkpoint_every_steps=2, keep_checkpoints=10)
+  loop.train(config, tmp_path / 'run')
+  one, two = (final_state(folder, config, 6) for folder in (tiny_run, tmp_path / 'run'))
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), one.ema, two.ema)
+  assert [row['step'] for row in rows(tiny_run)] == [row['step'] for row in rows(tmp_path / 'run')]
+
+
+def test_profile_writes_a_trace(tmp_path):
+  loop.train(tiny_config(profile=True, num_epochs=4), tmp_path / 'run')
+  assert list((tmp_path / 'run').glob('plugins/profile/*/*'))
+
+
+def test_smoke_says_what_it_did_and_writes_nothing(tmp_path, monkeypatch, capsys):
+  monkeypatch.chdir(tmp_path)
+  loop.smoke(tiny_config())
+  said = capsys.readouterr().out
+  assert 'train step: loss' in said
+  assert 'validation batch of 32' in said
+  assert 'sample grid: ' in said
+  assert list(tmp_path.iterdir()) == []
+
+
+def test_free_fields_are_saved_when_they_change(tiny_run, tmp_path):
+  shutil.copytree(tiny_run, tmp_path / 'run')
+  loop.train(tiny_config(keep_checkpoints=7), tmp_path / 'run')
+  assert config_lib.read(tmp_path / 'run').config.keep_checkpoints == 7

@@ -1,0 +1,60 @@
+"""Which folders may be used, and where a checkpoint is."""
+
+import os
+import shutil
+
+import pytest
+from tiny import tiny_config
+
+from cvae_jax import config as config_lib
+from cvae_jax.errors import InputError
+from cvae_jax.training import run_folder
+
+
+def test_new_empty_and_own_folders_are_usable(tmp_path):
+  run_folder.check_usable(tmp_path / 'new', tiny_config())
+  (tmp_path / '.DS_Store').write_text('')
+  run_folder.check_usable(tmp_path, tiny_config())
+  config_lib.save(tmp_path, tiny_config(), ())
+  run_folder.check_usable(tmp_path, tiny_config(log_every_steps=9))
+
+
+def test_another_run_is_refused_with_what_differs_and_a_free_folder(tmp_path):
+  workdir = tmp_path / 'run'
+  workdir.mkdir()
+  config_lib.save(workdir, tiny_config(), ())
+  (tmp_path / 'run-2').mkdir()
+  with pytest.raises(run_folder.OccupiedError, match=r'beta is 1.0 there, 4.0 here; seed') as error:
+    run_folder.check_usable(workdir, tiny_config(beta=4.0, seed=3))
+  assert error.value.free_workdir == tmp_path / 'run-3'
+
+
+def test_strange_files_are_not_trained_over(tmp_path):
+  (tmp_path / 'thesis.tex').write_text('')
+  with pytest.raises(run_folder.OccupiedError, match='files that are no run'):
+    run_folder.check_usable(tmp_path, tiny_config())
+  with pytest.raises(run_folder.OccupiedError, match='is a file'):
+    run_folder.check_usable(tmp_path / 'thesis.tex', tiny_config())
+
+
+def test_locate(tiny_run, tmp_path):
+  assert run_folder.locate(tiny_run) == (tiny_run, None)
+  assert run_folder.locate(tiny_run / 'checkpoints') == (tiny_run, None)
+  assert run_folder.locate(tiny_run / 'checkpoints' / '4') == (tiny_run, 4)
+  for path in (tmp_path, tiny_run / 'checkpoints' / '999', tmp_path / 'nowhere'):
+    with pytest.raises(InputError, match='neither a run folder nor a checkpoint'):
+      run_folder.locate(path)
+
+
+def test_newest_is_the_run_written_last(tiny_run, tmp_path):
+  for number, name in enumerate(('b', 'a', 'c')):
+    shutil.copytree(tiny_run, tmp_path / name)
+    for checkpoint in (tmp_path / name / 'checkpoints').iterdir():
+      os.utime(checkpoint, (number, number))
+  shutil.rmtree(tmp_path / 'c' / 'checkpoints')  # began later, but has nothing to show
+  assert run_folder.newest(tmp_path) == tmp_path / 'a'
+
+
+def test_newest_where_there_is_none(tmp_path):
+  with pytest.raises(InputError, match=r'No trained run under .* python train.py'):
+    run_folder.newest(tmp_path)
