@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: help install train test clean
+.PHONY: help install train test test-slow clean
 
 help: ## Print this list.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' \
@@ -26,6 +26,9 @@ train: install ## Train configs/digits.py in about 2 minutes; needs no data down
 
 test: install ## Run all tests.
 	@$(BIN)/python -m pytest
+
+test-slow: install ## Run the tests that train for minutes.
+	@$(BIN)/python -m pytest -m slow
 
 clean: ## Remove caches; runs and .venv stay.
 	@rm -rf .cache .pytest_cache .ruff_cache *.egg-info

@@ -33,12 +33,12 @@ _SMOKE = flags.DEFINE_bool(
 
 
 def main() -> None:
-  config = _CONFIG.value
-  if config is None:
+  if not _CONFIG.present:
     raise InputError('--config is missing: name an experiment, e.g. --config configs/digits.py.')
   # Late, so that --help and mistyped flags do not wait for JAX.
   from cvae_jax import config as config_lib
 
+  config = _CONFIG.value
   config_lib.check(config)
   from cvae_jax import devices
   from cvae_jax.training import loop

@@ -164,6 +164,10 @@ def fields(config: ConfigDict) -> Iterator[tuple[str, Any]]:
 
 def check(config: ConfigDict) -> None:
   """Raises InputError for the first unknown or missing field, or value that cannot be used."""
+  if not isinstance(config, ConfigDict):
+    raise InputError(
+      f'The config is a {type(config).__name__}, no ConfigDict: see configs/mnist.py.'
+    )
   given = dict(fields(config))
   for field, value in given.items():
     if field not in RULES:

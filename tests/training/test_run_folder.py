@@ -56,5 +56,5 @@ def test_newest_is_the_run_written_last(tiny_run, tmp_path):
 
 
 def test_newest_where_there_is_none(tmp_path):
-  with pytest.raises(InputError, match=r'No trained run under .* python train.py'):
+  with pytest.raises(InputError, match=r'No trained run under .*python train.py'):
     run_folder.newest(tmp_path)

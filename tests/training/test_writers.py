@@ -43,8 +43,10 @@ def test_rows_read_back_as_the_same_numbers(tmp_path):
 
 
 def test_unknown_columns_are_no_silent_loss(tmp_path):
+  writer = writers.CsvWriter(tmp_path / 'metrics.csv')
   with pytest.raises(KeyError, match='colour'):
-    writers.CsvWriter(tmp_path / 'metrics.csv').write_scalars(1, {'colour': 1.0})
+    writer.write_scalars(1, {'colour': 1.0})
+  writer.close()
 
 
 def test_tensorboard_gets_scalars_pictures_and_the_config(tmp_path):

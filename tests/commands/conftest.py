@@ -1,0 +1,43 @@
+"""Running the commands as a user does: as processes, in a folder of their own."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+
+@pytest.fixture
+def command(tmp_path):
+  """command('train.py', '--config', ...) runs it in an empty folder beside configs/, as a link."""
+  (tmp_path / 'configs').symlink_to(ROOT / 'configs')
+
+  def run(script, *arguments, timeout=120, **environment):
+    return subprocess.run(
+      [sys.executable, str(ROOT / script), *map(str, arguments)],
+      cwd=tmp_path,
+      env=os.environ | {'COLUMNS': '100'} | environment,
+      capture_output=True,
+      text=True,
+      timeout=timeout,
+      check=False,
+    )
+
+  return run
+
+
+@pytest.fixture
+def refused(command, tmp_path):
+  """Runs a command that must fail by the user's hand; returns its one line."""
+
+  def run(script, *arguments, **environment):
+    before = sorted(tmp_path.rglob('*'))
+    done = command(script, *arguments, **environment)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count('\n') == 1, done.stderr
+    assert done.stderr.startswith(f'{script}: ')
+    assert sorted(tmp_path.rglob('*')) == before
+    return done.stderr
+
+  return run

@@ -1,0 +1,54 @@
+"""What the commands say of themselves."""
+
+import subprocess
+
+import pytest
+from conftest import ROOT
+
+from configs import default
+from cvae_jax import config as config_lib
+
+
+@pytest.mark.parametrize('flag', ['--help', '-h'])
+@pytest.mark.parametrize('script', ['train.py', 'sample.py'])
+def test_help_shows_examples_and_flags_and_ends_well(command, script, flag):
+  done = command(script, flag)
+  assert done.returncode == 0
+  assert f'python {script} ' in done.stdout
+  assert '--workdir' in done.stdout
+  assert '--debug' in done.stdout
+  assert done.stderr == ''
+
+
+def test_help_of_train_shows_every_field_with_its_value(command):
+  said = command('train.py', '--help').stdout
+  for field, value in config_lib.fields(default.get_config()):
+    assert f'--config.{field}={value}'.replace(' ', '') in said
+  assert 'passes over the training images' in said
+
+
+def test_help_shows_the_values_of_the_config_that_is_named(command):
+  arguments = ('--config', 'configs/mnist.py', '--config.beta=4', '--help')
+  said = command('train.py', *arguments).stdout
+  assert '--config.data.binarize=dynamic' in said
+  assert '--config.beta=4.0' in said
+
+
+def test_help_does_not_wait_for_jax():
+  code = (
+    'import sys; sys.argv = ["train.py", "--help"]\n'
+    'try:\n  import runpy; runpy.run_path("train.py", run_name="__main__")\n'
+    'except SystemExit: print("jax" in sys.modules, "tensorflow" in sys.modules)'
+  )
+  import sys
+
+  done = subprocess.run(
+    [sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, check=True
+  )
+  assert done.stdout.endswith('False False\n')
+
+
+def test_make_without_a_target_lists_them():
+  done = subprocess.run(['make'], cwd=ROOT, capture_output=True, text=True, check=True)
+  for target in ('install', 'train', 'test', 'help'):
+    assert f'make {target} ' in done.stdout

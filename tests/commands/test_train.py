@@ -1,0 +1,280 @@
+"""train.py as a user runs it."""
+
+import csv
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT
+from tiny import TINY_FLAGS
+
+
+def train(command, *arguments, **environment):
+  return command(
+    'train.py', '--config', 'configs/default.py', *TINY_FLAGS, *arguments, **environment
+  )
+
+
+@pytest.fixture
+def refused_train(refused):
+  return lambda *arguments, **environment: refused(
+    'train.py', '--config', 'configs/default.py', *arguments, **environment
+  )
+
+
+def rows(workdir):
+  with open(workdir / 'metrics.csv', newline='') as file:
+    return [
+      {name: value for name, value in row.items() if name not in ('seconds', 'images_per_second')}
+      for row in csv.DictReader(file)
+    ]
+
+
+def test_a_run_and_what_is_said_when_it_is_called_again(command, tmp_path):
+  done = train(command)
+  assert done.returncode == 0, done.stderr
+  assert done.stderr == ''
+  lines = done.stdout.splitlines()
+  assert 'parameters, 100 training and 50 validation images of digits' in lines[0]
+  assert any('validation −ELBO' in line for line in lines)
+  assert lines[-1].endswith('runs/tiny/samples/step_6.png')
+  assert (tmp_path / 'runs/tiny/samples/step_6.png').is_file()
+  assert '\x1b' not in done.stdout  # plain lines where there is no terminal
+  assert (tmp_path / 'runs/tiny/train.log').read_text().count('validation −ELBO') == 2
+
+  again = train(command)
+  assert again.returncode == 0
+  assert 'is complete' in again.stdout
+
+  other = train(command, '--config.beta=4')
+  assert other.returncode == 2
+  assert 'beta is 1.0 there, 4.0 here' in other.stderr
+  suggested = shlex.split(other.stderr.partition('Choose a free folder: ')[2])
+  assert suggested[-1] == '--workdir=runs/tiny-2'
+  pasted = command('train.py', *suggested[2:])
+  assert pasted.returncode == 0, pasted.stderr
+  saved = json.loads((tmp_path / 'runs/tiny-2/config.json').read_text())
+  assert saved['config']['beta'] == 4.0
+
+
+def test_a_killed_run_goes_on_bit_for_bit(command, tmp_path):
+  flags = (
+    '--config.num_epochs=20',
+    '--config.eval_every_epochs=20',
+    '--config.checkpoint_every_epochs=20',
+    '--config.checkpoint_every_steps=7',
+  )
+  process = subprocess.Popen(
+    [
+      sys.executable,
+      str(ROOT / 'train.py'),
+      '--config',
+      'configs/default.py',
+      *TINY_FLAGS,
+      *flags,
+      '--workdir',
+      'killed',
+    ],
+    cwd=tmp_path,
+    stdout=subprocess.DEVNULL,
+  )
+  checkpoints = tmp_path / 'killed' / 'checkpoints'
+  deadline = time.monotonic() + 100
+  while not (checkpoints.is_dir() and any(path.name.isdigit() for path in checkpoints.iterdir())):
+    assert process.poll() is None
+    assert time.monotonic() < deadline
+    time.sleep(0.02)
+  process.send_signal(signal.SIGKILL)
+  process.wait()
+  resumed = train(command, *flags, '--workdir', 'killed')
+  assert resumed.returncode == 0, resumed.stderr
+  assert 'resuming at step' in resumed.stdout
+  whole = train(command, *flags, '--workdir', 'whole')
+  assert whole.returncode == 0
+  assert rows(tmp_path / 'killed') == rows(tmp_path / 'whole')
+  grids = [tmp_path / name / 'samples' / 'step_60.png' for name in ('killed', 'whole')]
+  assert grids[0].read_bytes() == grids[1].read_bytes()
+
+
+# Sums in another order differ in the last bits, which a batch norm of 32 small images amplifies;
+# statistics taken per device instead of over the global batch would be off by several percent.
+@pytest.mark.parametrize(('norm', 'tolerance'), [('group', 1e-4), ('batch', 1e-3)])
+def test_one_device_or_four_train_the_same_run(command, tmp_path, norm, tolerance):
+  for count in (1, 4):
+    done = train(
+      command,
+      f'--config.model.norm={norm}',
+      f'--workdir={count}',
+      XLA_FLAGS=f'--xla_force_host_platform_device_count={count}',
+    )
+    assert done.returncode == 0, done.stderr
+    assert f'on {count} cpu device(s)' in done.stdout
+  for one, four in zip(rows(tmp_path / '1'), rows(tmp_path / '4'), strict=True):
+    for name in one:
+      if one[name]:
+        assert float(one[name]) == pytest.approx(float(four[name]), rel=tolerance), name
+
+
+def test_smoke_leaves_nothing_on_disk(command, tmp_path):
+  before = sorted(tmp_path.rglob('*'))
+  home = {'HOME': str(tmp_path / 'home'), 'XDG_CACHE_HOME': str(tmp_path / 'home')}
+  done = train(command, '--smoke', **home)
+  assert done.returncode == 0, done.stderr
+  assert 'All works' in done.stdout
+  assert sorted(tmp_path.rglob('*')) == before
+
+
+def test_training_without_tensorflow(command, tmp_path):
+  # A module of that name that cannot be imported, found before the real one, is not enough: the
+  # commands ask whether it is installed. A meta path hook answers no.
+  hook = tmp_path / 'hook'
+  hook.mkdir()
+  (hook / 'sitecustomize.py').write_text(
+    'import sys\n'
+    'class Hidden:\n'
+    '  def find_spec(self, name, path=None, target=None):\n'
+    '    if name.split(".")[0] in ("tensorflow", "tensorflow_datasets", "tensorboard"):\n'
+    '      raise ModuleNotFoundError(name)\n'
+    'sys.meta_path.insert(0, Hidden())\n'
+  )
+  done = train(command, '--config.num_epochs=1', '--config.profile', PYTHONPATH=str(hook))
+  assert done.returncode == 0, done.stderr
+  assert 'TensorFlow is not installed: no TensorBoard logs' in done.stdout
+  assert 'no trace will be written' in done.stdout
+  assert not list((tmp_path / 'runs/tiny').glob('events*'))
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'message'),
+  [
+    (['--config.betaa=4'], "Unknown config field 'betaa'. Did you mean 'beta'?"),
+    (['--config.data.nam=x'], "Unknown config field 'data.nam'. Did you mean 'data.name'?"),
+    (['--config.data.name.x=1'], "Unknown config field 'data.name.x'"),
+    (['--config.batch_size=0'], 'batch_size=0 is not an integer, 1 or more'),
+    (['--config.batch_size=many'], "batch_size='many' is not an integer, 1 or more"),
+    (['--config.beta=-1'], 'beta=-1.0 is not a number, 0 or more'),
+    (['--config.beta_schedule=cylical'], "Did you mean 'cyclical'?"),
+    (['--config.latent_dim=0'], 'latent_dim=0 is not an integer'),
+    (['--config.model.groups=7'], 'model.groups=7 does not divide all of model.channels=(32, 64)'),
+    (['--config.precision=float16'], "precision='float16' is not one of: float32, bfloat16"),
+    (['--config.profile=maybe'], "profile='maybe' is not True or False"),
+    (['--config.batch_size=99999'], 'batch_size=99999 is more than the 1,297 training images'),
+    (['--confg.beta=4'], "Unknown command line flag 'confg.beta'"),
+    (['surplus'], "Unexpected argument 'surplus'"),
+    (['--config.init_from=nowhere'], 'neither a run folder nor a checkpoint'),
+    (['--resume_from=nowhere'], 'neither a run folder nor a checkpoint'),
+  ],
+)
+def test_mistakes_get_one_line(refused_train, arguments, message):
+  assert message in refused_train(*arguments)
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'message'),
+  [
+    ([], '--config is missing'),
+    (['--config', 'configs/mnits.py'], "is not there. Did you mean 'configs/mnist.py'?"),
+    (['--config', 'configs/mnits.py', '--config.beta=4'], 'is not there'),
+  ],
+)
+def test_mistaken_config_files_get_one_line(refused, arguments, message):
+  assert message in refused('train.py', *arguments)
+
+
+@pytest.mark.parametrize(
+  ('content', 'message'),
+  [
+    ('def get_config(:', 'is no Python'),
+    ('x = 1', 'has no function get_config()'),
+    ('import nothing_like_it\ndef get_config(): pass', 'fails: ModuleNotFoundError'),
+    ('def get_config(): return 1 / 0', 'fails: ZeroDivisionError'),
+    ('def get_config(): return None', 'no ConfigDict'),
+    (
+      'from ml_collections import ConfigDict\ndef get_config(): return ConfigDict({"beta": 1.0})',
+      'lacks the field(s)',
+    ),
+  ],
+)
+def test_broken_config_files_get_one_line(refused, tmp_path, content, message):
+  (tmp_path / 'mine.py').write_text(content)
+  assert message in refused('train.py', '--config', 'mine.py')
+
+
+def test_debug_shows_the_traceback(command):
+  done = command('train.py', '--config', 'configs/default.py', '--config.latent_dim=0', '--debug')
+  assert done.returncode == 2
+  assert 'Traceback' in done.stderr
+
+
+def test_data_that_cannot_be_had(refused_train, tmp_path):
+  offline = {'HTTPS_PROXY': 'http://127.0.0.1:9', 'https_proxy': 'http://127.0.0.1:9'}
+  (tmp_path / 'empty').mkdir()
+  for folder in ('empty', 'missing/too'):
+    flags = ('--config.data.name=mnist', f'--config.data.dir={folder}')
+    began = time.monotonic()
+    assert 'download failed' in refused_train(*flags, **offline)
+    assert time.monotonic() - began < 30
+  (tmp_path / 'broken').mkdir()
+  for name in ('train-images-idx3', 'train-labels-idx1', 't10k-images-idx3', 't10k-labels-idx1'):
+    (tmp_path / 'broken' / f'{name}-ubyte').write_bytes(b'\0\0\x08')
+  flags = ('--config.data.name=mnist', '--config.data.dir=broken')
+  assert 'is truncated' in refused_train(*flags)
+
+
+def test_a_loss_that_is_no_number_is_no_traceback(command):
+  done = train(
+    command,
+    '--config.learning_rate=1e30',
+    '--config.learning_rate_schedule=constant',
+    '--config.clip_norm=0',
+    '--config.likelihood=gaussian',
+  )
+  assert done.returncode == 1
+  assert done.stderr.count('\n') == 1
+  assert 'not finite' in done.stderr
+
+
+def test_a_screen_without_greek_letters_is_no_reason_to_stop(command):
+  done = train(command, '--smoke', PYTHONIOENCODING='ascii', PYTHONUTF8='0', LC_ALL='C')
+  assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, 'openpty'), reason='no pseudo-terminals here')
+def test_a_terminal_shows_a_progress_bar(tmp_path, command):
+  del command  # only for the link to configs/
+  primary, secondary = os.openpty()
+  process = subprocess.Popen(
+    [sys.executable, str(ROOT / 'train.py'), '--config', 'configs/default.py', *TINY_FLAGS],
+    cwd=tmp_path,
+    stdout=secondary,
+    stderr=secondary,
+    env=os.environ | {'TERM': 'xterm', 'COLUMNS': '140', 'LINES': '40'},
+  )
+  os.close(secondary)
+  said = b''
+  while True:
+    try:
+      piece = os.read(primary, 4096)
+    except OSError:  # the other side is closed
+      break
+    if not piece:
+      break
+    said += piece
+  os.close(primary)
+  assert process.wait() == 0
+  text = said.decode()
+  for part in ('epoch 2/2', 'step 6/6', 'loss', 'KL', 'images/s', 'time left'):
+    assert part in text
+
+
+@pytest.mark.data('mnist')
+def test_real_mnist_smoke(real_data, command):
+  arguments = ('--config', 'configs/mnist.py', f'--config.data.dir={real_data}', '--smoke')
+  done = command('train.py', *arguments)
+  assert done.returncode == 0, done.stderr
+  assert 'All works' in done.stdout
