@@ -5,9 +5,9 @@ from pathlib import Path
 
 import jax
 import pytest
-from tiny import tiny_config
 
 from cvae_jax.training import loop
+from tiny import tiny_config
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get('CVAE_DATA_DIR') or ROOT.parent / 'shared' / 'data')

@@ -5,13 +5,13 @@ import re
 from pathlib import Path
 
 import pytest
-from tiny import tiny_config
 
 from configs import default, digits, mnist
 from cvae_jax import config as config_lib
 from cvae_jax.data import sources
 from cvae_jax.errors import InputError
 from cvae_jax.models import blocks
+from tiny import tiny_config
 
 
 @pytest.mark.parametrize('module', [default, digits, mnist])

@@ -3,12 +3,12 @@
 import jax
 import numpy as np
 import pytest
-from tiny import tiny_config
 
 import cvae_jax
 from cvae_jax.errors import InputError
 from cvae_jax.models import cvae
 from cvae_jax.training import checkpoints
+from tiny import tiny_config
 
 
 @pytest.fixture(scope='module')

@@ -33,7 +33,9 @@ def is_home(folder: Path) -> bool:
   """Whether `folder` holds what TensorFlow Datasets prepares or downloads, and nothing else."""
   entries = [path for path in folder.iterdir() if not path.name.startswith('.')]
   return all(
-    path.name == 'downloads' or (path.is_dir() and any(path.glob('**/dataset_info.json')))
+    # <set>/<version>/, or <set>/<variant>/<version>/; no deeper, `folder` may be anybody's home.
+    path.name == 'downloads'
+    or any(any(path.glob(f'{depth}/dataset_info.json')) for depth in ('*', '*/*'))
     for path in entries
   )
 

@@ -42,34 +42,52 @@ def train(config, workdir: Path, resume_from: Path | None = None) -> None:
       )
     program.check_same_shapes(source.run, config)
   prog = program.build(config)
-  state, window = prog.initial_state(), {}
   if source is not None:
-    state, window = checkpoints.restore_elsewhere(source.run, source.step, state)
+    state, window = checkpoints.restore_elsewhere(source.run, source.step, prog.fresh_state())
     _check_steps_left(prog, int(state.step))
+  elif run_folder.has_checkpoint(workdir):
+    state, window = prog.fresh_state(), {}  # until the checkpoint is read
+  else:
+    state, window = prog.initial_state(), {}
 
   workdir.mkdir(parents=True, exist_ok=True)
-  config_lib.save(workdir, config, prog.class_names)
-  reporter = Reporter(workdir / 'train.log', config.num_epochs, prog.steps_per_epoch)
   saved = Checkpoints(workdir, config.keep_checkpoints)
   try:
     if source is not None:
-      # The new folder stands alone from here on: killed at once, it resumes from this step.
+      # Before config.json makes a run of the folder: from then on it stands alone.
       saved.save(state, int(state.step), window, validation=None)
+      saved.wait()
     elif saved.latest_step is not None:
       state, window = saved.restore(saved.latest_step, state)
-    if int(state.step) >= prog.total_steps:
-      reporter.line(f'{workdir} is complete: {config.num_epochs} epochs, step {state.step}.')
-      return
-    writers.forget_after(workdir, int(state.step))
-    _introduce(prog, state, workdir, reporter)
-    state = _run(prog, workdir, state, window, saved, reporter)
-    saved.wait()
-    path = workdir / 'samples' / f'step_{state.step}.png'
-    figures.save_png(path, program.sample_grid(prog, state.eval_variables))
-    reporter.line(f'samples, a row for each class: {path}')
+    config_lib.save(workdir, config, prog.class_names)
+    reporter = Reporter(workdir / 'train.log', config.num_epochs, prog.steps_per_epoch)
+    try:
+      _finish(prog, workdir, state, window, saved, reporter)
+    finally:
+      reporter.close()
   finally:
     saved.close()
-    reporter.close()
+
+
+def _finish(
+  prog: Program,
+  workdir: Path,
+  state: TrainState,
+  window: terms.Window,
+  saved: Checkpoints,
+  reporter: Reporter,
+) -> None:
+  """Goes on from `state` to the end of the run, and draws the final grid."""
+  if int(state.step) >= prog.total_steps:
+    reporter.line(f'{workdir} is complete: {prog.config.num_epochs} epochs, step {state.step}.')
+    return
+  writers.forget_after(workdir, int(state.step))
+  _introduce(prog, state, workdir, reporter)
+  state = _run(prog, workdir, state, window, saved, reporter)
+  saved.wait()
+  path = workdir / 'samples' / f'step_{state.step}.png'
+  figures.save_png(path, program.sample_grid(prog, state.eval_variables))
+  reporter.line(f'samples, a row for each class: {path}')
 
 
 def _run(

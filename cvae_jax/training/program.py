@@ -42,7 +42,8 @@ class Program(NamedTuple):
   class_names: tuple[str, ...]
   steps_per_epoch: int
   total_steps: int
-  initial_state: Callable[[], state.TrainState]
+  fresh_state: Callable[[], state.TrainState]
+  initial_state: Callable[[], state.TrainState]  # fresh, or from config.init_from
   order: Callable[[int], Array]
   chunk: Callable[..., tuple[state.TrainState, step.Terms]]
   evaluate: Callable[..., dict[str, float]]
@@ -88,6 +89,17 @@ def build(config) -> Program:
     partial(batches.epoch_order, config.seed, num_examples=num_train, batch_size=config.batch_size),
     out_shardings=everywhere,
   )
+
+  def fresh_state():
+    return jax.device_put(state.create(config, model, optimizer), everywhere)
+
+  def initial_state():
+    fresh = fresh_state()
+    if not config.init_from:
+      return fresh
+    variables = _variables_of(Path(config.init_from), config, fresh.variables)
+    return jax.device_put(state.start_from(config, optimizer, variables), everywhere)
+
   return Program(
     config=config,
     mesh=mesh,
@@ -96,7 +108,8 @@ def build(config) -> Program:
     class_names=splits.train.class_names,
     steps_per_epoch=steps_per_epoch,
     total_steps=total_steps,
-    initial_state=lambda: jax.device_put(_initial_state(config, model, optimizer), everywhere),
+    fresh_state=fresh_state,
+    initial_state=initial_state,
     order=order,
     chunk=step.make_chunk(train_step, keys.stream(config.seed, 'noise'), mesh),
     evaluate=make_evaluate(model, likelihood, config.data.binarize, config.batch_size, mesh),
@@ -105,15 +118,11 @@ def build(config) -> Program:
   )
 
 
-def _initial_state(config, model, optimizer) -> state.TrainState:
-  fresh = state.create(config, model, optimizer)
-  if not config.init_from:
-    return fresh
-  run, saved_step = run_folder.locate(Path(config.init_from))
+def _variables_of(path: Path, config, like):
+  run, saved_step = run_folder.locate(path)
   check_same_shapes(run, config)
   which = 'best' if saved_step is None else str(saved_step)
-  variables, _ = checkpoints.restore_variables(run, which, fresh.variables)
-  return state.start_from(config, optimizer, variables)
+  return checkpoints.restore_variables(run, which, like)[0]
 
 
 def check_same_shapes(run: Path, config) -> None:

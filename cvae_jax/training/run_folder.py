@@ -37,6 +37,11 @@ def holds_run(workdir: Path) -> bool:
   return (workdir / config_lib.FILE_NAME).is_file()
 
 
+def has_checkpoint(workdir: Path) -> bool:
+  """Whether a checkpoint has been completed in `workdir`; unfinished ones have other names."""
+  return any(path.name.isdigit() for path in (workdir / CHECKPOINTS).glob('*'))
+
+
 def check_usable(workdir: Path, config) -> None:
   """Raises OccupiedError unless `workdir` is free, or holds the run that `config` describes."""
   if workdir.exists() and not workdir.is_dir():

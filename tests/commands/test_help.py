@@ -3,9 +3,9 @@
 import subprocess
 
 import pytest
-from conftest import ROOT
 
 from configs import default
+from conftest import ROOT
 from cvae_jax import config as config_lib
 
 

@@ -5,10 +5,10 @@ import struct
 
 import numpy as np
 import pytest
-from idx_files import IMAGES, LABELS, encode, write
 
 from cvae_jax.data import idx
 from cvae_jax.errors import InputError
+from idx_files import IMAGES, LABELS, encode, write
 
 
 @pytest.mark.parametrize('compress', [True, False])

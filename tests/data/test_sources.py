@@ -4,12 +4,12 @@ import socket
 
 import numpy as np
 import pytest
-from idx_files import write
-from tiny import tiny_config
 
 from configs import mnist
 from cvae_jax.data import sources, tfds
 from cvae_jax.errors import InputError
+from idx_files import write
+from tiny import tiny_config
 
 
 def mnist_config(folder, **changes):

@@ -4,9 +4,9 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import DATA
 
 from configs import mnist
+from conftest import DATA
 from cvae_jax.data import sources, tfds
 from cvae_jax.errors import InputError
 

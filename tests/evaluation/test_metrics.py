@@ -3,12 +3,12 @@
 import jax
 import numpy as np
 import pytest
-from tiny import tiny_config
 
 from cvae_jax import devices
 from cvae_jax.evaluation import metrics
 from cvae_jax.models import cvae
 from cvae_jax.objectives.likelihoods import Bernoulli
+from tiny import tiny_config
 
 
 @pytest.fixture(scope='module')

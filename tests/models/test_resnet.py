@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import tiny_config
 
 from configs import default
 from cvae_jax.models import cvae
+from tiny import tiny_config
 
 
 def published(**changes):

@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import tiny_config
 
 from cvae_jax.errors import InputError
 from cvae_jax.training import checkpoints, program
 from cvae_jax.training.checkpoints import Checkpoints
 from cvae_jax.training.state import TrainState
+from tiny import tiny_config
 
 
 def toy_state(value, step):

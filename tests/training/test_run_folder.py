@@ -4,11 +4,11 @@ import os
 import shutil
 
 import pytest
-from tiny import tiny_config
 
 from cvae_jax import config as config_lib
 from cvae_jax.errors import InputError
 from cvae_jax.training import run_folder
+from tiny import tiny_config
 
 
 def test_new_empty_and_own_folders_are_usable(tmp_path):

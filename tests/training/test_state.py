@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from tiny import tiny_config
 
 from cvae_jax.models import cvae
 from cvae_jax.training import state
+from tiny import tiny_config
 
 
 def test_learning_rate_warms_up_and_decays_to_zero():

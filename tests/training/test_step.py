@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
-from tiny import tiny_config
 
 from cvae_jax.models import cvae
 from cvae_jax.objectives.likelihoods import Gaussian
 from cvae_jax.training import program, step
+from tiny import tiny_config
 
 
 @pytest.fixture(scope='module')
