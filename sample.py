@@ -45,23 +45,25 @@ def main() -> None:
   import numpy as np
 
   import cvae_jax
-  from cvae_jax import devices, figures
+  from cvae_jax import devices, figures, generation
   from cvae_jax.training import run_folder
 
   devices.use_compilation_cache()
-  workdir = Path(_WORKDIR.value) if _WORKDIR.value else run_folder.newest(Path('runs'))
+  workdir = Path(_WORKDIR.value).expanduser() if _WORKDIR.value else run_folder.newest(Path('runs'))
   model = cvae_jax.load(workdir, _CHECKPOINT.value)
-  print(f'{workdir}, checkpoint {model.step} ({_CHECKPOINT.value})')
+  print(f'{workdir}, weights of step {model.step}')
   if wanted is None:
     columns = _NUM_IMAGES.value or 10
-    labels = np.repeat(np.arange(len(model.class_names)), columns)
+    labels = np.asarray(generation.labels_by_row(len(model.class_names), columns))
     subject = 'all'
   else:
     labels = np.full(_NUM_IMAGES.value or 64, model.label(wanted))
     columns = min(MAX_COLUMNS, int(np.ceil(np.sqrt(len(labels)))))
     subject = str(labels[0])
   images = model.sample(labels, _TEMPERATURE.value, _SEED.value, draw=_DRAW.value)
-  output = Path(_OUTPUT.value or workdir / 'samples' / f'{subject}-seed{_SEED.value}.png')
+  folder = workdir if run_folder.holds_run(workdir) else run_folder.locate(workdir).run
+  named = folder / 'samples' / f'{subject}-seed{_SEED.value}.png'
+  output = Path(_OUTPUT.value or named).expanduser()
   try:
     figures.save_png(output, figures.grid(images, columns))
   except OSError as error:

@@ -47,10 +47,12 @@ def main() -> None:
     loop.smoke(config)
     return
   devices.use_compilation_cache()
-  workdir = Path(_WORKDIR.value or Path('runs') / config.name)
+  workdir = Path(_WORKDIR.value or Path('runs') / config.name).expanduser()
   resume_from = Path(_RESUME_FROM.value) if _RESUME_FROM.value else None
   loop.train(config, workdir, resume_from)
 
 
 if __name__ == '__main__':
-  command_line.run(main, __doc__)
+  command_line.run(
+    main, __doc__, interrupted='Interrupted. The same command goes on from the last checkpoint.'
+  )

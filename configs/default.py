@@ -26,7 +26,7 @@ def get_config() -> ConfigDict:
   config.weight_decay = 1e-4  # AdamW's decoupled decay
   config.clip_norm = 1.0  # largest global norm of the gradient; 0 does not clip
   config.ema_decay = 0.999  # moving average of the weights, used for results; 0 turns it off
-  config.precision = 'float32'  # what convolutions compute in: float32 or bfloat16
+  config.precision = 'float32'  # of convolutions: float32 (TF32 on most GPUs) or bfloat16
   config.init_from = ''  # start from the weights of this run folder or checkpoint
   config.profile = False  # trace some steps for TensorBoard's profiler
   config.log_every_steps = 50  # steps between lines of the log, metrics.csv and TensorBoard

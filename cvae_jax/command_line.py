@@ -21,7 +21,7 @@ HELP_FLAGS = ('--help', '-h', '-help', '--helpfull', '--helpshort')
 _DEBUG = flags.DEFINE_bool('debug', False, 'Show the traceback of an error.')
 
 
-def run(main: Callable[[], None], doc: str, argv: list[str] | None = None) -> None:
+def run(main: Callable[[], None], doc: str, interrupted: str = 'Interrupted.') -> None:
   """Parses the flags, runs `main`, and ends the process.
 
   The exit status is 0, 2 for something the user gave, 1 where training failed, 130 after Ctrl-C.
@@ -29,23 +29,26 @@ def run(main: Callable[[], None], doc: str, argv: list[str] | None = None) -> No
   Args:
     main: the command, which reads its flags itself.
     doc: what --help begins with.
-    argv: the command line; sys.argv where None.
+    interrupted: what is said after Ctrl-C.
   """
-  argv = sys.argv if argv is None else argv
+  argv = sys.argv
   for stream in (sys.stdout, sys.stderr):
     stream.reconfigure(errors='replace')  # a terminal without β is no reason to stop
   wants_help = any(argument in HELP_FLAGS for argument in argv[1:])
-  sys.exit(_run((lambda: _print_help(doc, argv)) if wants_help else main, argv, not wants_help))
+  try:
+    if wants_help:
+      sys.exit(_run(lambda: _print_help(doc, argv), argv))
+    sys.exit(_run(lambda: (_parse(argv), main()), argv))
+  except KeyboardInterrupt:
+    print(f'{Path(argv[0]).name}: {interrupted}', file=sys.stderr)
+    sys.exit(130)
 
 
-def _run(main, argv, parse: bool) -> int:
+def _run(action, argv) -> int:
   # Orbax and JAX tell their own story otherwise.
   absl_logging.set_verbosity(absl_logging.ERROR)
-  debug = '--debug' in argv
   try:
-    if parse:
-      _parse(argv)
-    main()
+    action()
     return 0
   except (InputError, NonFiniteError) as error:
     message, status = str(error), INPUT_ERROR if isinstance(error, InputError) else 1
@@ -54,9 +57,7 @@ def _run(main, argv, parse: bool) -> int:
   except BrokenPipeError:  # the reader, `| head` say, has had enough
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
-  except KeyboardInterrupt:
-    message, status = 'Interrupted. The same command goes on from the last checkpoint.', 130
-  if debug:
+  if _DEBUG.value if flags.FLAGS.is_parsed() else '--debug' in argv:
     traceback.print_exc()
   print(f'{Path(argv[0]).name}: {" ".join(message.split())}', file=sys.stderr)
   return status
@@ -66,6 +67,8 @@ def _parse(argv) -> None:
   """Gives the flags their values, with every mistake as an InputError."""
   if path := _value(argv, 'config'):
     _check_config_file(Path(path))
+  elif _unknown_field(argv, known=()):
+    raise InputError('--config is missing: name an experiment, e.g. --config configs/digits.py.')
   try:
     rest = flags.FLAGS(argv)
   except flags.Error as error:
@@ -106,11 +109,11 @@ def _explain(error: flags.Error) -> str:
   return _first_line(error)
 
 
-def _unknown_field(argv) -> str | None:
-  """The first --config.FIELD on the command line that no config has."""
+def _unknown_field(argv, known=RULES) -> str | None:
+  """The first --config.FIELD on the command line that is not among the known ones."""
   for argument in argv[1:]:
     match = re.match(r'--?(?:no)?config\.([\w.]+)', argument)
-    if match and match[1] not in RULES:
+    if match and match[1] not in known:
       return match[1]
   return None
 

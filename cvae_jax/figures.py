@@ -50,5 +50,8 @@ def save_png(path: Path, picture: np.ndarray) -> None:
   """Writes uint8 [H, W, 1 or 3] to `path`, whole or not at all."""
   path.parent.mkdir(parents=True, exist_ok=True)
   temporary = path.with_name(path.name + '.tmp')
-  Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(temporary, 'PNG')
-  temporary.replace(path)
+  try:
+    Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(temporary, 'PNG')
+    temporary.replace(path)
+  finally:
+    temporary.unlink(missing_ok=True)

@@ -29,16 +29,12 @@ class Model:
 
   config: ConfigDict
   class_names: tuple[str, ...]
+  image_shape: tuple[int, int, int]  # (H, W, C)
   step: int  # of the checkpoint the weights are from
   _variables: dict
   _encode: Callable
   _decode: Callable
   _decode_draw: Callable
-
-  @property
-  def image_shape(self) -> tuple[int, int, int]:
-    """(H, W, C)."""
-    return (self.config.data.image_size,) * 2 + (self.config.data.channels,)
 
   def label(self, text: str) -> int:
     """The class that a number or a class name (in any case) stands for.
@@ -156,10 +152,11 @@ def load(path: str | Path, checkpoint: str | int = 'best') -> Model:
     InputError: there is no such run or checkpoint, or it is broken.
   """
   run, step = run_folder.locate(Path(path))
+  if step is not None and checkpoint != 'best':
+    raise InputError(f'{path} is a checkpoint already: leave out checkpoint={checkpoint!r}.')
   config, class_names = config_lib.read(run)
   model, likelihood = cvae.build(config), likelihoods.build(config)
-  image_shape = (config.data.image_size, config.data.image_size, config.data.channels)
-  abstract = jax.eval_shape(lambda: cvae.init(model, jax.random.key(0), image_shape))
+  abstract = jax.eval_shape(lambda: cvae.init(model, jax.random.key(0)))
   here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), abstract)
   variables, step = checkpoints.restore_variables(
@@ -168,6 +165,7 @@ def load(path: str | Path, checkpoint: str | int = 'best') -> Model:
   return Model(
     config=config,
     class_names=class_names,
+    image_shape=model.image_shape,
     step=step,
     _variables=variables,
     _encode=generation.make_encode(model, likelihood),

@@ -1,5 +1,9 @@
 """A trained model in the hand."""
 
+import dataclasses
+import json
+import shutil
+
 import jax
 import numpy as np
 import pytest
@@ -12,8 +16,18 @@ from tiny import tiny_config
 
 
 @pytest.fixture(scope='module')
-def model(tiny_run):
-  return cvae_jax.load(tiny_run)
+def run(tiny_run, tmp_path_factory):
+  """The tiny run, but as if its best validation had been that of step 3, not the last."""
+  workdir = tmp_path_factory.mktemp('runs') / 'tiny'
+  shutil.copytree(tiny_run, workdir)
+  metrics = workdir / 'checkpoints' / '3' / 'metrics' / 'metrics'
+  metrics.write_text(json.dumps(json.loads(metrics.read_text()) | {'negative_elbo': 1.0}))
+  return workdir
+
+
+@pytest.fixture(scope='module')
+def model(run):
+  return cvae_jax.load(run)
 
 
 IMAGES = np.random.RandomState(0).rand(5, 8, 8, 1).astype('float32')
@@ -35,16 +49,16 @@ def test_shapes_ranges_and_types(model):
   np.testing.assert_array_equal(decoded, reconstructed)
 
 
-def test_weights_are_the_average_of_the_best_checkpoint(model, tiny_run):
+def test_weights_are_the_average_of_the_best_checkpoint(model, run):
   network = cvae.build(tiny_config())
-  like = cvae.init(network, jax.random.key(0), (8, 8, 1))
-  variables, step = checkpoints.restore_variables(tiny_run, 'best', like)
-  assert model.step == step == 6
+  like = cvae.init(network, jax.random.key(0))
+  variables, step = checkpoints.restore_variables(run, 'best', like)
+  assert model.step == step == 3
   mean, _ = network.apply(variables, IMAGES, np.array(LABELS), train=False, method='encode')
   np.testing.assert_allclose(model.encode(IMAGES, LABELS)[0], mean, atol=1e-5)
-  assert cvae_jax.load(tiny_run, checkpoint=2).step == 2
-  assert cvae_jax.load(tiny_run / 'checkpoints' / '4').step == 4
-  assert cvae_jax.load(str(tiny_run), checkpoint='last').step == 6
+  assert cvae_jax.load(run, checkpoint=2).step == 2
+  assert cvae_jax.load(run / 'checkpoints' / '4').step == 4
+  assert cvae_jax.load(str(run), checkpoint='last').step == 6
 
 
 def test_a_seed_is_a_picture(model):
@@ -110,8 +124,6 @@ def test_labels_by_name_and_number(model):
 
 
 def test_labels_of_named_classes(model):
-  import dataclasses
-
   named = dataclasses.replace(model, class_names=('T-shirt/top', 'Trouser'))
   assert named.label('trouser') == named.label('1') == 1
   with pytest.raises(
@@ -123,3 +135,8 @@ def test_labels_of_named_classes(model):
 def test_a_path_that_is_no_run(tmp_path):
   with pytest.raises(InputError, match='neither a run folder nor a checkpoint'):
     cvae_jax.load(tmp_path)
+
+
+def test_a_checkpoint_needs_no_other_choice(run):
+  with pytest.raises(InputError, match=r"is a checkpoint already: leave out checkpoint='last'"):
+    cvae_jax.load(run / 'checkpoints' / '4', 'last')

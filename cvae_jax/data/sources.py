@@ -106,8 +106,7 @@ def _load_files(data):
   if folder.exists() and not folder.is_dir():
     raise InputError(f'data.dir={str(folder)!r} is a file, expected a folder.')
   prepared = tfds.find(folder, data.name)
-  idx_files = _find_idx(folder, data.name)
-  if idx_files and not (prepared and tfds.readable()):
+  if not (prepared and tfds.readable()) and (idx_files := _find_idx(folder, data.name)):
     splits = {split: idx.read_split(*paths) for split, paths in idx_files.items()}
     return _in_order_of_content(splits['train']), _in_order_of_content(splits['test'])
   if not prepared:
@@ -147,7 +146,16 @@ def _find_idx(folder: Path, name: str):
       f'data.dir={str(folder)!r} is named after another set than data.name={name!r}. '
       f'Set --config.data.name={folder.resolve().name}, or name the folder of {name!r}.'
     )
-  return idx.find(folder) or idx.find(folder / name)
+  incomplete = None
+  for place in (folder, folder / name):
+    try:
+      if files := idx.find(place):
+        return files
+    except InputError as error:
+      incomplete = incomplete or error
+  if incomplete:
+    raise incomplete
+  return None
 
 
 def _check_fits(data, images, labels):
@@ -165,10 +173,12 @@ def _check_fits(data, images, labels):
 
 def _split_off(labels, count, seed, stratify):
   """Row numbers (of `count` examples, of the rest), shuffled by `seed`, both int arrays."""
-  if not 0 < count < len(labels):
+  # A stratified split needs one image of each class on both sides.
+  least = len(np.unique(labels)) if stratify else 1
+  if not least <= count <= len(labels) - least:
     raise InputError(
-      f'data.validation_examples={count} leaves nothing to train on: the training set has '
-      f'{len(labels):,} images.'
+      f'data.validation_examples={count} cannot be split off {len(labels):,} training images: '
+      f'expected {least} to {len(labels) - least}.'
     )
   rows = np.arange(len(labels))
   if stratify:

@@ -2,6 +2,8 @@
 
 import contextlib
 import shutil
+import tempfile
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ DOWNLOAD_URLS = {
     'http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/train-labels-idx1-ubyte.gz'
   ),
 }
-CONNECT_TIMEOUT_SECONDS = 8
+ANSWER_TIMEOUT_SECONDS = 12
 
 
 def find(folder: Path, name: str) -> Path | None:
@@ -104,36 +106,54 @@ def download(folder: Path, name: str) -> Path:
       f'{folder} holds no {name!r}, and downloading it needs TensorFlow Datasets '
       f'(pip install tensorflow tensorflow-datasets importlib_resources). {other_ways}'
     )
-  import requests
-
-  try:
-    requests.head(DOWNLOAD_URLS[name], timeout=CONNECT_TIMEOUT_SECONDS).raise_for_status()
-  except requests.RequestException as error:
+  if problem := _unreachable(name):
     raise InputError(
-      f'{folder} holds no {name!r}, and its download failed ({type(error).__name__} at '
-      f'{DOWNLOAD_URLS[name].split("/")[2]}). {other_ways}'
-    ) from error
-
-  created = _first_missing(folder)
-  before = set(folder.iterdir()) if folder.is_dir() else set()
+      f'{folder} holds no {name!r}, and its download failed ({problem}). {other_ways}'
+    )
   print(f'Downloading {name} into {folder} ...', flush=True)
+  created = _first_missing(folder)
   try:
-    with tensorflow_runtime.quiet():
-      import tensorflow_datasets as tfds
+    folder.mkdir(parents=True, exist_ok=True)
+    # Prepared aside and moved into place: what breaks off leaves nothing that looks like a set.
+    with tempfile.TemporaryDirectory(dir=folder, prefix='.download-') as aside:
+      with tensorflow_runtime.quiet():
+        import tensorflow_datasets as tfds
 
-      tfds.builder(name, data_dir=folder).download_and_prepare()
-    return find(folder, name)
-  except BaseException as error:  # An interrupted download leaves nothing either.
+        tfds.builder(name, data_dir=aside).download_and_prepare()
+      version = find(Path(aside), name)
+      (folder / name).mkdir(exist_ok=True)
+      return version.rename(folder / name / version.name)
+  except BaseException as error:
     if created is not None:
       shutil.rmtree(created, ignore_errors=True)
-    else:
-      for path in set(folder.iterdir()) - before:
-        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
     if not isinstance(error, Exception):
       raise
     raise InputError(
       f'Downloading {name!r} into {folder} failed: {_first_line(error)}. {other_ways}'
     ) from error
+
+
+def _unreachable(name: str) -> str:
+  """Why the place that `name` is downloaded from does not answer, or '' where it does."""
+  import requests
+
+  if name not in DOWNLOAD_URLS:
+    return 'no place to download it from is known'
+  url = DOWNLOAD_URLS[name]
+  host, problem = url.split('/')[2], []
+
+  def ask():
+    try:
+      requests.head(url, timeout=ANSWER_TIMEOUT_SECONDS).raise_for_status()
+      problem.append('')
+    except requests.RequestException as error:
+      problem.append(f'{type(error).__name__} at {host}')
+
+  # In a thread, for neither the look-up of a name nor several silent addresses obey a time-out.
+  thread = threading.Thread(target=ask, daemon=True)
+  thread.start()
+  thread.join(ANSWER_TIMEOUT_SECONDS)
+  return problem[0] if problem else f'no answer from {host} in {ANSWER_TIMEOUT_SECONDS} s'
 
 
 def _first_missing(folder: Path) -> Path | None:

@@ -19,15 +19,18 @@ class CVAE(nn.Module):
 
   encoder: nn.Module
   decoder: nn.Module
+  image_shape: tuple[int, int, int]
   num_classes: int
   latent_dim: int
   embed_dim: int
   activation: Callable[[Array], Array]
 
   def setup(self):  # noqa: D102 (linen's)
-    self.class_embedding = nn.Dense(self.embed_dim)
-    self.mean_head = nn.Dense(self.latent_dim)
-    self.logvar_head = nn.Dense(self.latent_dim)
+    # HIGHEST: by default an accelerator multiplies float32 in fewer digits.
+    highest = jax.lax.Precision.HIGHEST
+    self.class_embedding = nn.Dense(self.embed_dim, precision=highest)
+    self.mean_head = nn.Dense(self.latent_dim, precision=highest)
+    self.logvar_head = nn.Dense(self.latent_dim, precision=highest)
 
   def embed(self, labels: Array) -> Array:
     """[B] int32 to [B, embed_dim]."""
@@ -69,10 +72,11 @@ def build(config) -> CVAE:
   Parameters, the statistics of norms, the heads and the outputs are float32 in any case.
   """
   channels, style = tuple(config.model.channels), blocks.style(config)
-  size = config.data.image_size
+  image_shape = (config.data.image_size, config.data.image_size, config.data.channels)
   return CVAE(
     encoder=resnet.ResNetEncoder(channels, style),
-    decoder=resnet.ResNetDecoder(channels, (size, size, config.data.channels), style),
+    decoder=resnet.ResNetDecoder(channels, image_shape, style),
+    image_shape=image_shape,
     num_classes=config.data.num_classes,
     latent_dim=config.latent_dim,
     embed_dim=config.model.embed_dim,
@@ -80,13 +84,7 @@ def build(config) -> CVAE:
   )
 
 
-def init(model: CVAE, key: Array, image_shape: tuple[int, int, int]) -> dict:
-  """The variables of an untrained model: 'params' and, with a batch norm, 'batch_stats'.
-
-  Args:
-    model: from `build`.
-    key: one key.
-    image_shape: (H, W, C).
-  """
-  images, labels = jnp.zeros((1, *image_shape)), jnp.zeros((1,), jnp.int32)
+def init(model: CVAE, key: Array) -> dict:
+  """The variables of an untrained model: 'params' and, with a batch norm, 'batch_stats'."""
+  images, labels = jnp.zeros((1, *model.image_shape)), jnp.zeros((1,), jnp.int32)
   return model.init(key, images, labels, draw=lambda mean, logvar: mean, train=False)

@@ -6,6 +6,7 @@ a 7×7 map between.
 
 import math
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
@@ -49,5 +50,8 @@ class ResNetDecoder(nn.Module):
       hidden = ResBlock(channels, 'up', self.style, name=f'up{stage}')(hidden, train)
     top, left = (hidden.shape[1] - height) // 2, (hidden.shape[2] - width) // 2
     hidden = hidden[:, top : top + height, left : left + width]
-    # float32: the likelihood reads these values, and bfloat16 keeps only three digits of a logit.
-    return nn.Conv(image_channels, (1, 1), dtype=jnp.float32, name='output')(hidden)
+    # The likelihood reads these values, and bfloat16 keeps only three digits of a logit.
+    output = nn.Conv(
+      image_channels, (1, 1), dtype=jnp.float32, precision=jax.lax.Precision.HIGHEST, name='output'
+    )
+    return output(hidden)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
@@ -43,12 +44,19 @@ class Checkpoints:
       preservation_policy=newest_and_best,
       cleanup_tmp_directories=True,
     )
-    self._manager = ocp.CheckpointManager((workdir / CHECKPOINTS).absolute(), options=options)
+    self._folder = workdir / CHECKPOINTS
+    self._manager = ocp.CheckpointManager(self._folder.absolute(), options=options)
 
   @property
   def latest_step(self) -> int | None:
     """The newest complete checkpoint."""
     return self._manager.latest_step()
+
+  @property
+  def latest_path(self) -> Path | None:
+    """The folder of the newest checkpoint, complete or about to be."""
+    step = self.latest_step
+    return None if step is None else self._folder / str(step)
 
   @property
   def best_value(self) -> float:
@@ -105,6 +113,8 @@ class Checkpoints:
 
 def restore_elsewhere(run: Path, step: int | None, like: TrainState) -> tuple[TrainState, Window]:
   """Like `Checkpoints.restore`, from any run's folder, which stays untouched.
+
+  A run without a moving average lends its weights to begin one.
 
   Args:
     run: a run's folder.
@@ -177,19 +187,25 @@ def _items(state: TrainState) -> dict[str, Any]:
 
 
 def _restore(manager, step, like):
-  restored = _read_items(manager, step, _items(like))
+  folder = Path(manager.directory) / str(step)
+  items = _items(like)
+  if not (folder / 'ema').is_dir():
+    items.pop('ema', None)
+  restored = _read_items(manager, step, items)
+  ema = None if like.ema is None else restored.get('ema')
+  if like.ema is not None and ema is None:
+    ema = jax.tree.map(jnp.copy, restored['model'])
   window = {}
-  if (Path(manager.directory) / str(step) / 'window').is_dir():
-    window = manager.restore(step, args=ocp.args.Composite(window=ocp.args.StandardRestore()))[
-      'window'
-    ]
+  if (folder / 'window').is_dir():
+    window = manager.restore(step, args=ocp.args.Composite(window=ocp.args.StandardRestore()))
+    window = jax.tree.map(np.asarray, window['window'])
   state = TrainState(
     step=jax.device_put(np.asarray(step, np.int32), like.step.sharding),
     variables=restored['model'],
-    ema=restored.get('ema'),
+    ema=ema,
     opt_state=restored['optimizer'],
   )
-  return state, jax.tree.map(np.asarray, window)
+  return state, window
 
 
 def _read_items(manager, step, items):
@@ -201,6 +217,5 @@ def _read_items(manager, step, items):
     return dict(manager.restore(step, args=args).items())
   except Exception as error:  # Orbax and TensorStore share no base class of errors.
     path = Path(manager.directory) / str(step)
-    raise InputError(
-      f'Checkpoint {path} cannot be read: {str(error).strip().splitlines()[0]}'
-    ) from error
+    reason = ' '.join(str(error).split())[:200]
+    raise InputError(f'Checkpoint {path} cannot be read: {reason}') from error

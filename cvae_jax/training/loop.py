@@ -43,30 +43,37 @@ def train(config, workdir: Path, resume_from: Path | None = None) -> None:
     program.check_same_shapes(source.run, config)
   prog = program.build(config)
   if source is not None:
-    state, window = checkpoints.restore_elsewhere(source.run, source.step, prog.fresh_state())
-    _check_steps_left(prog, int(state.step))
-  elif run_folder.has_checkpoint(workdir):
-    state, window = prog.fresh_state(), {}  # until the checkpoint is read
-  else:
-    state, window = prog.initial_state(), {}
-
-  workdir.mkdir(parents=True, exist_ok=True)
-  saved = Checkpoints(workdir, config.keep_checkpoints)
-  try:
-    if source is not None:
-      # Before config.json makes a run of the folder: from then on it stands alone.
-      saved.save(state, int(state.step), window, validation=None)
-      saved.wait()
-    elif saved.latest_step is not None:
-      state, window = saved.restore(saved.latest_step, state)
+    _begin_at(source, prog, workdir)
+  resumes = run_folder.has_checkpoint(workdir)
+  state, window = prog.fresh_state() if resumes else prog.initial_state(), {}
+  with run_folder.lock(workdir):
+    run_folder.check_usable(workdir, config)  # again: another process may have been faster
     config_lib.save(workdir, config, prog.class_names)
     reporter = Reporter(workdir / 'train.log', config.num_epochs, prog.steps_per_epoch)
+    saved = Checkpoints(workdir, config.keep_checkpoints)
     try:
+      if saved.latest_step is not None:
+        state, window = saved.restore(saved.latest_step, state)
       _finish(prog, workdir, state, window, saved, reporter)
     finally:
+      saved.close()
       reporter.close()
-  finally:
+
+
+def _begin_at(source: run_folder.CheckpointPath, prog: Program, workdir: Path) -> None:
+  """Makes `workdir` a run that stands at a checkpoint of another one; whole or not at all."""
+  state, window = checkpoints.restore_elsewhere(source.run, source.step, prog.fresh_state())
+  if int(state.step) >= prog.total_steps:
+    raise InputError(
+      f'The checkpoint is from step {state.step}, and the run would end at step '
+      f'{prog.total_steps}. Raise --config.num_epochs above '
+      f'{int(state.step) // prog.steps_per_epoch}.'
+    )
+  with run_folder.made_whole(workdir) as unfinished:
+    saved = Checkpoints(unfinished, prog.config.keep_checkpoints)
+    saved.save(state, int(state.step), window, validation=None)
     saved.close()
+    config_lib.save(unfinished, prog.config, prog.class_names)
 
 
 def _finish(
@@ -78,16 +85,17 @@ def _finish(
   reporter: Reporter,
 ) -> None:
   """Goes on from `state` to the end of the run, and draws the final grid."""
-  if int(state.step) >= prog.total_steps:
+  grid_path = workdir / 'samples' / f'step_{prog.total_steps}.png'
+  if int(state.step) < prog.total_steps:
+    seconds = writers.forget_after(workdir, int(state.step))
+    _introduce(prog, state, workdir, reporter)
+    state = _run(prog, workdir, state, window, saved, reporter, seconds)
+    saved.wait()
+  else:
     reporter.line(f'{workdir} is complete: {prog.config.num_epochs} epochs, step {state.step}.')
-    return
-  writers.forget_after(workdir, int(state.step))
-  _introduce(prog, state, workdir, reporter)
-  state = _run(prog, workdir, state, window, saved, reporter)
-  saved.wait()
-  path = workdir / 'samples' / f'step_{state.step}.png'
-  figures.save_png(path, program.sample_grid(prog, state.eval_variables))
-  reporter.line(f'samples, a row for each class: {path}')
+  if not grid_path.exists():
+    figures.save_png(grid_path, program.sample_grid(prog, state.eval_variables))
+  reporter.line(f'samples, a row for each class: {grid_path}')
 
 
 def _run(
@@ -97,17 +105,20 @@ def _run(
   window: terms.Window,
   saved: Checkpoints,
   reporter: Reporter,
+  seconds: float,
 ) -> TrainState:
-  """Takes the steps that are left, and returns the state after the last."""
+  """Takes the steps that are left, and returns the state after the last.
+
+  `seconds` is what the run has taken before.
+  """
   config, steps_per_epoch = prog.config, prog.steps_per_epoch
   log = Writers(workdir, reporter.line)
   now = int(state.step)
-  if now == 0:
-    log.write_hparams(dict(config_lib.fields(config)))
+  log.write_hparams(dict(config_lib.fields(config)))
   profiler = make_profiler(config.profile, workdir, reporter.line)
   order = prog.order(now // steps_per_epoch)
   pending = [window] if window else []
-  clock = _Clock(config.batch_size)
+  clock = _Clock(config.batch_size, seconds)
   reporter.start(now)
   try:
     while now < prog.total_steps:
@@ -127,13 +138,13 @@ def _run(
 
       # Only from here on does the host wait for the device.
       window = terms.concatenate(jax.device_get(pending))
-      terms.check_finite(window, now, saved.latest_step)
+      terms.check_finite(window, now, saved.latest_path)
       images_per_second = clock.images_per_second()
       lines, window = terms.average(window, now, config.log_every_steps, flush=ends_epoch)
       pending = [window] if window else []
       validation = None
       if ends_epoch and (epoch % config.eval_every_epochs == 0 or now == prog.total_steps):
-        validation = _validate(prog, state, saved)
+        validation = _validate(prog, state)
       for step, averages in lines:
         reporter.terms(step, averages, images_per_second)
         row = {f'train/{name}': value for name, value in averages.items()}
@@ -142,7 +153,7 @@ def _run(
         row |= {'epoch': step / steps_per_epoch, 'images_per_second': images_per_second}
         log.write_scalars(step, row | {'seconds': clock.seconds()})
       if validation:
-        reporter.validation(epoch, validation, clock.epoch_seconds())
+        terms.check_finite({name: [v] for name, v in validation.items()}, now, saved.latest_path)
         log.write_pictures(
           now,
           {
@@ -154,9 +165,12 @@ def _run(
         saves |= epoch % config.checkpoint_every_epochs == 0 or now == prog.total_steps
         saves |= validation is not None and validation['negative_elbo'] < saved.best_value
         order = prog.order(epoch)
-        clock.next_epoch()
       if saves:
         saved.save(state, now, window, validation)
+      if validation:
+        reporter.validation(epoch, validation, clock.epoch_seconds())
+      if ends_epoch:
+        clock.next_epoch()
       clock.restart()
   finally:
     if profiler:
@@ -168,27 +182,27 @@ def _run(
 def next_chunk_end(now: int, steps_per_epoch: int, checkpoint_every_steps: int) -> int:
   """Where the chunk that begins at step `now` ends.
 
-  Chunks end at fixed steps of the run, wherever it was resumed: whole dispatches counted from the
-  epoch's start, the epoch's end, and each step that a checkpoint is due at. Two programs of other
-  lengths differ in the last bits, so a resumed run must go through the same ones.
+  Chunks end at fixed steps of the run, wherever it was resumed, and at each epoch's end and each
+  step that a checkpoint is due at. Two programs of other lengths differ in the last bits, so a
+  resumed run must go through the same ones.
   """
-  epoch_start = now // steps_per_epoch * steps_per_epoch
-  length = devices.chunk_steps()
-  ends = [
-    epoch_start + steps_per_epoch,
-    epoch_start + ((now - epoch_start) // length + 1) * length,
-  ]
-  if checkpoint_every_steps:
-    ends.append((now // checkpoint_every_steps + 1) * checkpoint_every_steps)
-  return min(ends)
+  longest = devices.chunk_steps()
+  epoch_end = (now // steps_per_epoch + 1) * steps_per_epoch
+  if not checkpoint_every_steps:
+    into_epoch = now % steps_per_epoch
+    return min(epoch_end, now - into_epoch + (into_epoch // longest + 1) * longest)
+  due = min(epoch_end, (now // checkpoint_every_steps + 1) * checkpoint_every_steps)
+  # Powers of two: the distances are many, and each length is a program to compile.
+  return now + 2 ** (min(due - now, longest).bit_length() - 1)
 
 
 class _Clock:
-  """Seconds since the start and within the epoch, and the pace of the training steps alone."""
+  """Seconds of the run, stops left out, and of the epoch; the pace of the training steps alone."""
 
-  def __init__(self, batch_size: int):
+  def __init__(self, batch_size: int, seconds: float):
     self._batch_size = batch_size
-    self._began = self._epoch_began = time.perf_counter()
+    self._epoch_began = time.perf_counter()
+    self._began = self._epoch_began - seconds
     self.restart()
 
   def restart(self) -> None:
@@ -208,28 +222,17 @@ class _Clock:
     return time.perf_counter() - self._began
 
 
-def _validate(prog: Program, state: TrainState, saved: Checkpoints) -> dict[str, float]:
+def _validate(prog: Program, state: TrainState) -> dict[str, float]:
   """The validation set's ELBO at β = 1, with the same noise at every epoch."""
   config = prog.config
   validation = prog.evaluate(
     state.eval_variables, *prog.validation, keys.stream(config.seed, 'validation')
-  )
-  terms.check_finite(
-    {name: [value] for name, value in validation.items()}, int(state.step), saved.latest_step
   )
   if config.likelihood == 'bernoulli' and config.data.binarize == 'dynamic':
     validation['bits_per_dim'] = bits_per_dimension(
       validation['negative_elbo'], prog.train.images.shape[1:]
     )
   return validation
-
-
-def _check_steps_left(prog: Program, start: int) -> None:
-  if start >= prog.total_steps:
-    raise InputError(
-      f'The checkpoint is from step {start}, and the run would end at step {prog.total_steps}. '
-      f'Raise --config.num_epochs above {start // prog.steps_per_epoch}.'
-    )
 
 
 def _introduce(prog: Program, state: TrainState, workdir: Path, reporter: Reporter) -> None:
@@ -257,7 +260,7 @@ def smoke(config) -> None:
   prog = program.build(config)
   state, step_terms = prog.chunk(prog.initial_state(), *prog.train, prog.order(0), num_steps=1)
   window = jax.device_get(step_terms)
-  terms.check_finite(window, now=1, last_checkpoint=None)
+  terms.check_finite(window, now=1, last_good=None)
   print(
     f'train step: loss {window["loss"][0]:.2f} = reconstruction {window["reconstruction"][0]:.2f} '
     f'+ β {window["beta"][0]:.3g} × KL {window["kl"][0]:.2f}'

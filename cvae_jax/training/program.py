@@ -90,15 +90,18 @@ def build(config) -> Program:
     out_shardings=everywhere,
   )
 
+  init = jax.jit(partial(cvae.init, model))
+
   def fresh_state():
-    return jax.device_put(state.create(config, model, optimizer), everywhere)
+    variables = init(keys.stream(config.seed, 'init'))
+    return jax.device_put(state.create(config, optimizer, variables), everywhere)
 
   def initial_state():
     fresh = fresh_state()
     if not config.init_from:
       return fresh
     variables = _variables_of(Path(config.init_from), config, fresh.variables)
-    return jax.device_put(state.start_from(config, optimizer, variables), everywhere)
+    return jax.device_put(state.create(config, optimizer, variables), everywhere)
 
   return Program(
     config=config,

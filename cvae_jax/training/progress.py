@@ -1,6 +1,7 @@
 """What a person sees while a run trains, and finds in train.log afterwards."""
 
 import logging
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,8 +40,14 @@ class Reporter:
 
   def line(self, text: str) -> None:
     """One line, for the screen and the log."""
-    self._console.print(text, markup=False)
     LOGGER.info(text)
+    if self._bar:
+      self._console.print(text, markup=False)
+      return
+    try:
+      print(text, flush=True)
+    except BrokenPipeError:  # who read along has left (`| head`); the run and its log go on
+      os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
   def note(self, text: str) -> None:
     """Lines for the log alone."""

@@ -1,5 +1,11 @@
 """The folder of a run: may it be used, what is in it, where is a checkpoint."""
 
+import contextlib
+import fcntl
+import os
+import shutil
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +32,8 @@ class CheckpointPath(NamedTuple):
 
 def free_name(workdir: Path) -> Path:
   """`workdir` with the first number from 2 on behind it that no folder has."""
+  if workdir.name in ('', '..'):  # '.', '/' and the like
+    workdir = Path('runs') / (workdir.resolve().name or 'run')
   number = 2
   while (candidate := workdir.with_name(f'{workdir.name}-{number}')).exists():
     number += 1
@@ -90,3 +98,50 @@ def newest(runs: Path) -> Path:
       'or name a run folder with --workdir.'
     )
   return max(checkpoints, key=lambda path: path.stat().st_mtime_ns).parents[1]
+
+
+@contextlib.contextmanager
+def made_whole(workdir: Path) -> Iterator[Path]:
+  """Gives a folder to fill, which takes the name `workdir` once the block has ended well.
+
+  Raises:
+    InputError: the folder cannot be written.
+  """
+  workdir = workdir.resolve()
+  unfinished = workdir.with_name(f'.{workdir.name}.unfinished')
+  try:
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    yield unfinished
+    unfinished.replace(workdir)
+  except OSError as error:
+    raise InputError(f'{workdir} cannot be written: {error}. Name another --workdir.') from error
+  finally:
+    shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def lock(workdir: Path) -> Iterator[None]:
+  """Keeps other processes from training in `workdir`; the system lets go when the process ends.
+
+  Raises:
+    InputError: another process is at work there, or the folder cannot be written.
+  """
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    file = open(workdir / '.lock', 'a+', encoding='utf-8')  # noqa: SIM115
+  except OSError as error:
+    raise InputError(
+      f'{workdir} cannot be written: {error.strerror}. Name another --workdir.'
+    ) from error
+  with file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      file.seek(0)
+      holder = file.read() or 'another process'
+      raise InputError(f'{workdir} is being trained in by {holder}: wait for its end.') from None
+    file.truncate(0)
+    file.write(f'process {os.getpid()} on {socket.gethostname()}')
+    file.flush()
+    yield

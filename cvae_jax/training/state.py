@@ -1,6 +1,5 @@
 """All that changes while a run trains, and how it begins."""
 
-from functools import partial
 from typing import Any
 
 import flax.struct
@@ -8,9 +7,6 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
-
-from cvae_jax import keys
-from cvae_jax.models import cvae
 
 
 @flax.struct.dataclass
@@ -52,21 +48,13 @@ def build_optimizer(config, steps_per_epoch: int) -> optax.GradientTransformatio
   adamw = optax.adamw(
     learning_rate_schedule(config, steps_per_epoch), weight_decay=config.weight_decay
   )
-  if not config.clip_norm:
-    return adamw
-  return optax.chain(optax.clip_by_global_norm(config.clip_norm), adamw)
+  clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
+  # Chained in either case, so that the state has one structure whatever the clip.
+  return optax.chain(clip, adamw)
 
 
-def create(config, model: cvae.CVAE, optimizer: optax.GradientTransformation) -> TrainState:
-  """The state before the first step, from the config's seed."""
-  image_shape = (config.data.image_size, config.data.image_size, config.data.channels)
-  init = jax.jit(partial(cvae.init, model, image_shape=image_shape))
-  variables = init(keys.stream(config.seed, 'init'))
-  return start_from(config, optimizer, variables)
-
-
-def start_from(config, optimizer: optax.GradientTransformation, variables) -> TrainState:
-  """The state before the first step, from given variables."""
+def create(config, optimizer: optax.GradientTransformation, variables) -> TrainState:
+  """The state before the first step, from the variables of an untrained or another model."""
   return TrainState(
     step=jnp.zeros((), jnp.int32),
     variables=variables,

@@ -1,6 +1,7 @@
 """The terms of the loss on their way to the log: a window of steps, its averages, its accidents."""
 
-import flax.struct
+from pathlib import Path
+
 import jax.numpy as jnp
 import numpy as np
 from clu import metrics
@@ -13,16 +14,9 @@ from cvae_jax.training.step import TERMS
 Window = dict[str, np.ndarray]
 
 
-@flax.struct.dataclass
-class TrainMetrics(metrics.Collection):
-  """Means over steps of TERMS."""
-
-  loss: metrics.Average.from_output('loss')
-  reconstruction: metrics.Average.from_output('reconstruction')
-  kl: metrics.Average.from_output('kl')
-  beta: metrics.Average.from_output('beta')
-  gradient_norm: metrics.Average.from_output('gradient_norm')
-  learning_rate: metrics.Average.from_output('learning_rate')
+TrainMetrics = metrics.Collection.create(
+  **{name: metrics.Average.from_output(name) for name in TERMS}
+)
 
 
 def concatenate(pieces: list[Window]) -> Window:
@@ -60,23 +54,28 @@ def average(
   return lines, rest
 
 
-def check_finite(window: Window, now: int, last_checkpoint: int | None) -> None:
-  """Raises NonFiniteError naming the first step at which a term is no finite number.
+def check_finite(values: Window, now: int, last_good: Path | None) -> None:
+  """Raises NonFiniteError naming the first step at which a value is no finite number.
 
   Args:
-    window: [n] values of each term, for the n steps before `now`.
+    values: [n] of each, for the n steps up to `now`.
     now: steps taken.
-    last_checkpoint: the step of the newest checkpoint, which is good.
+    last_good: the newest checkpoint, if there is one.
   """
-  table = np.array(list(window.values()))
+  table = np.array(list(values.values()))
   finite = np.isfinite(table).all(axis=0)
   if finite.all():
     return
   first = int(np.argmin(finite))
-  shown = ', '.join(f'{name} {values[first]:.4g}' for name, values in window.items())
-  kept = 'no checkpoint yet' if last_checkpoint is None else f'checkpoint {last_checkpoint} is good'
-  raise NonFiniteError(
-    f'Step {now - len(finite) + first} gave a number that is not finite ({shown}); {kept}. '
+  shown = ', '.join(f'{name} {series[first]:.4g}' for name, series in values.items())
+  advice = (
     'Try a lower --config.learning_rate, a smaller --config.clip_norm, a longer '
-    '--config.beta_warmup_epochs, or --config.precision=float32.'
+    '--config.beta_warmup_epochs, or --config.precision=float32'
+  )
+  if last_good is None:
+    advice += ', in a new --workdir.'
+  else:
+    advice += f'; --resume_from={last_good} with a new --workdir goes on from the last good state.'
+  raise NonFiniteError(
+    f'Step {now - len(finite) + first + 1} gave a number that is not finite ({shown}). {advice}'
   )

@@ -62,6 +62,7 @@ class Writers:
     """Opens both; `say` hears of it where there is no TensorFlow."""
     self._csv = CsvWriter(workdir / CSV_NAME)
     self._tensorboard = None
+    self._knows_hparams = any(workdir.glob(EVENTS_PATTERN))
     if tensorflow_runtime.installed('tensorboard'):
       with tensorflow_runtime.quiet():
         from clu import metric_writers
@@ -71,8 +72,8 @@ class Writers:
       say('TensorFlow is not installed: no TensorBoard logs; the numbers are in metrics.csv.')
 
   def write_hparams(self, hparams: Mapping[str, object]) -> None:
-    """The config, flat, for TensorBoard's table of runs."""
-    if self._tensorboard:
+    """The config, flat, for TensorBoard's table of runs; once for a run, however often resumed."""
+    if self._tensorboard and not self._knows_hparams:
       plain = (bool, int, float, str)
       self._tensorboard.write_hparams(
         {name: value if isinstance(value, plain) else str(value) for name, value in hparams.items()}
@@ -98,26 +99,32 @@ class Writers:
       self._tensorboard.close()
 
 
-def forget_after(workdir: Path, step: int) -> None:
-  """Drops all that was written about steps after `step`, so that a resumed run says it once."""
-  _cut_csv(workdir / CSV_NAME, step)
+def forget_after(workdir: Path, step: int) -> float:
+  """Drops all that was written about steps after `step`, so that a resumed run says it once.
+
+  Returns:
+    The seconds that the run had taken by the last row that stays.
+  """
+  seconds = _cut_csv(workdir / CSV_NAME, step)
   event_files = list(workdir.glob(EVENTS_PATTERN))
   if event_files and tensorflow_runtime.installed():
     for path in event_files:
       _cut_events(path, step)
+  return seconds
 
 
-def _cut_csv(path: Path, step: int) -> None:
+def _cut_csv(path: Path, step: int) -> float:
   if not path.is_file():
-    return
+    return 0.0
   with open(path, 'r+b') as file:
-    kept = 0
+    kept, last = 0, b''
     for number, line in enumerate(file):
       # A line without its end was cut off by a crash.
       if not line.endswith(b'\n') or (number and int(line.split(b',', 1)[0]) > step):
         break
-      kept += len(line)
+      kept, last = kept + len(line), line
     file.truncate(kept)
+  return float(last.rpartition(b',')[2]) if last[:1].isdigit() else 0.0
 
 
 def _cut_events(path: Path, step: int) -> None:

@@ -32,7 +32,7 @@ def test_a_digit_of_the_newest_run(command, run, tmp_path):
   done = command('sample.py', '--digit', '3')
   assert done.returncode == 0, done.stderr
   assert done.stderr == ''
-  assert done.stdout.splitlines()[0] == 'runs/tiny, checkpoint 6 (best)'
+  assert done.stdout.splitlines()[0] == 'runs/tiny, weights of step 6'
   assert done.stdout.splitlines()[1] == '64 images: runs/tiny/samples/3-seed0.png'
   expected = cvae_jax.load(run).sample(np.full(64, 3))
   shown = picture(run / 'samples' / '3-seed0.png')
@@ -42,10 +42,16 @@ def test_a_digit_of_the_newest_run(command, run, tmp_path):
 def test_a_grid_of_all_classes(command, run, tmp_path):
   done = command('sample.py', '--workdir', run, '--checkpoint', '2', '--output', 'all.png')
   assert done.returncode == 0, done.stderr
-  assert 'checkpoint 2' in done.stdout
+  assert 'weights of step 2' in done.stdout
   labels = np.repeat(np.arange(10), 10)
   expected = figures.grid(cvae_jax.load(run, 2).sample(labels), 10)
   np.testing.assert_allclose(picture(tmp_path / 'all.png'), expected, atol=1)
+
+
+def test_a_checkpoint_as_workdir_writes_beside_it(command, run):
+  done = command('sample.py', '--digit', '3', '--workdir', 'runs/tiny/checkpoints/4')
+  assert done.returncode == 0, done.stderr
+  assert (run / 'samples' / '3-seed0.png').is_file()
 
 
 def test_every_option(command, run, tmp_path):
@@ -72,6 +78,7 @@ def test_every_option(command, run, tmp_path):
     (['--temperature', 'nan'], 'temperature=nan'),
     (['--seed', '-1'], 'seed=-1: -1 is not an integer in the range'),
     (['--workdir', 'nowhere'], 'neither a run folder nor a checkpoint'),
+    (['--output', 'runs'], 'Cannot write runs'),
     (['--output', '/proc/nothing/x.png'], 'Cannot write /proc/nothing/x.png'),
   ],
 )

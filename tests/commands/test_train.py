@@ -102,6 +102,21 @@ def test_a_killed_run_goes_on_bit_for_bit(command, tmp_path):
   assert grids[0].read_bytes() == grids[1].read_bytes()
 
 
+def test_a_reader_that_leaves_does_not_end_the_run(tmp_path, command):
+  del command  # only for the link to configs/
+  flags = shlex.join([*TINY_FLAGS, '--config', 'configs/default.py'])
+  shell = f'{sys.executable} {ROOT / "train.py"} {flags} | head -1'
+  done = subprocess.run(
+    ['bash', '-o', 'pipefail', '-c', shell],
+    cwd=tmp_path,
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  assert done.stderr == ''
+  assert (tmp_path / 'runs/tiny/samples/step_6.png').is_file()
+
+
 # Sums in another order differ in the last bits, which a batch norm of 32 small images amplifies;
 # statistics taken per device instead of over the global batch would be off by several percent.
 @pytest.mark.parametrize(('norm', 'tolerance'), [('group', 1e-4), ('batch', 1e-3)])
@@ -123,25 +138,25 @@ def test_one_device_or_four_train_the_same_run(command, tmp_path, norm, toleranc
 
 def test_smoke_leaves_nothing_on_disk(command, tmp_path):
   before = sorted(tmp_path.rglob('*'))
+  # As a user's home: an empty one, where JAX has not been told of another cache.
   home = {'HOME': str(tmp_path / 'home'), 'XDG_CACHE_HOME': str(tmp_path / 'home')}
-  done = train(command, '--smoke', **home)
+  done = train(command, '--smoke', JAX_COMPILATION_CACHE_DIR='', **home)
   assert done.returncode == 0, done.stderr
   assert 'All works' in done.stdout
   assert sorted(tmp_path.rglob('*')) == before
 
 
 def test_training_without_tensorflow(command, tmp_path):
-  # A module of that name that cannot be imported, found before the real one, is not enough: the
-  # commands ask whether it is installed. A meta path hook answers no.
+  # Read by Python at its start: these three are not found, as where they are not installed.
   hook = tmp_path / 'hook'
   hook.mkdir()
   (hook / 'sitecustomize.py').write_text(
-    'import sys\n'
-    'class Hidden:\n'
-    '  def find_spec(self, name, path=None, target=None):\n'
-    '    if name.split(".")[0] in ("tensorflow", "tensorflow_datasets", "tensorboard"):\n'
-    '      raise ModuleNotFoundError(name)\n'
-    'sys.meta_path.insert(0, Hidden())\n'
+    'from importlib.machinery import PathFinder\n'
+    'hidden = {"tensorflow", "tensorflow_datasets", "tensorboard"}\n'
+    'find_spec = PathFinder.find_spec\n'
+    'PathFinder.find_spec = lambda name, *rest: (\n'
+    '  None if name.split(".")[0] in hidden else find_spec(name, *rest)\n'
+    ')\n'
   )
   done = train(command, '--config.num_epochs=1', '--config.profile', PYTHONPATH=str(hook))
   assert done.returncode == 0, done.stderr
@@ -169,6 +184,9 @@ def test_training_without_tensorflow(command, tmp_path):
     (['surplus'], "Unexpected argument 'surplus'"),
     (['--config.init_from=nowhere'], 'neither a run folder nor a checkpoint'),
     (['--resume_from=nowhere'], 'neither a run folder nor a checkpoint'),
+    (['--workdir=.'], 'holds files that are no run'),
+    (['--workdir=configs/mnist.py/x'], 'cannot be written'),
+    (['--config.data.validation_examples=5'], 'data.validation_examples=5 cannot be split off'),
   ],
 )
 def test_mistakes_get_one_line(refused_train, arguments, message):
@@ -179,6 +197,7 @@ def test_mistakes_get_one_line(refused_train, arguments, message):
   ('arguments', 'message'),
   [
     ([], '--config is missing'),
+    (['--config.beta=4'], '--config is missing'),
     (['--config', 'configs/mnits.py'], "is not there. Did you mean 'configs/mnist.py'?"),
     (['--config', 'configs/mnits.py', '--config.beta=4'], 'is not there'),
   ],
@@ -206,8 +225,9 @@ def test_broken_config_files_get_one_line(refused, tmp_path, content, message):
   assert message in refused('train.py', '--config', 'mine.py')
 
 
-def test_debug_shows_the_traceback(command):
-  done = command('train.py', '--config', 'configs/default.py', '--config.latent_dim=0', '--debug')
+@pytest.mark.parametrize('flag', ['--debug', '--debug=true'])
+def test_debug_shows_the_traceback(command, flag):
+  done = command('train.py', '--config', 'configs/default.py', '--config.latent_dim=0', flag)
   assert done.returncode == 2
   assert 'Traceback' in done.stderr
 

@@ -1,6 +1,8 @@
 """Where sets are found, how they split, and what is said where they are not."""
 
 import socket
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -100,7 +102,7 @@ def test_a_download_that_breaks_off_leaves_nothing(tmp_path, monkeypatch, exists
 
   class Builder:
     def __init__(self, name, data_dir):
-      self.folder = data_dir / name
+      self.folder = Path(data_dir) / name
 
     def download_and_prepare(self):
       (self.folder.parent / 'downloads').mkdir(parents=True)
@@ -121,6 +123,52 @@ def test_a_download_that_breaks_off_leaves_nothing(tmp_path, monkeypatch, exists
   with pytest.raises(InputError, match='failed: connection reset'):
     sources.load(mnist_config(folder))
   assert sorted(tmp_path.rglob('*')) == before
+
+
+def test_a_place_that_does_not_answer_is_given_up(tmp_path, monkeypatch):
+  import requests
+
+  def answer_late(*_, **__):
+    time.sleep(2)
+    raise requests.ConnectionError
+
+  monkeypatch.setattr(tfds, 'ANSWER_TIMEOUT_SECONDS', 0.2)
+  monkeypatch.setattr(requests, 'head', answer_late)
+  began = time.monotonic()
+  with pytest.raises(InputError, match=r'download failed \(no answer from storage'):
+    sources.load(mnist_config(tmp_path))
+  assert time.monotonic() - began < 1.5
+
+
+def test_a_complete_download_is_moved_into_place(tmp_path, monkeypatch):
+  import requests
+  import tensorflow_datasets
+
+  class Builder:
+    def __init__(self, name, data_dir):
+      self.version = Path(data_dir) / name / '3.0.1'
+
+    def download_and_prepare(self):
+      self.version.mkdir(parents=True)
+      (self.version / 'dataset_info.json').write_text('{}')
+
+  class Answer:
+    def raise_for_status(self):
+      pass
+
+  monkeypatch.setattr(requests, 'head', lambda *_, **__: Answer())
+  monkeypatch.setattr(tensorflow_datasets, 'builder', Builder)
+  assert tfds.download(tmp_path / 'new', 'mnist') == tmp_path / 'new' / 'mnist' / '3.0.1'
+  assert [path.name for path in (tmp_path / 'new').iterdir()] == ['mnist']
+
+
+def test_a_stray_file_does_not_hide_a_whole_set(tmp_path):
+  write(tmp_path / 'mnist')
+  (tmp_path / 'train-images-idx3-ubyte').write_bytes(b'')
+  assert len(sources.load(mnist_config(tmp_path)).test.labels) == 7
+  (tmp_path / 'mnist' / 'train-images-idx3-ubyte.gz').unlink()
+  with pytest.raises(InputError, match='holds some of the four IDX files'):
+    sources.load(mnist_config(tmp_path))
 
 
 def test_a_folder_of_other_things_is_refused_at_once(tmp_path, monkeypatch):
@@ -152,7 +200,8 @@ def test_labels_outside_the_classes_are_refused(tmp_path):
   ('changes', 'message'),
   [
     ({'data__channels': 3}, 'data.channels=3, but the images .* have 1'),
-    ({'data__validation_examples': 1497}, 'leaves nothing to train on'),
+    ({'data__validation_examples': 1490}, r'cannot be split off 1,497 .* expected 10 to 1487'),
+    ({'data__validation_examples': 5}, r'cannot be split off 1,497 .* expected 10 to 1487'),
     ({'batch_size': 101}, 'batch_size=101 is more than the 100 training images'),
   ],
 )

@@ -14,7 +14,7 @@ from tiny import tiny_config
 @pytest.fixture(scope='module')
 def model_and_variables():
   model = cvae.build(tiny_config())
-  return model, jax.jit(lambda key: cvae.init(model, key, (8, 8, 1)))(jax.random.key(0))
+  return model, jax.jit(lambda key: cvae.init(model, key))(jax.random.key(0))
 
 
 IMAGES = np.random.RandomState(0).randint(0, 256, (11, 8, 8, 1), np.uint8)

@@ -22,17 +22,11 @@ def published(**changes):
 
 
 def variables_of(config, seed=0):
-  size = config.data.image_size
-  shape = (size, size, config.data.channels)
-  return cvae.init(cvae.build(config), jax.random.key(seed), shape)
+  return cvae.init(cvae.build(config), jax.random.key(seed))
 
 
 def count(config):
-  size = config.data.image_size
-  model = cvae.build(config)
-  shapes = jax.eval_shape(
-    lambda: cvae.init(model, jax.random.key(0), (size, size, config.data.channels))
-  )
+  shapes = jax.eval_shape(lambda: cvae.init(cvae.build(config), jax.random.key(0)))
   return sum(leaf.size for leaf in jax.tree.leaves(shapes['params']))
 
 
@@ -53,7 +47,7 @@ def test_output_has_the_size_of_the_input(size, channels, widths):
   model = cvae.build(config)
 
   def run(key):
-    variables = cvae.init(model, key, (size, size, channels))
+    variables = cvae.init(model, key)
     images, labels = jnp.zeros((5, size, size, channels)), jnp.arange(5)
     return model.apply(variables, images, labels, draw=lambda mean, logvar: mean, train=False)
 
@@ -209,7 +203,7 @@ def test_same_numbers_as_pytorch(norm):
   variables = jax.tree.map(
     # Biases and scales off their initial 0 and 1, so that a forgotten one shows.
     lambda leaf: leaf + 0.1 * np.random.RandomState(leaf.size).randn(*leaf.shape).astype('float32'),
-    jax.jit(lambda key: cvae.init(model, key, (28, 28, 1)))(jax.random.key(0)),
+    jax.jit(lambda key: cvae.init(model, key))(jax.random.key(0)),
   )
   rng = np.random.RandomState(1)
   images, labels = rng.rand(6, 28, 28, 1).astype('float32'), np.array([0, 3, 3, 9, 5, 1])

@@ -80,6 +80,16 @@ def test_everything_comes_back(tmp_path):
   jax.tree.map(np.testing.assert_array_equal, elsewhere, state)
 
 
+def test_a_run_without_an_average_lends_its_weights_to_begin_one(tmp_path):
+  saved = Checkpoints(tmp_path, keep=1)
+  saved.save(toy_state(3.0, 7).replace(ema=None), 7, {}, None)
+  saved.close()
+  restored, _ = checkpoints.restore_elsewhere(tmp_path, 7, toy_state(0.0, 0))
+  np.testing.assert_array_equal(restored.ema['params']['w'], 3.0)
+  without, _ = checkpoints.restore_elsewhere(tmp_path, 7, toy_state(0.0, 0).replace(ema=None))
+  assert without.ema is None
+
+
 def test_a_save_holds_the_state_of_its_step_though_the_buffers_are_donated_at_once(tmp_path):
   prog = program.build(tiny_config())
   state = prog.initial_state()

@@ -95,11 +95,17 @@ def test_a_run_stopped_before_its_first_checkpoint_begins_again(tiny_run, tmp_pa
   assert rows(tmp_path / 'run') == rows(tiny_run)
 
 
-def test_a_complete_run_is_left_alone(tiny_run, tmp_path, capsys):
+def test_a_complete_run_is_left_alone_but_for_a_missing_grid(tiny_run, tmp_path, capsys):
   shutil.copytree(tiny_run, tmp_path / 'run')
   before = (tmp_path / 'run' / 'metrics.csv').read_bytes()
-  loop.train(tiny_config(), tmp_path / 'run')
-  assert 'is complete: 2 epochs, step 6' in capsys.readouterr().out
+  grid = tmp_path / 'run' / 'samples' / 'step_6.png'
+  grid.unlink()
+  for _ in range(2):
+    loop.train(tiny_config(), tmp_path / 'run')
+    said = capsys.readouterr().out
+    assert 'is complete: 2 epochs, step 6' in said
+    assert f'samples, a row for each class: {grid}' in said
+    assert grid.read_bytes() == (tiny_run / 'samples' / 'step_6.png').read_bytes()
   assert (tmp_path / 'run' / 'metrics.csv').read_bytes() == before
 
 
@@ -144,7 +150,7 @@ def test_resume_from_may_change_what_keeps_the_shapes(tiny_run, tmp_path):
 def test_init_from_starts_anew_from_the_weights_of_another_run(tiny_run):
   config = tiny_config(init_from=str(tiny_run), seed=7)
   state = program.build(config).initial_state()
-  trained = final_state(tiny_run, tiny_config(), 6)  # the best is the last here
+  trained = final_state(tiny_run, tiny_config(), 6)
   assert int(state.step) == 0
   jax.tree.map(np.testing.assert_array_equal, state.variables, trained.ema)
   config.init_from = str(tiny_run / 'checkpoints' / '2')
@@ -166,13 +172,25 @@ def test_a_run_that_began_from_weights_resumes_without_them(tiny_run, tmp_path):
   assert rows(tmp_path / 'stopped') == rows(tmp_path / 'whole')
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_checkpoint(
+  tiny_run, tmp_path
+):
   config = tiny_config(
-    learning_rate=1e30, learning_rate_schedule='constant', clip_norm=0.0, likelihood='gaussian'
+    learning_rate=1e30,
+    learning_rate_schedule='constant',
+    clip_norm=0.0,
+    likelihood='gaussian',
+    checkpoint_every_steps=1,
+    keep_checkpoints=10,
   )
-  with pytest.raises(NonFiniteError, match=r'Step \d gave .*learning_rate 1e\+30.*Try a lower'):
-    loop.train(config, tmp_path / 'run')
-  assert not (tmp_path / 'run' / 'checkpoints' / '3').exists()
+  with pytest.raises(
+    NonFiniteError, match=r'Step \d gave .*--resume_from=.*/checkpoints/\d'
+  ) as stop:
+    loop.train(config, tmp_path / 'run', resume_from=tiny_run / 'checkpoints' / '2')
+  last = steps(tmp_path / 'run')[-1]
+  assert f'checkpoints/{last} ' in str(stop.value)
+  kept = final_state(tmp_path / 'run', config, last)
+  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(kept))
 
 
 def test_a_new_best_is_kept_between_the_regular_checkpoints(tmp_path):
@@ -230,9 +248,27 @@ def test_chunks_end_at_fixed_steps(length, monkeypatch):
 
   whole = ends(0)
   assert {5, 7, 10, 14, 15, 20, 21} <= set(whole)
-  assert max(np.diff([0, *whole])) <= length
-  for start in (5, 7, 10):
+  lengths = np.diff([0, *whole])
+  assert max(lengths) <= length
+  assert set(lengths) <= {1, 2, 4}  # few programs to compile
+  for start in whole[:-1]:
     assert ends(start) == [end for end in whole if end > start]
+
+
+def test_an_epoch_is_one_chunk_where_nothing_cuts_it(monkeypatch):
+  monkeypatch.setattr(devices, 'chunk_steps', lambda: 512)
+  assert loop.next_chunk_end(0, 429, 0) == 429
+  assert loop.next_chunk_end(429, 429, 0) == 858
+  assert loop.next_chunk_end(0, 1000, 0) == 512
+  assert loop.next_chunk_end(600, 1000, 0) == 1000
+
+
+def test_the_seconds_of_a_run_go_on_after_a_stop(tiny_run, tmp_path):
+  stopped_at(tiny_run, tmp_path / 'run', 4)
+  loop.train(tiny_config(keep_checkpoints=10), tmp_path / 'run')
+  with open(tmp_path / 'run' / 'metrics.csv', newline='') as file:
+    seconds = [float(row['seconds']) for row in csv.DictReader(file)]
+  assert seconds == sorted(seconds)
 
 
 def test_the_chunks_of_an_accelerator_train_the_same_run(tiny_run, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -58,3 +59,34 @@ def test_newest_is_the_run_written_last(tiny_run, tmp_path):
 def test_newest_where_there_is_none(tmp_path):
   with pytest.raises(InputError, match=r'No trained run under .*python train.py'):
     run_folder.newest(tmp_path)
+
+
+def test_one_process_at_a_time(tmp_path):
+  with run_folder.lock(tmp_path), pytest.raises(InputError, match=rf'process {os.getpid()} on '):
+    with run_folder.lock(tmp_path):
+      pass
+  with run_folder.lock(tmp_path):  # free again
+    pass
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+  (tmp_path / 'file').write_text('')
+  for take in (run_folder.lock, run_folder.made_whole):
+    with pytest.raises(InputError, match='cannot be written'), take(tmp_path / 'file' / 'run'):
+      pass
+
+
+def test_made_whole_or_not_at_all(tmp_path):
+  with pytest.raises(KeyError), run_folder.made_whole(tmp_path / 'run') as folder:
+    (folder / 'half').write_text('')
+    raise KeyError
+  assert list(tmp_path.iterdir()) == []
+  with run_folder.made_whole(tmp_path / 'run') as folder:
+    (folder / 'all').write_text('')
+  assert [path.name for path in tmp_path.rglob('*')] == ['run', 'all']
+
+
+def test_free_names_of_folders_without_one(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  assert run_folder.free_name(Path()) == Path('runs') / f'{tmp_path.name}-2'
+  assert run_folder.free_name(Path('/')) == Path('runs/run-2')

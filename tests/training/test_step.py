@@ -21,7 +21,7 @@ def test_loss_is_reconstruction_plus_beta_times_kl():
   """Against SciPy, on the outputs of the network: sums over pixels and latents, mean of images."""
   config = tiny_config()
   model = cvae.build(config)
-  variables = cvae.init(model, jax.random.key(0), (8, 8, 1))
+  variables = cvae.init(model, jax.random.key(0))
   images = np.random.RandomState(0).randint(0, 256, (6, 8, 8, 1), np.uint8)
   labels = jnp.arange(6)
   loss_fn = step.make_loss(model, Gaussian(0.5), lambda step: 0.25 * step, 'none')
@@ -46,7 +46,7 @@ def test_loss_is_reconstruction_plus_beta_times_kl():
 def test_each_step_binarizes_anew():
   config = tiny_config()
   model = cvae.build(config)
-  variables = cvae.init(model, jax.random.key(0), (8, 8, 1))
+  variables = cvae.init(model, jax.random.key(0))
   images = np.full((4, 8, 8, 1), 128, np.uint8)
 
   def reconstruction(binarize, key):

@@ -1,5 +1,7 @@
 """Windows of terms: averages and accidents."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -42,9 +44,9 @@ def test_a_window_split_by_a_checkpoint_gives_the_same_line():
 @pytest.mark.parametrize('bad', [np.nan, np.inf])
 def test_the_first_bad_step_is_named(bad):
   terms.check_finite(window(1, 2, 3), 10, None)
-  broken = window(1, 2, 3)
+  broken = window(1, 2, 3)  # of steps 8, 9 and 10
   broken['gradient_norm'][1:] = bad
-  with pytest.raises(
-    NonFiniteError, match=rf'Step 8 gave .*loss 2.*gradient_norm {bad}.*7 is good'
-  ):
-    terms.check_finite(broken, 10, last_checkpoint=7)
+  with pytest.raises(NonFiniteError, match=rf'Step 9 gave .*loss 2.*gradient_norm {bad}'):
+    terms.check_finite(broken, 10, None)
+  with pytest.raises(NonFiniteError, match='--resume_from=run/checkpoints/7 with a new'):
+    terms.check_finite(broken, 10, Path('run/checkpoints/7'))
