@@ -13,7 +13,7 @@ from absl import flags
 from absl import logging as absl_logging
 
 from cvae_jax.config import RULES, fields
-from cvae_jax.errors import InputError, NonFiniteError, did_you_mean
+from cvae_jax.errors import InputError, NonFiniteError, OccupiedError, did_you_mean
 
 INPUT_ERROR = 2
 HELP_FLAGS = ('--help', '-h', '-help', '--helpfull', '--helpshort')
@@ -31,7 +31,8 @@ def run(main: Callable[[], None], doc: str, interrupted: str = 'Interrupted.') -
     doc: what --help begins with.
     interrupted: what is said after Ctrl-C.
   """
-  argv = sys.argv
+  # ml_collections reads sys.argv itself, and refuses a field that stands before --config.
+  argv = sys.argv = _with_config_first(sys.argv)
   for stream in (sys.stdout, sys.stderr):
     stream.reconfigure(errors='replace')  # a terminal without β is no reason to stop
   wants_help = any(argument in HELP_FLAGS for argument in argv[1:])
@@ -50,17 +51,17 @@ def _run(action, argv) -> int:
   try:
     action()
     return 0
-  except (InputError, NonFiniteError) as error:
-    message, status = str(error), INPUT_ERROR if isinstance(error, InputError) else 1
-    if free := getattr(error, 'free_workdir', None):
-      message += f' Choose a free folder: {_with_workdir(argv, free)}'
   except BrokenPipeError:  # the reader, `| head` say, has had enough
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
-  if _DEBUG.value if flags.FLAGS.is_parsed() else '--debug' in argv:
-    traceback.print_exc()
-  print(f'{Path(argv[0]).name}: {" ".join(message.split())}', file=sys.stderr)
-  return status
+  except (InputError, NonFiniteError) as error:
+    if _DEBUG.value if flags.FLAGS.is_parsed() else '--debug' in argv:
+      traceback.print_exc()
+    message = str(error)
+    if isinstance(error, OccupiedError):
+      message += f' Choose a free folder: {_with_workdir(argv, error.free_workdir)}'
+    print(f'{Path(argv[0]).name}: {" ".join(message.split())}', file=sys.stderr)
+    return INPUT_ERROR if isinstance(error, InputError) else 1
 
 
 def _parse(argv) -> None:
@@ -128,14 +129,26 @@ def _value(argv, flag: str) -> str | None:
   return value
 
 
-def _with_workdir(argv, workdir: Path) -> str:
-  """The same command with another --workdir, to be pasted into a shell."""
+def _without(argv, flag: str) -> list[str]:
+  """The command line without --flag VALUE and --flag=VALUE."""
   kept, skip = [], False
   for argument in argv:
-    if not skip and not re.match(r'--?workdir(=|$)', argument):
+    if not skip and not re.match(rf'--?{flag}(=|$)', argument):
       kept.append(argument)
-    skip = bool(re.match(r'--?workdir$', argument))
-  return shlex.join(['python', *kept, f'--workdir={workdir}'])
+    skip = bool(re.match(rf'--?{flag}$', argument))
+  return kept
+
+
+def _with_config_first(argv) -> list[str]:
+  if not (path := _value(argv, 'config')):
+    return argv
+  script, *rest = _without(argv, 'config')
+  return [script, f'--config={path}', *rest]
+
+
+def _with_workdir(argv, workdir: Path) -> str:
+  """The same command with another --workdir, to be pasted into a shell."""
+  return shlex.join(['python', *_without(argv, 'workdir'), f'--workdir={workdir}'])
 
 
 def _print_help(doc: str, argv) -> None:

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class InputError(ValueError):
@@ -10,6 +11,14 @@ class InputError(ValueError):
   The message names what was given, what was expected and what to do; the commands print it as one
   line and exit with status 2.
   """
+
+
+class OccupiedError(InputError):
+  """A workdir holds something else; `free_workdir` is a folder that would do."""
+
+  def __init__(self, message: str, free_workdir: Path):
+    super().__init__(message)
+    self.free_workdir = free_workdir
 
 
 class NonFiniteError(RuntimeError):

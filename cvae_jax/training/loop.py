@@ -8,7 +8,7 @@ from clu import parameter_overview
 
 from cvae_jax import config as config_lib
 from cvae_jax import devices, figures, keys
-from cvae_jax.errors import InputError
+from cvae_jax.errors import InputError, OccupiedError
 from cvae_jax.evaluation.metrics import bits_per_dimension
 from cvae_jax.training import checkpoints, program, run_folder, terms, writers
 from cvae_jax.training.checkpoints import Checkpoints
@@ -37,8 +37,9 @@ def train(config, workdir: Path, resume_from: Path | None = None) -> None:
   source = None if resume_from is None else run_folder.locate(resume_from)
   if source is not None:
     if run_folder.holds_run(workdir):
-      raise run_folder.OccupiedError(
-        f'{workdir} holds a run already: to go on with that, leave out --resume_from.', workdir
+      raise OccupiedError(
+        f'{workdir} holds a run already: to go on with that, leave out --resume_from.',
+        run_folder.free_name(workdir),
       )
     program.check_same_shapes(source.run, config)
   prog = program.build(config)

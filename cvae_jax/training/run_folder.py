@@ -10,17 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cvae_jax import config as config_lib
-from cvae_jax.errors import InputError
+from cvae_jax.errors import InputError, OccupiedError
 
 CHECKPOINTS = 'checkpoints'
-
-
-class OccupiedError(InputError):
-  """The workdir holds something else; `free_workdir` is a folder that would do."""
-
-  def __init__(self, message: str, workdir: Path):
-    super().__init__(message)
-    self.free_workdir = free_name(workdir)
 
 
 class CheckpointPath(NamedTuple):
@@ -53,13 +45,15 @@ def has_checkpoint(workdir: Path) -> bool:
 def check_usable(workdir: Path, config) -> None:
   """Raises OccupiedError unless `workdir` is free, or holds the run that `config` describes."""
   if workdir.exists() and not workdir.is_dir():
-    raise OccupiedError(f'{workdir} is a file, expected a folder.', workdir)
+    raise OccupiedError(f'{workdir} is a file, expected a folder.', free_name(workdir))
   if holds_run(workdir):
     if different := config_lib.differences(config_lib.read(workdir).config, config):
       listed = '; '.join(map(str, different))
-      raise OccupiedError(f'{workdir} holds another run: {listed}.', workdir)
+      raise OccupiedError(f'{workdir} holds another run: {listed}.', free_name(workdir))
   elif workdir.is_dir() and any(not path.name.startswith('.') for path in workdir.iterdir()):
-    raise OccupiedError(f'{workdir} holds files that are no run (no config.json).', workdir)
+    raise OccupiedError(
+      f'{workdir} holds files that are no run (no config.json).', free_name(workdir)
+    )
 
 
 def locate(path: Path) -> CheckpointPath:

@@ -9,8 +9,8 @@ import pytest
 
 from cvae_jax import config as config_lib
 from cvae_jax import devices
-from cvae_jax.errors import InputError, NonFiniteError
-from cvae_jax.training import loop, program, run_folder
+from cvae_jax.errors import InputError, NonFiniteError, OccupiedError
+from cvae_jax.training import loop, program
 from cvae_jax.training.checkpoints import Checkpoints
 from tiny import tiny_config
 
@@ -111,7 +111,7 @@ def test_a_complete_run_is_left_alone_but_for_a_missing_grid(tiny_run, tmp_path,
 
 def test_another_config_is_refused_and_touches_nothing(tiny_run):
   before = sorted(tiny_run.rglob('*'))
-  with pytest.raises(run_folder.OccupiedError, match=r'latent_dim is 3 there, 4 here'):
+  with pytest.raises(OccupiedError, match=r'latent_dim is 3 there, 4 here'):
     loop.train(tiny_config(latent_dim=4), tiny_run)
   assert sorted(tiny_run.rglob('*')) == before
 
@@ -133,7 +133,7 @@ def test_resume_from_goes_on_in_a_folder_that_stands_alone(tiny_run, tmp_path):
   one, two = (final_state(folder, config, 6) for folder in (tiny_run, workdir))
   jax.tree.map(np.testing.assert_array_equal, one, two)
   assert rows(workdir) == [row for row in rows(tiny_run) if int(row['step']) > 2]
-  with pytest.raises(run_folder.OccupiedError, match='leave out --resume_from'):
+  with pytest.raises(OccupiedError, match='leave out --resume_from'):
     loop.train(config, workdir, resume_from=tiny_run)
 
 
@@ -183,9 +183,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_checkpoi
     checkpoint_every_steps=1,
     keep_checkpoints=10,
   )
-  with pytest.raises(
-    NonFiniteError, match=r'Step \d gave .*--resume_from=.*/checkpoints/\d'
-  ) as stop:
+  with pytest.raises(NonFiniteError, match=r'Step \d gave .*--resume_from=') as stop:
     loop.train(config, tmp_path / 'run', resume_from=tiny_run / 'checkpoints' / '2')
   last = steps(tmp_path / 'run')[-1]
   assert f'checkpoints/{last} ' in str(stop.value)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cvae_jax import config as config_lib
-from cvae_jax.errors import InputError
+from cvae_jax.errors import InputError, OccupiedError
 from cvae_jax.training import run_folder
 from tiny import tiny_config
 
@@ -25,16 +25,16 @@ def test_another_run_is_refused_with_what_differs_and_a_free_folder(tmp_path):
   workdir.mkdir()
   config_lib.save(workdir, tiny_config(), ())
   (tmp_path / 'run-2').mkdir()
-  with pytest.raises(run_folder.OccupiedError, match=r'beta is 1.0 there, 4.0 here; seed') as error:
+  with pytest.raises(OccupiedError, match=r'beta is 1.0 there, 4.0 here; seed') as error:
     run_folder.check_usable(workdir, tiny_config(beta=4.0, seed=3))
   assert error.value.free_workdir == tmp_path / 'run-3'
 
 
 def test_strange_files_are_not_trained_over(tmp_path):
   (tmp_path / 'thesis.tex').write_text('')
-  with pytest.raises(run_folder.OccupiedError, match='files that are no run'):
+  with pytest.raises(OccupiedError, match='files that are no run'):
     run_folder.check_usable(tmp_path, tiny_config())
-  with pytest.raises(run_folder.OccupiedError, match='is a file'):
+  with pytest.raises(OccupiedError, match='is a file'):
     run_folder.check_usable(tmp_path / 'thesis.tex', tiny_config())
 
 
@@ -62,9 +62,10 @@ def test_newest_where_there_is_none(tmp_path):
 
 
 def test_one_process_at_a_time(tmp_path):
-  with run_folder.lock(tmp_path), pytest.raises(InputError, match=rf'process {os.getpid()} on '):
-    with run_folder.lock(tmp_path):
-      pass
+  with run_folder.lock(tmp_path):
+    second = run_folder.lock(tmp_path)
+    with pytest.raises(InputError, match=rf'process {os.getpid()} on '):
+      second.__enter__()
   with run_folder.lock(tmp_path):  # free again
     pass
 
@@ -77,9 +78,14 @@ def test_a_folder_that_cannot_be_made(tmp_path):
 
 
 def test_made_whole_or_not_at_all(tmp_path):
-  with pytest.raises(KeyError), run_folder.made_whole(tmp_path / 'run') as folder:
-    (folder / 'half').write_text('')
-    raise KeyError
+
+  def break_off():
+    with run_folder.made_whole(tmp_path / 'run') as folder:
+      (folder / 'half').write_text('')
+      raise KeyError
+
+  with pytest.raises(KeyError):
+    break_off()
   assert list(tmp_path.iterdir()) == []
   with run_folder.made_whole(tmp_path / 'run') as folder:
     (folder / 'all').write_text('')
