@@ -25,7 +25,7 @@ _LABEL = flags.DEFINE_string(
 )
 _DIGIT = flags.DEFINE_string('digit', None, 'The same as --label.')
 _NUM_IMAGES = flags.DEFINE_integer(
-  'num_images', None, 'How many: 64 of one class, or 10 of each, if not given.', lower_bound=1
+  'num_images', None, 'How many: 64 of one class, or 10 of each, if not given.', 1, 10_000
 )
 _SEED = flags.DEFINE_integer('seed', 0, 'The same seed gives the same picture.', 0, 2**32 - 1)
 _TEMPERATURE = flags.DEFINE_float('temperature', 1.0, 'Standard deviation of the prior.', 0.0)
@@ -45,11 +45,11 @@ def main() -> None:
   import numpy as np
 
   import cvae_jax
-  from cvae_jax import devices, figures, generation
+  from cvae_jax import devices, figures, generation, paths
   from cvae_jax.training import run_folder
 
   devices.use_compilation_cache()
-  workdir = Path(_WORKDIR.value).expanduser() if _WORKDIR.value else run_folder.newest(Path('runs'))
+  workdir = paths.from_user(_WORKDIR.value) if _WORKDIR.value else run_folder.newest(Path('runs'))
   model = cvae_jax.load(workdir, _CHECKPOINT.value)
   print(f'{workdir}, weights of step {model.step}')
   if wanted is None:
@@ -62,8 +62,11 @@ def main() -> None:
     subject = str(labels[0])
   images = model.sample(labels, _TEMPERATURE.value, _SEED.value, draw=_DRAW.value)
   folder = workdir if run_folder.holds_run(workdir) else run_folder.locate(workdir).run
-  named = folder / 'samples' / f'{subject}-seed{_SEED.value}.png'
-  output = Path(_OUTPUT.value or named).expanduser()
+  options = {'n': _NUM_IMAGES.value, 't': _TEMPERATURE.value if _TEMPERATURE.value != 1 else None}
+  name = f'{subject}-seed{_SEED.value}'
+  name += ''.join(f'-{key}{value:g}' for key, value in options.items() if value is not None)
+  name += '-draw' if _DRAW.value else ''
+  output = paths.from_user(_OUTPUT.value or folder / 'samples' / f'{name}.png')
   try:
     figures.save_png(output, figures.grid(images, columns))
   except OSError as error:

@@ -40,15 +40,15 @@ def main() -> None:
 
   config = _CONFIG.value
   config_lib.check(config)
-  from cvae_jax import devices
+  from cvae_jax import devices, paths
   from cvae_jax.training import loop
 
   if _SMOKE.value:
     loop.smoke(config)
     return
   devices.use_compilation_cache()
-  workdir = Path(_WORKDIR.value or Path('runs') / config.name).expanduser()
-  resume_from = Path(_RESUME_FROM.value) if _RESUME_FROM.value else None
+  workdir = paths.from_user(_WORKDIR.value or Path('runs') / config.name)
+  resume_from = paths.from_user(_RESUME_FROM.value) if _RESUME_FROM.value else None
   loop.train(config, workdir, resume_from)
 
 

@@ -4,6 +4,8 @@ import ast
 import os
 import re
 import shlex
+import shutil
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -12,6 +14,7 @@ from pathlib import Path
 from absl import flags
 from absl import logging as absl_logging
 
+from cvae_jax import paths
 from cvae_jax.config import RULES, fields
 from cvae_jax.errors import InputError, NonFiniteError, OccupiedError, did_you_mean
 
@@ -35,14 +38,26 @@ def run(main: Callable[[], None], doc: str, interrupted: str = 'Interrupted.') -
   argv = sys.argv = _with_config_first(sys.argv)
   for stream in (sys.stdout, sys.stderr):
     stream.reconfigure(errors='replace')  # a terminal without β is no reason to stop
-  wants_help = any(argument in HELP_FLAGS for argument in argv[1:])
-  try:
-    if wants_help:
-      sys.exit(_run(lambda: _print_help(doc, argv), argv))
-    sys.exit(_run(lambda: (_parse(argv), main()), argv))
-  except KeyboardInterrupt:
-    print(f'{Path(argv[0]).name}: {interrupted}', file=sys.stderr)
-    sys.exit(130)
+  script = Path(argv[0]).name
+
+  def interrupt(*_):
+    # At once and without clean-up, which the threads of JAX and Orbax would turn into pages of
+    # tracebacks. What is on disk is whole at every moment.
+    if sys.stdout.isatty():
+      os.write(sys.stdout.fileno(), b'\x1b[?25h\n')  # the progress bar had hidden the cursor
+    os.write(sys.stderr.fileno(), f'{script}: {interrupted}\n'.encode())
+    os._exit(130)
+
+  signal.signal(signal.SIGINT, interrupt)
+  if any(argument in HELP_FLAGS for argument in argv[1:]):
+    status = _run(lambda: _print_help(doc, argv), argv)
+  else:
+    status = _run(lambda: (_parse(argv), main()), argv)
+  sys.stdout.flush()
+  sys.stderr.flush()
+  if status:
+    os._exit(status)  # no clean-up here either: the one line is the last
+  sys.exit(0)
 
 
 def _run(action, argv) -> int:
@@ -54,27 +69,45 @@ def _run(action, argv) -> int:
   except BrokenPipeError:  # the reader, `| head` say, has had enough
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
-  except (InputError, NonFiniteError) as error:
+  except Exception as error:
+    message = _message(error, argv)
+    if message is None:
+      traceback.print_exc()  # a mistake of this package, not of its user
+      return 1
     if _DEBUG.value if flags.FLAGS.is_parsed() else '--debug' in argv:
       traceback.print_exc()
-    message = str(error)
-    if isinstance(error, OccupiedError):
-      message += f' Choose a free folder: {_with_workdir(argv, error.free_workdir)}'
-    print(f'{Path(argv[0]).name}: {" ".join(message.split())}', file=sys.stderr)
-    return INPUT_ERROR if isinstance(error, InputError) else 1
+    print(f'{Path(argv[0]).name}: {" ".join(message.splitlines())}', file=sys.stderr)
+    return 1 if isinstance(error, NonFiniteError) else INPUT_ERROR
+
+
+def _message(error: Exception, argv) -> str | None:
+  """What to tell the user of an error; None where it is none of the user's."""
+  if isinstance(error, OccupiedError):
+    return f'{error} Choose a free folder: {_with_workdir(argv, error.free_workdir)}'
+  if isinstance(error, InputError | NonFiniteError):
+    return str(error)
+  if isinstance(error, OSError) and error.filename:
+    return f'{str(error.filename)[:100]}: {error.strerror}.'
+  if 'RESOURCE_EXHAUSTED' in str(error):
+    return f'Out of memory: {_first_line(error)[:150]}. Choose a smaller batch or model.'
+  return None
 
 
 def _parse(argv) -> None:
   """Gives the flags their values, with every mistake as an InputError."""
-  if path := _value(argv, 'config'):
-    _check_config_file(Path(path))
+  path = _value(argv, 'config')
+  if path:
+    _check_config_file(paths.from_user(path))
+  elif path == '':
+    raise InputError('--config is empty: name an experiment, e.g. --config configs/digits.py.')
   elif _unknown_field(argv, known=()):
     raise InputError('--config is missing: name an experiment, e.g. --config configs/digits.py.')
   try:
     rest = flags.FLAGS(argv)
   except flags.Error as error:
     raise InputError(_explain(error)) from error
-  except Exception as error:  # whatever the config file, or ml_collections at a wrong field, raises
+  except (Exception, SystemExit) as error:
+    # Whatever the config file raises, or ml_collections at a wrong field.
     if field := _unknown_field(argv):
       message = f'Unknown config field {field!r}.{did_you_mean(field, RULES)}'
     else:
@@ -88,7 +121,7 @@ def _check_config_file(path: Path) -> None:
   if not path.is_file():
     known = sorted(str(other) for other in Path('configs').glob('*.py'))
     raise InputError(
-      f'Config file {str(path)!r} is not there.'
+      f'Config file {str(path)!r} is {"no file" if path.exists() else "not there"}.'
       f'{did_you_mean(str(path), known)} See configs/ for those that exist.'
     )
   try:
@@ -107,7 +140,7 @@ def _explain(error: flags.Error) -> str:
     field, text = match.groups()
     if field in RULES:
       return f'{field}={text!r} is not {RULES[field].expected}.'
-  return _first_line(error)
+  return ' '.join(str(error).split())
 
 
 def _unknown_field(argv, known=RULES) -> str | None:
@@ -148,7 +181,12 @@ def _with_config_first(argv) -> list[str]:
 
 def _with_workdir(argv, workdir: Path) -> str:
   """The same command with another --workdir, to be pasted into a shell."""
-  return shlex.join(['python', *_without(argv, 'workdir'), f'--workdir={workdir}'])
+  python = Path(sys.executable)
+  if shutil.which('python') == sys.executable:
+    python = 'python'
+  elif python.is_relative_to(Path.cwd()):
+    python = python.relative_to(Path.cwd())
+  return shlex.join([str(python), *_without(argv, 'workdir'), f'--workdir={workdir}'])
 
 
 def _print_help(doc: str, argv) -> None:
@@ -157,7 +195,7 @@ def _print_help(doc: str, argv) -> None:
   print('\nFlags:')
   own = [*flags.FLAGS.get_key_flags_for_module(argv[0]), flags.FLAGS['debug']]
   for flag in own:
-    default = '' if flag.value in (None, False) else f' (default {flag.value})'
+    default = '' if flag.value is None or flag.value is False else f' (default {flag.value})'
     print(f'  --{flag.name:<14} {" ".join(flag.help.split())}{default}')
   if 'config' in flags.FLAGS:
     _print_fields(argv)
@@ -174,9 +212,11 @@ def _print_fields(argv) -> None:
   for field, comment in re.findall(
     r'^  config\.([\w.]+) = .*?  # (.*)$', default.read_text(encoding='utf-8'), re.MULTILINE
   ):
-    text = f'--config.{field}={values[field]}'.replace(' ', '')
+    value = values[field]
+    shown = ','.join(map(str, value)) if isinstance(value, tuple) else value
+    text = f'--config.{field}={shown}'
     print(f'  {text:<46} {comment}')
 
 
-def _first_line(error: Exception) -> str:
-  return str(error).strip().splitlines()[0]
+def _first_line(error: BaseException) -> str:
+  return (str(error).strip().splitlines() or ['no reason given'])[0]

@@ -18,6 +18,8 @@ from cvae_jax.errors import InputError, did_you_mean
 
 FILE_NAME = 'config.json'
 FORMAT = 1
+MAX_STEPS = 2**31 - 1  # the step is an int32
+MAX_WIDTH = 65_536  # of any layer: what exceeds it is a slip of the finger
 
 
 class Rule(NamedTuple):
@@ -36,8 +38,8 @@ def _is_number(value) -> bool:
   return (_is_integer(value) or isinstance(value, float)) and math.isfinite(value)
 
 
-def _integer(minimum: int, maximum: float = math.inf) -> Rule:
-  limit = f' to {maximum}' if maximum < math.inf else ' or more'
+def _integer(minimum: int, maximum: int = MAX_STEPS) -> Rule:
+  limit = f' to {maximum}' if maximum < MAX_STEPS else ' or more'
   return Rule(lambda v: _is_integer(v) and minimum <= v <= maximum, f'an integer, {minimum}{limit}')
 
 
@@ -60,8 +62,12 @@ _NAME = Rule(
 )
 _FLAG = Rule(lambda v: isinstance(v, bool), 'True or False')
 _WIDTHS = Rule(
-  lambda v: isinstance(v, tuple | list) and len(v) > 0 and all(_is_integer(c) and c > 0 for c in v),
-  'a tuple of integers above 0, one for each stage',
+  lambda v: (
+    isinstance(v, tuple | list)
+    and len(v) > 0
+    and all(_is_integer(c) and 0 < c <= MAX_WIDTH for c in v)
+  ),
+  f'a tuple of integers from 1 to {MAX_WIDTH}, one for each stage',
 )
 
 RULES: dict[str, Rule] = {
@@ -69,7 +75,7 @@ RULES: dict[str, Rule] = {
   'seed': _integer(0, 2**32 - 1),
   'num_epochs': _integer(1),
   'batch_size': _integer(1),
-  'latent_dim': _integer(1),
+  'latent_dim': _integer(1, MAX_WIDTH),
   'likelihood': _one_of('bernoulli', 'gaussian'),
   'sigma': _POSITIVE,
   'beta': _number(0),
@@ -94,14 +100,14 @@ RULES: dict[str, Rule] = {
   'data.dir': _TEXT,
   'data.image_size': _integer(8, 256),
   'data.channels': _integer(1),
-  'data.num_classes': _integer(1),
+  'data.num_classes': _integer(1, MAX_WIDTH),
   'data.binarize': _one_of('dynamic', 'none'),
   'data.max_examples': _integer(0),
   'data.validation_examples': _integer(1),
   'data.split_seed': _integer(0, 2**32 - 1),
   'model.name': _one_of('resnet'),
   'model.channels': _WIDTHS,
-  'model.embed_dim': _integer(1),
+  'model.embed_dim': _integer(1, MAX_WIDTH),
   'model.activation': _one_of('silu', 'relu'),
   'model.norm': _one_of('group', 'batch'),
   'model.groups': _integer(1),
@@ -179,6 +185,12 @@ def check(config: ConfigDict) -> None:
   if missing := sorted(set(RULES) - set(given)):
     raise InputError(f'The config lacks the field(s) {", ".join(missing)}: see configs/default.py.')
   _check_groups(config.model)
+  if 2 ** len(config.model.channels) > config.data.image_size:
+    raise InputError(
+      f'model.channels={tuple(config.model.channels)} halves the image '
+      f'{len(config.model.channels)} times, more than data.image_size={config.data.image_size} '
+      'can bear. Give fewer stages.'
+    )
 
 
 def _check_groups(model: ConfigDict) -> None:
@@ -218,7 +230,7 @@ def save(folder: Path, config: ConfigDict, class_names: tuple[str, ...]) -> None
     'config': config.to_dict(),
   }
   path = folder / FILE_NAME
-  temporary = path.with_suffix('.tmp')
+  temporary = folder / f'.{FILE_NAME}.tmp'
   temporary.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
   os.replace(temporary, path)
 
@@ -243,18 +255,23 @@ def read(folder: Path) -> SavedConfig:
     raise InputError(f'{folder} is no run folder: {path} {error.strerror.lower()}.') from error
   except ValueError as error:
     raise InputError(f'{path} is no JSON: {error}.') from error
+  if isinstance(content, dict) and content.get('format', FORMAT) != FORMAT:
+    raise InputError(
+      f'{path} has format {content["format"]!r}, written by cvae_jax {content.get("cvae_jax")}; '
+      f'this version {cvae_jax.__version__} reads format {FORMAT}. Install that version.'
+    )
   try:
-    if content['format'] != FORMAT:
-      raise InputError(
-        f'{path} has format {content["format"]!r}, written by cvae_jax {content["cvae_jax"]}; this '
-        f'version {cvae_jax.__version__} reads format {FORMAT}. Install that version.'
-      )
     config = ConfigDict(_with_tuples(content['config']))
     class_names = tuple(str(name) for name in content['class_names'])
-  except (KeyError, TypeError, AttributeError) as error:
+  except (KeyError, TypeError, AttributeError, ValueError) as error:
     raise InputError(f'{path} is not what this version writes: {error}.') from error
   try:
     check(config)
   except InputError as error:
     raise InputError(f'{path}: {error}') from error
+  if len(class_names) != config.data.num_classes:
+    raise InputError(
+      f'{path} names {len(class_names)} classes, expected {config.data.num_classes} '
+      '(data.num_classes).'
+    )
   return SavedConfig(config, class_names)

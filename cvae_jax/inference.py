@@ -1,6 +1,7 @@
 """A trained model in the hand: NumPy in, NumPy out."""
 
 import dataclasses
+import numbers
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from cvae_jax.training import checkpoints, run_folder
 
 # Larger requests run in pieces of this many images, so that memory stays bounded.
 MAX_BATCH = 256
+# Far outside of anything a decoder has seen, and still far from overflow.
+MAX_TEMPERATURE = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,25 +39,25 @@ class Model:
   _decode: Callable
   _decode_draw: Callable
 
-  def label(self, text: str) -> int:
+  def label(self, text: str | int) -> int:
     """The class that a number or a class name (in any case) stands for.
 
     Raises:
       InputError: it is neither.
     """
+    text = str(text)
     names = [name.lower() for name in self.class_names]
     if text.lower() in names:
       return names.index(text.lower())
-    if text.isdecimal() and int(text) < len(names):
+    is_number = text.isascii() and text.isdecimal()
+    if is_number and len(text) < 10 and int(text) < len(names):
       return int(text)
     known = ', '.join(
       name if name == str(number) else f'{number} ({name})'
       for number, name in enumerate(self.class_names)
     )
-    raise InputError(
-      f'{text!r} is no class of this model, which has {known}.'
-      f'{did_you_mean(text, self.class_names)}'
-    )
+    suggestion = '' if is_number else did_you_mean(text, self.class_names)
+    raise InputError(f'{text[:40]!r} is no class of this model, which has {known}.{suggestion}')
 
   def sample(self, labels, temperature: float = 1.0, seed: int = 0, draw: bool = False):
     """Images of the given classes, from z ~ N(0, temperature² I).
@@ -62,17 +65,17 @@ class Model:
     Args:
       labels: [N] class numbers.
       temperature: standard deviation of the prior, 0 or more; 1 is the model's own.
-      seed: the same seed gives the same image for the same place and label.
+      seed: the same seed gives the same image, to float tolerance, for a place and label.
       draw: sample the pixels too, instead of taking the decoder's mean.
 
     Returns:
       [N, H, W, C] float32 in [0, 1].
     """
     labels = self._check_labels(labels)
-    if not (np.isfinite(temperature) and temperature >= 0):
-      raise InputError(f'temperature={temperature} is not a finite number, 0 or more.')
-    if not 0 <= seed < 2**32:
-      raise InputError(f'seed={seed} is not an integer from 0 to {2**32 - 1}.')
+    if not (isinstance(temperature, numbers.Real) and 0 <= temperature <= MAX_TEMPERATURE):
+      raise InputError(f'temperature={temperature!r} is not a number from 0 to {MAX_TEMPERATURE}.')
+    if not (isinstance(seed, numbers.Integral) and 0 <= seed < 2**32):
+      raise InputError(f'seed={seed!r} is not an integer from 0 to {2**32 - 1}.')
     latents_key, pixels_key = keys.stream(seed, 'prior'), keys.stream(seed, 'pixels')
 
     def draw_batch(labels, numbers):
@@ -94,8 +97,10 @@ class Model:
 
   def decode(self, latents, labels) -> np.ndarray:
     """E[x | z, c], [N, H, W, C] in [0, 1]."""
-    latents = np.asarray(latents, np.float32)
-    expected = self.config.latent_dim
+    latents, expected = np.asarray(latents), self.config.latent_dim
+    if latents.dtype.kind not in 'fiu' or not np.isfinite(latents).all():
+      raise InputError(f'latents ({latents.dtype}) are not all finite real numbers.')
+    latents = latents.astype(np.float32)
     if latents.ndim != 2 or latents.shape[1] != expected:
       raise InputError(f'latents have shape {latents.shape}, expected [N, {expected}].')
     labels = self._check_labels(labels, latents)

@@ -5,6 +5,7 @@ import importlib.util
 import io
 import logging
 import os
+import sys
 
 
 def installed(*modules: str) -> bool:
@@ -24,7 +25,7 @@ def quiet():
   previous = logging.root.manager.disable
   logging.disable(logging.WARNING)
   try:
-    with contextlib.redirect_stderr(io.StringIO()):
+    with _stderr_discarded():
       import tensorflow
 
       with contextlib.suppress(RuntimeError):  # too late: it has initialized its devices already
@@ -32,3 +33,18 @@ def quiet():
       yield
   finally:
     logging.disable(previous)
+
+
+@contextlib.contextmanager
+def _stderr_discarded():
+  # Of the process, not only of Python: TensorFlow's C++ side writes there too.
+  sys.stderr.flush()
+  kept = os.dup(2)
+  with open(os.devnull, 'w') as nowhere:
+    os.dup2(nowhere.fileno(), 2)
+  try:
+    with contextlib.redirect_stderr(io.StringIO()):
+      yield
+  finally:
+    os.dup2(kept, 2)
+    os.close(kept)

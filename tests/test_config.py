@@ -13,6 +13,8 @@ from cvae_jax.errors import InputError
 from cvae_jax.models import blocks
 from tiny import tiny_config
 
+NAMES = tuple('abcdefghij')
+
 
 @pytest.mark.parametrize('module', [default, digits, mnist])
 def test_shipped_configs_are_valid(module):
@@ -49,6 +51,10 @@ def test_choices_are_those_that_exist():
     ('model__channels', (), r'model.channels=\(\) is not a tuple'),
     ('model__groups', 3, r'model.groups=3 does not divide .* Choose one of: 1, 2, 4'),
     ('data__image_size', 4, 'an integer, 8 to 256'),
+    ('latent_dim', 10**9, 'latent_dim=1000000000 is not an integer, 1 to 65536'),
+    ('num_epochs', 10**30, 'is not an integer, 1 or more'),
+    ('model__channels', (10**9,), 'integers from 1 to 65536'),
+    ('model__channels', (8, 8, 8, 8), 'halves the image 4 times, more than data.image_size=8'),
   ],
 )
 def test_wrong_values_are_named(field, value, message):
@@ -79,9 +85,9 @@ def test_unknown_and_missing_fields_are_named():
 
 def test_saved_configs_come_back_the_same(tmp_path):
   config = tiny_config(data__dir='somewhere/ü')
-  config_lib.save(tmp_path, config, ('a', 'b'))
+  config_lib.save(tmp_path, config, NAMES)
   saved = config_lib.read(tmp_path)
-  assert saved.class_names == ('a', 'b')
+  assert saved.class_names == NAMES
   assert saved.config.to_dict() == config.to_dict()
   assert config_lib.differences(saved.config, config) == []
 
@@ -91,6 +97,7 @@ def test_saved_configs_come_back_the_same(tmp_path):
   [
     ('{', 'is no JSON'),
     ('[]', 'not what this version writes'),
+    ('{"class_names": ["a"], "config": {"data.x": 1}}', 'not what this version writes'),
     ('{"format": 99, "cvae_jax": "7.0"}', 'format 99, written by cvae_jax 7.0'),
   ],
 )
@@ -101,12 +108,18 @@ def test_broken_files_are_named(tmp_path, content, message):
 
 
 def test_a_file_with_a_wrong_value_is_named(tmp_path):
-  config_lib.save(tmp_path, tiny_config(), ('0',))
+  config_lib.save(tmp_path, tiny_config(), NAMES)
   path = tmp_path / 'config.json'
   content = json.loads(path.read_text())
   content['config']['latent_dim'] = -1
   path.write_text(json.dumps(content))
   with pytest.raises(InputError, match=r'config.json: latent_dim=-1'):
+    config_lib.read(tmp_path)
+
+
+def test_classes_without_names_are_noticed(tmp_path):
+  config_lib.save(tmp_path, tiny_config(), ('a', 'b'))
+  with pytest.raises(InputError, match='names 2 classes, expected 10'):
     config_lib.read(tmp_path)
 
 

@@ -100,9 +100,13 @@ def test_many_images_come_in_pieces_of_one_shape(model):
     (lambda m: m.sample([-1]), 'label -1'),
     (lambda m: m.sample([0.5]), 'expected integers of shape'),
     (lambda m: m.sample(3), 'expected integers of shape'),
-    (lambda m: m.sample([3], temperature=-1.0), 'temperature=-1.0'),
+    (lambda m: m.sample([3], temperature=-1.0), 'temperature=-1.0 is not a number from 0 to 100'),
     (lambda m: m.sample([3], temperature=float('nan')), 'temperature=nan'),
     (lambda m: m.sample([3], seed=-1), 'seed=-1'),
+    (lambda m: m.sample([3], seed=1.5), 'seed=1.5 is not an integer'),
+    (lambda m: m.sample([3], temperature=1e300), r'temperature=1e\+300 is not a number from 0'),
+    (lambda m: m.sample([3], temperature='a'), "temperature='a' is not a number"),
+    (lambda m: m.decode(np.full((5, 3), np.nan), LABELS), 'not all finite real numbers'),
     (lambda m: m.encode(IMAGES[..., 0], LABELS), r'shape \(5, 8, 8\), expected \[N, 8, 8, 1\]'),
     (lambda m: m.encode(IMAGES * 255, LABELS), 'expected 0 to 1'),
     (lambda m: m.encode(np.uint8(IMAGES), LABELS), 'divide bytes by 255'),
@@ -117,8 +121,8 @@ def test_wrong_inputs_are_named(model, call, message):
 
 
 def test_labels_by_name_and_number(model):
-  assert model.label('3') == 3
-  for text in ('12', 'three', '-1', '3.0', '', '²'):
+  assert model.label('3') == model.label(3) == 3
+  for text in ('12', 'three', '-1', '3.0', '', '²', '9' * 5000):
     with pytest.raises(InputError, match='is no class of this model, which has 0, 1, 2'):
       model.label(text)
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from cvae_jax import paths
 from cvae_jax.data import idx, tfds
 from cvae_jax.errors import InputError
 
@@ -100,12 +101,13 @@ def _load_digits():
 
 def _load_files(data):
   """TensorFlow Datasets' folder, else the four IDX files, else a download."""
-  folder = Path(
-    data.dir or os.environ.get('TFDS_DATA_DIR') or Path('~/tensorflow_datasets')
-  ).expanduser()
+  named = data.dir or os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets'
+  folder = paths.from_user(named)
   if folder.exists() and not folder.is_dir():
     raise InputError(f'data.dir={str(folder)!r} is a file, expected a folder.')
   prepared = tfds.find(folder, data.name)
+  if not prepared and folder.name == data.name:  # one level too deep, but clear
+    prepared = tfds.find(folder.parent, data.name)
   if not (prepared and tfds.readable()) and (idx_files := _find_idx(folder, data.name)):
     splits = {split: idx.read_split(*paths) for split, paths in idx_files.items()}
     return _in_order_of_content(splits['train']), _in_order_of_content(splits['test'])

@@ -10,7 +10,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 from cvae_jax.errors import InputError
-from cvae_jax.training.run_folder import CHECKPOINTS
+from cvae_jax.training.run_folder import CHECKPOINTS, is_step
 from cvae_jax.training.state import TrainState
 from cvae_jax.training.terms import Window
 
@@ -168,7 +168,7 @@ def _choose(manager: ocp.CheckpointManager, run: Path, which: str) -> int:
   if which == 'best':
     scores = _scores(manager)
     return min(scores, key=scores.get) if scores else steps[-1]
-  if not which.isdigit() or int(which) not in steps:
+  if not is_step(which) or int(which) not in steps:
     listed = ', '.join(map(str, steps))
     raise InputError(
       f'checkpoint {which!r} is not in {run}: expected best, last, or one of {listed}.'
@@ -177,8 +177,15 @@ def _choose(manager: ocp.CheckpointManager, run: Path, which: str) -> int:
 
 
 def _scores(manager: ocp.CheckpointManager) -> dict[int, float]:
-  metrics = {step: manager.metrics(step) for step in sorted(manager.all_steps())}
-  return {step: values[RANKING] for step, values in metrics.items() if values}
+  scores = {}
+  for step in sorted(manager.all_steps()):
+    try:
+      metrics = manager.metrics(step)
+    except ValueError:  # a damaged file; the weights beside it may be whole
+      continue
+    if metrics:
+      scores[step] = metrics[RANKING]
+  return scores
 
 
 def _items(state: TrainState) -> dict[str, Any]:
@@ -217,5 +224,7 @@ def _read_items(manager, step, items):
     return dict(manager.restore(step, args=args).items())
   except Exception as error:  # Orbax and TensorStore share no base class of errors.
     path = Path(manager.directory) / str(step)
-    reason = ' '.join(str(error).split())[:200]
-    raise InputError(f'Checkpoint {path} cannot be read: {reason}') from error
+    raise InputError(
+      f'Checkpoint {path} cannot be read: it is damaged, or of another model. Name another one '
+      f'({type(error).__name__}: {" ".join(str(error).split())[:100]}...).'
+    ) from error

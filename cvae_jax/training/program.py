@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from cvae_jax import config as config_lib
-from cvae_jax import devices, figures, generation, keys
+from cvae_jax import devices, figures, generation, keys, paths
 from cvae_jax.data import batches, sources
 from cvae_jax.errors import InputError
 from cvae_jax.evaluation.metrics import make_evaluate
@@ -69,6 +69,12 @@ def build(config) -> Program:
   steps_per_epoch = batches.steps_per_epoch(num_train, config.batch_size)
   total_steps = config.num_epochs * steps_per_epoch
 
+  if total_steps > config_lib.MAX_STEPS:
+    raise InputError(
+      f'num_epochs={config.num_epochs} of {steps_per_epoch} steps are more than '
+      f'{config_lib.MAX_STEPS} steps. Choose at most {config_lib.MAX_STEPS // steps_per_epoch}.'
+    )
+
   model = cvae.build(config)
   likelihood = likelihoods.build(config)
   optimizer = state.build_optimizer(config, steps_per_epoch)
@@ -100,7 +106,7 @@ def build(config) -> Program:
     fresh = fresh_state()
     if not config.init_from:
       return fresh
-    variables = _variables_of(Path(config.init_from), config, fresh.variables)
+    variables = _variables_of(paths.from_user(config.init_from), config, fresh.variables)
     return jax.device_put(state.create(config, optimizer, variables), everywhere)
 
   return Program(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cvae_jax import config as config_lib
+from cvae_jax import paths
 from cvae_jax.errors import InputError, OccupiedError
 
 CHECKPOINTS = 'checkpoints'
@@ -32,6 +33,11 @@ def free_name(workdir: Path) -> Path:
   return candidate
 
 
+def is_step(text: str) -> bool:
+  """Whether `text` is the number of a step."""
+  return text.isascii() and text.isdigit() and len(text) <= 10
+
+
 def holds_run(workdir: Path) -> bool:
   """Whether a run has begun in `workdir`."""
   return (workdir / config_lib.FILE_NAME).is_file()
@@ -39,7 +45,7 @@ def holds_run(workdir: Path) -> bool:
 
 def has_checkpoint(workdir: Path) -> bool:
   """Whether a checkpoint has been completed in `workdir`; unfinished ones have other names."""
-  return any(path.name.isdigit() for path in (workdir / CHECKPOINTS).glob('*'))
+  return any(is_step(path.name) for path in (workdir / CHECKPOINTS).glob('*'))
 
 
 def check_usable(workdir: Path, config) -> None:
@@ -62,12 +68,12 @@ def locate(path: Path) -> CheckpointPath:
   Raises:
     InputError: it is neither.
   """
-  path = path.expanduser().resolve()
+  path = paths.from_user(path).resolve()
   if holds_run(path):
     return CheckpointPath(path, None)
   if path.name == CHECKPOINTS and holds_run(path.parent):
     return CheckpointPath(path.parent, None)
-  if path.parent.name == CHECKPOINTS and path.name.isdigit() and path.is_dir():
+  if path.parent.name == CHECKPOINTS and is_step(path.name) and path.is_dir():
     return CheckpointPath(path.parents[1], int(path.name))
   raise InputError(
     f'{path} is neither a run folder nor a checkpoint in one. '
@@ -84,7 +90,7 @@ def newest(runs: Path) -> Path:
   checkpoints = [
     path
     for path in runs.glob(f'*/{CHECKPOINTS}/*')
-    if path.name.isdigit() and holds_run(path.parents[1])
+    if is_step(path.name) and holds_run(path.parents[1])
   ]
   if not checkpoints:
     raise InputError(
@@ -107,7 +113,10 @@ def made_whole(workdir: Path) -> Iterator[Path]:
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     yield unfinished
-    unfinished.replace(workdir)
+    workdir.mkdir(exist_ok=True)
+    # config.json last: it is what makes a run of the folder.
+    for path in sorted(unfinished.iterdir(), key=lambda path: path.name == config_lib.FILE_NAME):
+      path.replace(workdir / path.name)
   except OSError as error:
     raise InputError(f'{workdir} cannot be written: {error}. Name another --workdir.') from error
   finally:

@@ -74,8 +74,12 @@ def test_every_option(command, run, tmp_path):
     (['--digit', '3', '--label', '3'], 'give one of them'),
     (['--checkpoint', '99'], "checkpoint '99' is not in"),
     (['--num_images', '0'], 'num_images=0'),
+    (['--num_images', '10000000'], 'num_images=10000000'),
+    (['--checkpoint', '²'], 'is not in'),
+    (['--workdir', 'x' * 300], 'cannot be a path: File name too long'),
+    (['--workdir', '~nobody_here/x'], 'cannot be a path'),
     (['--temperature', '-1'], 'temperature=-1: -1.0 is not a non-negative number'),
-    (['--temperature', 'nan'], 'temperature=nan'),
+    (['--temperature', 'nan'], 'temperature=nan is not a number'),
     (['--seed', '-1'], 'seed=-1: -1 is not an integer in the range'),
     (['--workdir', 'nowhere'], 'neither a run folder nor a checkpoint'),
     (['--output', 'runs'], 'Cannot write runs'),
@@ -84,6 +88,15 @@ def test_every_option(command, run, tmp_path):
 )
 def test_mistakes_get_one_line(refused, run, arguments, message):
   assert message in refused('sample.py', *arguments)
+
+
+@pytest.mark.parametrize('damage', [lambda b: b[:0], lambda b: b[:20] + b'?' * 100 + b[120:]])
+def test_a_damaged_checkpoint_gets_one_line(refused, run, damage):
+  for path in (run / 'checkpoints' / '6').rglob('*'):
+    if path.is_file():
+      path.write_bytes(damage(path.read_bytes()))
+  said = refused('sample.py', '--checkpoint', 'last')
+  assert 'checkpoints/6 cannot be read: it is damaged' in said
 
 
 def test_no_run_yet(refused):

@@ -63,6 +63,42 @@ def test_a_run_and_what_is_said_when_it_is_called_again(command, tmp_path):
   assert saved['config']['beta'] == 4.0
 
 
+def test_the_command_to_paste_keeps_odd_names(command, tmp_path):
+  odd = tmp_path / 'a  b ü'
+  odd.mkdir()
+  (odd / 'thesis.tex').write_text('')
+  done = train(command, '--workdir', odd)
+  assert done.returncode == 2
+  suggested = shlex.split(done.stderr.partition('Choose a free folder: ')[2])
+  assert suggested[-1] == f'--workdir={odd}-2'
+  pasted = subprocess.run(
+    [*suggested, '--smoke'], cwd=tmp_path, capture_output=True, text=True, check=False
+  )
+  assert pasted.returncode == 0, pasted.stderr
+
+
+@pytest.mark.parametrize('moment', ['in the loop', 'at the start'])
+def test_ctrl_c_ends_with_one_line_wherever_it_comes(command, tmp_path, moment):
+  del command  # only for the link to configs/
+  flags = ['--config.num_epochs=3000', '--config.checkpoint_every_steps=2']
+  process = subprocess.Popen(
+    [sys.executable, str(ROOT / 'train.py'), '--config', 'configs/default.py', *TINY_FLAGS, *flags],
+    cwd=tmp_path,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  if moment == 'in the loop':
+    while 'epoch   2/' not in process.stdout.readline():
+      assert process.poll() is None
+  else:
+    time.sleep(1)
+  process.send_signal(signal.SIGINT)
+  _, said = process.communicate(timeout=15)
+  assert process.returncode == 130
+  assert said == 'train.py: Interrupted. The same command goes on from the last checkpoint.\n'
+
+
 def test_a_killed_run_goes_on_bit_for_bit(command, tmp_path):
   flags = (
     '--config.num_epochs=20',
@@ -197,6 +233,10 @@ def test_mistakes_get_one_line(refused_train, arguments, message):
   ('arguments', 'message'),
   [
     ([], '--config is missing'),
+    (['--config='], '--config is empty'),
+    (['--config', 'configs'], 'is no file'),
+    (['--config', 'x' * 300], 'cannot be a path: File name too long'),
+    (['--flagfile=/nope'], '/nope'),
     (['--config.beta=4'], '--config is missing'),
     (['--config', 'configs/mnits.py'], "is not there. Did you mean 'configs/mnist.py'?"),
     (['--config', 'configs/mnits.py', '--config.beta=4'], 'is not there'),
@@ -213,6 +253,8 @@ def test_mistaken_config_files_get_one_line(refused, arguments, message):
     ('x = 1', 'has no function get_config()'),
     ('import nothing_like_it\ndef get_config(): pass', 'fails: ModuleNotFoundError'),
     ('def get_config(): return 1 / 0', 'fails: ZeroDivisionError'),
+    ('def get_config(): assert False', 'fails: AssertionError'),
+    ('def get_config(): raise SystemExit(5)', 'fails: SystemExit'),
     ('def get_config(): return None', 'no ConfigDict'),
     (
       'from ml_collections import ConfigDict\ndef get_config(): return ConfigDict({"beta": 1.0})',

@@ -84,6 +84,16 @@ def test_no_recompilation_after_the_first_step_and_no_transfer_within(prog):
   assert chunk._cache_size() == 1
 
 
+def test_each_step_draws_anew():
+  """With hardly a change of the weights and the same images, only the noise moves the terms."""
+  prog = program.build(tiny_config(learning_rate=1e-30, learning_rate_schedule='constant'))
+  same = np.tile(np.arange(32, dtype=np.int32), (3, 1))
+  order = jax.device_put(same, prog.train.labels.sharding)
+  _, terms = prog.chunk(prog.initial_state(), *prog.train, order, num_steps=3)
+  np.testing.assert_allclose(terms['kl'], terms['kl'][0], rtol=1e-5)
+  assert len(set(np.asarray(terms['reconstruction']).tolist())) == 3
+
+
 def test_the_state_is_donated(prog):
   state = prog.initial_state()
   prog.chunk(state, *prog.train, prog.order(0), num_steps=1)
