@@ -62,7 +62,7 @@ def run(main: Callable[[], None], doc: str, interrupted: str = 'Interrupted.') -
 
 def _run(action, argv) -> int:
   # Orbax and JAX tell their own story otherwise.
-  absl_logging.set_verbosity(absl_logging.ERROR)
+  absl_logging.set_verbosity(absl_logging.FATAL)
   try:
     action()
     return 0

@@ -45,7 +45,13 @@ class Checkpoints:
       cleanup_tmp_directories=True,
     )
     self._folder = workdir / CHECKPOINTS
-    self._manager = ocp.CheckpointManager(self._folder.absolute(), options=options)
+    try:
+      self._manager = ocp.CheckpointManager(self._folder.absolute(), options=options)
+    except ValueError as error:
+      raise InputError(
+        f'A checkpoint in {self._folder} is damaged ({error}). Find it with sample.py '
+        '--checkpoint STEP, and remove its folder to go on from the others.'
+      ) from error
 
   @property
   def latest_step(self) -> int | None:
@@ -152,9 +158,13 @@ def _reader(run: Path) -> ocp.CheckpointManager:
   folder = (run / CHECKPOINTS).absolute()
   if not folder.is_dir():
     raise InputError(f'{run} has no checkpoint: its training has not come to one yet.')
-  # Not Orbax's `read_only`, which warns about itself; nothing here saves or deletes.
+  # Not Orbax's `read_only`, which warns about itself; nothing here saves or deletes. Lightweight:
+  # one checkpoint's damaged metrics do not hide the others.
   options = ocp.CheckpointManagerOptions(
-    best_fn=lambda metrics: metrics[RANKING], best_mode='min', create=False
+    best_fn=lambda metrics: metrics[RANKING],
+    best_mode='min',
+    create=False,
+    lightweight_initialize=True,
   )
   return ocp.CheckpointManager(folder, options=options)
 

@@ -236,7 +236,6 @@ def test_mistakes_get_one_line(refused_train, arguments, message):
     (['--config='], '--config is empty'),
     (['--config', 'configs'], 'is no file'),
     (['--config', 'x' * 300], 'cannot be a path: File name too long'),
-    (['--flagfile=/nope'], '/nope'),
     (['--config.beta=4'], '--config is missing'),
     (['--config', 'configs/mnits.py'], "is not there. Did you mean 'configs/mnist.py'?"),
     (['--config', 'configs/mnits.py', '--config.beta=4'], 'is not there'),

@@ -104,6 +104,14 @@ def test_a_save_holds_the_state_of_its_step_though_the_buffers_are_donated_at_on
   saved.close()
 
 
+def test_damaged_metrics_hide_no_other_checkpoint(saved, tmp_path):
+  (tmp_path / 'checkpoints' / '4' / 'metrics' / 'metrics').write_text('{')
+  _, step = checkpoints.restore_variables(tmp_path, 'best', toy_state(0.0, 0).variables)
+  assert step == 2
+  with pytest.raises(InputError, match=r'A checkpoint in .* is damaged'):
+    Checkpoints(tmp_path, keep=2)
+
+
 def test_no_checkpoint(tmp_path):
   with pytest.raises(InputError, match='has no checkpoint'):
     checkpoints.restore_variables(tmp_path, 'best', {})
