@@ -27,7 +27,7 @@ train: install ## Train configs/digits.py in about 2 minutes; needs no data down
 test: install ## Run all tests.
 	@$(BIN)/python -m pytest
 
-test-slow: install ## Run the tests that train for minutes.
+test-slow: install ## Run the tests that take long, `make train` among them.
 	@$(BIN)/python -m pytest -m slow
 
 clean: ## Remove caches; runs and .venv stay.

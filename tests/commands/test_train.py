@@ -155,7 +155,10 @@ def test_a_reader_that_leaves_does_not_end_the_run(tmp_path, command):
 
 # Sums in another order differ in the last bits, which a batch norm of 32 small images amplifies;
 # statistics taken per device instead of over the global batch would be off by several percent.
-@pytest.mark.parametrize(('norm', 'tolerance'), [('group', 1e-4), ('batch', 1e-3)])
+@pytest.mark.parametrize(
+  ('norm', 'tolerance'),
+  [('group', 1e-4), pytest.param('batch', 1e-3, marks=pytest.mark.slow)],
+)
 def test_one_device_or_four_train_the_same_run(command, tmp_path, norm, tolerance):
   for count in (1, 4):
     done = train(
