@@ -24,7 +24,7 @@ $(INSTALLED): requirements.txt
 train: install ## Train configs/digits.py in about 2 minutes; needs no data download.
 	@$(BIN)/python train.py --config configs/digits.py
 
-test: install ## Run all tests.
+test: install ## Run the tests, all but the longest.
 	@$(BIN)/python -m pytest
 
 test-slow: install ## Run the tests that take long, `make train` among them.
