@@ -8,7 +8,7 @@ from scipy import stats
 
 from cvae_jax.models import cvae
 from cvae_jax.objectives.likelihoods import Gaussian
-from cvae_jax.training import program, step
+from cvae_jax.training import program, state, step
 from tiny import tiny_config
 
 
@@ -92,6 +92,24 @@ def test_each_step_draws_anew():
   _, terms = prog.chunk(prog.initial_state(), *prog.train, order, num_steps=3)
   np.testing.assert_allclose(terms['kl'], terms['kl'][0], rtol=1e-5)
   assert len(set(np.asarray(terms['reconstruction']).tolist())) == 3
+
+
+def test_the_gradient_norm_is_that_before_the_clip():
+  config = tiny_config(clip_norm=1e-3)
+  model, optimizer = cvae.build(config), state.build_optimizer(config, 3)
+  current = state.create(config, optimizer, cvae.init(model, jax.random.key(0)))
+  loss_fn = step.make_loss(model, Gaussian(0.5), lambda step: 1.0, 'none')
+  images = np.random.RandomState(0).randint(0, 256, (6, 8, 8, 1), np.uint8)
+  batch, key = (images, jnp.arange(6)), jax.random.key(1)
+  train_step = jax.jit(step.make_train_step(loss_fn, optimizer, lambda step: 0.1, 0.9))
+  _, terms = train_step(current, batch, key)
+  gradient = jax.jit(jax.grad(lambda params: loss_fn(params, {}, *batch, key, 0)[0]))(
+    current.variables['params']
+  )
+  leaves = [np.asarray(leaf, np.float64).ravel() for leaf in jax.tree.leaves(gradient)]
+  expected = np.linalg.norm(np.concatenate(leaves))
+  assert expected > 1
+  np.testing.assert_allclose(terms['gradient_norm'], expected, rtol=1e-4)
 
 
 def test_the_state_is_donated(prog):
