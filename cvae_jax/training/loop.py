@@ -88,9 +88,8 @@ def _finish(
   """Goes on from `state` to the end of the run, and draws the final grid."""
   grid_path = workdir / 'samples' / f'step_{prog.total_steps}.png'
   if int(state.step) < prog.total_steps:
-    seconds = writers.forget_after(workdir, int(state.step))
     _introduce(prog, state, workdir, reporter)
-    state = _run(prog, workdir, state, window, saved, reporter, seconds)
+    state = _run(prog, workdir, state, window, saved, reporter)
     saved.wait()
   else:
     reporter.line(f'{workdir} is complete: {prog.config.num_epochs} epochs, step {state.step}.')
@@ -106,20 +105,17 @@ def _run(
   window: terms.Window,
   saved: Checkpoints,
   reporter: Reporter,
-  seconds: float,
 ) -> TrainState:
-  """Takes the steps that are left, and returns the state after the last.
-
-  `seconds` is what the run has taken before.
-  """
+  """Takes the steps that are left, and returns the state after the last."""
   config, steps_per_epoch = prog.config, prog.steps_per_epoch
-  log = Writers(workdir, reporter.line)
   now = int(state.step)
+  seconds_before = writers.forget_after(workdir, now)
+  log = Writers(workdir, reporter.line)
   log.write_hparams(dict(config_lib.fields(config)))
   profiler = make_profiler(config.profile, workdir, reporter.line)
   order = prog.order(now // steps_per_epoch)
   pending = [window] if window else []
-  clock = _Clock(config.batch_size, seconds)
+  clock = _Clock(config.batch_size, seconds_before)
   reporter.start(now)
   try:
     while now < prog.total_steps:
