@@ -8,7 +8,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {'silu': nn.silu, 'relu': nn.relu}
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+  'silu': nn.silu,
+  'relu': nn.relu,
+  'leaky_relu': nn.leaky_relu,  # slope 0.01
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,8 +20,9 @@ class Style:
   """What all layers of a network share."""
 
   activation: Callable[[Array], Array]
-  norm: str  # 'group' or 'batch'
+  norm: str  # 'group', 'batch' or 'none'
   groups: int
+  dropout: float  # share of features that training sets to 0
   dtype: Any  # what convolutions compute in; parameters and statistics are float32
 
 
@@ -27,18 +32,21 @@ def style(config) -> Style:
     activation=ACTIVATIONS[config.model.activation],
     norm=config.model.norm,
     groups=config.model.groups,
+    dropout=config.model.dropout,
     dtype=jnp.dtype(config.precision),
   )
 
 
 class Norm(nn.Module):
-  """GroupNorm, or BatchNorm over the global batch; statistics and parameters in float32."""
+  """GroupNorm, BatchNorm over the global batch, or nothing; statistics, parameters in float32."""
 
   style: Style
 
   @nn.compact
   def __call__(self, inputs: Array, train: bool) -> Array:
-    """Normalizes [B, H, W, C]; `train` updates the running statistics of a batch norm."""
+    """Normalizes [B, ..., C]; `train` updates the running statistics of a batch norm."""
+    if self.style.norm == 'none':
+      return inputs
     # ε of the published network; Flax's own default is 1e-6.
     epsilon, dtype = 1e-5, self.style.dtype
     if self.style.norm == 'batch':
@@ -63,6 +71,24 @@ def upsample2x(inputs: Array) -> Array:
   return doubled.reshape(batch, 2 * height, 2 * width, channels)
 
 
+class Activate(nn.Module):
+  """Norm → activation → dropout: what follows each layer of a plain network."""
+
+  style: Style
+
+  @nn.compact
+  def __call__(self, inputs: Array, train: bool) -> Array:
+    """[B, ..., C] to the same shape; `train` draws a dropout from the stream 'dropout'."""
+    hidden = self.style.activation(Norm(self.style, name='norm')(inputs, train))
+    return nn.Dropout(self.style.dropout, deterministic=not train)(hidden)
+
+
+def centre_crop(maps: Array, height: int, width: int) -> Array:
+  """[B, H, W, C] to [B, height, width, C]; of an odd margin the larger part is cut at the end."""
+  top, left = (maps.shape[1] - height) // 2, (maps.shape[2] - width) // 2
+  return maps[:, top : top + height, left : left + width]
+
+
 class ResBlock(nn.Module):
   """Conv 3×3 → norm → activation → conv 3×3, plus a skip, then the activation.
 
@@ -83,6 +109,7 @@ class ResBlock(nn.Module):
     hidden = upsample2x(inputs) if self.resample == 'up' else inputs
     hidden = conv3x3(self.channels, dtype, stride, name='conv1')(hidden)
     hidden = activation(Norm(self.style, name='norm')(hidden, train))
+    hidden = nn.Dropout(self.style.dropout, deterministic=not train)(hidden)
     hidden = conv3x3(self.channels, dtype, name='conv2')(hidden)
     if self.resample == 'keep':
       return activation(hidden + inputs)

@@ -1,40 +1,68 @@
 """The conditional VAE: class embedding, encoder with its two heads, decoder, in one module."""
 
+import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from cvae_jax.models import blocks, resnet
+from cvae_jax import config as config_lib
+from cvae_jax.models import blocks, conv, mlp, resnet
+
+
+class Forward(NamedTuple):
+  """What one pass through encoder and decoder gives; [...] are axes of several draws, if any."""
+
+  outputs: Array  # [..., B, H, W, parameters of p(x | z, c)] float32
+  latents: Array  # [..., B, latent]
+  mean: Array  # [B, latent]
+  logvar: Array  # [B, latent]
 
 
 class CVAE(nn.Module):
   """q(z | x, c) and the parameters of p(x | z, c).
 
   One embedding of the class is shared: it joins the encoder's features before the heads, and the
-  latents before the decoder (Sohn et al. 2015).
+  latents before the decoder (Sohn et al. 2015). An unconditional model has none, and its labels
+  are not read.
   """
 
   encoder: nn.Module
   decoder: nn.Module
   image_shape: tuple[int, int, int]
+  conditional: bool
   num_classes: int
   latent_dim: int
   embed_dim: int
   activation: Callable[[Array], Array]
+  # Where the likelihood learns its scale: the standard deviation that it begins at.
+  initial_sigma: float | None = None
 
   def setup(self):  # noqa: D102 (linen's)
     # HIGHEST: by default an accelerator multiplies float32 in fewer digits.
     highest = jax.lax.Precision.HIGHEST
-    self.class_embedding = nn.Dense(self.embed_dim, precision=highest)
+    if self.conditional:
+      self.class_embedding = nn.Dense(self.embed_dim, precision=highest)
     self.mean_head = nn.Dense(self.latent_dim, precision=highest)
     self.logvar_head = nn.Dense(self.latent_dim, precision=highest)
+    if self.initial_sigma is not None:
+      begin = nn.initializers.constant(math.log(self.initial_sigma))
+      self.log_sigma = self.param('log_sigma', begin, self.image_shape[-1:])
 
   def embed(self, labels: Array) -> Array:
     """[B] int32 to [B, embed_dim]."""
     return self.activation(self.class_embedding(jax.nn.one_hot(labels, self.num_classes)))
+
+  def _with_class(self, features: Array, labels: Array) -> Array:
+    """[..., B, F] to [..., B, F + embed_dim]; unchanged in an unconditional model."""
+    if not self.conditional:
+      return features
+    embedding = self.embed(labels)
+    embedding = jnp.broadcast_to(embedding, (*features.shape[:-1], self.embed_dim))
+    return jnp.concatenate([features, embedding], axis=-1)
 
   def encode(self, images: Array, labels: Array, train: bool) -> tuple[Array, Array]:
     """q(z | x, c).
@@ -42,28 +70,41 @@ class CVAE(nn.Module):
     Args:
       images: [B, H, W, C] in the likelihood's pixel range.
       labels: [B] int32.
-      train: whether batch norms use, and update from, this batch.
+      train: whether batch norms use, and update from, this batch, and dropout is drawn.
 
     Returns:
       mean and log-variance, [B, latent] float32 each.
     """
-    features = jnp.concatenate([self.encoder(images, train), self.embed(labels)], axis=-1)
+    features = self._with_class(self.encoder(images, train), labels)
     return self.mean_head(features), self.logvar_head(features)
 
   def decode(self, latents: Array, labels: Array, train: bool) -> Array:
-    """The parameters of p(x | z, c): [B, latent] and [B] to [B, H, W, C] float32."""
-    return self.decoder(jnp.concatenate([latents, self.embed(labels)], axis=-1), train)
+    """The parameters of p(x | z, c).
+
+    Args:
+      latents: [..., B, latent], where [...] are several draws for each label.
+      labels: [B] int32.
+      train: as in `encode`.
+
+    Returns:
+      [..., B, H, W, C] float32; where the likelihood learns its scale [..., B, H, W, 2C], the
+      second half being log σ of each channel.
+    """
+    features = self._with_class(latents, labels)
+    outputs = self.decoder(features.reshape(-1, features.shape[-1]), train)
+    outputs = outputs.reshape(*latents.shape[:-1], *self.image_shape)
+    if self.initial_sigma is None:
+      return outputs
+    log_sigma = jnp.broadcast_to(self.log_sigma, outputs.shape)
+    return jnp.concatenate([outputs, log_sigma], axis=-1)
 
   def __call__(
     self, images: Array, labels: Array, draw: Callable[[Array, Array], Array], train: bool
-  ) -> tuple[Array, Array, Array]:
-    """Encodes, draws latents with `draw(mean, logvar)`, decodes.
-
-    Returns:
-      Decoder outputs [B, H, W, C], mean [B, latent], logvar [B, latent].
-    """
+  ) -> Forward:
+    """Encodes, draws latents [..., B, latent] with `draw(mean, logvar)`, decodes."""
     mean, logvar = self.encode(images, labels, train)
-    return self.decode(draw(mean, logvar), labels, train), mean, logvar
+    latents = draw(mean, logvar)
+    return Forward(self.decode(latents, labels, train), latents, mean, logvar)
 
 
 def build(config) -> CVAE:
@@ -71,16 +112,36 @@ def build(config) -> CVAE:
 
   Parameters, the statistics of norms, the heads and the outputs are float32 in any case.
   """
-  channels, style = tuple(config.model.channels), blocks.style(config)
   image_shape = (config.data.image_size, config.data.image_size, config.data.channels)
+  encoder, decoder = _networks(config.model, image_shape, blocks.style(config))
   return CVAE(
-    encoder=resnet.ResNetEncoder(channels, style),
-    decoder=resnet.ResNetDecoder(channels, image_shape, style),
+    encoder=encoder,
+    decoder=decoder,
     image_shape=image_shape,
+    conditional=config.conditional,
     num_classes=config.data.num_classes,
     latent_dim=config.latent_dim,
     embed_dim=config.model.embed_dim,
-    activation=style.activation,
+    activation=blocks.ACTIVATIONS[config.model.activation],
+    initial_sigma=config.sigma if config.likelihood in config_lib.LEARNED_SIGMA else None,
+  )
+
+
+def _networks(model, image_shape, style: blocks.Style) -> tuple[nn.Module, nn.Module]:
+  """Encoder and decoder of the architecture that `config.model` names."""
+  channels = tuple(model.channels)
+  if model.name == 'resnet':
+    return (
+      resnet.ResNetEncoder(channels, style),
+      resnet.ResNetDecoder(channels, image_shape, style),
+    )
+  if model.name == 'mlp':
+    return mlp.MLPEncoder(channels, style), mlp.MLPDecoder(channels, image_shape, style)
+  resize = model.name == 'conv_resize'
+  hidden_dim = None if resize else model.hidden_dim
+  return (
+    conv.ConvEncoder(channels, hidden_dim, style),
+    conv.ConvDecoder(channels, hidden_dim, image_shape, style, resize),
   )
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from cvae_jax.models.blocks import Norm, ResBlock, Style, conv3x3
+from cvae_jax.models.blocks import Norm, ResBlock, Style, centre_crop, conv3x3
 
 
 class ResNetEncoder(nn.Module):
@@ -48,8 +48,7 @@ class ResNetDecoder(nn.Module):
     hidden = project(features).reshape(-1, *map_shape)
     for stage, channels in reversed(list(enumerate(self.channels))):
       hidden = ResBlock(channels, 'up', self.style, name=f'up{stage}')(hidden, train)
-    top, left = (hidden.shape[1] - height) // 2, (hidden.shape[2] - width) // 2
-    hidden = hidden[:, top : top + height, left : left + width]
+    hidden = centre_crop(hidden, height, width)
     # The likelihood reads these values, and bfloat16 keeps only three digits of a logit.
     output = nn.Conv(
       image_channels, (1, 1), dtype=jnp.float32, precision=jax.lax.Precision.HIGHEST, name='output'

@@ -29,7 +29,7 @@ def test_convolution_pads_one_pixel_on_each_side_at_stride_two():
 
 
 def test_group_norm_uses_its_epsilon_and_float32_statistics():
-  style = blocks.Style(jax.nn.silu, 'group', 2, jnp.bfloat16)
+  style = blocks.Style(jax.nn.silu, 'group', 2, 0.0, jnp.bfloat16)
   # So large a mean that bfloat16 statistics would lose the variance entirely.
   inputs = (30 + jax.random.normal(jax.random.key(0), (2, 4, 4, 4))).astype(jnp.bfloat16)
   norm = blocks.Norm(style)

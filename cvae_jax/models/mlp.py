@@ -1,0 +1,50 @@
+"""Encoder and decoder of dense layers alone."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array
+
+from cvae_jax.models.blocks import Activate, Style
+
+
+class MLPEncoder(nn.Module):
+  """Images to one feature vector: flatten, then a dense layer per width."""
+
+  widths: tuple[int, ...]
+  style: Style
+
+  @nn.compact
+  def __call__(self, images: Array, train: bool) -> Array:
+    """[B, H, W, C] to [B, widths[-1]] float32."""
+    hidden = images.reshape(len(images), -1)
+    for layer, width in enumerate(self.widths):
+      hidden = nn.Dense(width, dtype=self.style.dtype, name=f'dense{layer}')(hidden)
+      hidden = Activate(self.style, name=f'activate{layer}')(hidden, train)
+    return hidden.astype(jnp.float32)
+
+
+class MLPDecoder(nn.Module):
+  """Features to decoder outputs: the encoder's widths in reverse, then a value per pixel."""
+
+  widths: tuple[int, ...]
+  image_shape: tuple[int, int, int]
+  style: Style
+
+  @nn.compact
+  def __call__(self, features: Array, train: bool) -> Array:
+    """[B, F] to [B, H, W, C] float32."""
+    hidden = features
+    for layer, width in reversed(list(enumerate(self.widths))):
+      hidden = nn.Dense(width, dtype=self.style.dtype, name=f'dense{layer}')(hidden)
+      hidden = Activate(self.style, name=f'activate{layer}')(hidden, train)
+    # The likelihood reads these values, and bfloat16 keeps only three digits of a logit.
+    output = nn.Dense(
+      math.prod(self.image_shape),
+      dtype=jnp.float32,
+      precision=jax.lax.Precision.HIGHEST,
+      name='output',
+    )
+    return output(hidden).reshape(-1, *self.image_shape)

@@ -1,0 +1,70 @@
+"""What all architectures share: the class or none, several draws, a learned scale, dropout."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cvae_jax.models import cvae
+from tiny import tiny_config
+
+NAMES = ['resnet', 'conv', 'conv_resize', 'mlp']
+
+
+def built(**changes):
+  model = cvae.build(tiny_config(**changes))
+  return model, jax.jit(lambda key: cvae.init(model, key))(jax.random.key(0))
+
+
+@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('conditional', [False, True])
+def test_the_class_reaches_both_sides_only_where_the_model_is_conditional(name, conditional):
+  model, variables = built(model__name=name, conditional=conditional)
+  assert ('class_embedding' in variables['params']) == conditional
+  images, latents, labels = jnp.ones((2, 8, 8, 1)), jnp.ones((2, 3)), jnp.array([3, 7])
+  mean, logvar = model.apply(variables, images, labels, train=False, method='encode')
+  outputs = model.apply(variables, latents, labels, train=False, method='decode')
+  for array in (mean, logvar, outputs):
+    assert np.allclose(array[0], array[1]) != conditional
+
+
+def test_several_draws_decode_as_each_for_itself():
+  model, variables = built()
+  latents, labels = jax.random.normal(jax.random.key(1), (4, 2, 3)), jnp.array([3, 7])
+  together = model.apply(variables, latents, labels, train=False, method='decode')
+  assert together.shape == (4, 2, 8, 8, 1)
+  for draw, outputs in zip(latents, together, strict=True):
+    alone = model.apply(variables, draw, labels, train=False, method='decode')
+    np.testing.assert_allclose(outputs, alone, atol=1e-5)
+
+
+@pytest.mark.parametrize('likelihood', ['gaussian_learned', 'discretized_logistic'])
+def test_a_learned_scale_is_one_weight_per_channel(likelihood):
+  model, variables = built(likelihood=likelihood, data__channels=3, sigma=0.25)
+  np.testing.assert_allclose(variables['params']['log_sigma'], np.log([0.25] * 3), rtol=1e-6)
+  outputs = model.apply(
+    variables, jnp.ones((2, 3)), jnp.array([3, 7]), train=False, method='decode'
+  )
+  assert outputs.shape == (2, 8, 8, 6)
+  np.testing.assert_allclose(outputs[..., 3:], np.log(0.25), rtol=1e-6)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_dropout_is_drawn_in_training_only(name):
+  model, variables = built(model__name=name, model__dropout=0.5)
+  images, labels = jnp.ones((2, 8, 8, 1)), jnp.array([3, 7])
+
+  def encode(train, key=0):
+    return model.apply(
+      variables,
+      images,
+      labels,
+      train=train,
+      method='encode',
+      rngs={'dropout': jax.random.key(key)},
+    )[0]
+
+  np.testing.assert_array_equal(encode(False, 0), encode(False, 1))
+  np.testing.assert_array_equal(encode(True, 0), encode(True, 0))
+  assert not np.allclose(encode(True, 0), encode(True, 1))
+  assert not np.allclose(encode(True, 0), encode(False))
