@@ -10,7 +10,7 @@ Schedule = Callable[[Array], Array]
 
 
 def beta_schedule(
-  name: str, beta: float, warmup_steps: float, total_steps: int, cycles: int
+  name: str, beta: float, delay_steps: int, warmup_steps: float, total_steps: int, cycles: int
 ) -> Schedule:
   """β(step) for one of the schedules the config can name.
 
@@ -19,8 +19,9 @@ def beta_schedule(
       'cyclical', which rises linearly during the first half of each of `cycles` equal cycles and
       stays for the other half (Fu et al. 2019, R = 0.5).
     beta: the final weight of the KL.
+    delay_steps: steps at 0 before the schedule begins.
     warmup_steps: length of the rise; 0 starts at `beta`.
-    total_steps: steps of the whole run, which the cycles divide.
+    total_steps: steps of the whole run; the cycles divide what the delay leaves of them.
     cycles: number of cycles of 'cyclical'.
 
   Returns:
@@ -29,6 +30,13 @@ def beta_schedule(
   Raises:
     ValueError: for a name that is none of these.
   """
+  schedule = _undelayed(name, beta, warmup_steps, max(total_steps - delay_steps, 1), cycles)
+  if not delay_steps:
+    return schedule
+  return optax.join_schedules([optax.constant_schedule(0.0), schedule], [delay_steps])
+
+
+def _undelayed(name, beta, warmup_steps, total_steps, cycles) -> Schedule:
   if name == 'constant' or (name in ('linear', 'cosine') and warmup_steps <= 0):
     return optax.constant_schedule(beta)
   if name == 'linear':

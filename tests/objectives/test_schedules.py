@@ -18,17 +18,38 @@ from cvae_jax.objectives.schedules import beta_schedule
   ],
 )
 def test_values(name, expected):
-  schedule = jax.jit(beta_schedule(name, 2.0, warmup_steps=100, total_steps=400, cycles=4))
+  schedule = jax.jit(beta_schedule(name, 2.0, 0, warmup_steps=100, total_steps=400, cycles=4))
   actual = {step: float(schedule(step)) for step in expected}
   assert actual == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize('name', ['linear', 'cosine'])
 def test_no_warm_up_starts_at_beta(name):
-  schedule = beta_schedule(name, 2.0, warmup_steps=0, total_steps=400, cycles=4)
+  schedule = beta_schedule(name, 2.0, 0, warmup_steps=0, total_steps=400, cycles=4)
   np.testing.assert_allclose([schedule(0), schedule(7)], 2)
 
 
 def test_unknown_name():
   with pytest.raises(ValueError, match=r"'cylical' is not one of: constant, linear"):
-    beta_schedule('cylical', 1.0, 1, 1, 1)
+    beta_schedule('cylical', 1.0, 0, 1, 1, 1)
+
+
+@pytest.mark.parametrize(
+  ('name', 'expected'),
+  [
+    ('constant', {0: 0, 149: 0, 150: 2, 549: 2}),
+    ('linear', {0: 0, 149: 0, 150: 0, 175: 0.5, 250: 2, 549: 2}),
+    ('cosine', {149: 0, 150: 0, 200: 1, 250: 2}),
+    # 4 cycles in the 400 steps that are left.
+    ('cyclical', {0: 0, 149: 0, 150: 0, 175: 1, 200: 2, 249: 2, 250: 0}),
+  ],
+)
+def test_a_delay_moves_the_whole_schedule(name, expected):
+  schedule = jax.jit(beta_schedule(name, 2.0, 150, warmup_steps=100, total_steps=550, cycles=4))
+  actual = {step: float(schedule(step)) for step in expected}
+  assert actual == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_delay_longer_than_the_run_keeps_zero():
+  schedule = beta_schedule('cyclical', 2.0, 500, warmup_steps=0, total_steps=400, cycles=4)
+  assert [float(schedule(step)) for step in (0, 399)] == [0, 0]
