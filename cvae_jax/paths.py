@@ -1,5 +1,6 @@
-"""Paths as people type them."""
+"""Paths as people type them, and where what can be made again is kept."""
 
+import os
 from pathlib import Path
 
 from cvae_jax.errors import InputError
@@ -20,3 +21,17 @@ def from_user(text: str | Path) -> Path:
     shown = str(text) if len(str(text)) < 100 else f'{str(text)[:60]}...'
     raise InputError(f'{shown!r} cannot be a path: {reason}.') from error
   return path
+
+
+def cache_folder() -> Path:
+  """The user's folder for what can be made again: `cvae_jax` in $XDG_CACHE_HOME or ~/.cache.
+
+  Raises:
+    InputError: the user has no home folder.
+  """
+  try:
+    return Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser() / 'cvae_jax'
+  except RuntimeError as error:
+    raise InputError(
+      'There is no home folder to keep a cache in: set XDG_CACHE_HOME to a folder.'
+    ) from error
