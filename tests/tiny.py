@@ -1,5 +1,7 @@
 """The small run that most tests train: as a config, and as flags of train.py."""
 
+import functools
+
 from configs import default
 
 
@@ -23,8 +25,8 @@ def tiny_config(**changes):
     }
   )
   for name, value in changes.items():
-    group, _, field = name.rpartition('__')
-    setattr(config[group] if group else config, field, value)
+    *groups, field = name.split('__')
+    setattr(functools.reduce(getattr, groups, config), field, value)
   return config
 
 

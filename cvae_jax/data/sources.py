@@ -1,4 +1,4 @@
-"""A name becomes uint8 arrays: which sets there are, where they are looked for, how they split."""
+"""A name becomes a set: which there are, where they are looked for, what each comes as."""
 
 import hashlib
 import os
@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from cvae_jax import paths
-from cvae_jax.data import idx, tfds
+from cvae_jax.data import binarized_mnist, celeba, cifar, folder, idx, pictures, tfds
 from cvae_jax.errors import InputError
 
+DIGITS = tuple('0123456789')
+# Of the sets whose classes are known beforehand.
 CLASS_NAMES = {
-  'digits': tuple('0123456789'),
-  'mnist': tuple('0123456789'),
+  'digits': DIGITS,
+  'mnist': DIGITS,
   'fashion_mnist': (
     'T-shirt/top',
     'Trouser',
@@ -27,181 +28,221 @@ CLASS_NAMES = {
     'Bag',
     'Ankle boot',
   ),
+  'cifar10': (
+    'airplane',
+    'automobile',
+    'bird',
+    'cat',
+    'deer',
+    'dog',
+    'frog',
+    'horse',
+    'ship',
+    'truck',
+  ),
+  'binarized_mnist': (),
 }
 NUM_TEST_DIGITS = 300
 
+# The files, other than those of TensorFlow Datasets, that a set is read from.
+RAW_FORMS = {
+  'mnist': 'the four IDX files (train-images-idx3-ubyte.gz, ...)',
+  'fashion_mnist': 'the four IDX files (train-images-idx3-ubyte.gz, ...)',
+  'cifar10': 'the python or binary batches (cifar-10-batches-py/ or cifar-10-batches-bin/)',
+  'celeba': 'img_align_celeba/ and list_attr_celeba.txt',
+  'binarized_mnist': (
+    'binarized_mnist_train.amat, ..._valid.amat and ..._test.amat, or binarized_mnist.npz'
+  ),
+}
 
-class Dataset(NamedTuple):
-  """Labelled images of one split."""
 
-  images: np.ndarray  # uint8 [N, H, W, C]
+class Part(NamedTuple):
+  """One split as its source has it."""
+
+  images: np.ndarray | list[Path]  # uint8 [N, H, W, C], or picture files yet to be decoded
   labels: np.ndarray  # int32 [N]
+
+
+class Source(NamedTuple):
+  """A data set as it was found."""
+
+  parts: dict[str, Part]  # 'train', and 'validation' and 'test' where the set has them
   class_names: tuple[str, ...]
+  stratify: bool = False  # so small that a random split would miss some classes' share
 
 
-class Splits(NamedTuple):
-  """The three parts of a data set."""
-
-  train: Dataset
-  validation: Dataset
-  test: Dataset
-
-
-def load(config) -> Splits:
-  """The data set that `config.data` describes.
-
-  `validation_examples` are split off the training set by `split_seed`; `max_examples` then keeps
-  the first of the training images in that order. The test set is never touched.
-
-  Args:
-    config: a checked config.
+def read(data) -> Source:
+  """The set that a config's `data` names.
 
   Raises:
-    InputError: the files are missing or broken, or do not fit the config.
+    InputError: its files are missing or broken.
   """
-  data = config.data
-  class_names = CLASS_NAMES[data.name]
-  train, test = _load_digits() if data.name == 'digits' else _load_files(data)
-  for images, labels in (train, test):
-    _check_fits(data, images, labels)
-  stratify = data.name == 'digits'  # so small that a random split would miss some classes' share
-  validation_rows, train_rows = _split_off(
-    train[1], data.validation_examples, data.split_seed, stratify
-  )
-  if data.max_examples:
-    train_rows = train_rows[: data.max_examples]
-  if config.batch_size > len(train_rows):
-    raise InputError(
-      f'batch_size={config.batch_size} is more than the {len(train_rows):,} training images. '
-      f'Choose at most {len(train_rows)}.'
-    )
-
-  def dataset(images, labels):
-    return Dataset(_resize(images, data.image_size), labels, class_names)
-
-  images, labels = train
-  return Splits(
-    train=dataset(images[train_rows], labels[train_rows]),
-    validation=dataset(images[validation_rows], labels[validation_rows]),
-    test=dataset(*test),
-  )
+  if data.name == 'digits':
+    return _digits()
+  if data.name == 'folder':
+    return _folder(data)
+  parts = _files(data)
+  if data.name == 'celeba':
+    attribute = data.label_attribute
+    return Source(parts, (f'not {attribute}', attribute))
+  return Source(parts, CLASS_NAMES[data.name])
 
 
-def _load_digits():
+def _digits() -> Source:
   """scikit-learn's 1,797 digits: 8×8, 16 grey levels; 300 of them, stratified, are the test set."""
-  from sklearn import datasets
+  from sklearn import datasets, model_selection
 
   digits = datasets.load_digits()
   images = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., None]
   labels = digits.target.astype(np.int32)
   # The set has no test split of its own; this one is the same for every split_seed.
-  test_rows, train_rows = _split_off(labels, NUM_TEST_DIGITS, 0, stratify=True)
-  return (images[train_rows], labels[train_rows]), (images[test_rows], labels[test_rows])
+  train, test = model_selection.train_test_split(
+    np.arange(len(labels)), test_size=NUM_TEST_DIGITS, random_state=0, stratify=labels
+  )
+  parts = {name: Part(images[r], labels[r]) for name, r in (('train', train), ('test', test))}
+  return Source(parts, CLASS_NAMES['digits'], stratify=True)
 
 
-def _load_files(data):
-  """TensorFlow Datasets' folder, else the four IDX files, else a download."""
+def _folder(data) -> Source:
+  """The user's own pictures, a folder for each class."""
+  if not data.dir:
+    raise InputError(
+      "data.name='folder' needs a folder of pictures: name it with --config.data.dir=DIR, which "
+      'holds train/<class>/*.png, or <class>/*.png.'
+    )
+  listing = folder.read(paths.from_user(data.dir))
+  if listing.num_others:
+    print(f'{listing.num_others:,} files in {data.dir} are no pictures by name: left out.')
+  return Source(_mixed(listing.splits), listing.class_names)
+
+
+def _mixed(splits) -> dict[str, Part]:
+  """Listed pictures in a fixed random order, for the first N of any split to be a fair sample."""
+  parts = {}
+  for name, (files, labels) in splits.items():
+    order = np.random.RandomState(0).permutation(len(files))
+    parts[name] = Part([files[row] for row in order], labels[order])
+  return parts
+
+
+def _files(data) -> dict[str, Part]:
+  """TensorFlow Datasets' folder, else the raw files, else a download."""
   named = data.dir or os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets'
-  folder = paths.from_user(named)
-  if folder.exists() and not folder.is_dir():
-    raise InputError(f'data.dir={str(folder)!r} is a file, expected a folder.')
-  prepared = tfds.find(folder, data.name)
-  if not prepared and folder.name == data.name:  # one level too deep, but clear
-    prepared = tfds.find(folder.parent, data.name)
-  if not (prepared and tfds.readable()) and (idx_files := _find_idx(folder, data.name)):
-    splits = {split: idx.read_split(*paths) for split, paths in idx_files.items()}
-    return _in_order_of_content(splits['train']), _in_order_of_content(splits['test'])
+  place = paths.from_user(named)
+  if place.exists() and not place.is_dir():
+    raise InputError(f'data.dir={str(place)!r} is a file, expected a folder.')
+  prepared = _prepared(place, data.name)
+  if not (prepared and tfds.readable()) and (raw := _raw(place, data)):
+    return raw
+  form = RAW_FORMS[data.name]
   if not prepared:
-    if folder.is_dir() and not tfds.is_home(folder):
-      names = sorted(path.name for path in folder.iterdir())
-      shown = ', '.join(names[:3]) + (', ...' if len(names) > 3 else '')
+    if data.name not in tfds.DOWNLOAD_URLS:
       raise InputError(
-        f'data.dir={str(folder)!r} holds other files ({shown}), but no {data.name!r}: expected '
-        f'{data.name}/<version>/ as TensorFlow Datasets prepares it, or the four IDX files '
-        f'(train-images-idx3-ubyte.gz, ...) there or in {data.name}/. An empty folder would be '
-        'filled by a download.'
+        f'{str(place)!r} holds no {data.name!r}, which is not downloaded: put {form} there or in '
+        f'{data.name}/ in it, or name the folder with --config.data.dir.'
       )
-    prepared = tfds.download(folder, data.name)
-  splits = tfds.read(prepared)
-  return _in_order_of_content(splits['train']), _in_order_of_content(splits['test'])
+    _check_free_for_download(place, data.name)
+    prepared = tfds.download(place, data.name, form)
+  return _read_prepared(prepared, data)
 
 
-def _in_order_of_content(split):
+def _prepared(place: Path, name: str) -> Path | None:
+  if name not in tfds.DOWNLOAD_URLS:
+    return None
+  # The second is one level too deep, but clear.
+  return tfds.find(place, name) or (tfds.find(place.parent, name) if place.name == name else None)
+
+
+def _check_free_for_download(place: Path, name: str) -> None:
+  if not place.is_dir() or tfds.is_home(place):
+    return
+  names = sorted(path.name for path in place.iterdir())
+  shown = ', '.join(names[:3]) + (', ...' if len(names) > 3 else '')
+  raise InputError(
+    f'data.dir={str(place)!r} holds other files ({shown}), but no {name!r}: expected '
+    f'{name}/<version>/ as TensorFlow Datasets prepares it, or {RAW_FORMS[name]} there or in '
+    f'{name}/. An empty folder would be filled by a download.'
+  )
+
+
+def _read_prepared(prepared: Path, data) -> dict[str, Part]:
+  form = RAW_FORMS[data.name]
+  if data.name == 'celeba':
+    splits = tfds.read(
+      prepared,
+      form,
+      ('train', 'validation', 'test'),
+      label=lambda columns: _attribute(columns['attributes'], data.label_attribute),
+      fit=lambda images: pictures.fit(images, data.image_size, data.crop_size),
+    )
+    return {name: Part(*split) for name, split in splits.items()}
+  return _in_order_of_content(tfds.read(prepared, form, ('train', 'test')))
+
+
+def _attribute(columns, name: str):
+  celeba.check_attribute(name, sorted(columns))
+  return columns[name]
+
+
+def _raw(place: Path, data) -> dict[str, Part] | None:
+  """The set from its raw files in `place`, or None where there are none."""
+  if data.name in ('mnist', 'fashion_mnist'):
+    if files := _find_idx(place, data.name):
+      return _in_order_of_content({name: idx.read_split(*paths) for name, paths in files.items()})
+    return None
+  if data.name == 'cifar10':
+    if files := cifar.find(place) or cifar.find(place / data.name):
+      return _in_order_of_content({name: cifar.read_split(paths) for name, paths in files.items()})
+    return None
+  if data.name == 'celeba':
+    files = celeba.find(place)
+    return _mixed(celeba.read(files, data.label_attribute)) if files else None
+  if files := binarized_mnist.find(place):
+    images = binarized_mnist.read(files)
+    _check_stays_binary(data)
+    return {name: Part(x, np.zeros(len(x), np.int32)) for name, x in images.items()}
+  return None
+
+
+def _check_stays_binary(data) -> None:
+  if data.image_size != 28 or data.crop_size not in (0, 28):
+    raise InputError(
+      f'data.image_size={data.image_size} and data.crop_size={data.crop_size} would resize '
+      "'binarized_mnist', which is 28×28 and would not stay binary. Leave them at 28 and 0."
+    )
+
+
+def _in_order_of_content(splits) -> dict[str, Part]:
   """Sorts by a hash, so that a run is the same whichever form its set came in.
 
   TensorFlow Datasets shuffles what it prepares; a hash mixes as well, so any first N of the images
   stay a fair sample.
   """
-  images, labels = split
-  digests = [
-    hashlib.blake2b(image.tobytes() + label.tobytes(), digest_size=16).digest()
-    for image, label in zip(images, labels, strict=True)
-  ]
-  order = sorted(range(len(digests)), key=digests.__getitem__)
-  return images[order], labels[order]
+  parts = {}
+  for name, (images, labels) in splits.items():
+    digests = [
+      hashlib.blake2b(image.tobytes() + label.tobytes(), digest_size=16).digest()
+      for image, label in zip(images, labels, strict=True)
+    ]
+    order = sorted(range(len(digests)), key=digests.__getitem__)
+    parts[name] = Part(images[order], labels[order])
+  return parts
 
 
-def _find_idx(folder: Path, name: str):
+def _find_idx(place: Path, name: str):
   # The file names of MNIST and its successors are the same: only the folder tells them apart.
-  if folder.resolve().name in set(CLASS_NAMES) - {name}:
+  if place.resolve().name in set(CLASS_NAMES) - {name}:
     raise InputError(
-      f'data.dir={str(folder)!r} is named after another set than data.name={name!r}. '
-      f'Set --config.data.name={folder.resolve().name}, or name the folder of {name!r}.'
+      f'data.dir={str(place)!r} is named after another set than data.name={name!r}. '
+      f'Set --config.data.name={place.resolve().name}, or name the folder of {name!r}.'
     )
   incomplete = None
-  for place in (folder, folder / name):
+  for candidate in (place, place / name):
     try:
-      if files := idx.find(place):
+      if files := idx.find(candidate):
         return files
     except InputError as error:
       incomplete = incomplete or error
   if incomplete:
     raise incomplete
   return None
-
-
-def _check_fits(data, images, labels):
-  if images.shape[-1] != data.channels:
-    raise InputError(
-      f'data.channels={data.channels}, but the images of {data.name!r} have {images.shape[-1]}. '
-      f'Set --config.data.channels={images.shape[-1]}.'
-    )
-  if labels.min() < 0 or labels.max() >= data.num_classes:
-    raise InputError(
-      f'{data.name!r} has a label {labels[(labels < 0) | (labels >= data.num_classes)][0]}, '
-      f'expected 0 to {data.num_classes - 1} (data.num_classes={data.num_classes}).'
-    )
-
-
-def _split_off(labels, count, seed, stratify):
-  """Row numbers (of `count` examples, of the rest), shuffled by `seed`, both int arrays."""
-  # A stratified split needs one image of each class on both sides.
-  least = len(np.unique(labels)) if stratify else 1
-  if not least <= count <= len(labels) - least:
-    raise InputError(
-      f'data.validation_examples={count} cannot be split off {len(labels):,} training images: '
-      f'expected {least} to {len(labels) - least}.'
-    )
-  rows = np.arange(len(labels))
-  if stratify:
-    from sklearn import model_selection
-
-    rest, chosen = model_selection.train_test_split(
-      rows, test_size=count, random_state=seed, stratify=labels
-    )
-    return chosen, rest
-  # RandomState, whose stream NumPy promises never to change: a split outlives every upgrade.
-  order = np.random.RandomState(seed).permutation(len(labels))
-  return order[:count], order[count:]
-
-
-def _resize(images, size):
-  """[N, H, W, C] uint8 to [N, size, size, C], bicubic; unchanged where the size is right."""
-  if images.shape[1:3] == (size, size):
-    return images
-  resized = np.empty((len(images), size, size, images.shape[-1]), np.uint8)
-  for image, target in zip(images, resized, strict=True):
-    for channel in range(images.shape[-1]):
-      picture = Image.fromarray(image[..., channel])
-      target[..., channel] = picture.resize((size, size), Image.Resampling.BICUBIC)
-  return resized

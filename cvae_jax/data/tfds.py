@@ -4,6 +4,7 @@ import contextlib
 import shutil
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,11 @@ DOWNLOAD_URLS = {
   'fashion_mnist': (
     'http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/train-labels-idx1-ubyte.gz'
   ),
+  'cifar10': 'https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz',
+  'celeba': 'https://drive.google.com',
 }
 ANSWER_TIMEOUT_SECONDS = 12
+READ_BATCH = 1024  # images
 
 
 def find(folder: Path, name: str) -> Path | None:
@@ -47,8 +51,21 @@ def readable() -> bool:
   return tensorflow_runtime.installed('tensorflow_datasets')
 
 
-def read(version_folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-  """Images [N, H, W, C] uint8 and labels [N] int32 of the splits 'train' and 'test'.
+def read(
+  version_folder: Path,
+  raw_form: str,
+  splits: tuple[str, ...],
+  label: Callable[[dict], np.ndarray] = lambda columns: columns['label'],
+  fit: Callable[[np.ndarray], np.ndarray] = lambda images: images,
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+  """Images [N, H, W, C] uint8 and labels [N] int32 of the named splits.
+
+  Args:
+    version_folder: from `find` or `download`.
+    raw_form: the files to have instead where TensorFlow is missing, for the error message.
+    splits: their names.
+    label: gives a batch's labels from its columns.
+    fit: is applied to each batch of images as it is read, so that large ones need no memory.
 
   Raises:
     InputError: TensorFlow is missing, or the prepared files are broken.
@@ -56,39 +73,46 @@ def read(version_folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
   if not readable():
     raise InputError(
       f'{version_folder} was prepared by TensorFlow Datasets and cannot be read without '
-      'TensorFlow. Install it (pip install tensorflow tensorflow-datasets), or put the four IDX '
-      'files (train-images-idx3-ubyte.gz, ...) in a folder and name it with --config.data.dir.'
+      f'TensorFlow. Install it (pip install tensorflow tensorflow-datasets), or put {raw_form} in '
+      'a folder and name it with --config.data.dir.'
     )
   with tensorflow_runtime.quiet():
     import tensorflow_datasets as tfds
 
     try:
       builder = tfds.builder_from_directory(version_folder)
-      expected = {split: builder.info.splits[split].num_examples for split in ('train', 'test')}
-      splits = {}
-      for split in expected:
-        columns = tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1))
-        splits[split] = (
-          np.asarray(columns['image'], np.uint8),
-          np.asarray(columns['label'], np.int32),
-        )
+      expected = {split: builder.info.splits[split].num_examples for split in splits}
+      arrays = {}
+      for split in splits:
+        images, labels = [], []
+        for columns in tfds.as_numpy(builder.as_dataset(split=split, batch_size=READ_BATCH)):
+          images.append(fit(np.asarray(columns['image'], np.uint8)))
+          labels.append(np.asarray(label(columns), np.int32))
+        arrays[split] = np.concatenate(images), np.concatenate(labels)
+    except InputError:
+      raise
     except Exception as error:  # TensorFlow's errors share no base class of their own.
       raise InputError(
         f'{version_folder} cannot be read: {_first_line(error)}. '
         'Remove the folder to have it prepared again.'
       ) from error
-  for split, (images, _) in splits.items():
+  for split, (images, _) in arrays.items():
     if len(images) != expected[split]:
       raise InputError(
         f'{version_folder} is truncated: split {split!r} has {len(images):,} of the '
         f'{expected[split]:,} images that dataset_info.json promises. '
         'Remove the folder to have it prepared again.'
       )
-  return splits
+  return arrays
 
 
-def download(folder: Path, name: str) -> Path:
+def download(folder: Path, name: str, raw_form: str) -> Path:
   """Has TensorFlow Datasets download and prepare `name` in `folder`.
+
+  Args:
+    folder: where prepared sets lie.
+    name: of the set.
+    raw_form: the files to have instead where it cannot, for the error message.
 
   Returns:
     The prepared version's folder.
@@ -97,9 +121,8 @@ def download(folder: Path, name: str) -> Path:
     InputError: it could not; what the attempt created is removed.
   """
   other_ways = (
-    f'Without a network: put the four IDX files (train-images-idx3-ubyte.gz, ...) in {folder}, '
-    f'or copy a folder {name}/ prepared by TensorFlow Datasets there; '
-    '--config.data.dir names another place.'
+    f'Without a network: put {raw_form} in {folder}, or copy a folder {name}/ prepared '
+    'by TensorFlow Datasets there; --config.data.dir names another place.'
   )
   if not tensorflow_runtime.installed('tensorflow_datasets', 'importlib_resources', 'requests'):
     raise InputError(

@@ -1,4 +1,4 @@
-"""Where sets are found, how they split, and what is said where they are not."""
+"""Where sets are found, and what is said where they are not."""
 
 import socket
 import time
@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from configs import mnist
-from cvae_jax.data import sources, tfds
+from cvae_jax.data import tfds
+from cvae_jax.data.splits import load
 from cvae_jax.errors import InputError
 from idx_files import write
 from tiny import tiny_config
@@ -35,45 +36,12 @@ def offline(monkeypatch):
   monkeypatch.setattr(socket, 'getaddrinfo', refuse)
 
 
-def test_digits_split_as_documented():
-  splits = sources.load(tiny_config(data__max_examples=0, data__validation_examples=200))
-  assert [len(split.labels) for split in splits] == [1297, 200, 300]
-  for split in splits:
-    assert split.images.shape[1:] == (8, 8, 1)
-    assert split.images.dtype == np.uint8
-    assert np.ptp(np.bincount(split.labels) / len(split.labels)) < 0.02  # stratified
-  assert splits.train.images.max() == 255
-
-
-def test_digits_are_resized():
-  assert sources.load(tiny_config(data__image_size=28)).train.images.shape[1:] == (28, 28, 1)
-
-
-def rows(dataset):
-  return [image.tobytes() for image in dataset.images]
-
-
-def test_split_seed_moves_the_validation_set_and_nothing_else():
-  one, two = (sources.load(tiny_config(data__split_seed=seed)) for seed in (0, 1))
-  assert set(rows(one.validation)) != set(rows(two.validation))
-  assert rows(one.test) == rows(two.test)
-  same = sources.load(tiny_config(seed=5))
-  assert rows(same.train) == rows(one.train)
-
-
-def test_max_examples_keeps_the_first_of_the_same_order():
-  few, more = (sources.load(tiny_config(data__max_examples=count)) for count in (50, 70))
-  assert rows(few.train) == rows(more.train)[:50]
-  assert rows(few.validation) == rows(more.validation)
-  assert rows(few.test) == rows(more.test)
-
-
 @pytest.mark.parametrize('inside', ['.', 'mnist'])
 def test_idx_files_are_found_in_the_folder_or_one_named_after_the_set(tmp_path, inside):
   write(tmp_path)
   if inside == 'mnist':
     tmp_path = tmp_path.rename(tmp_path.with_name('mnist')).parent
-  splits = sources.load(mnist_config(tmp_path))
+  splits = load(mnist_config(tmp_path))
   assert (len(splits.train.labels), len(splits.validation.labels)) == (5, 2)
   assert len(splits.test.labels) == 7
 
@@ -81,7 +49,7 @@ def test_idx_files_are_found_in_the_folder_or_one_named_after_the_set(tmp_path, 
 def test_the_default_folder_comes_from_the_environment(tmp_path, monkeypatch):
   write(tmp_path)
   monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path))
-  assert len(sources.load(mnist_config('')).test.labels) == 7
+  assert len(load(mnist_config('')).test.labels) == 7
 
 
 @pytest.mark.parametrize('exists', [True, False])
@@ -91,7 +59,7 @@ def test_a_failed_download_says_what_else_to_do_and_leaves_nothing(tmp_path, exi
     folder.mkdir(parents=True)
   before = sorted(tmp_path.rglob('*'))
   with pytest.raises(InputError, match=r'download failed .* the four IDX files .* prepared by'):
-    sources.load(mnist_config(folder))
+    load(mnist_config(folder))
   assert sorted(tmp_path.rglob('*')) == before
 
 
@@ -121,7 +89,7 @@ def test_a_download_that_breaks_off_leaves_nothing(tmp_path, monkeypatch, exists
     (folder / 'other' / '1.0.0' / 'dataset_info.json').write_text('{}')
   before = sorted(tmp_path.rglob('*'))
   with pytest.raises(InputError, match='failed: connection reset'):
-    sources.load(mnist_config(folder))
+    load(mnist_config(folder))
   assert sorted(tmp_path.rglob('*')) == before
 
 
@@ -136,7 +104,7 @@ def test_a_place_that_does_not_answer_is_given_up(tmp_path, monkeypatch):
   monkeypatch.setattr(requests, 'head', answer_late)
   began = time.monotonic()
   with pytest.raises(InputError, match=r'download failed \(no answer from storage'):
-    sources.load(mnist_config(tmp_path))
+    load(mnist_config(tmp_path))
   assert time.monotonic() - began < 1.5
 
 
@@ -158,56 +126,44 @@ def test_a_complete_download_is_moved_into_place(tmp_path, monkeypatch):
 
   monkeypatch.setattr(requests, 'head', lambda *_, **__: Answer())
   monkeypatch.setattr(tensorflow_datasets, 'builder', Builder)
-  assert tfds.download(tmp_path / 'new', 'mnist') == tmp_path / 'new' / 'mnist' / '3.0.1'
+  assert (
+    tfds.download(tmp_path / 'new', 'mnist', 'the files') == tmp_path / 'new' / 'mnist' / '3.0.1'
+  )
   assert [path.name for path in (tmp_path / 'new').iterdir()] == ['mnist']
 
 
 def test_a_stray_file_does_not_hide_a_whole_set(tmp_path):
   write(tmp_path / 'mnist')
   (tmp_path / 'train-images-idx3-ubyte').write_bytes(b'')
-  assert len(sources.load(mnist_config(tmp_path)).test.labels) == 7
+  assert len(load(mnist_config(tmp_path)).test.labels) == 7
   (tmp_path / 'mnist' / 'train-images-idx3-ubyte.gz').unlink()
   with pytest.raises(InputError, match='holds some of the four IDX files'):
-    sources.load(mnist_config(tmp_path))
+    load(mnist_config(tmp_path))
 
 
 def test_a_folder_of_other_things_is_refused_at_once(tmp_path, monkeypatch):
   (tmp_path / 'thesis.tex').write_text('')
   monkeypatch.setattr(tfds, 'download', None)
   with pytest.raises(InputError, match=r'holds other files \(thesis.tex\), but no .mnist.'):
-    sources.load(mnist_config(tmp_path))
+    load(mnist_config(tmp_path))
 
 
 def test_a_file_is_no_folder(tmp_path):
   (tmp_path / 'file').write_text('')
   with pytest.raises(InputError, match='is a file, expected a folder'):
-    sources.load(mnist_config(tmp_path / 'file'))
+    load(mnist_config(tmp_path / 'file'))
 
 
 def test_the_folder_of_another_set_is_refused(tmp_path):
   write(tmp_path / 'fashion_mnist')
   with pytest.raises(InputError, match='named after another set'):
-    sources.load(mnist_config(tmp_path / 'fashion_mnist'))
+    load(mnist_config(tmp_path / 'fashion_mnist'))
 
 
 def test_labels_outside_the_classes_are_refused(tmp_path):
   write(tmp_path, labels=np.array([0, 1, 2, 3, 4, 5, 77], np.uint8))
   with pytest.raises(InputError, match='label 77, expected 0 to 9'):
-    sources.load(mnist_config(tmp_path))
-
-
-@pytest.mark.parametrize(
-  ('changes', 'message'),
-  [
-    ({'data__channels': 3}, 'data.channels=3, but the images .* have 1'),
-    ({'data__validation_examples': 1490}, r'cannot be split off 1,497 .* expected 10 to 1487'),
-    ({'data__validation_examples': 5}, r'cannot be split off 1,497 .* expected 10 to 1487'),
-    ({'batch_size': 101}, 'batch_size=101 is more than the 100 training images'),
-  ],
-)
-def test_data_that_does_not_fit_the_config(changes, message):
-  with pytest.raises(InputError, match=message):
-    sources.load(tiny_config(**changes))
+    load(mnist_config(tmp_path))
 
 
 def test_prepared_sets_without_tensorflow_name_the_other_way(tmp_path, monkeypatch):
@@ -216,9 +172,9 @@ def test_prepared_sets_without_tensorflow_name_the_other_way(tmp_path, monkeypat
   (version / 'dataset_info.json').write_text('{}')
   monkeypatch.setattr(tfds, 'readable', lambda: False)
   with pytest.raises(InputError, match=r'cannot be read without TensorFlow.* IDX files'):
-    sources.load(mnist_config(tmp_path))
+    load(mnist_config(tmp_path))
   write(tmp_path)  # with the files beside it, those are read
-  assert len(sources.load(mnist_config(tmp_path)).test.labels) == 7
+  assert len(load(mnist_config(tmp_path)).test.labels) == 7
 
 
 def real_config(folder):
@@ -231,6 +187,164 @@ def real_config(folder):
 def test_real_fashion_mnist(real_data):
   config = real_config(real_data)
   config.data.name = 'fashion_mnist'
-  splits = sources.load(config)
-  assert [len(split.labels) for split in splits] == [55_000, 5_000, 10_000]
+  splits = load(config)
+  assert [len(part.labels) for part in splits] == [55_000, 5_000, 10_000]
   assert splits.train.class_names[9] == 'Ankle boot'
+
+
+def cifar_config(folder, **changes):
+  config = tiny_config(
+    data__name='cifar10',
+    data__channels=3,
+    data__validation_examples=2,
+    data__max_examples=0,
+    batch_size=2,
+    data__dir=str(folder),
+  )
+  for name, value in changes.items():
+    config.data[name] = value
+  return config
+
+
+def write_binary_cifar(folder, labels=(0, 3, 9)):
+  folder.mkdir(parents=True)
+  rng = np.random.RandomState(0)
+  for name in [f'data_batch_{number}' for number in range(1, 6)] + ['test_batch']:
+    rows = rng.randint(0, 256, (len(labels), 3073), np.uint8)
+    rows[:, 0] = labels
+    (folder / f'{name}.bin').write_bytes(rows.tobytes())
+
+
+@pytest.mark.parametrize('inside', ['cifar-10-batches-bin', 'cifar10/cifar-10-batches-bin'])
+def test_cifar10_batches_are_found_and_resized(tmp_path, inside):
+  write_binary_cifar(tmp_path / inside)
+  parts = load(cifar_config(tmp_path))
+  assert [len(part.labels) for part in parts] == [13, 2, 3]
+  assert parts.train.images.shape[1:] == (8, 8, 3)
+  assert parts.train.class_names[9] == 'truck'
+
+
+def test_a_label_outside_the_classes_of_cifar10(tmp_path):
+  write_binary_cifar(tmp_path / 'cifar-10-batches-bin', labels=(0, 3, 10))
+  with pytest.raises(InputError, match='label 10, expected 0 to 9'):
+    load(cifar_config(tmp_path))
+
+
+def test_what_is_said_where_cifar10_is_not(tmp_path):
+  (tmp_path / 'other').mkdir()
+  with pytest.raises(InputError, match=r'or the python or binary batches \(cifar-10-batches-py/'):
+    load(cifar_config(tmp_path))
+
+
+@pytest.mark.parametrize('name', ['cifar10', 'celeba'])
+def test_sets_prepared_by_tensorflow_datasets(tmp_path, name):
+  """Written by TensorFlow Datasets itself, in the layout that its builders give these two sets."""
+  write_prepared(tmp_path, name)
+  config = cifar_config(tmp_path, name=name, num_classes=10 if name == 'cifar10' else 2)
+  if name == 'celeba':
+    config.data.label_attribute = 'Young'
+    config.data.crop_size = 140
+  parts = load(config)
+  assert parts.train.images.shape[1:] == (8, 8, 3)
+  if name == 'celeba':
+    assert [len(part.labels) for part in parts] == [6, 3, 3]
+    assert parts.train.class_names == ('not Young', 'Young')
+    # Pictures of the attribute are bright within the centre of 140 pixels, and black around it.
+    for part in parts:
+      means = part.images.mean((1, 2, 3))
+      np.testing.assert_array_equal(means > 128, part.labels == 1)
+      assert part.images[part.labels == 1].min() == 200
+    config.data.label_attribute = 'Yong'
+    with pytest.raises(InputError, match="Did you mean 'Young'"):
+      load(config)
+  else:
+    assert [len(part.labels) for part in parts] == [4, 2, 3]
+
+
+def write_prepared(folder, name):
+  from cvae_jax import tensorflow_runtime
+
+  with tensorflow_runtime.quiet():
+    import tensorflow_datasets
+
+    features = tensorflow_datasets.features
+    if name == 'cifar10':
+      shape, sizes = (32, 32, 3), {'train': 6, 'test': 3}
+      columns = {
+        'image': features.Image(shape=shape),
+        'label': features.ClassLabel(num_classes=10),
+      }
+    else:
+      shape, sizes = (218, 178, 3), {'train': 6, 'validation': 3, 'test': 3}
+      columns = {
+        'image': features.Image(shape=shape),
+        'attributes': {'Smiling': np.bool_, 'Young': np.bool_},
+      }
+
+    def examples(size):
+      for number in range(size):
+        image = np.zeros(shape, np.uint8)
+        if name == 'cifar10':
+          yield {'image': image + number, 'label': number}
+        else:
+          image[39:179, 19:159] = 200 * (number % 2)
+          yield {'image': image, 'attributes': {'Smiling': True, 'Young': number % 2 == 1}}
+
+    tensorflow_datasets.dataset_builders.store_as_tfds_dataset(
+      name=name,
+      version='3.0.2',
+      features=features.FeaturesDict(columns),
+      split_datasets={split: list(enumerate(examples(size))) for split, size in sizes.items()},
+      data_dir=str(folder),
+    )
+
+
+def binarized_config(folder, **changes):
+  config = cifar_config(folder, name='binarized_mnist', channels=1, image_size=28, num_classes=0)
+  config.conditional = False
+  for name, value in changes.items():
+    config.data[name] = value
+  return config
+
+
+def write_binarized(folder):
+  rng = np.random.RandomState(0)
+  arrays = {
+    name: rng.randint(0, 256, (size, 98), np.uint8)
+    for name, size in (('train', 5), ('valid', 3), ('test', 2))
+  }
+  np.savez(folder / 'binarized_mnist.npz', **arrays)
+
+
+def test_binarized_mnist_keeps_its_own_splits_and_has_no_classes(tmp_path):
+  write_binarized(tmp_path)
+  parts = load(binarized_config(tmp_path))
+  assert [len(part.labels) for part in parts] == [5, 3, 2]
+  assert set(np.unique(parts.train.images)) == {0, 255}
+  assert parts.train.class_names == ()
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'image_size': 32}, 'would not stay binary'),
+    ({'num_classes': 10}, 'num_classes=10, but .* has 0 classes'),
+  ],
+)
+def test_binarized_mnist_refuses_what_it_cannot_be(tmp_path, changes, message):
+  write_binarized(tmp_path)
+  with pytest.raises(InputError, match=message):
+    load(binarized_config(tmp_path, **changes))
+
+
+def test_a_conditional_model_needs_labels(tmp_path):
+  write_binarized(tmp_path)
+  config = binarized_config(tmp_path)
+  config.conditional = True
+  with pytest.raises(InputError, match=r'has no labels.* --config.conditional=False'):
+    load(config)
+
+
+def test_a_set_that_is_not_downloaded_says_so(tmp_path):
+  with pytest.raises(InputError, match=r"no 'binarized_mnist', which is not downloaded: put"):
+    load(binarized_config(tmp_path / 'nowhere'))

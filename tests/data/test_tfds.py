@@ -7,7 +7,8 @@ import pytest
 
 from configs import mnist
 from conftest import DATA
-from cvae_jax.data import sources, tfds
+from cvae_jax.data import tfds
+from cvae_jax.data.splits import load
 from cvae_jax.errors import InputError
 
 
@@ -26,7 +27,7 @@ def test_real_mnist_is_the_same_run_as_from_idx_files(real_data):
   splits = []
   for folder in (real_data, DATA / 'mnist'):
     config.data.dir = str(folder)
-    splits.append(sources.load(config))
+    splits.append(load(config))
   for prepared, raw in zip(*splits, strict=True):
     np.testing.assert_array_equal(prepared.images, raw.images)
     np.testing.assert_array_equal(prepared.labels, raw.labels)
@@ -41,10 +42,10 @@ def test_truncated_records_are_named(real_data, tmp_path):
   with open(records, 'r+b') as file:
     file.truncate(100_000)
   with pytest.raises(InputError, match=r'3\.0\.1 cannot be read|is truncated'):
-    tfds.read(folder)
+    tfds.read(folder, 'the files', ('train', 'test'))
 
 
 def test_a_folder_that_is_none(tmp_path):
   (tmp_path / 'dataset_info.json').write_text('{}')
   with pytest.raises(InputError, match='cannot be read'):
-    tfds.read(tmp_path)
+    tfds.read(tmp_path, 'the files', ('train', 'test'))
