@@ -50,6 +50,12 @@ def _number(minimum: float, below: float = math.inf) -> Rule:
   )
 
 
+def _between(minimum: float, maximum: float) -> Rule:
+  return Rule(
+    lambda v: _is_number(v) and minimum <= v <= maximum, f'a number from {minimum:g} to {maximum:g}'
+  )
+
+
 def _one_of(*choices: str) -> Rule:
   return Rule(lambda v: v in choices, f'one of: {", ".join(choices)}', choices)
 
@@ -60,6 +66,7 @@ _NAME = Rule(
   lambda v: isinstance(v, str) and v not in ('', '.', '..') and not set(v) & set('/\\\0'),
   'a name that can be that of a folder',
 )
+_PROBABILITY = _between(0, 1)
 _FLAG = Rule(lambda v: isinstance(v, bool), 'True or False')
 _WIDTHS = Rule(
   lambda v: (
@@ -76,12 +83,23 @@ RULES: dict[str, Rule] = {
   'num_epochs': _integer(1),
   'batch_size': _integer(1),
   'latent_dim': _integer(1, MAX_WIDTH),
-  'likelihood': _one_of('bernoulli', 'gaussian'),
+  'conditional': _FLAG,
+  'likelihood': _one_of(
+    'bernoulli', 'gaussian', 'gaussian_learned', 'l2', 'charbonnier', 'discretized_logistic'
+  ),
   'sigma': _POSITIVE,
+  # Draws are accepted with a probability of at least exp(-epsilon).
+  'charbonnier_epsilon': Rule(lambda v: _is_number(v) and 0 < v <= 1, 'a number above 0, up to 1'),
   'beta': _number(0),
   'beta_schedule': _one_of('constant', 'linear', 'cosine', 'cyclical'),
   'beta_warmup_epochs': _number(0),
+  'beta_warmup_steps': _integer(0),
+  'beta_delay_epochs': _number(0),
+  'beta_delay_steps': _integer(0),
   'beta_cycles': _integer(1),
+  'free_bits': _number(0),
+  'num_importance_samples': _integer(1, MAX_WIDTH),
+  'optimizer': _one_of('adamw', 'adam'),
   'learning_rate': _POSITIVE,
   'learning_rate_schedule': _one_of('constant', 'cosine'),
   'learning_rate_warmup_epochs': _number(0),
@@ -96,21 +114,71 @@ RULES: dict[str, Rule] = {
   'checkpoint_every_epochs': _integer(1),
   'checkpoint_every_steps': _integer(0),
   'keep_checkpoints': _integer(1),
-  'data.name': _one_of('digits', 'mnist', 'fashion_mnist'),
+  'data.name': _one_of(
+    'digits', 'mnist', 'fashion_mnist', 'cifar10', 'celeba', 'binarized_mnist', 'folder'
+  ),
   'data.dir': _TEXT,
+  'data.crop_size': _integer(0),
   'data.image_size': _integer(8, 256),
-  'data.channels': _integer(1),
-  'data.num_classes': _integer(1, MAX_WIDTH),
+  'data.channels': Rule(lambda v: _is_integer(v) and v in (1, 3), '1 or 3'),
+  'data.num_classes': _integer(0, MAX_WIDTH),
+  'data.label_attribute': _TEXT,
+  'data.pixel_range': _one_of('auto', 'unit', 'symmetric'),
   'data.binarize': _one_of('dynamic', 'none'),
   'data.max_examples': _integer(0),
   'data.validation_examples': _integer(1),
   'data.split_seed': _integer(0, 2**32 - 1),
-  'model.name': _one_of('resnet'),
+  'data.placement': _one_of('auto', 'device', 'stream'),
+  'data.skip_broken': _FLAG,
+  'data.augment.rotation': _between(0, 180),
+  'data.augment.rotation_probability': _PROBABILITY,
+  'data.augment.shift': _number(0),
+  'data.augment.shift_probability': _PROBABILITY,
+  'data.augment.flip_probability': _PROBABILITY,
+  'data.augment.brightness': _between(0, 1),
+  'data.augment.brightness_probability': _PROBABILITY,
+  'data.augment.contrast': _between(0, 1),
+  'data.augment.contrast_probability': _PROBABILITY,
+  'data.augment.auto_contrast': _between(0, 1),
+  'data.augment.auto_contrast_probability': _PROBABILITY,
+  'model.name': _one_of('resnet', 'conv', 'conv_resize', 'mlp'),
   'model.channels': _WIDTHS,
+  'model.hidden_dim': _integer(1, MAX_WIDTH),
   'model.embed_dim': _integer(1, MAX_WIDTH),
-  'model.activation': _one_of('silu', 'relu'),
-  'model.norm': _one_of('group', 'batch'),
+  'model.activation': _one_of('silu', 'relu', 'leaky_relu'),
+  'model.norm': _one_of('group', 'batch', 'none'),
   'model.groups': _integer(1),
+  'model.dropout': _number(0, below=1),
+}
+
+# Fields that came after the first runs were saved, with the value that those runs had.
+LATER_FIELDS = {
+  'conditional': True,
+  'charbonnier_epsilon': 1e-3,
+  'beta_warmup_steps': 0,
+  'beta_delay_epochs': 0.0,
+  'beta_delay_steps': 0,
+  'free_bits': 0.0,
+  'num_importance_samples': 1,
+  'optimizer': 'adamw',
+  'data.crop_size': 0,
+  'data.label_attribute': 'Smiling',
+  'data.pixel_range': 'auto',
+  'data.placement': 'auto',
+  'data.skip_broken': False,
+  'data.augment.rotation': 0.0,
+  'data.augment.rotation_probability': 1.0,
+  'data.augment.shift': 0.0,
+  'data.augment.shift_probability': 1.0,
+  'data.augment.flip_probability': 0.0,
+  'data.augment.brightness': 0.0,
+  'data.augment.brightness_probability': 1.0,
+  'data.augment.contrast': 0.0,
+  'data.augment.contrast_probability': 1.0,
+  'data.augment.auto_contrast': 0.0,
+  'data.augment.auto_contrast_probability': 1.0,
+  'model.hidden_dim': 256,
+  'model.dropout': 0.0,
 }
 
 # What may change when a run goes on: how it is watched, kept and fed, not what it computes.
@@ -123,22 +191,29 @@ FREE = frozenset(
     'checkpoint_every_steps',
     'keep_checkpoints',
     'data.dir',
+    'data.placement',
   }
 )
 
 # What the shapes of the weights follow from.
 SHAPES = frozenset(
   {
+    'conditional',
     'latent_dim',
     'data.image_size',
     'data.channels',
     'data.num_classes',
     'model.name',
     'model.channels',
+    'model.hidden_dim',
     'model.embed_dim',
     'model.norm',
   }
 )
+
+
+# Likelihoods whose standard deviation is one of the weights.
+LEARNED_SIGMA = frozenset({'gaussian_learned', 'discretized_logistic'})
 
 
 class SavedConfig(NamedTuple):
@@ -185,12 +260,7 @@ def check(config: ConfigDict) -> None:
   if missing := sorted(set(RULES) - set(given)):
     raise InputError(f'The config lacks the field(s) {", ".join(missing)}: see configs/default.py.')
   _check_groups(config.model)
-  if 2 ** len(config.model.channels) > config.data.image_size:
-    raise InputError(
-      f'model.channels={tuple(config.model.channels)} halves the image '
-      f'{len(config.model.channels)} times, more than data.image_size={config.data.image_size} '
-      'can bear. Give fewer stages.'
-    )
+  _check_together(config)
 
 
 def _check_groups(model: ConfigDict) -> None:
@@ -202,6 +272,31 @@ def _check_groups(model: ConfigDict) -> None:
     raise InputError(
       f'model.groups={model.groups} does not divide all of model.channels={tuple(model.channels)}. '
       f'Choose one of: {", ".join(divisors)}.'
+    )
+
+
+def _check_together(config: ConfigDict) -> None:
+  """What each field allows for itself, but not beside another one."""
+  stages, size = len(config.model.channels), config.data.image_size
+  if config.model.name != 'mlp' and 2**stages > size:
+    raise InputError(
+      f'model.channels={tuple(config.model.channels)} halves the image {stages} times, more than '
+      f'data.image_size={size} can bear. Give fewer stages.'
+    )
+  if config.likelihood == 'bernoulli' and config.data.pixel_range == 'symmetric':
+    raise InputError(
+      "data.pixel_range='symmetric' is [-1, 1], but likelihood='bernoulli' needs pixels in [0, 1]. "
+      'Leave it at auto.'
+    )
+  if config.free_bits and config.num_importance_samples > 1:
+    raise InputError(
+      f'free_bits={config.free_bits} is about the KL of the ELBO, which '
+      f'num_importance_samples={config.num_importance_samples} replaces by the IWAE bound. '
+      'Set one of them back: free_bits=0 or num_importance_samples=1.'
+    )
+  if config.conditional and not config.data.num_classes:
+    raise InputError(
+      'conditional=True needs classes, but data.num_classes=0. Set --config.conditional=False.'
     )
 
 
@@ -242,6 +337,19 @@ def _with_tuples(value):
   return tuple(value) if isinstance(value, list) else value
 
 
+def _with_later_fields(config: ConfigDict) -> ConfigDict:
+  for field, value in LATER_FIELDS.items():
+    *groups, name = field.split('.')
+    place = config
+    for group in groups:
+      if group not in place:
+        place[group] = ConfigDict()
+      place = place[group]
+    if name not in place:
+      place[name] = value
+  return config
+
+
 def read(folder: Path) -> SavedConfig:
   """Reads `config.json` of a run's folder.
 
@@ -261,7 +369,7 @@ def read(folder: Path) -> SavedConfig:
       f'this version {cvae_jax.__version__} reads format {FORMAT}. Install that version.'
     )
   try:
-    config = ConfigDict(_with_tuples(content['config']))
+    config = _with_later_fields(ConfigDict(_with_tuples(content['config'])))
     class_names = tuple(str(name) for name in content['class_names'])
   except (KeyError, TypeError, AttributeError, ValueError) as error:
     raise InputError(f'{path} is not what this version writes: {error}.') from error

@@ -1,24 +1,21 @@
 """Checks, files and comparison of configs."""
 
+import functools
 import json
 import re
 from pathlib import Path
 
 import pytest
 
-from configs import default, digits, mnist
+from configs import default
 from cvae_jax import config as config_lib
 from cvae_jax.data import sources
 from cvae_jax.errors import InputError
 from cvae_jax.models import blocks
+from cvae_jax.objectives import likelihoods, schedules
 from tiny import tiny_config
 
 NAMES = tuple('abcdefghij')
-
-
-@pytest.mark.parametrize('module', [default, digits, mnist])
-def test_shipped_configs_are_valid(module):
-  config_lib.check(module.get_config())
 
 
 def test_every_field_has_a_rule_and_a_comment():
@@ -30,7 +27,12 @@ def test_every_field_has_a_rule_and_a_comment():
 
 
 def test_choices_are_those_that_exist():
-  assert set(config_lib.RULES['data.name'].choices) == set(sources.CLASS_NAMES)
+  known = set(sources.CLASS_NAMES) | {'celeba', 'folder'}
+  assert set(config_lib.RULES['data.name'].choices) == known
+  for name in config_lib.RULES['likelihood'].choices:
+    likelihoods.build(tiny_config(likelihood=name))
+  for name in config_lib.RULES['beta_schedule'].choices:
+    schedules.beta_schedule(name, 1.0, 0, 1, 10, 2)
   assert set(config_lib.RULES['model.activation'].choices) == set(blocks.ACTIVATIONS)
 
 
@@ -55,15 +57,35 @@ def test_choices_are_those_that_exist():
     ('num_epochs', 10**30, 'is not an integer, 1 or more'),
     ('model__channels', (10**9,), 'integers from 1 to 65536'),
     ('model__channels', (8, 8, 8, 8), 'halves the image 4 times, more than data.image_size=8'),
+    ('data__channels', 2, 'data.channels=2 is not 1 or 3'),
+    ('data__num_classes', 0, r'conditional=True needs classes.* --config.conditional=False'),
+    ('data__pixel_range', 'symmetric', r"likelihood='bernoulli' needs pixels in \[0, 1\]"),
+    ('data__augment__flip_probability', 1.5, 'is not a number from 0 to 1'),
+    ('data__augment__rotation', 400.0, 'is not a number from 0 to 180'),
+    ('model__dropout', 1.0, 'is not a number, 0 or more, less than 1'),
+    ('charbonnier_epsilon', 0.0, 'is not a number above 0, up to 1'),
+    ('num_importance_samples', 0, 'is not an integer, 1'),
+    ('optimizer', 'adamww', "Did you mean 'adamw'"),
   ],
 )
 def test_wrong_values_are_named(field, value, message):
   config = tiny_config()
   with config.unlocked(), config.ignore_type():
-    group, _, name = field.rpartition('__')
-    setattr(config[group] if group else config, name, value)
+    *groups, name = field.split('__')
+    setattr(functools.reduce(getattr, groups, config), name, value)
   with pytest.raises(InputError, match=message):
     config_lib.check(config)
+
+
+def test_free_bits_and_importance_samples_exclude_each_other():
+  config_lib.check(tiny_config(free_bits=0.5))
+  config_lib.check(tiny_config(num_importance_samples=5))
+  with pytest.raises(InputError, match='free_bits=0 or num_importance_samples=1'):
+    config_lib.check(tiny_config(free_bits=0.5, num_importance_samples=5))
+
+
+def test_an_mlp_halves_nothing():
+  config_lib.check(tiny_config(model__name='mlp', model__channels=(8, 8, 8, 8)))
 
 
 def test_groups_do_not_matter_to_a_batch_norm():
@@ -115,6 +137,18 @@ def test_a_file_with_a_wrong_value_is_named(tmp_path):
   path.write_text(json.dumps(content))
   with pytest.raises(InputError, match=r'config.json: latent_dim=-1'):
     config_lib.read(tmp_path)
+
+
+def test_a_file_from_before_some_fields_were_there_is_read_as_what_it_was(tmp_path):
+  config_lib.save(tmp_path, default.get_config(), NAMES)
+  path = tmp_path / 'config.json'
+  content = json.loads(path.read_text())
+  for field in config_lib.LATER_FIELDS:
+    *groups, name = field.split('.')
+    del functools.reduce(dict.__getitem__, groups, content['config'])[name]
+  del content['config']['data']['augment']
+  path.write_text(json.dumps(content))
+  assert config_lib.read(tmp_path).config.to_dict() == default.get_config().to_dict()
 
 
 def test_classes_without_names_are_noticed(tmp_path):

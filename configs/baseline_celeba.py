@@ -1,0 +1,26 @@
+"""The convolutional baseline on CelebA: centre crop 140, 64×64, latent 256, β to 0.9 in 2 epochs.
+
+Unconditional, Adam 1e-3, 30 epochs, pixels in [0, 1]; the set's own validation split. What it costs
+and reaches: not measured yet.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import baseline_fashion_mnist
+
+
+def get_config() -> ConfigDict:
+  config = baseline_fashion_mnist.get_config()
+  config.name = 'baseline_celeba'
+  config.latent_dim = 256
+  config.beta = 0.9
+  config.beta_schedule = 'linear'
+  config.beta_warmup_epochs = 2.0
+  config.data.name = 'celeba'
+  config.data.crop_size = 140
+  config.data.image_size = 64
+  config.data.channels = 3
+  config.data.num_classes = 2
+  config.data.pixel_range = 'unit'
+  config.model.channels = (64, 128, 256, 512)
+  return config

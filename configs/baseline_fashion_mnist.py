@@ -1,0 +1,31 @@
+"""The convolutional baseline on Fashion-MNIST: sum of squares, 32×32, latent 32, β = 0.8.
+
+Unconditional, Adam 1e-3, 30 epochs, pixels in [-1, 1]. FIGURES
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default
+
+
+def get_config() -> ConfigDict:
+  config = default.get_config()
+  config.name = 'baseline_fashion_mnist'
+  config.num_epochs = 30
+  config.latent_dim = 32
+  config.conditional = False
+  config.likelihood = 'l2'
+  config.beta = 0.8
+  config.beta_schedule = 'constant'
+  config.optimizer = 'adam'
+  config.learning_rate = 1e-3
+  config.learning_rate_schedule = 'constant'
+  config.clip_norm = 0.5
+  config.data.name = 'fashion_mnist'
+  config.data.image_size = 32
+  config.data.validation_examples = 5000
+  config.model.name = 'conv_resize'
+  config.model.channels = (32, 64)
+  config.model.activation = 'leaky_relu'
+  config.model.norm = 'none'
+  return config

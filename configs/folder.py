@@ -1,0 +1,26 @@
+"""The ResNet CVAE on your own pictures, a folder for each class: RGB, 64×64, latent 64.
+
+  python train.py --config configs/folder.py --config.data.dir=DIR --config.data.num_classes=N
+
+DIR holds train/<class>/, and validation/<class>/ and test/<class>/ if you have such splits; or
+<class>/ alone. PNG, JPEG or WebP, of any size: the largest centred square is resized to
+data.image_size. --config.data.channels=1 makes them grey. The likelihood is a Gaussian that learns
+its standard deviation.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default
+
+
+def get_config() -> ConfigDict:
+  config = default.get_config()
+  config.name = 'folder'
+  config.latent_dim = 64
+  config.likelihood = 'gaussian_learned'
+  config.data.name = 'folder'
+  config.data.image_size = 64
+  config.data.channels = 3
+  config.data.augment.flip_probability = 0.5
+  config.model.channels = (32, 64, 128)
+  return config
