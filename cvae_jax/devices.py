@@ -1,8 +1,6 @@
 """How work lies on the devices at hand, and how many steps one dispatch takes there."""
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -10,6 +8,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from cvae_jax.errors import InputError
+from cvae_jax.paths import cache_folder
 
 # One dispatch of an accelerator runs up to this many steps: enough to hide the host, few enough to
 # stop within seconds.
@@ -52,6 +51,14 @@ def chunk_steps() -> int:
   return 1 if jax.default_backend() == 'cpu' else ACCELERATOR_CHUNK_STEPS
 
 
+def free_bytes() -> int | None:
+  """Memory left on the fullest device, or None where the backend does not tell, as a CPU's."""
+  statistics = [device.memory_stats() for device in jax.local_devices()]
+  if not all(statistics):
+    return None
+  return min(entry['bytes_limit'] - entry['bytes_in_use'] for entry in statistics)
+
+
 def compile_fold(body: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any, Any], Any]:
   """Compiles a loop `carry = body(constants, carry, batch)` in the way that suits the backend.
 
@@ -80,5 +87,4 @@ def compile_fold(body: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any, An
 def use_compilation_cache() -> None:
   """Keeps compiled programs in the user's cache folder, unless JAX is told of another place."""
   if jax.config.jax_compilation_cache_dir is None:
-    home = Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser()
-    jax.config.update('jax_compilation_cache_dir', str(home / 'cvae_jax'))
+    jax.config.update('jax_compilation_cache_dir', str(cache_folder()))

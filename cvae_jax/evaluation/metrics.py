@@ -7,6 +7,7 @@ from functools import partial
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 from clu import metrics
 from jax import Array
 
@@ -15,6 +16,8 @@ from cvae_jax.data import batches, transforms
 from cvae_jax.models.cvae import CVAE
 from cvae_jax.objectives import bounds
 from cvae_jax.objectives.likelihoods import Likelihood
+
+PIECE_BYTES = 1 << 26  # of images that are brought to the device to be evaluated
 
 
 @flax.struct.dataclass
@@ -35,24 +38,25 @@ def make_evaluate(
   order, and with one key two models are compared on the same draws.
 
   Returns:
-    evaluate(variables, images, labels, key) with images uint8 [N, H, W, C] on the device: the
-    means over images of negative ELBO, reconstruction and KL in nats.
+    evaluate(variables, images, labels, key) with images uint8 [N, H, W, C]: the means over images
+    of negative ELBO, reconstruction and KL in nats. Images on the device are read where they lie,
+    those on the host (NumPy) are brought there piece by piece.
   """
   sharding = devices.split_batch(mesh)
 
   def evaluate_batch(constants, collected, batch):
-    variables, images, labels, key = constants
+    variables, images, labels, first, key = constants
     rows, mask = jax.lax.with_sharding_constraint(batch, sharding)
     images, labels = images[rows], labels[rows]
-    image_keys = jax.vmap(jax.random.split)(keys.per_example(key, rows))
+    image_keys = jax.vmap(jax.random.split)(keys.per_example(key, first + rows))
     images = transforms.to_unit_interval(images)
     if binarize == 'dynamic':
       images = jax.vmap(transforms.binarize)(image_keys[:, 0], images)
     images = transforms.to_pixel_range(images, likelihood.pixel_range)
     draw = partial(jax.vmap(bounds.reparameterize), image_keys[:, 1])
-    outputs, mean, logvar = model.apply(variables, images, labels, draw=draw, train=False)
-    reconstruction = -likelihood.log_prob(images, outputs)
-    kl = jnp.sum(bounds.kl_to_standard_normal(mean, logvar), axis=-1)
+    forward = model.apply(variables, images, labels, draw=draw, train=False)
+    reconstruction = -likelihood.log_prob(images, forward.outputs)
+    kl = jnp.sum(bounds.kl_to_standard_normal(forward.mean, forward.logvar), axis=-1)
     return collected.merge(
       ElboMetrics.single_from_model_output(
         negative_elbo=reconstruction + kl, reconstruction=reconstruction, kl=kl, mask=mask
@@ -62,14 +66,24 @@ def make_evaluate(
   run = devices.compile_fold(evaluate_batch)
 
   def evaluate(variables, images: Array, labels: Array, key: Array) -> dict[str, float]:
-    collected = run(
-      (variables, images, labels, key),
-      ElboMetrics.empty(),
-      batches.padded(len(images), batch_size),
-    )
+    collected = ElboMetrics.empty()
+    for first, *piece in _pieces(images, labels, devices.replicated(mesh)):
+      padded = batches.padded(len(piece[0]), batch_size)
+      collected = run((variables, *piece, np.int32(first), key), collected, padded)
     return {name: float(value) for name, value in jax.device_get(collected.compute()).items()}
 
   return evaluate
+
+
+def _pieces(images: Array | np.ndarray, labels: Array | np.ndarray, sharding):
+  """(number of its first image, images, labels) of pieces that lie on the device."""
+  if isinstance(images, jax.Array):
+    yield 0, images, labels
+    return
+  size = max(1, PIECE_BYTES // images[0].nbytes)
+  for first in range(0, len(images), size):
+    piece = images[first : first + size], labels[first : first + size]
+    yield first, *jax.device_put(piece, sharding)
 
 
 def bits_per_dimension(negative_elbo: float, image_shape: tuple[int, ...]) -> float:

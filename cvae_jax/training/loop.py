@@ -7,10 +7,11 @@ import jax
 from clu import parameter_overview
 
 from cvae_jax import config as config_lib
-from cvae_jax import devices, figures, keys
+from cvae_jax import figures, keys
 from cvae_jax.errors import InputError, OccupiedError
 from cvae_jax.evaluation.metrics import bits_per_dimension
-from cvae_jax.training import checkpoints, program, run_folder, terms, writers
+from cvae_jax.objectives import likelihoods
+from cvae_jax.training import checkpoints, chunks, program, run_folder, terms, writers
 from cvae_jax.training.checkpoints import Checkpoints
 from cvae_jax.training.profiling import make_profiler
 from cvae_jax.training.program import Program
@@ -49,7 +50,7 @@ def train(config, workdir: Path, resume_from: Path | None = None) -> None:
   state, window = prog.fresh_state() if resumes else prog.initial_state(), {}
   with run_folder.lock(workdir):
     run_folder.check_usable(workdir, config)  # again: another process may have been faster
-    config_lib.save(workdir, config, prog.class_names)
+    config_lib.save(workdir, config, prog.train.class_names)
     reporter = Reporter(workdir / 'train.log', config.num_epochs, prog.steps_per_epoch)
     saved = Checkpoints(workdir, config.keep_checkpoints)
     try:
@@ -74,7 +75,7 @@ def _begin_at(source: run_folder.CheckpointPath, prog: Program, workdir: Path) -
     saved = Checkpoints(unfinished, prog.config.keep_checkpoints)
     saved.save(state, int(state.step), window, validation=None)
     saved.close()
-    config_lib.save(unfinished, prog.config, prog.class_names)
+    config_lib.save(unfinished, prog.config, prog.train.class_names)
 
 
 def _finish(
@@ -95,7 +96,7 @@ def _finish(
     reporter.line(f'{workdir} is complete: {prog.config.num_epochs} epochs, step {state.step}.')
   if not grid_path.exists():
     figures.save_png(grid_path, program.sample_grid(prog, state.eval_variables))
-  reporter.line(f'samples, a row for each class: {grid_path}')
+  reporter.line(f'samples: {grid_path}')
 
 
 def _run(
@@ -113,14 +114,15 @@ def _run(
   log = Writers(workdir, reporter.line)
   log.write_hparams(dict(config_lib.fields(config)))
   profiler = make_profiler(config.profile, workdir, reporter.line)
-  order = prog.order(now // steps_per_epoch)
   pending = [window] if window else []
   clock = _Clock(config.batch_size, seconds_before)
   reporter.start(now)
+  bounds = chunks.bounds(
+    now, prog.total_steps, steps_per_epoch, config.checkpoint_every_steps, prog.feed.longest
+  )
   try:
-    while now < prog.total_steps:
-      begin, now = now, next_chunk_end(now, steps_per_epoch, config.checkpoint_every_steps)
-      state, chunk_terms = prog.chunk(state, *prog.train, order, num_steps=now - begin)
+    for begin, now, data in prog.feed.chunks(bounds):
+      state, chunk_terms = prog.chunk(state, data, num_steps=now - begin)
       pending.append(chunk_terms)
       clock.steps += now - begin
       reporter.advance(now)
@@ -161,7 +163,6 @@ def _run(
       if ends_epoch:
         saves |= epoch % config.checkpoint_every_epochs == 0 or now == prog.total_steps
         saves |= validation is not None and validation['negative_elbo'] < saved.best_value
-        order = prog.order(epoch)
       if saves:
         saved.save(state, now, window, validation)
       if validation:
@@ -174,23 +175,6 @@ def _run(
       profiler.close()
     log.close()
   return state
-
-
-def next_chunk_end(now: int, steps_per_epoch: int, checkpoint_every_steps: int) -> int:
-  """Where the chunk that begins at step `now` ends.
-
-  Chunks end at fixed steps of the run, wherever it was resumed, and at each epoch's end and each
-  step that a checkpoint is due at. Two programs of other lengths differ in the last bits, so a
-  resumed run must go through the same ones.
-  """
-  longest = devices.chunk_steps()
-  epoch_end = (now // steps_per_epoch + 1) * steps_per_epoch
-  if not checkpoint_every_steps:
-    into_epoch = now % steps_per_epoch
-    return min(epoch_end, now - into_epoch + (into_epoch // longest + 1) * longest)
-  due = min(epoch_end, (now // checkpoint_every_steps + 1) * checkpoint_every_steps)
-  # Powers of two: the distances are many, and each length is a program to compile.
-  return now + 2 ** (min(due - now, longest).bit_length() - 1)
 
 
 class _Clock:
@@ -222,23 +206,22 @@ class _Clock:
 def _validate(prog: Program, state: TrainState) -> dict[str, float]:
   """The validation set's ELBO at β = 1, with the same noise at every epoch."""
   config = prog.config
-  validation = prog.evaluate(
-    state.eval_variables, *prog.validation, keys.stream(config.seed, 'validation')
-  )
-  if config.likelihood == 'bernoulli' and config.data.binarize == 'dynamic':
-    validation['bits_per_dim'] = bits_per_dimension(
-      validation['negative_elbo'], prog.train.images.shape[1:]
-    )
+  images, labels, _ = prog.validation
+  key = keys.stream(config.seed, 'validation')
+  validation = prog.evaluate(state.eval_variables, images, labels, key)
+  if likelihoods.is_probability(config):
+    validation['bits_per_dim'] = bits_per_dimension(validation['negative_elbo'], images.shape[1:])
   return validation
 
 
 def _introduce(prog: Program, state: TrainState, workdir: Path, reporter: Reporter) -> None:
   params = state.variables['params']
+  streams = ', images streamed from the host' if prog.placement == 'stream' else ''
   reporter.line(
     f'{prog.config.name}: {parameter_overview.count_parameters(params):,} parameters, '
     f'{len(prog.train.labels):,} training and {len(prog.validation.labels):,} validation images '
     f'of {prog.config.data.name}, {prog.steps_per_epoch} steps an epoch on {prog.mesh.size} '
-    f'{jax.default_backend()} device(s), in {workdir}'
+    f'{jax.default_backend()} device(s){streams}, in {workdir}'
   )
   if state.step:
     epoch = int(state.step) / prog.steps_per_epoch
@@ -254,15 +237,16 @@ def smoke(config) -> None:
     NonFiniteError: the step gave a number that is not finite.
   """
   began = time.perf_counter()
-  prog = program.build(config)
-  state, step_terms = prog.chunk(prog.initial_state(), *prog.train, prog.order(0), num_steps=1)
+  prog = program.build(config, at_most=config.batch_size)
+  first = next(prog.feed.chunks([(0, 1)]))
+  state, step_terms = prog.chunk(prog.initial_state(), first.data, num_steps=1)
   window = jax.device_get(step_terms)
   terms.check_finite(window, now=1, last_good=None)
   print(
-    f'train step: loss {window["loss"][0]:.2f} = reconstruction {window["reconstruction"][0]:.2f} '
-    f'+ β {window["beta"][0]:.3g} × KL {window["kl"][0]:.2f}'
+    f'train step: loss {window["loss"][0]:.2f} (reconstruction {window["reconstruction"][0]:.2f}, '
+    f'KL {window["kl"][0]:.2f}, β {window["beta"][0]:.3g})'
   )
-  images, labels = (array[: config.batch_size] for array in prog.validation)
+  images, labels, _ = prog.validation
   key = keys.stream(config.seed, 'validation')
   validation = prog.evaluate(state.eval_variables, images, labels, key)
   print(f'validation batch of {len(labels)}: −ELBO {validation["negative_elbo"]:.2f}')

@@ -14,45 +14,44 @@ from ml_collections import ConfigDict
 
 from cvae_jax import config as config_lib
 from cvae_jax import devices, figures, generation, keys, paths
-from cvae_jax.data import batches, sources
+from cvae_jax.config import LEARNED_SIGMA
+from cvae_jax.data import batches, splits
+from cvae_jax.data.splits import Dataset
 from cvae_jax.errors import InputError
 from cvae_jax.evaluation.metrics import make_evaluate
 from cvae_jax.models import cvae
 from cvae_jax.objectives import likelihoods, schedules
-from cvae_jax.training import checkpoints, run_folder, state, step
+from cvae_jax.training import checkpoints, chunks, run_folder, state, step
+from cvae_jax.training.chunks import Feed
 
-GRID_COLUMNS = 10
 RECONSTRUCTION_ROWS = 4
 
 
-class Split(NamedTuple):
-  """A split on the device, on every device the same."""
-
-  images: Array  # uint8 [N, H, W, C]
-  labels: Array  # int32 [N]
-
-
 class Program(NamedTuple):
-  """What a config compiles to, with its data on the device."""
+  """What a config compiles to, with its data."""
 
   config: ConfigDict
   mesh: Mesh
-  train: Split
-  validation: Split
-  class_names: tuple[str, ...]
+  train: Dataset
+  validation: Dataset  # on the device, unless the data are streamed
+  placement: str  # 'device' or 'stream'
   steps_per_epoch: int
   total_steps: int
   fresh_state: Callable[[], state.TrainState]
   initial_state: Callable[[], state.TrainState]  # fresh, or from config.init_from
-  order: Callable[[int], Array]
+  feed: Feed
   chunk: Callable[..., tuple[state.TrainState, step.Terms]]
   evaluate: Callable[..., dict[str, float]]
   encode: Callable[..., tuple[Array, Array]]
   decode: Callable[..., Array]
 
 
-def build(config) -> Program:
+def build(config, at_most: int | None = None) -> Program:
   """Loads the data and makes the functions of a run; nothing is written, little is compiled.
+
+  Args:
+    config: see configs/default.py.
+    at_most: for a trial, take no more images than this of each split.
 
   Raises:
     InputError: the config or the data cannot be used.
@@ -60,12 +59,8 @@ def build(config) -> Program:
   config_lib.check(config)
   mesh = devices.mesh(config.batch_size)
   everywhere = devices.replicated(mesh)
-  splits = sources.load(config)
-  on_device = [
-    Split(*jax.device_put((split.images, split.labels), everywhere))
-    for split in (splits.train, splits.validation)
-  ]
-  num_train = len(splits.train.labels)
+  train, validation, _ = splits.load(config, at_most)
+  num_train = len(train.labels)
   steps_per_epoch = batches.steps_per_epoch(num_train, config.batch_size)
   total_steps = config.num_epochs * steps_per_epoch
 
@@ -81,12 +76,13 @@ def build(config) -> Program:
   beta_schedule = schedules.beta_schedule(
     config.beta_schedule,
     config.beta,
-    config.beta_warmup_epochs * steps_per_epoch,
+    config.beta_delay_steps or round(config.beta_delay_epochs * steps_per_epoch),
+    config.beta_warmup_steps or config.beta_warmup_epochs * steps_per_epoch,
     total_steps,
     config.beta_cycles,
   )
   train_step = step.make_train_step(
-    step.make_loss(model, likelihood, beta_schedule, config.data.binarize),
+    step.make_loss(config, model, likelihood, beta_schedule),
     optimizer,
     state.learning_rate_schedule(config, steps_per_epoch),
     config.ema_decay,
@@ -95,6 +91,12 @@ def build(config) -> Program:
     partial(batches.epoch_order, config.seed, num_examples=num_train, batch_size=config.batch_size),
     out_shardings=everywhere,
   )
+  placement = _placement(config, train.images.nbytes + validation.images.nbytes)
+  if placement == 'stream':
+    feed = chunks.streamed(train, order, steps_per_epoch, mesh)
+  else:
+    train, validation = (_on_device(part, everywhere) for part in (train, validation))
+    feed = chunks.on_device(train.images, train.labels, order, steps_per_epoch, mesh)
 
   init = jax.jit(partial(cvae.init, model))
 
@@ -112,19 +114,33 @@ def build(config) -> Program:
   return Program(
     config=config,
     mesh=mesh,
-    train=on_device[0],
-    validation=on_device[1],
-    class_names=splits.train.class_names,
+    train=train,
+    validation=validation,
+    placement=placement,
     steps_per_epoch=steps_per_epoch,
     total_steps=total_steps,
     fresh_state=fresh_state,
     initial_state=initial_state,
-    order=order,
-    chunk=step.make_chunk(train_step, keys.stream(config.seed, 'noise'), mesh),
+    feed=feed,
+    chunk=step.make_chunk(train_step, feed.pick, keys.stream(config.seed, 'noise'), mesh),
     evaluate=make_evaluate(model, likelihood, config.data.binarize, config.batch_size, mesh),
     encode=generation.make_encode(model, likelihood),
     decode=generation.make_decode_mean(model, likelihood),
   )
+
+
+def _placement(config, num_bytes: int) -> str:
+  """'device' or 'stream': what the config says, or else what the free memory allows."""
+  if config.data.placement != 'auto':
+    return config.data.placement
+  free = devices.free_bytes()
+  # The other half is for the model, its optimizer and what a step computes.
+  return 'stream' if free is not None and num_bytes > free / 2 else 'device'
+
+
+def _on_device(part: Dataset, sharding) -> Dataset:
+  images, labels = jax.device_put((part.images, part.labels), sharding)
+  return part._replace(images=images, labels=labels)
 
 
 def _variables_of(path: Path, config, like):
@@ -141,6 +157,7 @@ def check_same_shapes(run: Path, config) -> None:
     difference
     for difference in config_lib.differences(saved, config)
     if difference.field in config_lib.SHAPES
+    or (difference.field == 'likelihood' and {difference.saved, difference.given} & LEARNED_SIGMA)
   ]
   if different:
     raise InputError(
@@ -150,19 +167,20 @@ def check_same_shapes(run: Path, config) -> None:
 
 
 def sample_grid(program: Program, variables) -> np.ndarray:
-  """A row of decoder means for each class, of the same latents at every step of the run.
+  """Decoder means of the same latents at every step of the run, a row for each class.
 
   Returns:
     uint8 [H, W, C].
   """
-  labels = generation.labels_by_row(program.config.data.num_classes, GRID_COLUMNS)
+  labels = generation.grid_labels(program.config)
   latents = generation.prior_latents(
     keys.stream(program.config.seed, 'samples'),
     jnp.arange(len(labels)),
     program.config.latent_dim,
     1.0,
   )
-  return figures.grid(jax.device_get(program.decode(variables, latents, labels)), GRID_COLUMNS)
+  images = jax.device_get(program.decode(variables, latents, labels))
+  return figures.grid(images, generation.GRID_COLUMNS)
 
 
 def reconstruction_grid(program: Program, variables) -> np.ndarray:
@@ -172,9 +190,9 @@ def reconstruction_grid(program: Program, variables) -> np.ndarray:
     uint8 [H, W, C].
   """
   available = len(program.validation.labels)
-  columns = min(GRID_COLUMNS, available)
+  columns = min(generation.GRID_COLUMNS, available)
   count = min(RECONSTRUCTION_ROWS, available // columns) * columns
-  images = program.validation.images[:count].astype(jnp.float32) / 255
+  images = jnp.asarray(program.validation.images[:count], jnp.float32) / 255
   labels = program.validation.labels[:count]
   mean, _ = program.encode(variables, images, labels)
   reconstructions = program.decode(variables, mean, labels)

@@ -44,13 +44,15 @@ def learning_rate_schedule(config, steps_per_epoch: int) -> optax.Schedule:
 
 
 def build_optimizer(config, steps_per_epoch: int) -> optax.GradientTransformation:
-  """AdamW behind a clip of the global norm of the gradient."""
-  adamw = optax.adamw(
-    learning_rate_schedule(config, steps_per_epoch), weight_decay=config.weight_decay
-  )
+  """AdamW, or Adam, behind a clip of the global norm of the gradient."""
+  learning_rate = learning_rate_schedule(config, steps_per_epoch)
+  if config.optimizer == 'adam':
+    optimizer = optax.adam(learning_rate)
+  else:
+    optimizer = optax.adamw(learning_rate, weight_decay=config.weight_decay)
   clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
   # Chained in either case, so that the state has one structure whatever the clip.
-  return optax.chain(clip, adamw)
+  return optax.chain(clip, optimizer)
 
 
 def create(config, optimizer: optax.GradientTransformation, variables) -> TrainState:

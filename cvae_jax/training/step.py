@@ -1,5 +1,6 @@
 """One step of training: the loss, its gradient, the update."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -11,49 +12,87 @@ from jax import Array
 from jax.sharding import Mesh
 
 from cvae_jax import devices
-from cvae_jax.data import transforms
-from cvae_jax.models.cvae import CVAE
+from cvae_jax.data import augmentation, transforms
+from cvae_jax.models.cvae import CVAE, Forward
 from cvae_jax.objectives import bounds
 from cvae_jax.objectives.likelihoods import Likelihood
 from cvae_jax.objectives.schedules import Schedule
 from cvae_jax.training.state import TrainState, update_ema
 
 Terms = dict[str, Array]
+Batch = tuple[Array, Array]  # images uint8 [B, H, W, C], labels int32 [B]
 
 
 def make_loss(
-  model: CVAE, likelihood: Likelihood, beta_schedule: Schedule, binarize: str
+  config, model: CVAE, likelihood: Likelihood, beta_schedule: Schedule
 ) -> Callable[..., tuple[Array, tuple[Terms, Any]]]:
-  """The objective of Higgins et al. (2017): −E_q[log p(x | z, c)] + β KL(q(z | x, c) ‖ N(0, I)).
+  """The objective that `config` describes, on one batch.
+
+  With one importance sample −E_q[log p(x | z, c)] + β KL(q(z | x, c) ‖ N(0, I)) (Higgins et al.
+  2017), the KL with its free bits. With k > 1 minus the IWAE bound, whose log-weights are
+  log p(x | z, c) + β (log p(z) − log q(z | x, c)).
 
   Returns:
     loss(params, batch_stats, images, labels, key, step) with images uint8 [B, H, W, C], giving the
     loss (nats, mean over images of sums over pixels and latents), and the terms with the new
-    batch statistics.
+    batch statistics. The terms 'reconstruction' and 'kl' are those of the ELBO in any case, with
+    all constants; the loss leaves `likelihood.omitted` out.
   """
+  augment = augmentation.make_augment(config.data.augment)
+  num_samples = config.num_importance_samples
+  omitted = likelihood.omitted * math.prod(model.image_shape)
 
   def loss_fn(params, batch_stats, images, labels, key, step):
-    pixels_key, posterior_key = jax.random.split(key)
+    # What a step draws for, each with its own key; new uses are added at the end.
+    pixels_key, posterior_key, augment_key, dropout_key = jax.random.split(key, 4)
     images = transforms.to_unit_interval(images)
-    if binarize == 'dynamic':
+    if augment:
+      images = augment(augment_key, images)
+    if config.data.binarize == 'dynamic':
       images = transforms.binarize(pixels_key, images)
     images = transforms.to_pixel_range(images, likelihood.pixel_range)
-    (outputs, mean, logvar), updated = model.apply(
+
+    def draw(mean, logvar):
+      if num_samples > 1:
+        mean, logvar = (jnp.broadcast_to(x, (num_samples, *x.shape)) for x in (mean, logvar))
+      return bounds.reparameterize(posterior_key, mean, logvar)
+
+    forward, updated = model.apply(
       {'params': params, **batch_stats},
       images,
       labels,
-      draw=lambda mean, logvar: bounds.reparameterize(posterior_key, mean, logvar),
+      draw=draw,
       train=True,
       mutable=['batch_stats'],
+      rngs={'dropout': dropout_key},
     )
-    reconstruction = -jnp.mean(likelihood.log_prob(images, outputs))
-    kl = jnp.mean(jnp.sum(bounds.kl_to_standard_normal(mean, logvar), axis=-1))
     beta = jnp.asarray(beta_schedule(step), jnp.float32)
-    loss = reconstruction + beta * kl
-    terms = {'loss': loss, 'reconstruction': reconstruction, 'kl': kl, 'beta': beta}
+    kl = bounds.kl_to_standard_normal(forward.mean, forward.logvar)
+    if num_samples > 1:
+      log_prob = likelihood.log_prob(images[None], forward.outputs)  # [k, B]
+      log_ratio = _log_prior_ratio(forward)
+      loss = -jnp.mean(bounds.importance_weighted(log_prob + beta * log_ratio))
+    else:
+      log_prob = likelihood.log_prob(images, forward.outputs)  # [B]
+      loss = -jnp.mean(log_prob) + beta * bounds.with_free_bits(kl, config.free_bits)
+    loss -= omitted
+    terms = {
+      'loss': loss,
+      'reconstruction': -jnp.mean(log_prob),
+      'kl': jnp.mean(jnp.sum(kl, axis=-1)),
+      'beta': beta,
+    }
     return loss, (terms, updated)
 
   return loss_fn
+
+
+def _log_prior_ratio(forward: Forward) -> Array:
+  """log p(z) − log q(z | x, c) of latents [k, B, latent], in nats: [k, B]."""
+  mean, logvar = forward.mean[None], forward.logvar[None]
+  zero = jnp.zeros((1, 1, 1))
+  log_prior = bounds.log_normal(forward.latents, zero, zero)
+  return log_prior - bounds.log_normal(forward.latents, mean, logvar)
 
 
 TERMS = ('loss', 'reconstruction', 'kl', 'beta', 'gradient_norm', 'learning_rate')
@@ -61,7 +100,7 @@ TERMS = ('loss', 'reconstruction', 'kl', 'beta', 'gradient_norm', 'learning_rate
 
 def make_train_step(
   loss_fn, optimizer: optax.GradientTransformation, learning_rate: Schedule, ema_decay: float
-) -> Callable[[TrainState, tuple[Array, Array], Array], tuple[TrainState, Terms]]:
+) -> Callable[[TrainState, Batch, Array], tuple[TrainState, Terms]]:
   """A pure function (state, (images, labels), key) -> (state, terms)."""
 
   def train_step(state, batch, key):
@@ -84,25 +123,26 @@ def make_train_step(
   return train_step
 
 
-def make_chunk(train_step, noise_key: Array, mesh: Mesh) -> Callable[..., tuple[TrainState, Terms]]:
-  """Compiles many steps into one dispatch, over data that lies on the device.
+def make_chunk(
+  train_step, pick: Callable[..., Batch], noise_key: Array, mesh: Mesh
+) -> Callable[..., tuple[TrainState, Terms]]:
+  """Compiles many steps into one dispatch.
 
   Args:
     train_step: from `make_train_step`.
+    pick: (data, step) -> (images, labels), from a `chunks.Feed`.
     noise_key: the key of the stream from which each step takes its own.
     mesh: the devices over which each batch is split.
 
   Returns:
-    chunk(state, images, labels, order, num_steps=n): the state n steps on, and the terms of each
-    step, [n]. `order` is the epoch's [steps, batch] row numbers; the state is donated; a chunk
-    does not cross the end of an epoch.
+    chunk(state, data, num_steps=n): the state n steps on, and the terms of each step, [n]. The
+    state is donated; a chunk does not cross the end of an epoch.
   """
-  everywhere, split = devices.replicated(mesh), devices.split_batch(mesh)
+  everywhere = devices.replicated(mesh)
 
-  def one_step(state, images, labels, order):
-    rows = jax.lax.with_sharding_constraint(order[state.step % len(order)], split)
+  def one_step(state, data):
     key = jax.random.fold_in(noise_key, state.step)
-    return train_step(state, (images[rows], labels[rows]), key)
+    return train_step(state, pick(data, state.step), key)
 
   @partial(
     jax.jit,
@@ -110,12 +150,10 @@ def make_chunk(train_step, noise_key: Array, mesh: Mesh) -> Callable[..., tuple[
     static_argnames='num_steps',
     out_shardings=everywhere,
   )
-  def chunk(state, images, labels, order, num_steps):
+  def chunk(state, data, num_steps):
     if num_steps == 1:  # no loop: see devices.chunk_steps
-      state, terms = one_step(state, images, labels, order)
+      state, terms = one_step(state, data)
       return state, jax.tree.map(lambda term: term[None], terms)
-    return jax.lax.scan(
-      lambda state, _: one_step(state, images, labels, order), state, length=num_steps
-    )
+    return jax.lax.scan(lambda state, _: one_step(state, data), state, length=num_steps)
 
   return chunk

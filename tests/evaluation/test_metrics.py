@@ -63,3 +63,11 @@ def test_the_loop_of_an_accelerator_gives_the_same(model_and_variables, monkeypa
 def test_bits_per_dimension():
   # A fair coin for each of 784 pixels costs one bit each.
   assert metrics.bits_per_dimension(784 * np.log(2), (28, 28, 1)) == pytest.approx(1)
+
+
+def test_images_on_the_host_are_evaluated_piece_by_piece(model_and_variables, monkeypatch):
+  whole = evaluate(model_and_variables, 4)
+  monkeypatch.setattr(metrics, 'PIECE_BYTES', 5 * 64)  # pieces of 5, 5 and 1 images
+  model, variables = model_and_variables
+  run = metrics.make_evaluate(model, Bernoulli(), 'dynamic', 4, devices.mesh(4))
+  assert run(variables, IMAGES, LABELS, jax.random.key(5)) == pytest.approx(whole, rel=1e-5)

@@ -95,9 +95,9 @@ def test_a_save_holds_the_state_of_its_step_though_the_buffers_are_donated_at_on
   state = prog.initial_state()
   before = jax.tree.map(np.array, state.variables)
   saved = Checkpoints(tmp_path, keep=9)
-  for _ in range(3):
-    saved.save(state, int(state.step), {}, None)
-    state, _ = prog.chunk(state, *prog.train, prog.order(0), num_steps=1)
+  for begin, _, data in prog.feed.chunks([(0, 1), (1, 2), (2, 3)]):
+    saved.save(state, begin, {}, None)
+    state, _ = prog.chunk(state, data, num_steps=1)
   saved.wait()
   restored, _ = saved.restore(0, prog.initial_state())
   jax.tree.map(np.testing.assert_array_equal, restored.variables, before)

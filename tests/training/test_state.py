@@ -48,6 +48,11 @@ def test_adamw_decays_weights_apart_from_the_gradient():
   np.testing.assert_allclose(updates, [-0.1 - 0.1 * 0.5 * 3, -0.1], rtol=1e-5)
 
 
+def test_adam_decays_nothing():
+  updates, _ = first_update(optimizer='adam', weight_decay=0.5, clip_norm=0.0)
+  np.testing.assert_allclose(updates, [-0.1, -0.1], rtol=1e-5)
+
+
 def test_clipping_scales_the_whole_gradient():
   for clip_norm, expected in ((0.0, [30, 40]), (1.0, [0.6, 0.8]), (100.0, [30, 40])):
     _, opt_state = first_update(clip_norm=clip_norm)

@@ -1,12 +1,13 @@
-"""The loss as a sum of its terms, and chunks of steps."""
+"""The loss in all its forms, and chunks of steps."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from cvae_jax.models import cvae
+from cvae_jax.objectives import likelihoods
 from cvae_jax.objectives.likelihoods import Gaussian
 from cvae_jax.training import program, state, step
 from tiny import tiny_config
@@ -24,7 +25,7 @@ def test_loss_is_reconstruction_plus_beta_times_kl():
   variables = cvae.init(model, jax.random.key(0))
   images = np.random.RandomState(0).randint(0, 256, (6, 8, 8, 1), np.uint8)
   labels = jnp.arange(6)
-  loss_fn = step.make_loss(model, Gaussian(0.5), lambda step: 0.25 * step, 'none')
+  loss_fn = step.make_loss(config, model, Gaussian(0.5), lambda step: 0.25 * step)
   loss, (terms, _) = jax.jit(loss_fn)(
     variables['params'], {}, images, labels, jax.random.key(1), jnp.array(8)
   )
@@ -43,14 +44,98 @@ def test_loss_is_reconstruction_plus_beta_times_kl():
   np.testing.assert_allclose(loss, reconstruction + 2 * kl, rtol=1e-5)
 
 
-def test_each_step_binarizes_anew():
-  config = tiny_config()
+IMAGES = np.random.RandomState(0).randint(0, 256, (6, 8, 8, 1), np.uint8)
+# Quick to compile, where the architecture does not matter.
+DENSE = {'model__name': 'mlp', 'model__norm': 'none'}
+
+
+def loss_and_terms(given=None, beta=1.0, key=1, **changes):
+  """The loss of an untrained model on six images, its terms, and its gradient."""
+  config = tiny_config(**(DENSE | changes))
   model = cvae.build(config)
+  variables = jax.jit(lambda key: cvae.init(model, key))(jax.random.key(0))
+  likelihood = given or likelihoods.build(config)
+  loss_fn = step.make_loss(config, model, likelihood, lambda step: beta)
+  inputs = ({}, IMAGES, jnp.arange(6), jax.random.key(key), jnp.array(0))
+  (loss, (terms, _)), gradient = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))(
+    variables['params'], *inputs
+  )
+  return float(loss), {name: float(value) for name, value in terms.items()}, gradient
+
+
+def test_free_bits_are_the_least_that_a_dimension_costs():
+  _, terms, _ = loss_and_terms()
+  loss, with_free_bits, gradient = loss_and_terms(free_bits=50.0, beta=0.5)
+  assert with_free_bits['kl'] == pytest.approx(terms['kl'])  # reported as it is
+  assert terms['kl'] < 50
+  assert loss == pytest.approx(with_free_bits['reconstruction'] + 0.5 * 3 * 50, rel=1e-5)
+  # All three dimensions are below: only the reconstruction moves the encoder, whatever β.
+  _, _, without_kl = loss_and_terms(beta=0.0)
+  same = lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4)  # noqa: E731
+  jax.tree.map(same, gradient, without_kl)
+
+
+@pytest.mark.parametrize('beta', [1.0, 0.25])
+def test_the_importance_weighted_loss_against_scipy(beta):
+  config = tiny_config(num_importance_samples=4, **DENSE)
+  model = cvae.build(config)
+  variables = jax.jit(lambda key: cvae.init(model, key))(jax.random.key(0))
+  labels = jnp.arange(6)
+  loss_fn = step.make_loss(config, model, Gaussian(0.5), lambda step: beta)
+  loss, (terms, _) = jax.jit(loss_fn)(
+    variables['params'], {}, IMAGES, labels, jax.random.key(1), jnp.array(0)
+  )
+  pixels = IMAGES / 127.5 - 1
+  mean, logvar = model.apply(variables, jnp.float32(pixels), labels, train=False, method='encode')
+  noise = jax.random.normal(jax.random.split(jax.random.key(1))[1], (4, *mean.shape))
+  mean, scale = np.float64(mean), np.exp(np.float64(logvar) / 2)
+  latents = mean + scale * np.float64(noise)
+  outputs = model.apply(variables, jnp.float32(latents), labels, train=False, method='decode')
+  log_prob = stats.norm.logpdf(pixels, outputs, 0.5).sum((2, 3, 4))
+  log_ratio = (stats.norm.logpdf(latents) - stats.norm.logpdf(latents, mean, scale)).sum(2)
+  log_weights = log_prob + beta * log_ratio
+  expected = -(special.logsumexp(log_weights, axis=0) - np.log(4)).mean()
+  np.testing.assert_allclose(loss, expected, rtol=1e-5)
+  np.testing.assert_allclose(terms['reconstruction'], -log_prob.mean(), rtol=1e-5)
+
+
+@pytest.mark.parametrize('num_importance_samples', [1, 3])
+def test_the_loss_of_l2_is_the_sum_of_squares_and_its_reconstruction_a_likelihood(
+  num_importance_samples,
+):
+  changes = {'likelihood': 'l2', 'num_importance_samples': num_importance_samples}
+  loss, terms, _ = loss_and_terms(beta=0.0, **changes)
+  same, _, _ = loss_and_terms(Gaussian(np.sqrt(0.5)), beta=0.0, **changes)
+  constant = 64 * 0.5 * np.log(np.pi)
+  assert loss == pytest.approx(same - constant, rel=1e-5)
+  if num_importance_samples == 1:
+    assert terms['reconstruction'] == pytest.approx(loss + constant, rel=1e-5)
+
+
+def test_augmentation_changes_what_is_trained_on_and_nothing_else_is_drawn_anew():
+  plain, terms, _ = loss_and_terms()
+  flipped, flipped_terms, _ = loss_and_terms(data__augment__flip_probability=1.0)
+  twice, _, _ = loss_and_terms(data__augment__flip_probability=1e-9)
+  assert flipped != plain
+  assert flipped_terms['reconstruction'] != terms['reconstruction']
+  assert twice == pytest.approx(plain, rel=1e-6)
+
+
+def test_dropout_is_drawn_by_the_step_s_key():
+  losses = [
+    loss_and_terms(model__dropout=rate, key=key)[0] for rate, key in ((0.5, 1), (0.5, 1), (0.0, 1))
+  ]
+  assert losses[0] == losses[1] != losses[2]
+
+
+def test_each_step_binarizes_anew():
+  model = cvae.build(tiny_config())
   variables = cvae.init(model, jax.random.key(0))
   images = np.full((4, 8, 8, 1), 128, np.uint8)
 
   def reconstruction(binarize, key):
-    loss_fn = jax.jit(step.make_loss(model, Gaussian(0.5), lambda step: 0.0, binarize))
+    config = tiny_config(data__binarize=binarize)
+    loss_fn = jax.jit(step.make_loss(config, model, Gaussian(0.5), lambda step: 0.0))
     inputs = (variables['params'], {}, images, jnp.zeros(4, jnp.int32), jax.random.key(key))
     return float(loss_fn(*inputs, jnp.array(0))[1][0]['reconstruction'])
 
@@ -60,10 +145,11 @@ def test_each_step_binarizes_anew():
 
 
 def test_the_same_steps_in_one_chunk_or_many(prog):
-  together, terms = prog.chunk(prog.initial_state(), *prog.train, prog.order(0), num_steps=3)
+  (whole,) = prog.feed.chunks([(0, 3)])
+  together, terms = prog.chunk(prog.initial_state(), whole.data, num_steps=3)
   state, pieces = prog.initial_state(), []
-  for _ in range(3):
-    state, piece = prog.chunk(state, *prog.train, prog.order(0), num_steps=1)
+  for _, _, data in prog.feed.chunks([(0, 1), (1, 2), (2, 3)]):
+    state, piece = prog.chunk(state, data, num_steps=1)
     pieces.append(piece)
   assert int(together.step) == int(state.step) == 3
   for name in step.TERMS:
@@ -77,10 +163,10 @@ def test_the_same_steps_in_one_chunk_or_many(prog):
 def test_no_recompilation_after_the_first_step_and_no_transfer_within(prog):
   chunk, state = prog.chunk, prog.initial_state()
   chunk.clear_cache()
-  orders = [prog.order(epoch) for epoch in range(2)]
+  chunks = list(prog.feed.chunks([(number, number + 1) for number in range(6)]))
   with jax.transfer_guard('disallow'):
-    for number in range(6):
-      state, _ = chunk(state, *prog.train, orders[number // 3], num_steps=1)
+    for _, _, data in chunks:
+      state, _ = chunk(state, data, num_steps=1)
   assert chunk._cache_size() == 1
 
 
@@ -89,7 +175,8 @@ def test_each_step_draws_anew():
   prog = program.build(tiny_config(learning_rate=1e-30, learning_rate_schedule='constant'))
   same = np.tile(np.arange(32, dtype=np.int32), (3, 1))
   order = jax.device_put(same, prog.train.labels.sharding)
-  _, terms = prog.chunk(prog.initial_state(), *prog.train, order, num_steps=3)
+  data = (prog.train.images, prog.train.labels, order)
+  _, terms = prog.chunk(prog.initial_state(), data, num_steps=3)
   np.testing.assert_allclose(terms['kl'], terms['kl'][0], rtol=1e-5)
   assert len(set(np.asarray(terms['reconstruction']).tolist())) == 3
 
@@ -98,7 +185,7 @@ def test_the_gradient_norm_is_that_before_the_clip():
   config = tiny_config(clip_norm=1e-3)
   model, optimizer = cvae.build(config), state.build_optimizer(config, 3)
   current = state.create(config, optimizer, cvae.init(model, jax.random.key(0)))
-  loss_fn = step.make_loss(model, Gaussian(0.5), lambda step: 1.0, 'none')
+  loss_fn = step.make_loss(config, model, Gaussian(0.5), lambda step: 1.0)
   images = np.random.RandomState(0).randint(0, 256, (6, 8, 8, 1), np.uint8)
   batch, key = (images, jnp.arange(6)), jax.random.key(1)
   train_step = jax.jit(step.make_train_step(loss_fn, optimizer, lambda step: 0.1, 0.9))
@@ -114,5 +201,5 @@ def test_the_gradient_norm_is_that_before_the_clip():
 
 def test_the_state_is_donated(prog):
   state = prog.initial_state()
-  prog.chunk(state, *prog.train, prog.order(0), num_steps=1)
+  prog.chunk(state, next(prog.feed.chunks([(0, 1)])).data, num_steps=1)
   assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.variables))

@@ -1,0 +1,129 @@
+"""Chunks of steps, each one dispatch: where they begin and end, and the data they train on."""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from cvae_jax import devices
+from cvae_jax.data.splits import Dataset
+
+# Streamed chunks are smaller than this, for two of them lie on the device beside the model.
+MAX_STREAMED_BYTES = 1 << 28
+PREFETCHED_CHUNKS = 2
+READ_THREADS = 4
+
+
+class Chunk(NamedTuple):
+  """Steps `begin` to `end`, and what `Feed.pick` takes their batches from."""
+
+  begin: int
+  end: int
+  data: Any
+
+
+class Feed(NamedTuple):
+  """How training images reach the device, and each step its batch."""
+
+  # (bounds) -> chunks, for bounds that do not cross the end of an epoch.
+  chunks: Callable[[Iterable[tuple[int, int]]], Iterator[Chunk]]
+  # (a chunk's data, step) -> images uint8 [B, H, W, C] and labels [B], inside the compiled step.
+  pick: Callable[[Any, Array], tuple[Array, Array]]
+  longest: int  # steps in one chunk
+
+
+def bounds(
+  begin: int, total_steps: int, steps_per_epoch: int, checkpoint_every_steps: int, longest: int
+) -> Iterator[tuple[int, int]]:
+  """The chunks from step `begin` to the end of the run, at most `longest` steps each.
+
+  They end at fixed steps of the run, wherever it was resumed, and at each epoch's end and each
+  step that a checkpoint is due at. Two programs of other lengths differ in the last bits, so a
+  resumed run must go through the same ones.
+  """
+  while begin < total_steps:
+    end = _next_end(begin, steps_per_epoch, checkpoint_every_steps, longest)
+    yield begin, end
+    begin = end
+
+
+def _next_end(now: int, steps_per_epoch: int, checkpoint_every_steps: int, longest: int) -> int:
+  epoch_end = (now // steps_per_epoch + 1) * steps_per_epoch
+  if not checkpoint_every_steps:
+    into_epoch = now % steps_per_epoch
+    return min(epoch_end, now - into_epoch + (into_epoch // longest + 1) * longest)
+  due = min(epoch_end, (now // checkpoint_every_steps + 1) * checkpoint_every_steps)
+  # Powers of two: the distances are many, and each length is a program to compile.
+  return now + 2 ** (min(due - now, longest).bit_length() - 1)
+
+
+def on_device(
+  images: Array, labels: Array, order: Callable[[int], Array], steps_per_epoch: int, mesh: Mesh
+) -> Feed:
+  """All images lie on the device, and each step gathers its own.
+
+  Args:
+    images: uint8 [N, H, W, C], on every device.
+    labels: int32 [N], the same.
+    order: epoch -> [steps, batch] row numbers.
+    steps_per_epoch: steps in one epoch.
+    mesh: the devices over which each batch is split.
+  """
+  split = devices.split_batch(mesh)
+
+  def chunks(bounds):
+    for epoch, group in itertools.groupby(bounds, lambda bound: bound[0] // steps_per_epoch):
+      rows = order(epoch)
+      for begin, end in group:
+        yield Chunk(begin, end, (images, labels, rows))
+
+  def pick(data, step):
+    images, labels, rows = data
+    batch = jax.lax.with_sharding_constraint(rows[step % len(rows)], split)
+    return images[batch], labels[batch]
+
+  return Feed(chunks, pick, longest=devices.chunk_steps())
+
+
+def streamed(
+  dataset: Dataset, order: Callable[[int], Array], steps_per_epoch: int, mesh: Mesh
+) -> Feed:
+  """Images stay on the host; Grain gathers the batches of the next chunks in the background.
+
+  Args:
+    dataset: the training images.
+    order: epoch -> [steps, batch] row numbers, the same as for images on the device.
+    steps_per_epoch: steps in one epoch.
+    mesh: the devices over which each batch is split.
+  """
+  import grain  # late: a second to import, for those who need it
+
+  steps_then_batch = NamedSharding(mesh, PartitionSpec(None, 'data'))
+  placement = (steps_then_batch, steps_then_batch, devices.replicated(mesh))
+
+  def chunks(bounds):
+    for epoch, group in itertools.groupby(bounds, lambda bound: bound[0] // steps_per_epoch):
+      rows = np.asarray(order(epoch))
+
+      def read(bound, rows=rows):
+        begin, end = bound
+        first = begin % steps_per_epoch
+        batches = rows[first : first + end - begin]
+        return bound, (dataset.images[batches], dataset.labels[batches], np.int32(begin))
+
+      source = grain.MapDataset.source(list(group)).map(read)
+      options = grain.ReadOptions(READ_THREADS, PREFETCHED_CHUNKS)
+      for (begin, end), arrays in source.to_iter_dataset(options):
+        yield Chunk(begin, end, jax.device_put(arrays, placement))
+
+  def pick(data, step):
+    images, labels, begin = data
+    return images[step - begin], labels[step - begin]
+
+  bytes_per_step = dataset.images[0].nbytes * order(0).shape[1]
+  longest = max(1, min(devices.chunk_steps(), MAX_STREAMED_BYTES // bytes_per_step))
+  return Feed(chunks, pick, longest)

@@ -1,0 +1,98 @@
+"""Where chunks begin and end, and that streamed images train the same weights."""
+
+import jax
+import numpy as np
+import pytest
+
+from cvae_jax import devices
+from cvae_jax.training import chunks, program
+from tiny import tiny_config
+
+
+@pytest.mark.parametrize('longest', [1, 2, 512])
+def test_chunks_end_at_fixed_steps(longest):
+  def bounds(start):
+    return list(chunks.bounds(start, 21, 7, checkpoint_every_steps=5, longest=longest))
+
+  whole = bounds(0)
+  begins, ends = zip(*whole, strict=True)
+  assert begins == (0, *ends[:-1])
+  assert {5, 7, 10, 14, 15, 20, 21} <= set(ends)
+  lengths = np.subtract(ends, begins)
+  assert max(lengths) <= longest
+  assert set(lengths) <= {1, 2, 4}  # few programs to compile
+  for start in begins:
+    assert bounds(start) == [bound for bound in whole if bound[0] >= start]
+
+
+def test_an_epoch_is_one_chunk_where_nothing_cuts_it():
+  assert list(chunks.bounds(0, 858, 429, 0, 512)) == [(0, 429), (429, 858)]
+  assert list(chunks.bounds(0, 1000, 1000, 0, 512)) == [(0, 512), (512, 1000)]
+  assert list(chunks.bounds(600, 1000, 1000, 0, 512)) == [(600, 1000)]
+
+
+def trained(placement, bounds, begin_state=None):
+  # Dense layers are quick to compile; the architecture does not matter here.
+  changes = {'model__name': 'mlp', 'model__norm': 'none'}
+  prog = program.build(tiny_config(data__placement=placement, **changes))
+  assert prog.placement == placement
+  state = begin_state or prog.initial_state()
+  for begin, end, data in prog.feed.chunks(bounds):
+    assert int(state.step) == begin
+    state, terms = prog.chunk(state, data, num_steps=end - begin)
+  return prog, state, terms
+
+
+SINGLE_STEPS = [(number, number + 1) for number in range(6)]
+
+
+@pytest.fixture(scope='module')
+def on_device():
+  return trained('device', SINGLE_STEPS)
+
+
+def assert_same(state, other):
+  same = lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6)  # noqa: E731
+  jax.tree.map(same, (state.variables, state.ema), (other.variables, other.ema))
+
+
+@pytest.mark.parametrize('bounds', [SINGLE_STEPS, [(0, 2), (2, 3), (3, 6)]])
+def test_streamed_images_train_the_same_weights(on_device, bounds):
+  _, expected, _ = on_device
+  prog, state, _ = trained('stream', bounds)
+  assert isinstance(prog.train.images, np.ndarray)
+  assert_same(state, expected)
+
+
+def test_a_stream_goes_on_at_any_step(on_device):
+  _, expected, _ = on_device
+  _, halfway, _ = trained('stream', SINGLE_STEPS[:4])
+  _, state, _ = trained('stream', SINGLE_STEPS[4:], halfway)
+  assert_same(state, expected)
+
+
+def test_a_streamed_validation_is_the_same(on_device):
+  prog, state, _ = on_device
+  streamed, _, _ = trained('stream', SINGLE_STEPS[:1])
+  results = [
+    p.evaluate(state.eval_variables, p.validation.images, p.validation.labels, jax.random.key(3))
+    for p in (prog, streamed)
+  ]
+  assert results[0] == pytest.approx(results[1], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+  ('free', 'expected'), [(None, 'device'), (10**9, 'device'), (10_000, 'stream')]
+)
+def test_auto_streams_what_would_fill_more_than_half_of_the_free_memory(
+  monkeypatch, free, expected
+):
+  monkeypatch.setattr(devices, 'free_bytes', lambda: free)
+  assert program.build(tiny_config()).placement == expected
+
+
+def test_streamed_chunks_stay_small(monkeypatch):
+  monkeypatch.setattr(devices, 'chunk_steps', lambda: 512)
+  monkeypatch.setattr(chunks, 'MAX_STREAMED_BYTES', 3 * 32 * 64)
+  assert program.build(tiny_config(data__placement='stream')).feed.longest == 3
+  assert program.build(tiny_config()).feed.longest == 512
