@@ -25,7 +25,7 @@ _LABEL = flags.DEFINE_string(
 )
 _DIGIT = flags.DEFINE_string('digit', None, 'The same as --label.')
 _NUM_IMAGES = flags.DEFINE_integer(
-  'num_images', None, 'How many: 64 of one class, or 10 of each, if not given.', 1, 10_000
+  'num_images', None, 'How many of one class (64 if not given), or of each (10).', 1, 10_000
 )
 _SEED = flags.DEFINE_integer('seed', 0, 'The same seed gives the same picture.', 0, 2**32 - 1)
 _TEMPERATURE = flags.DEFINE_float('temperature', 1.0, 'Standard deviation of the prior.', 0.0)
@@ -45,22 +45,29 @@ def main() -> None:
   import numpy as np
 
   import cvae_jax
-  from cvae_jax import devices, figures, generation, paths
+  from cvae_jax import devices, figures, paths
   from cvae_jax.training import run_folder
 
   devices.use_compilation_cache()
   workdir = paths.from_user(_WORKDIR.value) if _WORKDIR.value else run_folder.newest(Path('runs'))
   model = cvae_jax.load(workdir, _CHECKPOINT.value)
   print(f'{workdir}, weights of step {model.step}')
-  if wanted is None:
-    columns = _NUM_IMAGES.value or 10
-    labels = np.asarray(generation.labels_by_row(len(model.class_names), columns))
-    subject = 'all'
-  else:
-    labels = np.full(_NUM_IMAGES.value or 64, model.label(wanted))
-    columns = min(MAX_COLUMNS, int(np.ceil(np.sqrt(len(labels)))))
+  labels, subject, columns = None, 'all', None
+  num_images = _NUM_IMAGES.value or 64
+  if wanted is not None:
+    labels = np.full(num_images, model.label(wanted))
     subject = str(labels[0])
-  images = model.sample(labels, _TEMPERATURE.value, _SEED.value, draw=_DRAW.value)
+  elif model.conditional:
+    columns = _NUM_IMAGES.value or 10
+    labels = np.repeat(np.arange(len(model.class_names)), columns)
+  images = model.sample(
+    labels,
+    _TEMPERATURE.value,
+    _SEED.value,
+    draw=_DRAW.value,
+    num_images=num_images if labels is None else None,
+  )
+  columns = columns or min(MAX_COLUMNS, int(np.ceil(np.sqrt(len(images)))))
   folder = workdir if run_folder.holds_run(workdir) else run_folder.locate(workdir).run
   options = {'n': _NUM_IMAGES.value, 't': _TEMPERATURE.value if _TEMPERATURE.value != 1 else None}
   name = f'{subject}-seed{_SEED.value}'

@@ -12,6 +12,9 @@ from cvae_jax.data import transforms
 from cvae_jax.models.cvae import CVAE
 from cvae_jax.objectives.likelihoods import Likelihood
 
+GRID_COLUMNS = 10
+MAX_GRID_ROWS = 20
+
 
 @partial(jax.jit, static_argnames=('latent_dim',))
 def prior_latents(key: Array, indices: Array, latent_dim: int, temperature: Array) -> Array:
@@ -72,6 +75,12 @@ def make_encode(model: CVAE, likelihood: Likelihood) -> Callable[[dict, Array, A
   return encode
 
 
-def labels_by_row(num_classes: int, columns: int) -> Array:
-  """The labels of a grid with a row for each class: 0, 0, ..., 1, 1, ..."""
-  return jnp.repeat(jnp.arange(num_classes, dtype=jnp.int32), columns)
+def grid_labels(config, columns: int = GRID_COLUMNS) -> Array:
+  """The labels of a grid with a row for each class: 0, 0, ..., 1, 1, ...
+
+  An unconditional model, whose labels say nothing, gets a square of zeros; of more than
+  MAX_GRID_ROWS classes the first ones are shown.
+  """
+  rows = min(config.data.num_classes, MAX_GRID_ROWS) if config.conditional else columns
+  labels = jnp.repeat(jnp.arange(rows, dtype=jnp.int32), columns)
+  return labels if config.conditional else jnp.zeros_like(labels)

@@ -27,7 +27,7 @@ class Model:
   """A trained conditional VAE; see `load`.
 
   Images are float32 [N, H, W, C] in [0, 1], labels integers [N], latents float32 [N, latent].
-  Each batch shape is compiled once.
+  An unconditional model takes no labels. Each batch shape is compiled once.
   """
 
   config: ConfigDict
@@ -39,13 +39,20 @@ class Model:
   _decode: Callable
   _decode_draw: Callable
 
+  @property
+  def conditional(self) -> bool:
+    """Whether the model knows classes."""
+    return self.config.conditional
+
   def label(self, text: str | int) -> int:
     """The class that a number or a class name (in any case) stands for.
 
     Raises:
-      InputError: it is neither.
+      InputError: it is neither, or the model is unconditional.
     """
     text = str(text)
+    if not self.conditional:
+      raise InputError(f'This model is unconditional and knows no class {text[:40]!r}.')
     names = [name.lower() for name in self.class_names]
     if text.lower() in names:
       return names.index(text.lower())
@@ -59,19 +66,31 @@ class Model:
     suggestion = '' if is_number else did_you_mean(text, self.class_names)
     raise InputError(f'{text[:40]!r} is no class of this model, which has {known}.{suggestion}')
 
-  def sample(self, labels, temperature: float = 1.0, seed: int = 0, draw: bool = False):
+  def sample(
+    self,
+    labels=None,
+    temperature: float = 1.0,
+    seed: int = 0,
+    draw: bool = False,
+    num_images: int | None = None,
+  ) -> np.ndarray:
     """Images of the given classes, from z ~ N(0, temperature² I).
 
     Args:
-      labels: [N] class numbers.
+      labels: [N] class numbers; None for an unconditional model.
       temperature: standard deviation of the prior, 0 or more; 1 is the model's own.
       seed: the same seed gives the same image, to float tolerance, for a place and label.
       draw: sample the pixels too, instead of taking the decoder's mean.
+      num_images: N, for an unconditional model.
 
     Returns:
       [N, H, W, C] float32 in [0, 1].
     """
-    labels = self._check_labels(labels)
+    if (num_images is None) == (labels is None):
+      raise InputError('Give labels to a conditional model, num_images to an unconditional one.')
+    if not isinstance(num_images, numbers.Integral | None) or (num_images or 0) < 0:
+      raise InputError(f'num_images={num_images!r} is not an integer, 0 or more.')
+    labels = self._check_labels(labels, num_images)
     if not (isinstance(temperature, numbers.Real) and 0 <= temperature <= MAX_TEMPERATURE):
       raise InputError(f'temperature={temperature!r} is not a number from 0 to {MAX_TEMPERATURE}.')
     if not (isinstance(seed, numbers.Integral) and 0 <= seed < 2**32):
@@ -88,14 +107,15 @@ class Model:
 
     return _in_batches(draw_batch, labels, np.arange(len(labels), dtype=np.int32))
 
-  def encode(self, images, labels) -> tuple[np.ndarray, np.ndarray]:
+  def encode(self, images, labels=None) -> tuple[np.ndarray, np.ndarray]:
     """Mean and log-variance of q(z | x, c), [N, latent] each. Grey values are taken as they are."""
-    images, labels = self._check_images(images), self._check_labels(labels, images)
+    images = self._check_images(images)
+    labels = self._check_labels(labels, len(images))
     return _in_batches(
       lambda images, labels: self._encode(self._variables, images, labels), images, labels
     )
 
-  def decode(self, latents, labels) -> np.ndarray:
+  def decode(self, latents, labels=None) -> np.ndarray:
     """E[x | z, c], [N, H, W, C] in [0, 1]."""
     latents, expected = np.asarray(latents), self.config.latent_dim
     if latents.dtype.kind not in 'fiu' or not np.isfinite(latents).all():
@@ -103,12 +123,12 @@ class Model:
     latents = latents.astype(np.float32)
     if latents.ndim != 2 or latents.shape[1] != expected:
       raise InputError(f'latents have shape {latents.shape}, expected [N, {expected}].')
-    labels = self._check_labels(labels, latents)
+    labels = self._check_labels(labels, len(latents))
     return _in_batches(
       lambda latents, labels: self._decode(self._variables, latents, labels), latents, labels
     )
 
-  def reconstruct(self, images, labels) -> np.ndarray:
+  def reconstruct(self, images, labels=None) -> np.ndarray:
     """E[x | z, c] at the posterior mean of each image, [N, H, W, C] in [0, 1]."""
     mean, _ = self.encode(images, labels)
     return self.decode(mean, labels)
@@ -128,14 +148,20 @@ class Model:
       raise InputError(f'images range from {images.min():g} to {images.max():g}, expected 0 to 1.')
     return images.astype(np.float32)
 
-  def _check_labels(self, labels, companions=None) -> np.ndarray:
+  def _check_labels(self, labels, num_examples: int | None) -> np.ndarray:
+    if not self.conditional:
+      if labels is not None:
+        raise InputError('This model is unconditional: leave out the labels.')
+      return np.zeros(num_examples, np.int32)
+    if labels is None:
+      raise InputError('This model is conditional: give the labels.')
     labels = np.asarray(labels)
     if labels.ndim != 1 or (labels.size and labels.dtype.kind not in 'iu'):
       raise InputError(
         f'labels are {labels.dtype} of shape {labels.shape}, expected integers of shape [N].'
       )
-    if companions is not None and len(labels) != len(companions):
-      raise InputError(f'{len(labels)} labels came with {len(companions)} examples.')
+    if num_examples is not None and len(labels) != num_examples:
+      raise InputError(f'{len(labels)} labels came with {num_examples} examples.')
     count = len(self.class_names)
     if labels.size and not (labels.min() >= 0 and labels.max() < count):
       wrong = labels[(labels < 0) | (labels >= count)][0]

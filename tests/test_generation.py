@@ -4,6 +4,7 @@ import jax
 import numpy as np
 
 from cvae_jax import generation
+from tiny import tiny_config
 
 
 def test_prior_latents_have_the_moments_of_the_prior():
@@ -19,4 +20,11 @@ def test_a_latent_belongs_to_its_number_whatever_the_company():
 
 
 def test_a_row_for_each_class():
-  assert generation.labels_by_row(3, 2).tolist() == [0, 0, 1, 1, 2, 2]
+  config = tiny_config(data__num_classes=3)
+  assert generation.grid_labels(config, 2).tolist() == [0, 0, 1, 1, 2, 2]
+  assert len(generation.grid_labels(tiny_config(data__num_classes=1000), 2)) == 40
+
+
+def test_an_unconditional_model_has_no_rows_of_classes():
+  config = tiny_config(conditional=False, data__num_classes=0)
+  assert generation.grid_labels(config, 2).tolist() == [0, 0, 0, 0]

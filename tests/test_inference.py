@@ -11,7 +11,7 @@ import pytest
 import cvae_jax
 from cvae_jax.errors import InputError
 from cvae_jax.models import cvae
-from cvae_jax.training import checkpoints
+from cvae_jax.training import checkpoints, loop
 from tiny import tiny_config
 
 
@@ -144,3 +144,48 @@ def test_a_path_that_is_no_run(tmp_path):
 def test_a_checkpoint_needs_no_other_choice(run):
   with pytest.raises(InputError, match=r"is a checkpoint already: leave out checkpoint='last'"):
     cvae_jax.load(run / 'checkpoints' / '4', 'last')
+
+
+@pytest.fixture(scope='module')
+def unconditional(tmp_path_factory):
+  workdir = tmp_path_factory.mktemp('runs') / 'unconditional'
+  changes = {'model__name': 'mlp', 'model__norm': 'none', 'likelihood': 'gaussian_learned'}
+  loop.train(tiny_config(conditional=False, num_epochs=1, **changes), workdir)
+  return cvae_jax.load(workdir)
+
+
+def test_an_unconditional_model_takes_no_labels(unconditional):
+  samples = unconditional.sample(num_images=5, seed=1)
+  assert samples.shape == (5, 8, 8, 1)
+  assert not np.allclose(samples[0], samples[1])
+  mean, _ = unconditional.encode(samples)
+  np.testing.assert_allclose(
+    unconditional.decode(mean), unconditional.reconstruct(samples), atol=1e-6
+  )
+  draws = unconditional.sample(num_images=5, seed=1, draw=True)
+  assert np.abs(draws - samples).mean() > 0.02  # σ begins at 0.5
+
+
+@pytest.mark.parametrize(
+  ('call', 'message'),
+  [
+    (lambda m: m.sample([3]), 'unconditional: leave out the labels'),
+    (lambda m: m.sample(), 'num_images to an unconditional one'),
+    (lambda m: m.sample(num_images=-1), 'num_images=-1 is not an integer, 0 or more'),
+    (lambda m: m.encode(np.zeros((1, 8, 8, 1)), [3]), 'unconditional: leave out the labels'),
+    (lambda m: m.label('3'), "unconditional and knows no class '3'"),
+  ],
+)
+def test_what_an_unconditional_model_refuses(unconditional, call, message):
+  with pytest.raises(InputError, match=message):
+    call(unconditional)
+
+
+def test_a_conditional_model_needs_labels(model):
+  for call in (
+    lambda: model.sample(),
+    lambda: model.sample(num_images=3),
+    lambda: model.encode(IMAGES),
+  ):
+    with pytest.raises(InputError, match='labels'):
+      call()
