@@ -45,8 +45,15 @@ def pytest_runtest_makereport(item):
   report = yield
   marker = item.get_closest_marker('data')
   if report.skipped and marker and (DATA / marker.args[0]).is_dir():
-    skipped_with_data.append(item.nodeid)
+    # A property of the report, which reaches the process that collects those of all workers.
+    report.user_properties.append(('skipped with data', item.nodeid))
   return report
+
+
+def pytest_runtest_logreport(report):
+  for name, nodeid in report.user_properties:
+    if name == 'skipped with data' and report.skipped:
+      skipped_with_data.append(nodeid)
 
 
 def pytest_sessionfinish(session):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import shlex
 import signal
@@ -11,6 +12,7 @@ import time
 
 import pytest
 
+import made_data
 from conftest import ROOT
 from tiny import TINY_FLAGS
 
@@ -343,3 +345,43 @@ def test_real_mnist_smoke(real_data, command):
   done = command('train.py', *arguments)
   assert done.returncode == 0, done.stderr
   assert 'All works' in done.stdout
+
+
+def test_pictures_of_a_folder_streamed_to_an_unconditional_model(command, tmp_path):
+  """A run with another choice at every place, from a folder of pictures to a grid of samples."""
+  flags = [
+    *made_data.make('folder', tmp_path / 'pictures'),
+    '--config.data.name=folder',
+    '--config.data.channels=3',
+    '--config.data.placement=stream',
+    '--config.data.augment.rotation=30',
+    '--config.data.augment.brightness=0.2',
+    '--config.conditional=False',
+    '--config.likelihood=discretized_logistic',
+    '--config.num_importance_samples=2',
+    '--config.beta_schedule=cyclical',
+    '--config.beta_delay_steps=1',
+    '--config.optimizer=adam',
+    '--config.model.name=conv',
+    '--config.model.norm=none',
+    '--config.model.dropout=0.1',
+  ]
+  home = {'XDG_CACHE_HOME': str(tmp_path / 'home')}
+  done = train(command, *flags, **home)
+  assert done.returncode == 0, done.stderr
+  assert 'decoding 140 pictures' in done.stdout
+  assert 'images streamed from the host' in done.stdout
+  table = rows(tmp_path / 'runs/tiny')
+  assert float(table[-1]['validation/bits_per_dim']) == pytest.approx(
+    float(table[-1]['validation/negative_elbo']) / (192 * math.log(2))
+  )
+  again = train(command, *flags, '--workdir=again', '--config.data.placement=device', **home)
+  assert 'decoding' not in again.stdout  # it was kept
+  for row, other in zip(table, rows(tmp_path / 'again'), strict=True):
+    assert float(row['train/loss']) == pytest.approx(float(other['train/loss']), rel=1e-5)
+  sampled = command('sample.py', '--workdir=again', '--num_images=6')
+  assert sampled.returncode == 0, sampled.stderr
+  assert sampled.stdout.splitlines()[1] == '6 images: again/samples/all-seed0-n6.png'
+  refused = command('sample.py', '--workdir=again', '--digit=3')
+  assert refused.returncode == 2
+  assert 'unconditional' in refused.stderr

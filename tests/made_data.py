@@ -1,0 +1,72 @@
+"""The smallest sets that the shipped configs can train on, in the forms that users have."""
+
+import gzip
+
+import numpy as np
+from PIL import Image
+
+import idx_files
+from cvae_jax.data import idx
+
+
+def make(name, folder):
+  """Writes the set that `data.name` calls so into `folder`; returns the flags a run needs then."""
+  folder.mkdir(parents=True, exist_ok=True)
+  rng = np.random.RandomState(0)
+  flags = [f'--config.data.dir={folder}']
+  if name in ('mnist', 'fashion_mnist'):
+    write_idx(folder / name, rng)
+  elif name == 'cifar10':
+    write_cifar10(folder / 'cifar-10-batches-bin', rng)
+  elif name == 'binarized_mnist':
+    splits = {
+      split: rng.randint(0, 256, (150, 98), np.uint8) for split in ('train', 'valid', 'test')
+    }
+    np.savez(folder / 'binarized_mnist.npz', **splits)
+  elif name == 'celeba':
+    write_celeba(folder, rng)
+  elif name == 'folder':
+    write_pictures(folder, rng)
+    flags.append('--config.data.validation_examples=20')
+  return flags
+
+
+def write_idx(folder, rng, count=5200):
+  folder.mkdir()
+  images, labels = rng.randint(0, 256, (count, 28, 28), np.uint8), np.arange(count) % 10
+  for image_name, label_name in idx.FILES.values():
+    for name, array in ((image_name, images), (label_name, labels.astype(np.uint8))):
+      (folder / f'{name}.gz').write_bytes(gzip.compress(idx_files.encode(array), 1))
+
+
+def write_cifar10(folder, rng, count=1040):
+  folder.mkdir()
+  for name in [f'data_batch_{number}' for number in range(1, 6)] + ['test_batch']:
+    table = rng.randint(0, 256, (count, 3073), np.uint8)
+    table[:, 0] = np.arange(count) % 10
+    (folder / f'{name}.bin').write_bytes(table.tobytes())
+
+
+def write_celeba(folder, rng):
+  """140 training, 5 validation and 5 test pictures of 218×178."""
+  pictures = folder / 'img_align_celeba'
+  pictures.mkdir()
+  attributes, partition = ['150', 'Smiling Young'], []
+  for number in range(1, 151):
+    name = f'{number:06d}.jpg'
+    Image.fromarray(rng.randint(0, 256, (218, 178, 3), np.uint8)).save(pictures / name)
+    attributes.append(f'{name} {1 if number % 3 else -1} 1')
+    partition.append(f'{name} {(number > 140) + (number > 145)}')
+  (folder / 'list_attr_celeba.txt').write_text('\n'.join(attributes) + '\n')
+  (folder / 'list_eval_partition.txt').write_text('\n'.join(partition) + '\n')
+
+
+def write_pictures(folder, rng, classes=10, count=16):
+  """`count` pictures a class under training/, two under testing/, grey and RGB, of other sizes."""
+  for split, number in (('training', count), ('testing', 2)):
+    for label in range(classes):
+      place = folder / split / f'{label}'
+      place.mkdir(parents=True)
+      for row in range(number):
+        shape = (20 + row, 30, 3) if row % 2 else (28, 28)
+        Image.fromarray(rng.randint(0, 256, shape, np.uint8)).save(place / f'{row}.png')
