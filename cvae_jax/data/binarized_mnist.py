@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cvae_jax.data.files import read_bytes
 from cvae_jax.errors import InputError
 
 AMAT_FILES = {
@@ -67,7 +68,7 @@ def read(found: dict[str, Path] | Path) -> dict[str, np.ndarray]:
 
 def _read_amat(path: Path) -> np.ndarray:
   """Bits [N, 784] uint8: an image on a line, in ASCII, separated by blanks."""
-  content = _read_bytes(path)
+  content = read_bytes(path, MAX_BYTES)
   # Without blanks all lines are as long as one another: a table of bytes, its last column line
   # feeds. Two digits that touch would be lost in that, and are looked for before.
   printed = np.frombuffer(content, np.uint8) > ord(' ')
@@ -99,7 +100,7 @@ def _first_bad_line(path, content):
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
   """Bits [N, 784] uint8 of the three splits, which are packed eight to a byte."""
-  content = _read_bytes(path)
+  content = read_bytes(path, MAX_BYTES)
   splits = {}
   try:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -124,14 +125,3 @@ def _unpack_bits(packed, name):
   if dtype != np.uint8 or len(shape) != 2 or shape[0] < 1 or shape[1] != num_bytes:
     raise ValueError(f'array {name!r} is {dtype} {shape}, expected uint8 (images, {num_bytes})')
   return np.unpackbits(packed, axis=1)
-
-
-def _read_bytes(path):
-  try:
-    with open(path, 'rb') as file:
-      content = file.read(MAX_BYTES + 1)
-  except OSError as error:
-    raise InputError(f'{path} cannot be read: {error}.') from error
-  if len(content) > MAX_BYTES:
-    raise InputError(f'{path} has more than {MAX_BYTES:,} bytes. Fetch it again.')
-  return content

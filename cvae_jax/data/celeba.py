@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cvae_jax.data.files import read_bytes
 from cvae_jax.errors import InputError, did_you_mean
 
 SPLITS = ('train', 'validation', 'test')  # in the order of the partition's 0, 1 and 2
@@ -204,13 +205,9 @@ def _published_split(files, name):
 def _read_lines(path: Path) -> tuple[Iterator[str], str | None]:
   """The lines of a list, at least one, without the blank ones at its end; what str.split takes."""
   try:
-    with open(path, 'rb') as file:
-      content = file.read(MAX_BYTES + 1)
-    text = content.decode('utf-8-sig') if len(content) <= MAX_BYTES else None
-  except (OSError, UnicodeDecodeError) as error:
-    raise InputError(f'{path} cannot be read: {str(error)[-200:]}. Fetch it again.') from error
-  if text is None:
-    raise InputError(f'{path} has more than {MAX_BYTES:,} bytes. Fetch it again.')
+    text = read_bytes(path, MAX_BYTES).decode('utf-8-sig')
+  except UnicodeDecodeError as error:
+    raise InputError(f'{path} is no text: {str(error)[-200:]}. Fetch it again.') from error
   lines = text.replace('\r\n', '\n').rstrip().split('\n')
   return iter(lines), ',' if path.suffix == '.csv' else None
 

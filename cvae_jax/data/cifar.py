@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cvae_jax.data.files import read_bytes
 from cvae_jax.errors import InputError
 
 TRAIN_BATCHES = tuple(f'data_batch_{number}' for number in range(1, 6))
@@ -65,7 +66,7 @@ def read_split(paths: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
 
 def _read_binary(path: Path):
   """Rows [N, 3072] and labels [N]: of the 3,073 bytes of an image the first is its label."""
-  content = _read_bytes(path)
+  content = read_bytes(path, MAX_BYTES)
   if not content or len(content) % (1 + NUM_PIXELS):
     raise InputError(
       f'{path} has {len(content):,} bytes, expected some multiple of {1 + NUM_PIXELS:,}, a label '
@@ -77,7 +78,7 @@ def _read_binary(path: Path):
 
 def _read_python(path: Path):
   """Rows [N, 3072] and labels [N] of a pickled dict."""
-  content = _read_bytes(path)
+  content = read_bytes(path, MAX_BYTES)
   try:
     batch = _unpickle(content)
     if not isinstance(batch, dict) or not {b'data', b'labels'} <= batch.keys():
@@ -87,20 +88,6 @@ def _read_python(path: Path):
   except Exception as error:  # What bytes at random can bring about is no short list.
     reason = str(error)[:200] or type(error).__name__
     raise InputError(f'{path} is no batch of CIFAR-10: {reason}. Fetch it again.') from error
-
-
-def _read_bytes(path):
-  try:
-    with open(path, 'rb') as file:
-      content = file.read(MAX_BYTES + 1)
-  except OSError as error:
-    raise InputError(f'{path} cannot be read: {error}.') from error
-  if len(content) > MAX_BYTES:
-    raise InputError(
-      f'{path} has more than {MAX_BYTES:,} bytes, expected a batch of CIFAR-10, about 31 million. '
-      'Fetch it again.'
-    )
-  return content
 
 
 class _Built:

@@ -90,7 +90,11 @@ def on_device(
 
 
 def streamed(
-  dataset: Dataset, order: Callable[[int], Array], steps_per_epoch: int, mesh: Mesh
+  dataset: Dataset,
+  order: Callable[[int], Array],
+  steps_per_epoch: int,
+  batch_size: int,
+  mesh: Mesh,
 ) -> Feed:
   """Images stay on the host; Grain gathers the batches of the next chunks in the background.
 
@@ -98,6 +102,7 @@ def streamed(
     dataset: the training images.
     order: epoch -> [steps, batch] row numbers, the same as for images on the device.
     steps_per_epoch: steps in one epoch.
+    batch_size: images per step.
     mesh: the devices over which each batch is split.
   """
   import grain  # late: a second to import, for those who need it
@@ -124,6 +129,6 @@ def streamed(
     images, labels, begin = data
     return images[step - begin], labels[step - begin]
 
-  bytes_per_step = dataset.images[0].nbytes * order(0).shape[1]
+  bytes_per_step = dataset.images[0].nbytes * batch_size
   longest = max(1, min(devices.chunk_steps(), MAX_STREAMED_BYTES // bytes_per_step))
   return Feed(chunks, pick, longest)

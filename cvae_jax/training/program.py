@@ -93,7 +93,7 @@ def build(config, at_most: int | None = None) -> Program:
   )
   placement = _placement(config, train.images.nbytes + validation.images.nbytes)
   if placement == 'stream':
-    feed = chunks.streamed(train, order, steps_per_epoch, mesh)
+    feed = chunks.streamed(train, order, steps_per_epoch, config.batch_size, mesh)
   else:
     train, validation = (_on_device(part, everywhere) for part in (train, validation))
     feed = chunks.on_device(train.images, train.labels, order, steps_per_epoch, mesh)
