@@ -54,7 +54,8 @@ def get_config() -> ConfigDict:
   config.data.pixel_range = 'auto'  # unit [0, 1], symmetric [-1, 1]; auto: unit for bernoulli only
   config.data.binarize = 'none'  # dynamic: pixels drawn anew each time; none: grey values
   config.data.max_examples = 0  # keep only the first so many training images; 0 keeps all
-  config.data.validation_examples = 200  # images split off the training set
+  # Of a set without such splits, so many training images become the validation set, the test set.
+  config.data.validation_examples = 200  # images of each split that the set does not come with
   config.data.split_seed = 0  # which images those are
   config.data.placement = 'auto'  # device: all images lie there; stream: from the host; auto
   config.data.skip_broken = False  # leave unreadable pictures out, with a list, instead of stopping
@@ -66,7 +67,7 @@ def get_config() -> ConfigDict:
   config.data.augment.shift = 0.0  # largest shift in pixels, along each axis
   config.data.augment.shift_probability = 1.0  # of a shift
   config.data.augment.flip_probability = 0.0  # of a horizontal flip
-  config.data.augment.brightness = 0.0  # largest change added, of pixels in [0, 1]
+  config.data.augment.brightness = 0.0  # largest relative change: a factor on all pixels
   config.data.augment.brightness_probability = 1.0  # of a change of brightness
   config.data.augment.contrast = 0.0  # largest relative change of the distance from the mean
   config.data.augment.contrast_probability = 1.0  # of a change of contrast

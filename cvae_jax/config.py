@@ -19,6 +19,7 @@ from cvae_jax.errors import InputError, did_you_mean
 FILE_NAME = 'config.json'
 FORMAT = 1
 MAX_STEPS = 2**31 - 1  # the step is an int32
+MAX_EPOCHS = 1_000_000  # of a warm-up or a delay
 MAX_WIDTH = 65_536  # of any layer: what exceeds it is a slip of the finger
 
 
@@ -88,13 +89,13 @@ RULES: dict[str, Rule] = {
     'bernoulli', 'gaussian', 'gaussian_learned', 'l2', 'charbonnier', 'discretized_logistic'
   ),
   'sigma': _POSITIVE,
-  # Draws are accepted with a probability of at least exp(-epsilon).
-  'charbonnier_epsilon': Rule(lambda v: _is_number(v) and 0 < v <= 1, 'a number above 0, up to 1'),
+  # Its square must not vanish in float32; draws are accepted with at least exp(-epsilon).
+  'charbonnier_epsilon': _between(1e-6, 1),
   'beta': _number(0),
   'beta_schedule': _one_of('constant', 'linear', 'cosine', 'cyclical'),
-  'beta_warmup_epochs': _number(0),
+  'beta_warmup_epochs': _between(0, MAX_EPOCHS),
   'beta_warmup_steps': _integer(0),
-  'beta_delay_epochs': _number(0),
+  'beta_delay_epochs': _between(0, MAX_EPOCHS),
   'beta_delay_steps': _integer(0),
   'beta_cycles': _integer(1),
   'free_bits': _number(0),
@@ -102,7 +103,7 @@ RULES: dict[str, Rule] = {
   'optimizer': _one_of('adamw', 'adam'),
   'learning_rate': _POSITIVE,
   'learning_rate_schedule': _one_of('constant', 'cosine'),
-  'learning_rate_warmup_epochs': _number(0),
+  'learning_rate_warmup_epochs': _between(0, MAX_EPOCHS),
   'weight_decay': _number(0),
   'clip_norm': _number(0),
   'ema_decay': _number(0, below=1),
@@ -132,7 +133,7 @@ RULES: dict[str, Rule] = {
   'data.skip_broken': _FLAG,
   'data.augment.rotation': _between(0, 180),
   'data.augment.rotation_probability': _PROBABILITY,
-  'data.augment.shift': _number(0),
+  'data.augment.shift': _between(0, 256),
   'data.augment.shift_probability': _PROBABILITY,
   'data.augment.flip_probability': _PROBABILITY,
   'data.augment.brightness': _between(0, 1),
@@ -195,7 +196,7 @@ FREE = frozenset(
   }
 )
 
-# What the shapes of the weights follow from.
+# What the shapes of the weights can depend on.
 SHAPES = frozenset(
   {
     'conditional',
@@ -208,12 +209,14 @@ SHAPES = frozenset(
     'model.hidden_dim',
     'model.embed_dim',
     'model.norm',
+    'likelihood',
   }
 )
 
 
 # Likelihoods whose standard deviation is one of the weights.
 LEARNED_SIGMA = frozenset({'gaussian_learned', 'discretized_logistic'})
+MIN_LEARNED_SIGMA = 1e-3
 
 
 class SavedConfig(NamedTuple):
@@ -266,11 +269,14 @@ def check(config: ConfigDict) -> None:
 def _check_groups(model: ConfigDict) -> None:
   if model.norm != 'group':
     return
-  common = math.gcd(*model.channels)
+  widths, named = tuple(model.channels), f'model.channels={tuple(model.channels)}'
+  if model.name == 'conv':
+    widths, named = (*widths, model.hidden_dim), f'{named} and model.hidden_dim={model.hidden_dim}'
+  common = math.gcd(*widths)
   if common % model.groups:
     divisors = [str(d) for d in range(1, common + 1) if common % d == 0]
     raise InputError(
-      f'model.groups={model.groups} does not divide all of model.channels={tuple(model.channels)}. '
+      f'model.groups={model.groups} does not divide all of {named}. '
       f'Choose one of: {", ".join(divisors)}.'
     )
 
@@ -287,6 +293,11 @@ def _check_together(config: ConfigDict) -> None:
     raise InputError(
       "data.pixel_range='symmetric' is [-1, 1], but likelihood='bernoulli' needs pixels in [0, 1]. "
       'Leave it at auto.'
+    )
+  if config.likelihood in LEARNED_SIGMA and config.sigma < MIN_LEARNED_SIGMA:
+    raise InputError(
+      f'sigma={config.sigma} is less than likelihood={config.likelihood!r} can learn: begin at '
+      f'{MIN_LEARNED_SIGMA} or more, for pixels in [-1, 1] or [0, 1].'
     )
   if config.free_bits and config.num_importance_samples > 1:
     raise InputError(
@@ -377,7 +388,7 @@ def read(folder: Path) -> SavedConfig:
     check(config)
   except InputError as error:
     raise InputError(f'{path}: {error}') from error
-  if len(class_names) != config.data.num_classes:
+  if config.conditional and len(class_names) != config.data.num_classes:
     raise InputError(
       f'{path} names {len(class_names)} classes, expected {config.data.num_classes} '
       '(data.num_classes).'

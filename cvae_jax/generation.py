@@ -14,6 +14,7 @@ from cvae_jax.objectives.likelihoods import Likelihood
 
 GRID_COLUMNS = 10
 MAX_GRID_ROWS = 20
+SQUARE_COLUMNS = 8
 
 
 @partial(jax.jit, static_argnames=('latent_dim',))
@@ -75,12 +76,13 @@ def make_encode(model: CVAE, likelihood: Likelihood) -> Callable[[dict, Array, A
   return encode
 
 
-def grid_labels(config, columns: int = GRID_COLUMNS) -> Array:
-  """The labels of a grid with a row for each class: 0, 0, ..., 1, 1, ...
+def grid_labels(config) -> tuple[Array, int]:
+  """The labels of a grid of samples, and its columns.
 
-  An unconditional model, whose labels say nothing, gets a square of zeros; of more than
-  MAX_GRID_ROWS classes the first ones are shown.
+  A row for each class, the first MAX_GRID_ROWS of them: 0, 0, ..., 1, 1, ... An unconditional
+  model, whose labels say nothing, gets a square.
   """
-  rows = min(config.data.num_classes, MAX_GRID_ROWS) if config.conditional else columns
-  labels = jnp.repeat(jnp.arange(rows, dtype=jnp.int32), columns)
-  return labels if config.conditional else jnp.zeros_like(labels)
+  if not config.conditional:
+    return jnp.zeros(SQUARE_COLUMNS**2, jnp.int32), SQUARE_COLUMNS
+  rows = min(config.data.num_classes, MAX_GRID_ROWS)
+  return jnp.repeat(jnp.arange(rows, dtype=jnp.int32), GRID_COLUMNS), GRID_COLUMNS

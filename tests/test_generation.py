@@ -20,11 +20,13 @@ def test_a_latent_belongs_to_its_number_whatever_the_company():
 
 
 def test_a_row_for_each_class():
-  config = tiny_config(data__num_classes=3)
-  assert generation.grid_labels(config, 2).tolist() == [0, 0, 1, 1, 2, 2]
-  assert len(generation.grid_labels(tiny_config(data__num_classes=1000), 2)) == 40
+  labels, columns = generation.grid_labels(tiny_config(data__num_classes=3))
+  assert labels.reshape(-1, columns).tolist() == [[0] * 10, [1] * 10, [2] * 10]
+  many, columns = generation.grid_labels(tiny_config(data__num_classes=1000))
+  assert len(many) == 20 * columns
 
 
 def test_an_unconditional_model_has_no_rows_of_classes():
-  config = tiny_config(conditional=False, data__num_classes=0)
-  assert generation.grid_labels(config, 2).tolist() == [0, 0, 0, 0]
+  labels, columns = generation.grid_labels(tiny_config(conditional=False, data__num_classes=0))
+  assert labels.tolist() == [0] * 64
+  assert columns == 8

@@ -48,8 +48,8 @@ def make_augment(config: ConfigDict) -> Callable[[Array, Array], Array] | None:
     if 'flip' in on:
       image = sometimes('flip', dm_pix.flip_left_right(image), image)
     if 'brightness' in on:
-      brighter = dm_pix.adjust_brightness(image, draw('brightness')[0])
-      image = sometimes('brightness', brighter, image)
+      # By a factor, so that black stays black; dm_pix.adjust_brightness adds.
+      image = sometimes('brightness', image * (1 + draw('brightness')[0]), image)
     if 'contrast' in on:
       image = sometimes('contrast', adjust_contrast(image, 1 + draw('contrast')[0]), image)
     return jnp.clip(image, 0.0, 1.0)

@@ -19,9 +19,8 @@ NPZ_NAMES = {'train': ('train',), 'validation': ('valid', 'validation'), 'test':
 NUM_PIXELS = 28 * 28
 BLANKS = b' \t\r'
 
-MAX_BYTES = (
-  1 << 28
-)  # of one file, and of what an .npz unpacks to; the largest original has 78 million
+# Of one file, and of what an .npz unpacks to; the largest original has 78 million.
+MAX_BYTES = 1 << 28
 
 
 def find(folder: Path) -> dict[str, Path] | Path | None:

@@ -191,7 +191,7 @@ def _raw(place: Path, data) -> dict[str, Part] | None:
       return _in_order_of_content({name: idx.read_split(*paths) for name, paths in files.items()})
     return None
   if data.name == 'cifar10':
-    if files := cifar.find(place) or cifar.find(place / data.name):
+    if files := _find_complete(cifar.find, place, place / data.name):
       return _in_order_of_content({name: cifar.read_split(paths) for name, paths in files.items()})
     return None
   if data.name == 'celeba':
@@ -215,6 +215,7 @@ def _check_stays_binary(data) -> None:
 def _in_order_of_content(splits) -> dict[str, Part]:
   """Sorts by a hash, so that a run is the same whichever form its set came in.
 
+  Not for CelebA, whose JPEGs TensorFlow and Pillow decode to slightly different pixels.
   TensorFlow Datasets shuffles what it prepares; a hash mixes as well, so any first N of the images
   stay a fair sample.
   """
@@ -236,10 +237,19 @@ def _find_idx(place: Path, name: str):
       f'data.dir={str(place)!r} is named after another set than data.name={name!r}. '
       f'Set --config.data.name={place.resolve().name}, or name the folder of {name!r}.'
     )
+  return _find_complete(idx.find, place, place / name)
+
+
+def _find_complete(find, *places: Path):
+  """What `find` has to say of the first place that holds a whole set, or None.
+
+  Raises:
+    InputError: none does, and one holds a part of it.
+  """
   incomplete = None
-  for candidate in (place, place / name):
+  for place in places:
     try:
-      if files := idx.find(candidate):
+      if files := find(place):
         return files
     except InputError as error:
       incomplete = incomplete or error

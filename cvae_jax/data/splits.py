@@ -35,8 +35,8 @@ def load(config, at_most: int | None = None) -> Splits:
 
   Args:
     config: a checked config.
-    at_most: for a trial, take no more images than this of each split, and leave no cache of
-      decoded pictures behind.
+    at_most: for a trial, take no more images than this of each split, but enough for a batch,
+      and leave no cache of decoded pictures behind.
 
   Raises:
     InputError: the files are missing or broken, or do not fit the config.
@@ -48,11 +48,12 @@ def load(config, at_most: int | None = None) -> Splits:
   if data.max_examples:
     parts['train'] = _take(parts['train'], slice(data.max_examples))
   _check_batch(config, parts['train'])
-  if at_most is not None:
+  if at_most is not None and not data.skip_broken:  # else who knows how many it takes
     parts = {name: _take(part, slice(at_most)) for name, part in parts.items()}
   parts = _to_arrays(data, parts, cache=at_most is None)
-  if data.skip_broken and at_most is None:
-    _check_batch(config, parts['train'])
+  _check_batch(config, parts['train'])  # again: broken pictures may be gone
+  if at_most is not None:
+    parts = {name: _take(part, slice(at_most)) for name, part in parts.items()}
   return Splits(**{name: Dataset(*part, source.class_names) for name, part in parts.items()})
 
 
@@ -70,7 +71,7 @@ def _check_classes(config, source: sources.Source) -> None:
       f'{data.name!r} has no labels, and conditional=True needs some. '
       'Set --config.conditional=False --config.data.num_classes=0.'
     )
-  if data.num_classes != expected:
+  if config.conditional and data.num_classes != expected:
     raise InputError(
       f'data.num_classes={data.num_classes}, but {data.name!r} has {expected} classes. '
       f'Set --config.data.num_classes={expected}.'
@@ -79,8 +80,8 @@ def _check_classes(config, source: sources.Source) -> None:
     wrong = part.labels[(part.labels < 0) | (part.labels >= max(expected, 1))]
     if len(wrong):
       raise InputError(
-        f'{data.name!r} has a label {wrong[0]}, expected 0 to {expected - 1} '
-        f'(data.num_classes={expected}).'
+        f'{data.name!r} has a label {wrong[0]}, expected 0 to {expected - 1}: its classes are '
+        f'{expected}.'
       )
 
 

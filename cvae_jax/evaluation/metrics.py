@@ -67,7 +67,7 @@ def make_evaluate(
 
   def evaluate(variables, images: Array, labels: Array, key: Array) -> dict[str, float]:
     collected = ElboMetrics.empty()
-    for first, *piece in _pieces(images, labels, devices.replicated(mesh)):
+    for first, *piece in _pieces(images, labels, batch_size, devices.replicated(mesh)):
       padded = batches.padded(len(piece[0]), batch_size)
       collected = run((variables, *piece, np.int32(first), key), collected, padded)
     return {name: float(value) for name, value in jax.device_get(collected.compute()).items()}
@@ -75,12 +75,13 @@ def make_evaluate(
   return evaluate
 
 
-def _pieces(images: Array | np.ndarray, labels: Array | np.ndarray, sharding):
+def _pieces(images: Array | np.ndarray, labels: Array | np.ndarray, batch_size: int, sharding):
   """(number of its first image, images, labels) of pieces that lie on the device."""
   if isinstance(images, jax.Array):
     yield 0, images, labels
     return
-  size = max(1, PIECE_BYTES // images[0].nbytes)
+  # Whole batches, so that only the last one is padded.
+  size = max(1, PIECE_BYTES // images[0].nbytes // batch_size) * batch_size
   for first in range(0, len(images), size):
     piece = images[first : first + size], labels[first : first + size]
     yield first, *jax.device_put(piece, sharding)

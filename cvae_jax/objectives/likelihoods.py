@@ -264,7 +264,9 @@ def _sum(values: Array) -> Array:
 
 def _mean_and_log_sigma(outputs: Array) -> tuple[Array, Array]:
   mean, log_sigma = jnp.split(outputs.astype(jnp.float32), 2, axis=-1)
-  return mean, jnp.maximum(log_sigma, MIN_LOG_SIGMA)
+  # The gradient passes the floor as if there were none: a σ that fell below it can rise again.
+  below = jnp.minimum(log_sigma - MIN_LOG_SIGMA, 0)
+  return mean, log_sigma - jax.lax.stop_gradient(below)
 
 
 def _log_normal(images: Array, mean: Array, log_sigma: Array | float) -> Array:

@@ -45,6 +45,6 @@ def _undelayed(name, beta, warmup_steps, total_steps, cycles) -> Schedule:
     rise = optax.linear_schedule(0.0, 1.0, warmup_steps)
     return lambda step: beta * 0.5 * (1 - jnp.cos(jnp.pi * rise(step)))
   if name == 'cyclical':
-    cycle_steps = total_steps / cycles
-    return lambda step: beta * jnp.minimum(1.0, 2 * (step % cycle_steps) / cycle_steps)
+    # In whole numbers: a step at which a cycle begins is not rounded to the end of the one before.
+    return lambda step: beta * jnp.minimum(1.0, 2 * (step * cycles % total_steps) / total_steps)
   raise ValueError(f'beta_schedule={name!r} is not one of: constant, linear, cosine, cyclical.')

@@ -14,8 +14,7 @@ from cvae_jax.data.splits import Dataset
 
 # Streamed chunks are smaller than this, for two of them lie on the device beside the model.
 MAX_STREAMED_BYTES = 1 << 28
-PREFETCHED_CHUNKS = 2
-READ_THREADS = 4
+PREFETCHED_CHUNKS = READ_THREADS = 2  # ready on the host
 
 
 class Chunk(NamedTuple):

@@ -50,6 +50,7 @@ def train(config, workdir: Path, resume_from: Path | None = None) -> None:
   state, window = prog.fresh_state() if resumes else prog.initial_state(), {}
   with run_folder.lock(workdir):
     run_folder.check_usable(workdir, config)  # again: another process may have been faster
+    _check_same_classes(workdir, prog)
     config_lib.save(workdir, config, prog.train.class_names)
     reporter = Reporter(workdir / 'train.log', config.num_epochs, prog.steps_per_epoch)
     saved = Checkpoints(workdir, config.keep_checkpoints)
@@ -60,6 +61,18 @@ def train(config, workdir: Path, resume_from: Path | None = None) -> None:
     finally:
       saved.close()
       reporter.close()
+
+
+def _check_same_classes(workdir: Path, prog: Program) -> None:
+  if not run_folder.holds_run(workdir):
+    return
+  before, now = config_lib.read(workdir).class_names, prog.train.class_names
+  if before != now:
+    raise OccupiedError(
+      f'{workdir} holds a run on other data: its classes are {", ".join(before)[:100]}, those of '
+      f'the data now {", ".join(now)[:100]}.',
+      run_folder.free_name(workdir),
+    )
 
 
 def _begin_at(source: run_folder.CheckpointPath, prog: Program, workdir: Path) -> None:
@@ -123,6 +136,9 @@ def _run(
   try:
     for begin, now, data in prog.feed.chunks(bounds):
       state, chunk_terms = prog.chunk(state, data, num_steps=now - begin)
+      if prog.placement == 'stream' and pending:
+        # Two chunks of images may lie on the device: the one before must be through.
+        jax.block_until_ready(pending[-1])
       pending.append(chunk_terms)
       clock.steps += now - begin
       reporter.advance(now)
@@ -223,6 +239,11 @@ def _introduce(prog: Program, state: TrainState, workdir: Path, reporter: Report
     f'of {prog.config.data.name}, {prog.steps_per_epoch} steps an epoch on {prog.mesh.size} '
     f'{jax.default_backend()} device(s){streams}, in {workdir}'
   )
+  if prog.beta_delay_steps >= prog.total_steps:
+    reporter.line(
+      f'β stays 0: its delay of {prog.beta_delay_steps} steps is as long as the run of '
+      f'{prog.total_steps}.'
+    )
   if state.step:
     epoch = int(state.step) / prog.steps_per_epoch
     reporter.line(f'resuming at step {state.step} (epoch {epoch:.2f})')

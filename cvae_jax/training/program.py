@@ -14,7 +14,6 @@ from ml_collections import ConfigDict
 
 from cvae_jax import config as config_lib
 from cvae_jax import devices, figures, generation, keys, paths
-from cvae_jax.config import LEARNED_SIGMA
 from cvae_jax.data import batches, splits
 from cvae_jax.data.splits import Dataset
 from cvae_jax.errors import InputError
@@ -37,6 +36,7 @@ class Program(NamedTuple):
   placement: str  # 'device' or 'stream'
   steps_per_epoch: int
   total_steps: int
+  beta_delay_steps: int
   fresh_state: Callable[[], state.TrainState]
   initial_state: Callable[[], state.TrainState]  # fresh, or from config.init_from
   feed: Feed
@@ -73,10 +73,11 @@ def build(config, at_most: int | None = None) -> Program:
   model = cvae.build(config)
   likelihood = likelihoods.build(config)
   optimizer = state.build_optimizer(config, steps_per_epoch)
+  beta_delay_steps = config.beta_delay_steps or round(config.beta_delay_epochs * steps_per_epoch)
   beta_schedule = schedules.beta_schedule(
     config.beta_schedule,
     config.beta,
-    config.beta_delay_steps or round(config.beta_delay_epochs * steps_per_epoch),
+    beta_delay_steps,
     config.beta_warmup_steps or config.beta_warmup_epochs * steps_per_epoch,
     total_steps,
     config.beta_cycles,
@@ -119,6 +120,7 @@ def build(config, at_most: int | None = None) -> Program:
     placement=placement,
     steps_per_epoch=steps_per_epoch,
     total_steps=total_steps,
+    beta_delay_steps=beta_delay_steps,
     fresh_state=fresh_state,
     initial_state=initial_state,
     feed=feed,
@@ -153,17 +155,23 @@ def _variables_of(path: Path, config, like):
 def check_same_shapes(run: Path, config) -> None:
   """Raises InputError unless the weights of `run` fit the model that `config` describes."""
   saved = config_lib.read(run).config
+  if _shapes(saved) == _shapes(config):
+    return
   different = [
     difference
     for difference in config_lib.differences(saved, config)
     if difference.field in config_lib.SHAPES
-    or (difference.field == 'likelihood' and {difference.saved, difference.given} & LEARNED_SIGMA)
   ]
-  if different:
-    raise InputError(
-      f'The weights of {run} do not fit: {"; ".join(map(str, different))}. '
-      'Set these fields to what they are there.'
-    )
+  raise InputError(
+    f'The weights of {run} do not fit: {"; ".join(map(str, different))}. '
+    'Set these fields to what they are there.'
+  )
+
+
+def _shapes(config):
+  model = cvae.build(config)
+  variables = jax.eval_shape(partial(cvae.init, model), jax.random.key(0))
+  return jax.tree.map(lambda leaf: leaf.shape, variables)
 
 
 def sample_grid(program: Program, variables) -> np.ndarray:
@@ -172,7 +180,7 @@ def sample_grid(program: Program, variables) -> np.ndarray:
   Returns:
     uint8 [H, W, C].
   """
-  labels = generation.grid_labels(program.config)
+  labels, columns = generation.grid_labels(program.config)
   latents = generation.prior_latents(
     keys.stream(program.config.seed, 'samples'),
     jnp.arange(len(labels)),
@@ -180,7 +188,7 @@ def sample_grid(program: Program, variables) -> np.ndarray:
     1.0,
   )
   images = jax.device_get(program.decode(variables, latents, labels))
-  return figures.grid(images, generation.GRID_COLUMNS)
+  return figures.grid(images, columns)
 
 
 def reconstruction_grid(program: Program, variables) -> np.ndarray:

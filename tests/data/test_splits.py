@@ -57,10 +57,10 @@ def test_data_that_does_not_fit_the_config(changes, message):
 
 
 def test_a_trial_takes_few_images_of_each_split():
-  parts = load(tiny_config(), at_most=7)
-  assert [len(part.labels) for part in parts] == [7, 7, 7]
+  parts = load(tiny_config(), at_most=40)
+  assert [len(part.labels) for part in parts] == [40, 40, 40]
   whole = load(tiny_config())
-  assert rows(parts.train) == rows(whole.train)[:7]
+  assert rows(parts.train) == rows(whole.train)[:40]
 
 
 def write_pictures(folder, counts):
@@ -145,6 +145,20 @@ def test_a_split_of_which_nothing_can_be_read(tmp_path):
   config = folder_config(tmp_path / 'mine', 1, data__skip_broken=True)
   with pytest.raises(InputError, match='No picture of the test split'):
     load(config)
+
+
+def test_a_trial_does_with_what_can_be_read(tmp_path):
+  write_pictures(tmp_path / 'mine', {'a0': 30, 'b1': 30})
+  for path in sorted((tmp_path / 'mine' / 'a0').iterdir())[:20]:
+    path.write_bytes(b'')
+  parts = load(folder_config(tmp_path / 'mine', data__skip_broken=True), at_most=30)
+  assert len(parts.train.labels) == 30
+
+
+def test_the_labels_of_an_unconditional_model_need_no_count(tmp_path):
+  write_pictures(tmp_path / 'mine', {'a0': 9, 'b1': 8})
+  config = folder_config(tmp_path / 'mine', num_classes=0, conditional=False)
+  assert load(config, at_most=2).train.class_names == ('a0', 'b1')
 
 
 def test_the_number_of_classes_must_be_the_config_s(tmp_path):

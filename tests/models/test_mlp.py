@@ -1,4 +1,4 @@
-"""The network of dense layers against NumPy."""
+"""The network of dense layers against PyTorch's, and its shapes."""
 
 import jax
 import numpy as np
@@ -14,30 +14,38 @@ def make(**changes):
   return tiny_config(**(settings | changes))
 
 
-def test_same_numbers_as_numpy():
-  config = make(model__activation='relu')
-  model = cvae.build(config)
-  variables = cvae.init(model, jax.random.key(0))
-  params = jax.tree.map(np.asarray, variables['params'])
+def test_same_numbers_as_pytorch():
+  torch = pytest.importorskip('torch', reason='PyTorch is not installed')
+  model = cvae.build(make(model__activation='relu'))
+  variables = jax.tree.map(
+    # Biases off their initial 0, so that a forgotten one shows.
+    lambda leaf: leaf + 0.1 * np.random.RandomState(leaf.size).randn(*leaf.shape).astype('float32'),
+    cvae.init(model, jax.random.key(0)),
+  )
+  params = variables['params']
 
-  def dense(x, layer):
-    return x @ layer['kernel'] + layer['bias']
+  def dense(layer):
+    linear = torch.nn.Linear(*layer['kernel'].shape)
+    linear.weight = torch.nn.Parameter(torch.from_numpy(np.array(layer['kernel']).T))
+    linear.bias = torch.nn.Parameter(torch.from_numpy(np.array(layer['bias'])))
+    return linear
 
-  def relu(x):
-    return np.maximum(x, 0)
+  def stack(layers):
+    parts = [part for layer in layers for part in (dense(layer), torch.nn.ReLU())]
+    return torch.nn.Sequential(torch.nn.Flatten(), *parts)
 
+  encoder = stack([params['encoder'][name] for name in ('dense0', 'dense1')])
+  decoder = stack([params['decoder'][name] for name in ('dense1', 'dense0')])
   rng = np.random.RandomState(0)
   images, latents = rng.rand(4, 8, 8, 1).astype('float32'), rng.randn(4, 3).astype('float32')
   labels = np.array([0, 3, 3, 9])
-  embedding = relu(dense(np.eye(10, dtype='float32')[labels], params['class_embedding']))
-  hidden = images.reshape(4, 64)
-  for name in ('dense0', 'dense1'):
-    hidden = relu(dense(hidden, params['encoder'][name]))
-  expected_mean = dense(np.concatenate([hidden, embedding], 1), params['mean_head'])
-  hidden = np.concatenate([latents, embedding], 1)
-  for name in ('dense1', 'dense0'):
-    hidden = relu(dense(hidden, params['decoder'][name]))
-  expected = dense(hidden, params['decoder']['output']).reshape(4, 8, 8, 1)
+  with torch.no_grad():
+    one_hot = torch.eye(10)[torch.from_numpy(labels)]
+    embedding = torch.relu(dense(params['class_embedding'])(one_hot))
+    features = torch.cat([encoder(torch.from_numpy(images)), embedding], dim=1)
+    expected_mean = dense(params['mean_head'])(features).numpy()
+    hidden = decoder(torch.cat([torch.from_numpy(latents), embedding], dim=1))
+    expected = dense(params['decoder']['output'])(hidden).reshape(4, 8, 8, 1).numpy()
   mean, _ = model.apply(variables, images, labels, train=False, method='encode')
   outputs = model.apply(variables, latents, labels, train=False, method='decode')
   np.testing.assert_allclose(mean, expected_mean, atol=1e-5)

@@ -38,7 +38,7 @@ def test_parameter_count_of_the_published_network():
 
 @pytest.mark.parametrize(
   ('size', 'channels', 'widths'),
-  [(28, 1, (32, 64)), (9, 3, (4, 8)), (8, 1, (4,)), (30, 1, (4, 8, 8))],
+  [(28, 1, (32, 64)), (9, 3, (4, 8)), (8, 1, (4,)), (30, 1, (4, 8, 8)), (256, 3, (4, 8))],
 )
 def test_output_has_the_size_of_the_input(size, channels, widths):
   config = published(

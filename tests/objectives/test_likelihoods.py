@@ -79,6 +79,7 @@ def test_a_learned_sigma_falls_to_the_best_and_not_to_zero():
   assert abs(slope(best)) < 1e-4
   assert slope(best - 0.1) > 0.1
   assert slope(best + 0.1) < -0.1
+  assert slope(-7.5) > 1  # from below the floor it can rise again
   equal = jnp.concatenate([jnp.zeros((1, 2, 2, 1)), jnp.full((1, 2, 2, 1), -100.0)], -1)
   assert float(LearnedGaussian().log_prob(jnp.zeros((1, 2, 2, 1)), equal)[0]) < 4 * 7
 

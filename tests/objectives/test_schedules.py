@@ -53,3 +53,9 @@ def test_a_delay_moves_the_whole_schedule(name, expected):
 def test_a_delay_longer_than_the_run_keeps_zero():
   schedule = beta_schedule('cyclical', 2.0, 500, warmup_steps=0, total_steps=400, cycles=4)
   assert [float(schedule(step)) for step in (0, 399)] == [0, 0]
+
+
+def test_a_cycle_begins_at_zero_where_its_length_is_no_whole_number():
+  schedule = jax.jit(beta_schedule('cyclical', 2.0, 0, warmup_steps=0, total_steps=1000, cycles=6))
+  assert float(schedule(500)) == 0  # 3 cycles of 166.67 steps
+  assert float(schedule(499)) == 2

@@ -9,6 +9,7 @@ import pytest
 
 from cvae_jax import config as config_lib
 from cvae_jax import devices
+from cvae_jax.data import sources
 from cvae_jax.errors import InputError, NonFiniteError, OccupiedError
 from cvae_jax.training import loop, program
 from cvae_jax.training.checkpoints import Checkpoints
@@ -145,6 +146,27 @@ def test_resume_from_may_change_what_keeps_the_shapes(tiny_run, tmp_path):
   with pytest.raises(InputError, match=r'from step 6, and the run would end at step 6'):
     loop.train(tiny_config(), tmp_path / 'no', resume_from=tiny_run)
   assert not (tmp_path / 'no').exists()
+
+
+def test_what_the_weights_do_not_depend_on_may_differ(tiny_run):
+  program.check_same_shapes(tiny_run, tiny_config(model__hidden_dim=7, likelihood='gaussian'))
+  with pytest.raises(InputError, match=r'do not fit: likelihood is .bernoulli. there'):
+    program.check_same_shapes(tiny_run, tiny_config(likelihood='gaussian_learned'))
+
+
+def test_other_classes_are_no_resumption(tiny_run, tmp_path, monkeypatch):
+  shutil.copytree(tiny_run, tmp_path / 'run')
+  others = tuple('abcdefghij')
+  monkeypatch.setitem(sources.CLASS_NAMES, 'digits', others)
+  with pytest.raises(OccupiedError, match=r'a run on other data: its classes are 0, 1'):
+    loop.train(tiny_config(), tmp_path / 'run')
+  assert config_lib.read(tmp_path / 'run').class_names == tuple('0123456789')
+
+
+def test_a_delay_that_never_ends_is_said(tmp_path, capsys):
+  changes = {'model__name': 'mlp', 'model__norm': 'none', 'beta_delay_steps': 6}
+  loop.train(tiny_config(**changes), tmp_path / 'run')
+  assert 'β stays 0: its delay of 6 steps is as long as the run of 6' in capsys.readouterr().out
 
 
 def test_init_from_starts_anew_from_the_weights_of_another_run(tiny_run):
