@@ -1,12 +1,10 @@
 """Pictures of every kind, whole and broken, decoded with and without the cache."""
 
 import os
-import pwd
 import resource
 import struct
 import time
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +12,6 @@ from PIL import Image
 
 from cvae_jax.data import pictures
 from cvae_jax.errors import InputError
-from cvae_jax.paths import cache_folder
 
 RANDOM = np.random.RandomState(0)
 GREY = RANDOM.randint(0, 256, (6, 6), np.uint8)
@@ -510,22 +507,6 @@ def test_left_overs_of_stopped_processes_go(two_pictures, cache_home):
   decode(two_pictures, cache=True)
   assert [path.suffix for path in cached(cache_home)] == ['.npy', '.tmp']
   assert (folder / 'new.tmp').exists()
-
-
-def test_the_cache_lies_in_the_home_folder_unless_told_otherwise(monkeypatch):
-  monkeypatch.setenv('XDG_CACHE_HOME', '/elsewhere')
-  assert cache_folder() == Path('/elsewhere/cvae_jax')
-  monkeypatch.delenv('XDG_CACHE_HOME')
-  monkeypatch.setenv('HOME', '/home/me')
-  assert cache_folder() == Path('/home/me/.cache/cvae_jax')
-
-  def unknown(_):
-    raise KeyError
-
-  monkeypatch.delenv('HOME')
-  monkeypatch.setattr(pwd, 'getpwuid', unknown)
-  with pytest.raises(InputError, match='set XDG_CACHE_HOME'):
-    cache_folder()
 
 
 def test_files_out_of_reach_are_not_remembered_as_broken(two_pictures, cache_home):
