@@ -7,7 +7,10 @@ testing/<class>/:
 
   python train.py --config configs/convvae_mnist.py --config.data.dir=DIR
 
-FIGURES
+Run here on MNIST as PNG files: 10 minutes on 2 CPU cores that had other work. On the 5,000
+validation images, grey, not augmented, one posterior sample, β = 1, EMA weights: 718.2 nats at step
+0, 172.6 at the end (reconstruction 163.4, KL 9.3); a decoder that always gives the mean training
+image: 273.7.
 """
 
 from ml_collections import ConfigDict

@@ -173,6 +173,9 @@ def _without(argv, flag: str) -> list[str]:
 
 
 def _with_config_first(argv) -> list[str]:
+  # ml_collections would append one tuple to another, where any other flag's last value counts.
+  if widths := _value(argv, 'config.model.channels'):
+    argv = [*_without(argv, r'config\.model\.channels'), f'--config.model.channels={widths}']
   if not (path := _value(argv, 'config')):
     return argv
   script, *rest = _without(argv, 'config')

@@ -40,7 +40,7 @@ def _is_number(value) -> bool:
 
 
 def _integer(minimum: int, maximum: int = MAX_STEPS) -> Rule:
-  limit = f' to {maximum}' if maximum < MAX_STEPS else ' or more'
+  limit = f' to {maximum}' if maximum != MAX_STEPS else ' or more'
   return Rule(lambda v: _is_integer(v) and minimum <= v <= maximum, f'an integer, {minimum}{limit}')
 
 
@@ -224,6 +224,7 @@ class SavedConfig(NamedTuple):
 
   config: ConfigDict
   class_names: tuple[str, ...]
+  data_fingerprint: str | None  # None in runs of before it was kept
 
 
 class Difference(NamedTuple):
@@ -327,12 +328,15 @@ def differences(saved: ConfigDict, given: ConfigDict) -> list[Difference]:
   ]
 
 
-def save(folder: Path, config: ConfigDict, class_names: tuple[str, ...]) -> None:
+def save(
+  folder: Path, config: ConfigDict, class_names: tuple[str, ...], data_fingerprint: str
+) -> None:
   """Writes `config.json` into `folder`, whole or not at all."""
   content = {
     'format': FORMAT,
     'cvae_jax': cvae_jax.__version__,
     'class_names': list(class_names),
+    'data_fingerprint': data_fingerprint,
     'config': config.to_dict(),
   }
   path = folder / FILE_NAME
@@ -382,6 +386,7 @@ def read(folder: Path) -> SavedConfig:
   try:
     config = _with_later_fields(ConfigDict(_with_tuples(content['config'])))
     class_names = tuple(str(name) for name in content['class_names'])
+    fingerprint = content.get('data_fingerprint')
   except (KeyError, TypeError, AttributeError, ValueError) as error:
     raise InputError(f'{path} is not what this version writes: {error}.') from error
   try:
@@ -393,4 +398,4 @@ def read(folder: Path) -> SavedConfig:
       f'{path} names {len(class_names)} classes, expected {config.data.num_classes} '
       '(data.num_classes).'
     )
-  return SavedConfig(config, class_names)
+  return SavedConfig(config, class_names, fingerprint)

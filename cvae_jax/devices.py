@@ -1,5 +1,6 @@
 """How work lies on the devices at hand, and how many steps one dispatch takes there."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -86,5 +87,7 @@ def compile_fold(body: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any, An
 
 def use_compilation_cache() -> None:
   """Keeps compiled programs in the user's cache folder, unless JAX is told of another place."""
+  # A damaged entry is compiled anew, which needs no words.
+  warnings.filterwarnings('ignore', message='Error reading persistent compilation cache')
   if jax.config.jax_compilation_cache_dir is None:
     jax.config.update('jax_compilation_cache_dir', str(cache_folder()))

@@ -48,6 +48,7 @@ def test_choices_are_those_that_exist():
     ('beta', float('nan'), 'beta=nan is not a number'),
     ('beta_schedule', 'cylical', r"not one of: constant, .* Did you mean 'cyclical'\?"),
     ('latent_dim', 0, 'latent_dim=0'),
+    ('seed', 2**32, 'seed=4294967296 is not an integer, 0 to 4294967295'),
     ('precision', 'float16', "precision='float16' is not one of: float32, bfloat16"),
     ('ema_decay', 1.0, 'ema_decay=1.0 is not a number, 0 or more, less than 1'),
     ('name', '../evil', 'a name that can be that of a folder'),
@@ -122,9 +123,10 @@ def test_unknown_and_missing_fields_are_named():
 
 def test_saved_configs_come_back_the_same(tmp_path):
   config = tiny_config(data__dir='somewhere/ü')
-  config_lib.save(tmp_path, config, NAMES)
+  config_lib.save(tmp_path, config, NAMES, 'f00d')
   saved = config_lib.read(tmp_path)
   assert saved.class_names == NAMES
+  assert saved.data_fingerprint == 'f00d'
   assert saved.config.to_dict() == config.to_dict()
   assert config_lib.differences(saved.config, config) == []
 
@@ -145,7 +147,7 @@ def test_broken_files_are_named(tmp_path, content, message):
 
 
 def test_a_file_with_a_wrong_value_is_named(tmp_path):
-  config_lib.save(tmp_path, tiny_config(), NAMES)
+  config_lib.save(tmp_path, tiny_config(), NAMES, 'f00d')
   path = tmp_path / 'config.json'
   content = json.loads(path.read_text())
   content['config']['latent_dim'] = -1
@@ -162,7 +164,7 @@ def test_a_file_of_an_older_version_is_read_as_what_it_was(tmp_path):
 
 
 def test_classes_without_names_are_noticed(tmp_path):
-  config_lib.save(tmp_path, tiny_config(), ('a', 'b'))
+  config_lib.save(tmp_path, tiny_config(), ('a', 'b'), 'f00d')
   with pytest.raises(InputError, match='names 2 classes, expected 10'):
     config_lib.read(tmp_path)
 

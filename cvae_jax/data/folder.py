@@ -40,6 +40,12 @@ def read(folder: Path) -> Listing:
     state = 'is a file' if os.path.exists(folder) else 'cannot be found'
     raise InputError(f'{folder} {state}, expected a folder of pictures. {_layout(folder)}')
   folders, files = _entries(folder)
+  spellings = [spelling for names in SPLITS.values() for spelling in names]
+  if impostors := sorted(name for name in files if name.lower() in spellings):
+    raise InputError(
+      f'{folder / impostors[0]} is named like a split, but is no folder. Remove it, or mend it if '
+      'it is a link.'
+    )
   split_folders = _split_folders(folder, folders)
   if not split_folders:
     split_folders, files = {'train': folder}, []

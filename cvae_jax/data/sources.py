@@ -112,7 +112,7 @@ def _folder(data) -> Source:
     )
   listing = folder.read(paths.from_user(data.dir))
   if listing.num_others:
-    print(f'{listing.num_others:,} files in {data.dir} are no pictures by name: left out.')
+    print(f'Left out of {data.dir}: {listing.num_others:,} file(s) that are no pictures by name.')
   return Source(_mixed(listing.splits), listing.class_names)
 
 

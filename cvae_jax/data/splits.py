@@ -1,5 +1,6 @@
 """The three splits of a data set: which images are in which, and all of them in one size."""
 
+import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +25,16 @@ class Splits(NamedTuple):
   train: Dataset
   validation: Dataset
   test: Dataset
+
+
+def fingerprint(*parts: Dataset) -> str:
+  """A hash of images, labels and class names: that of the same data, wherever they lie."""
+  digest = hashlib.blake2b(digest_size=16)
+  for part in parts:
+    digest.update(repr((part.images.shape, part.class_names)).encode())
+    digest.update(np.ascontiguousarray(part.images))
+    digest.update(np.ascontiguousarray(part.labels))
+  return digest.hexdigest()
 
 
 def load(config, at_most: int | None = None) -> Splits:
@@ -96,11 +107,15 @@ def _check_batch(config, train: Part) -> None:
 def _three_parts(data, source: sources.Source) -> dict[str, Part]:
   """Holds out of the training images what the source does not have as a split of its own."""
   parts = dict(source.parts)
+  count, available = data.validation_examples, len(parts['train'].labels)
+  if {'validation', 'test'}.isdisjoint(parts) and 2 * count >= available:
+    raise InputError(
+      f'data.validation_examples={count} for validation and as many for testing leave none of '
+      f'{available:,} images to train on: expected 1 to {(available - 1) // 2}.'
+    )
   for name in ('validation', 'test'):
     if name not in parts:
-      held_out, rest = _split_off(
-        parts['train'].labels, data.validation_examples, data.split_seed, source.stratify
-      )
+      held_out, rest = _split_off(parts['train'].labels, count, data.split_seed, source.stratify)
       parts[name], parts['train'] = (_take(parts['train'], rows) for rows in (held_out, rest))
   return {name: parts[name] for name in Splits._fields}
 

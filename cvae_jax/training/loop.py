@@ -43,6 +43,8 @@ def train(config, workdir: Path, resume_from: Path | None = None) -> None:
         run_folder.free_name(workdir),
       )
     program.check_same_shapes(source.run, config)
+  if not run_folder.has_checkpoint(workdir):
+    program.check_init_from(config)
   prog = program.build(config)
   if source is not None:
     _begin_at(source, prog, workdir)
@@ -50,8 +52,8 @@ def train(config, workdir: Path, resume_from: Path | None = None) -> None:
   state, window = prog.fresh_state() if resumes else prog.initial_state(), {}
   with run_folder.lock(workdir):
     run_folder.check_usable(workdir, config)  # again: another process may have been faster
-    _check_same_classes(workdir, prog)
-    config_lib.save(workdir, config, prog.train.class_names)
+    _check_same_data(workdir, prog)
+    config_lib.save(workdir, config, prog.train.class_names, prog.data_fingerprint)
     reporter = Reporter(workdir / 'train.log', config.num_epochs, prog.steps_per_epoch)
     saved = Checkpoints(workdir, config.keep_checkpoints)
     try:
@@ -63,14 +65,21 @@ def train(config, workdir: Path, resume_from: Path | None = None) -> None:
       reporter.close()
 
 
-def _check_same_classes(workdir: Path, prog: Program) -> None:
+def _check_same_data(workdir: Path, prog: Program) -> None:
+  """Raises OccupiedError where the run in `workdir` was on other data than there are now."""
   if not run_folder.holds_run(workdir):
     return
-  before, now = config_lib.read(workdir).class_names, prog.train.class_names
-  if before != now:
+  saved = config_lib.read(workdir)
+  if saved.class_names != prog.train.class_names:
+    before, now = (', '.join(x)[:100] for x in (saved.class_names, prog.train.class_names))
     raise OccupiedError(
-      f'{workdir} holds a run on other data: its classes are {", ".join(before)[:100]}, those of '
-      f'the data now {", ".join(now)[:100]}.',
+      f'{workdir} holds a run on other data: its classes are {before}, those now {now}.',
+      run_folder.free_name(workdir),
+    )
+  if saved.data_fingerprint not in (None, prog.data_fingerprint):
+    raise OccupiedError(
+      f'{workdir} holds a run on other data: images or labels have changed since it began. Bring '
+      'them back to go on with it.',
       run_folder.free_name(workdir),
     )
 
@@ -88,7 +97,7 @@ def _begin_at(source: run_folder.CheckpointPath, prog: Program, workdir: Path) -
     saved = Checkpoints(unfinished, prog.config.keep_checkpoints)
     saved.save(state, int(state.step), window, validation=None)
     saved.close()
-    config_lib.save(unfinished, prog.config, prog.train.class_names)
+    config_lib.save(unfinished, prog.config, prog.train.class_names, prog.data_fingerprint)
 
 
 def _finish(
@@ -258,6 +267,7 @@ def smoke(config) -> None:
     NonFiniteError: the step gave a number that is not finite.
   """
   began = time.perf_counter()
+  program.check_init_from(config)
   prog = program.build(config, at_most=config.batch_size)
   first = next(prog.feed.chunks([(0, 1)]))
   state, step_terms = prog.chunk(prog.initial_state(), first.data, num_steps=1)

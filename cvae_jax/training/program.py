@@ -33,6 +33,7 @@ class Program(NamedTuple):
   mesh: Mesh
   train: Dataset
   validation: Dataset  # on the device, unless the data are streamed
+  data_fingerprint: str
   placement: str  # 'device' or 'stream'
   steps_per_epoch: int
   total_steps: int
@@ -60,7 +61,7 @@ def build(config, at_most: int | None = None) -> Program:
   mesh = devices.mesh(config.batch_size)
   everywhere = devices.replicated(mesh)
   train, validation, _ = splits.load(config, at_most)
-  num_train = len(train.labels)
+  num_train, data_fingerprint = len(train.labels), splits.fingerprint(train, validation)
   steps_per_epoch = batches.steps_per_epoch(num_train, config.batch_size)
   total_steps = config.num_epochs * steps_per_epoch
 
@@ -117,6 +118,7 @@ def build(config, at_most: int | None = None) -> Program:
     mesh=mesh,
     train=train,
     validation=validation,
+    data_fingerprint=data_fingerprint,
     placement=placement,
     steps_per_epoch=steps_per_epoch,
     total_steps=total_steps,
@@ -145,9 +147,14 @@ def _on_device(part: Dataset, sharding) -> Dataset:
   return part._replace(images=images, labels=labels)
 
 
+def check_init_from(config) -> None:
+  """Raises InputError unless `config.init_from` is empty, or names weights that fit."""
+  if config.init_from:
+    check_same_shapes(run_folder.locate(paths.from_user(config.init_from)).run, config)
+
+
 def _variables_of(path: Path, config, like):
   run, saved_step = run_folder.locate(path)
-  check_same_shapes(run, config)
   which = 'best' if saved_step is None else str(saved_step)
   return checkpoints.restore_variables(run, which, like)[0]
 

@@ -278,6 +278,12 @@ def test_debug_shows_the_traceback(command, flag):
   assert 'Traceback' in done.stderr
 
 
+def test_the_last_value_of_a_flag_counts(refused_train):
+  # Both are wrong, and only the last is spoken of.
+  said = refused_train('--config.model.channels=8,0', '--config.model.channels=0,4')
+  assert 'model.channels=(0, 4) is not' in said
+
+
 def test_data_that_cannot_be_had(refused_train, tmp_path):
   offline = {'HTTPS_PROXY': 'http://127.0.0.1:9', 'https_proxy': 'http://127.0.0.1:9'}
   (tmp_path / 'empty').mkdir()

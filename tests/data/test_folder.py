@@ -148,3 +148,14 @@ def test_a_folder_that_may_not_be_read(tmp_path, monkeypatch):
   finally:
     os.seteuid(user)
     (tmp_path / 'set').chmod(0o755)
+
+
+@pytest.mark.parametrize('dead_link', [False, True])
+def test_a_file_in_the_place_of_a_split_is_refused(tmp_path, dead_link):
+  make(tmp_path, 'train/cats/a.png')
+  if dead_link:
+    (tmp_path / 'validation').symlink_to(tmp_path / 'gone')
+  else:
+    make(tmp_path, 'validation')
+  with pytest.raises(InputError, match='validation is named like a split, but is no folder'):
+    folder.read(tmp_path)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cvae_jax.data.splits import load
+from cvae_jax.data.splits import fingerprint, load
 from cvae_jax.errors import InputError
 from tiny import tiny_config
 
@@ -173,3 +173,24 @@ def test_the_number_of_classes_must_be_the_config_s(tmp_path):
 def test_a_folder_must_be_named():
   with pytest.raises(InputError, match='needs a folder of pictures'):
     load(folder_config(''))
+
+
+def test_a_share_for_validation_and_for_testing_must_leave_some(tmp_path):
+  write_pictures(tmp_path / 'mine', {'a0': 3, 'b1': 3})
+  with pytest.raises(InputError, match=r'as many for testing leave none of 6 .* expected 1 to 2'):
+    load(folder_config(tmp_path / 'mine'))
+
+
+def test_a_fingerprint_is_that_of_images_labels_and_names():
+  part = load(tiny_config(), at_most=40).train
+  same = fingerprint(part._replace(images=part.images.copy()))
+  assert fingerprint(part) == same
+  changed = part.images.copy()
+  changed[3, 2, 1] ^= 1
+  others = [
+    part._replace(images=changed),
+    part._replace(labels=part.labels[::-1]),
+    part._replace(class_names=tuple('abcdefghij')),
+    part._replace(images=part.images.reshape(40, 4, 16, 1)),
+  ]
+  assert len({same, *(fingerprint(other) for other in others)}) == 5

@@ -163,6 +163,27 @@ def test_other_classes_are_no_resumption(tiny_run, tmp_path, monkeypatch):
   assert config_lib.read(tmp_path / 'run').class_names == tuple('0123456789')
 
 
+def test_changed_data_are_no_resumption(tiny_run, tmp_path, monkeypatch):
+  shutil.copytree(tiny_run, tmp_path / 'run')
+  read = sources.read
+
+  def with_one_pixel_changed(data):
+    source = read(data)
+    for part in source.parts.values():
+      part.images[:, 0, 0] ^= 1
+    return source
+
+  monkeypatch.setattr(sources, 'read', with_one_pixel_changed)
+  with pytest.raises(OccupiedError, match='images or labels have changed since it began'):
+    loop.train(tiny_config(), tmp_path / 'run')
+
+
+def test_weights_to_begin_from_are_looked_for_before_the_data(tmp_path, monkeypatch):
+  monkeypatch.setattr(sources, 'read', None)
+  with pytest.raises(InputError, match='neither a run folder nor a checkpoint'):
+    loop.train(tiny_config(init_from=str(tmp_path / 'nowhere')), tmp_path / 'run')
+
+
 def test_a_delay_that_never_ends_is_said(tmp_path, capsys):
   changes = {'model__name': 'mlp', 'model__norm': 'none', 'beta_delay_steps': 6}
   loop.train(tiny_config(**changes), tmp_path / 'run')
@@ -181,7 +202,7 @@ def test_init_from_starts_anew_from_the_weights_of_another_run(tiny_run):
     np.testing.assert_array_equal, earlier.variables, final_state(tiny_run, tiny_config(), 2).ema
   )
   with pytest.raises(InputError, match=r'do not fit: model.channels'):
-    program.build(tiny_config(init_from=str(tiny_run), model__channels=(4, 4))).initial_state()
+    program.check_init_from(tiny_config(init_from=str(tiny_run), model__channels=(4, 4)))
 
 
 def test_a_run_that_began_from_weights_resumes_without_them(tiny_run, tmp_path):
