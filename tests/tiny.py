@@ -30,6 +30,9 @@ def tiny_config(**changes):
   return config
 
 
+# Changes that make a network quick to compile, where the architecture does not matter.
+DENSE = {'model__name': 'mlp', 'model__norm': 'none'}
+
 TINY_FLAGS = [
   '--config.name=tiny',
   '--config.num_epochs=2',

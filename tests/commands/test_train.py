@@ -65,6 +65,7 @@ def test_a_run_and_what_is_said_when_it_is_called_again(command, tmp_path):
   assert saved['config']['beta'] == 4.0
 
 
+@pytest.mark.slow
 def test_the_command_to_paste_keeps_odd_names(command, tmp_path):
   odd = tmp_path / 'a  b ü'
   odd.mkdir()
@@ -158,13 +159,18 @@ def test_a_reader_that_leaves_does_not_end_the_run(tmp_path, command):
 # Sums in another order differ in the last bits, which a batch norm of 32 small images amplifies;
 # statistics taken per device instead of over the global batch would be off by several percent.
 @pytest.mark.parametrize(
-  ('norm', 'tolerance'),
-  [('group', 1e-4), pytest.param('batch', 1e-3, marks=pytest.mark.slow)],
+  ('model', 'norm', 'tolerance'),
+  [
+    ('mlp', 'group', 1e-4),
+    pytest.param('resnet', 'group', 1e-4, marks=pytest.mark.slow),
+    pytest.param('resnet', 'batch', 1e-3, marks=pytest.mark.slow),
+  ],
 )
-def test_one_device_or_four_train_the_same_run(command, tmp_path, norm, tolerance):
+def test_one_device_or_four_train_the_same_run(command, tmp_path, model, norm, tolerance):
   for count in (1, 4):
     done = train(
       command,
+      f'--config.model.name={model}',
       f'--config.model.norm={norm}',
       f'--workdir={count}',
       XLA_FLAGS=f'--xla_force_host_platform_device_count={count}',
@@ -177,6 +183,7 @@ def test_one_device_or_four_train_the_same_run(command, tmp_path, norm, toleranc
         assert float(one[name]) == pytest.approx(float(four[name]), rel=tolerance), name
 
 
+@pytest.mark.slow
 def test_smoke_leaves_nothing_on_disk(command, tmp_path):
   before = sorted(tmp_path.rglob('*'))
   # As a user's home: an empty one, where JAX has not been told of another cache.
@@ -187,6 +194,7 @@ def test_smoke_leaves_nothing_on_disk(command, tmp_path):
   assert sorted(tmp_path.rglob('*')) == before
 
 
+@pytest.mark.slow
 def test_training_without_tensorflow(command, tmp_path):
   # Read by Python at its start: these three are not found, as where they are not installed.
   hook = tmp_path / 'hook'

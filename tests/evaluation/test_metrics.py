@@ -8,12 +8,12 @@ from cvae_jax import devices
 from cvae_jax.evaluation import metrics
 from cvae_jax.models import cvae
 from cvae_jax.objectives.likelihoods import Bernoulli
-from tiny import tiny_config
+from tiny import DENSE, tiny_config
 
 
 @pytest.fixture(scope='module')
 def model_and_variables():
-  model = cvae.build(tiny_config())
+  model = cvae.build(tiny_config(**DENSE))
   return model, jax.jit(lambda key: cvae.init(model, key))(jax.random.key(0))
 
 

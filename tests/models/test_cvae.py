@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cvae_jax.models import cvae
-from tiny import tiny_config
+from tiny import DENSE, tiny_config
 
 NAMES = ['resnet', 'conv', 'conv_resize', 'mlp']
 
@@ -21,15 +21,19 @@ def built(**changes):
 def test_the_class_reaches_both_sides_only_where_the_model_is_conditional(name, conditional):
   model, variables = built(model__name=name, conditional=conditional)
   assert ('class_embedding' in variables['params']) == conditional
-  images, latents, labels = jnp.ones((2, 8, 8, 1)), jnp.ones((2, 3)), jnp.array([3, 7])
-  mean, logvar = model.apply(variables, images, labels, train=False, method='encode')
-  outputs = model.apply(variables, latents, labels, train=False, method='decode')
-  for array in (mean, logvar, outputs):
+  images, labels = jnp.ones((2, 8, 8, 1)), jnp.array([3, 7])
+  run = jax.jit(
+    lambda images: model.apply(
+      variables, images, labels, draw=lambda mean, _: jnp.ones_like(mean), train=False
+    )
+  )
+  forward = run(images)
+  for array in (forward.mean, forward.logvar, forward.outputs):
     assert np.allclose(array[0], array[1]) != conditional
 
 
 def test_several_draws_decode_as_each_for_itself():
-  model, variables = built()
+  model, variables = built(**DENSE)
   latents, labels = jax.random.normal(jax.random.key(1), (4, 2, 3)), jnp.array([3, 7])
   together = model.apply(variables, latents, labels, train=False, method='decode')
   assert together.shape == (4, 2, 8, 8, 1)
@@ -40,7 +44,7 @@ def test_several_draws_decode_as_each_for_itself():
 
 @pytest.mark.parametrize('likelihood', ['gaussian_learned', 'discretized_logistic'])
 def test_a_learned_scale_is_one_weight_per_channel(likelihood):
-  model, variables = built(likelihood=likelihood, data__channels=3, sigma=0.25)
+  model, variables = built(likelihood=likelihood, data__channels=3, sigma=0.25, **DENSE)
   np.testing.assert_allclose(variables['params']['log_sigma'], np.log([0.25] * 3), rtol=1e-6)
   outputs = model.apply(
     variables, jnp.ones((2, 3)), jnp.array([3, 7]), train=False, method='decode'

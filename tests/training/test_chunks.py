@@ -6,7 +6,7 @@ import pytest
 
 from cvae_jax import devices
 from cvae_jax.training import chunks, program
-from tiny import tiny_config
+from tiny import DENSE, tiny_config
 
 
 @pytest.mark.parametrize('longest', [1, 2, 512])
@@ -32,9 +32,7 @@ def test_an_epoch_is_one_chunk_where_nothing_cuts_it():
 
 
 def trained(placement, bounds, begin_state=None):
-  # Dense layers are quick to compile; the architecture does not matter here.
-  changes = {'model__name': 'mlp', 'model__norm': 'none'}
-  prog = program.build(tiny_config(data__placement=placement, **changes))
+  prog = program.build(tiny_config(data__placement=placement, **DENSE))
   assert prog.placement == placement
   state = begin_state or prog.initial_state()
   for begin, end, data in prog.feed.chunks(bounds):

@@ -13,7 +13,7 @@ from cvae_jax.data import sources
 from cvae_jax.errors import InputError, NonFiniteError, OccupiedError
 from cvae_jax.training import loop, program
 from cvae_jax.training.checkpoints import Checkpoints
-from tiny import tiny_config
+from tiny import DENSE, tiny_config
 
 TIMES = ('seconds', 'images_per_second')
 
@@ -62,7 +62,7 @@ def test_a_run_leaves_what_is_documented(tiny_run):
   assert 'Total' in (tiny_run / 'train.log').read_text()  # the overview of the parameters
 
 
-@pytest.mark.parametrize('norm', ['group', 'batch'])
+@pytest.mark.parametrize('norm', ['group', pytest.param('batch', marks=pytest.mark.slow)])
 def test_a_run_stopped_in_the_middle_of_an_epoch_goes_on_bit_for_bit(norm, tiny_run, tmp_path):
   config = tiny_config(checkpoint_every_steps=2, keep_checkpoints=10, model__norm=norm)
   whole, stopped = tiny_run, tmp_path / 'stopped'
@@ -247,12 +247,14 @@ def test_no_average_and_a_gaussian_in_bfloat16_train_too(tmp_path):
 
 
 def test_bits_per_dimension_of_binary_images(tmp_path):
-  loop.train(tiny_config(num_epochs=1, data__binarize='dynamic'), tmp_path / 'run')
+  config = tiny_config(num_epochs=1, data__binarize='dynamic', **DENSE)
+  loop.train(config, tmp_path / 'run')
   last = rows(tmp_path / 'run')[-1]
   expected = float(last['validation/negative_elbo']) / (64 * np.log(2))
   assert float(last['validation/bits_per_dim']) == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_it_learns(tmp_path):
   """In 200 steps on small digits: well below the entropy of the mean image, and not without z."""
   config = tiny_config(
@@ -293,6 +295,7 @@ def test_the_chunks_of_an_accelerator_train_the_same_run(tiny_run, tmp_path, mon
   assert [row['step'] for row in rows(tiny_run)] == [row['step'] for row in rows(tmp_path / 'run')]
 
 
+@pytest.mark.slow
 def test_profile_writes_a_trace(tmp_path):
   loop.train(tiny_config(profile=True, num_epochs=4), tmp_path / 'run')
   assert list((tmp_path / 'run').glob('plugins/profile/*/*'))

@@ -10,17 +10,17 @@ from cvae_jax.models import cvae
 from cvae_jax.objectives import likelihoods
 from cvae_jax.objectives.likelihoods import Gaussian
 from cvae_jax.training import program, state, step
-from tiny import tiny_config
+from tiny import DENSE, tiny_config
 
 
 @pytest.fixture(scope='module')
 def prog():
-  return program.build(tiny_config())
+  return program.build(tiny_config(**DENSE))
 
 
 def test_loss_is_reconstruction_plus_beta_times_kl():
   """Against SciPy, on the outputs of the network: sums over pixels and latents, mean of images."""
-  config = tiny_config()
+  config = tiny_config(**DENSE)
   model = cvae.build(config)
   variables = cvae.init(model, jax.random.key(0))
   images = np.random.RandomState(0).randint(0, 256, (6, 8, 8, 1), np.uint8)
@@ -45,8 +45,6 @@ def test_loss_is_reconstruction_plus_beta_times_kl():
 
 
 IMAGES = np.random.RandomState(0).randint(0, 256, (6, 8, 8, 1), np.uint8)
-# Quick to compile, where the architecture does not matter.
-DENSE = {'model__name': 'mlp', 'model__norm': 'none'}
 
 
 def loss_and_terms(given=None, beta=1.0, key=1, **changes):
@@ -129,12 +127,12 @@ def test_dropout_is_drawn_by_the_step_s_key():
 
 
 def test_each_step_binarizes_anew():
-  model = cvae.build(tiny_config())
+  model = cvae.build(tiny_config(**DENSE))
   variables = cvae.init(model, jax.random.key(0))
   images = np.full((4, 8, 8, 1), 128, np.uint8)
 
   def reconstruction(binarize, key):
-    config = tiny_config(data__binarize=binarize)
+    config = tiny_config(data__binarize=binarize, **DENSE)
     loss_fn = jax.jit(step.make_loss(config, model, Gaussian(0.5), lambda step: 0.0))
     inputs = (variables['params'], {}, images, jnp.zeros(4, jnp.int32), jax.random.key(key))
     return float(loss_fn(*inputs, jnp.array(0))[1][0]['reconstruction'])
@@ -172,7 +170,7 @@ def test_no_recompilation_after_the_first_step_and_no_transfer_within(prog):
 
 def test_each_step_draws_anew():
   """With hardly a change of the weights and the same images, only the noise moves the terms."""
-  prog = program.build(tiny_config(learning_rate=1e-30, learning_rate_schedule='constant'))
+  prog = program.build(tiny_config(learning_rate=1e-30, learning_rate_schedule='constant', **DENSE))
   same = np.tile(np.arange(32, dtype=np.int32), (3, 1))
   order = jax.device_put(same, prog.train.labels.sharding)
   data = (prog.train.images, prog.train.labels, order)
@@ -182,7 +180,7 @@ def test_each_step_draws_anew():
 
 
 def test_the_gradient_norm_is_that_before_the_clip():
-  config = tiny_config(clip_norm=1e-3)
+  config = tiny_config(clip_norm=1e-3, **DENSE)
   model, optimizer = cvae.build(config), state.build_optimizer(config, 3)
   current = state.create(config, optimizer, cvae.init(model, jax.random.key(0)))
   loss_fn = step.make_loss(config, model, Gaussian(0.5), lambda step: 1.0)
