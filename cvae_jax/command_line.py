@@ -34,8 +34,7 @@ def run(main: Callable[[], None], doc: str, interrupted: str = 'Interrupted.') -
     doc: what --help begins with.
     interrupted: what is said after Ctrl-C.
   """
-  # ml_collections reads sys.argv itself, and refuses a field that stands before --config.
-  argv = sys.argv = _with_config_first(sys.argv)
+  argv = sys.argv = _as_ml_collections_needs(sys.argv)  # which reads sys.argv itself
   for stream in (sys.stdout, sys.stderr):
     stream.reconfigure(errors='replace')  # a terminal without β is no reason to stop
   script = Path(argv[0]).name
@@ -172,10 +171,11 @@ def _without(argv, flag: str) -> list[str]:
   return kept
 
 
-def _with_config_first(argv) -> list[str]:
-  # ml_collections would append one tuple to another, where any other flag's last value counts.
+def _as_ml_collections_needs(argv) -> list[str]:
+  # It would append one tuple to another, where any other flag's last value counts.
   if widths := _value(argv, 'config.model.channels'):
     argv = [*_without(argv, r'config\.model\.channels'), f'--config.model.channels={widths}']
+  # It refuses a field that stands before --config.
   if not (path := _value(argv, 'config')):
     return argv
   script, *rest = _without(argv, 'config')

@@ -1,6 +1,5 @@
 """Checks, files and comparison of configs."""
 
-import functools
 import json
 import re
 import shutil
@@ -15,7 +14,7 @@ from cvae_jax.data import sources
 from cvae_jax.errors import InputError
 from cvae_jax.models import blocks
 from cvae_jax.objectives import likelihoods, schedules
-from tiny import tiny_config
+from tiny import set_fields, tiny_config
 
 NAMES = tuple('abcdefghij')
 
@@ -75,8 +74,7 @@ def test_choices_are_those_that_exist():
 def test_wrong_values_are_named(field, value, message):
   config = tiny_config()
   with config.unlocked(), config.ignore_type():
-    *groups, name = field.split('__')
-    setattr(functools.reduce(getattr, groups, config), name, value)
+    set_fields(config, {field: value})
   with pytest.raises(InputError, match=message):
     config_lib.check(config)
 

@@ -5,6 +5,14 @@ import functools
 from configs import default
 
 
+def set_fields(config, changes):
+  """Sets fields, those of a group with two underscores (`data__binarize`); returns the config."""
+  for name, value in changes.items():
+    *groups, field = name.split('__')
+    setattr(functools.reduce(getattr, groups, config), field, value)
+  return config
+
+
 def tiny_config(**changes):
   """A run of 2 epochs of 3 steps on 8×8 digits, with a network of a few thousand parameters.
 
@@ -24,10 +32,7 @@ def tiny_config(**changes):
       'model': {'channels': (4, 8), 'groups': 2, 'embed_dim': 3},
     }
   )
-  for name, value in changes.items():
-    *groups, field = name.split('__')
-    setattr(functools.reduce(getattr, groups, config), field, value)
-  return config
+  return set_fields(config, changes)
 
 
 # Changes that make a network quick to compile, where the architecture does not matter.

@@ -7,14 +7,11 @@ import pytest
 
 from configs import baseline_celeba, baseline_cifar10, baseline_fashion_mnist, convvae_mnist
 from cvae_jax.models import cvae
+from tiny import set_fields
 
 
 def make(module, **changes):
-  config = module.get_config()
-  for name, value in changes.items():
-    group, _, field = name.rpartition('__')
-    setattr(config[group] if group else config, field, value)
-  return config
+  return set_fields(module.get_config(), changes)
 
 
 def count(config):

@@ -9,16 +9,13 @@ import pytest
 
 from configs import default
 from cvae_jax.models import cvae
-from tiny import tiny_config
+from tiny import set_fields, tiny_config
 
 
 def published(**changes):
   config = default.get_config()
   config.data.image_size = 28
-  for name, value in changes.items():
-    group, _, field = name.rpartition('__')
-    setattr(config[group] if group else config, field, value)
-  return config
+  return set_fields(config, changes)
 
 
 def variables_of(config, seed=0):
