@@ -58,9 +58,19 @@ def build(config, at_most: int | None = None) -> Program:
     InputError: the config or the data cannot be used.
   """
   config_lib.check(config)
+  devices.mesh(config.batch_size)  # before the data are read, which takes longer
+  train, validation, _ = splits.load(config, at_most)
+  return assemble(config, train, validation)
+
+
+def assemble(config, train: Dataset, validation: Dataset) -> Program:
+  """The functions of a run of a checked config on images at hand.
+
+  Raises:
+    InputError: the config does not go with the devices, or with so many images.
+  """
   mesh = devices.mesh(config.batch_size)
   everywhere = devices.replicated(mesh)
-  train, validation, _ = splits.load(config, at_most)
   num_train, data_fingerprint = len(train.labels), splits.fingerprint(train, validation)
   steps_per_epoch = batches.steps_per_epoch(num_train, config.batch_size)
   total_steps = config.num_epochs * steps_per_epoch
