@@ -47,6 +47,7 @@ def main() -> None:
   if _SMOKE.value:
     loop.smoke(config)
     return
+  devices.keep_freed_memory()
   devices.use_compilation_cache()
   workdir = paths.from_user(_WORKDIR.value or Path('runs') / config.name)
   resume_from = paths.from_user(_RESUME_FROM.value) if _RESUME_FROM.value else None

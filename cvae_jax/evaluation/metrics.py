@@ -30,7 +30,12 @@ class ElboMetrics(metrics.Collection):
 
 
 def make_evaluate(
-  model: CVAE, likelihood: Likelihood, binarize: str, batch_size: int, mesh
+  model: CVAE,
+  likelihood: Likelihood,
+  binarize: str,
+  batch_size: int,
+  mesh,
+  options: dict[str, str],
 ) -> Callable[..., dict[str, float]]:
   """The negative ELBO at β = 1 of every image, one posterior draw each.
 
@@ -63,7 +68,7 @@ def make_evaluate(
       )
     )
 
-  run = devices.compile_fold(evaluate_batch)
+  run = devices.compile_fold(evaluate_batch, options)
 
   def evaluate(variables, images: Array, labels: Array, key: Array) -> dict[str, float]:
     collected = ElboMetrics.empty()

@@ -111,6 +111,7 @@ def assemble(config, train: Dataset, validation: Dataset) -> Program:
     feed = chunks.on_device(train.images, train.labels, order, steps_per_epoch, mesh)
 
   init = jax.jit(partial(cvae.init, model))
+  options = devices.compiler_options(config.model.name)
 
   def fresh_state():
     variables = init(keys.stream(config.seed, 'init'))
@@ -136,8 +137,10 @@ def assemble(config, train: Dataset, validation: Dataset) -> Program:
     fresh_state=fresh_state,
     initial_state=initial_state,
     feed=feed,
-    chunk=step.make_chunk(train_step, feed.pick, keys.stream(config.seed, 'noise'), mesh),
-    evaluate=make_evaluate(model, likelihood, config.data.binarize, config.batch_size, mesh),
+    chunk=step.make_chunk(train_step, feed.pick, keys.stream(config.seed, 'noise'), mesh, options),
+    evaluate=make_evaluate(
+      model, likelihood, config.data.binarize, config.batch_size, mesh, options
+    ),
     encode=generation.make_encode(model, likelihood),
     decode=generation.make_decode_mean(model, likelihood),
   )

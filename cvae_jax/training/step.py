@@ -124,7 +124,11 @@ def make_train_step(
 
 
 def make_chunk(
-  train_step, pick: Callable[..., Batch], noise_key: Array, mesh: Mesh
+  train_step,
+  pick: Callable[..., Batch],
+  noise_key: Array,
+  mesh: Mesh,
+  options: dict[str, str],
 ) -> Callable[..., tuple[TrainState, Terms]]:
   """Compiles many steps into one dispatch.
 
@@ -133,6 +137,7 @@ def make_chunk(
     pick: (data, step) -> (images, labels), from a `chunks.Feed`.
     noise_key: the key of the stream from which each step takes its own.
     mesh: the devices over which each batch is split.
+    options: from `devices.compiler_options`.
 
   Returns:
     chunk(state, data, num_steps=n): the state n steps on, and the terms of each step, [n]. The
@@ -149,6 +154,7 @@ def make_chunk(
     donate_argnames='state',
     static_argnames='num_steps',
     out_shardings=everywhere,
+    compiler_options=options,
   )
   def chunk(state, data, num_steps):
     if num_steps == 1:  # no loop: see devices.chunk_steps

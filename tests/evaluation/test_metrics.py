@@ -23,7 +23,9 @@ LABELS = np.arange(11, dtype=np.int32) % 10
 
 def evaluate(model_and_variables, batch_size, binarize='dynamic', rows=slice(None)):
   model, variables = model_and_variables
-  run = metrics.make_evaluate(model, Bernoulli(), binarize, batch_size, devices.mesh(batch_size))
+  run = metrics.make_evaluate(
+    model, Bernoulli(), binarize, batch_size, devices.mesh(batch_size), {}
+  )
   images, labels = jax.device_put((IMAGES[rows], LABELS[rows]))
   return run(variables, images, labels, jax.random.key(5))
 
@@ -69,5 +71,5 @@ def test_images_on_the_host_are_evaluated_piece_by_piece(model_and_variables, mo
   whole = evaluate(model_and_variables, 4)
   monkeypatch.setattr(metrics, 'PIECE_BYTES', 5 * 64)  # pieces of 5, 5 and 1 images
   model, variables = model_and_variables
-  run = metrics.make_evaluate(model, Bernoulli(), 'dynamic', 4, devices.mesh(4))
+  run = metrics.make_evaluate(model, Bernoulli(), 'dynamic', 4, devices.mesh(4), {})
   assert run(variables, IMAGES, LABELS, jax.random.key(5)) == pytest.approx(whole, rel=1e-5)

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from cvae_jax.models import blocks
 
@@ -11,6 +12,31 @@ def test_upsample_repeats_each_pixel_in_a_square():
   image = jnp.arange(6.0).reshape(1, 2, 3, 1)
   expected = np.repeat(np.repeat(np.asarray(image), 2, axis=1), 2, axis=2)
   np.testing.assert_array_equal(blocks.upsample2x(image), expected)
+
+
+@pytest.mark.parametrize('size', [(3, 4), (1, 1)])
+def test_upsampling_folded_into_the_convolution_gives_the_same_and_the_same_gradient(size):
+  inputs = jax.random.normal(jax.random.key(0), (2, *size, 3))
+  plain, folded = (blocks.UpsampledConv(5, jnp.float32, folded) for folded in (False, True))
+  params = jax.tree.map(lambda leaf: leaf + 0.1, plain.init(jax.random.key(1), inputs))
+  weights = jax.random.normal(jax.random.key(2), (2, 2 * size[0], 2 * size[1], 5))
+  kernel, bias = params['params']['kernel'], params['params']['bias']
+  padded = jnp.pad(jnp.repeat(jnp.repeat(inputs, 2, 1), 2, 2), ((0, 0), (1, 1), (1, 1), (0, 0)))
+  expected = sum(
+    padded[:, i : i + 2 * size[0], j : j + 2 * size[1]] @ kernel[i, j]
+    for i in range(3)
+    for j in range(3)
+  )
+  for layer in (plain, folded):
+    np.testing.assert_allclose(
+      layer.apply(params, inputs), expected + bias[None, None, None], atol=1e-5
+    )
+
+  def loss(layer, params, inputs):
+    return jnp.sum(weights * layer.apply(params, inputs) ** 2)
+
+  gradients = [jax.grad(loss, argnums=(1, 2))(layer, params, inputs) for layer in (plain, folded)]
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3), *gradients)
 
 
 def test_convolution_pads_one_pixel_on_each_side_at_stride_two():
@@ -29,7 +55,7 @@ def test_convolution_pads_one_pixel_on_each_side_at_stride_two():
 
 
 def test_group_norm_uses_its_epsilon_and_float32_statistics():
-  style = blocks.Style(jax.nn.silu, 'group', 2, 0.0, jnp.bfloat16)
+  style = blocks.Style(jax.nn.silu, 'group', 2, 0.0, jnp.bfloat16, folded=True)
   # So large a mean that bfloat16 statistics would lose the variance entirely.
   inputs = (30 + jax.random.normal(jax.random.key(0), (2, 4, 4, 4))).astype(jnp.bfloat16)
   norm = blocks.Norm(style)
