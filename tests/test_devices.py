@@ -57,10 +57,12 @@ import jax, jax.numpy as jnp
 
 spread = jax.jit(lambda x: jnp.sin(x @ x.T) @ x)
 matrix = jnp.ones((6000, 64))
-for _ in range(3):
+taken = []
+for _ in range(8):
   before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
   jax.block_until_ready(spread(matrix))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+  taken.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(min(taken))
 """
 
 
