@@ -1,0 +1,1 @@
+"""Programs that measure; what they gave stands in README.md."""

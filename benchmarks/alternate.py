@@ -1,0 +1,99 @@
+"""Contenders take turns, so that what disturbs a machine disturbs all of them alike."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+class Worker:
+  """A process of benchmarks/worker.py, that waits until it is asked."""
+
+  def __init__(self, contender: dict, environment: Mapping[str, str]):
+    self._errors = tempfile.TemporaryFile('w+')  # noqa: SIM115 (closed by `close`)
+    self._process = subprocess.Popen(
+      [sys.executable, '-m', 'benchmarks.worker', json.dumps(contender)],
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      stderr=self._errors,
+      text=True,
+      cwd=ROOT,
+      env=os.environ | environment,
+    )
+
+  def answer(self) -> dict:
+    """Its next message.
+
+    Raises:
+      RuntimeError: it has ended instead; the message is the end of what it wrote.
+    """
+    for line in self._process.stdout:
+      if line.startswith('{'):
+        return json.loads(line)
+    self._errors.seek(0)
+    raise RuntimeError(' '.join(self._errors.read().split())[-300:])
+
+  def compute(self, seconds: float) -> dict:
+    """Lets it train for about so long: steps, seconds, peak_bytes."""
+    print(seconds, file=self._process.stdin, flush=True)
+    return self.answer()
+
+  def close(self) -> None:
+    """Ends the process."""
+    self._process.kill()
+    self._process.communicate()
+    self._errors.close()
+
+
+@contextmanager
+def workers(contenders: Mapping[str, dict], environment: Mapping[str, str]) -> Iterator[dict]:
+  """Starts a worker for each contender, one after the other: name -> (worker, compile seconds).
+
+  A contender that cannot run here is named on the screen, with the reason, and left out.
+  """
+  with ExitStack() as stack:
+    ready = {}
+    for name, contender in contenders.items():
+      worker = Worker(contender, environment)
+      stack.callback(worker.close)
+      try:
+        ready[name] = worker, worker.answer()['compile_seconds']
+        print(f'  {name}: ready, {ready[name][1]:.1f} s', flush=True)
+      except RuntimeError as error:
+        print(f'  {name} cannot run: {error}', flush=True)
+    yield ready
+
+
+def measure(
+  contenders: Mapping[str, dict],
+  batch_size: int,
+  rounds: int,
+  seconds: float,
+  environment: Mapping[str, str],
+) -> dict[str, dict]:
+  """Medians over rounds in which each contender computes for about `seconds`.
+
+  Returns:
+    name -> images_per_second, ms_per_step, its values of every round, compile_seconds, peak_bytes.
+  """
+  with workers(contenders, environment) as ready:
+    rows = {
+      name: {'ms_of_rounds': [], 'compile_seconds': compile_seconds, 'peak_bytes': 0}
+      for name, (_, compile_seconds) in ready.items()
+    }
+    for _ in range(rounds):
+      for name, (worker, _) in ready.items():
+        done = worker.compute(seconds)
+        rows[name]['ms_of_rounds'].append(1e3 * done['seconds'] / done['steps'])
+        rows[name]['peak_bytes'] = max(rows[name]['peak_bytes'], done['peak_bytes'])
+  for row in rows.values():
+    row['ms_per_step'] = statistics.median(row['ms_of_rounds'])
+    row['images_per_second'] = 1e3 * batch_size / row['ms_per_step']
+  return rows

@@ -1,0 +1,83 @@
+"""A contender in a process of its own: it computes when it is told to, and else sleeps.
+
+One JSON object a line: {"ready": ...} once it has compiled, then for each line that it reads, the
+number of seconds to compute for, what came of it.
+"""
+
+import json
+import math
+import resource
+import sys
+import time
+
+import numpy as np
+
+WARMUP_CALLS = 3
+
+
+def main(contender: dict) -> None:
+  """Serves `contender`: {"package": precision} or {"pytorch": ways}, batch_size, device, ..."""
+  rng = np.random.RandomState(0)
+  images = rng.randint(0, 256, (contender['num_images'], 28, 28, 1), dtype=np.uint8)
+  labels = rng.randint(0, 10, contender['num_images']).astype(np.int32)
+  make = _package if 'package' in contender else _pytorch
+  run, steps_per_call, peak_bytes = make(contender, images, labels)
+  began = time.perf_counter()
+  run(1)
+  compile_seconds = time.perf_counter() - began
+  run(WARMUP_CALLS)
+  began = time.perf_counter()
+  run(1)
+  call_seconds = time.perf_counter() - began
+  _say({'ready': True, 'compile_seconds': compile_seconds})
+  for line in sys.stdin:
+    calls = max(1, math.ceil(float(line) / call_seconds))
+    began = time.perf_counter()
+    loss = run(calls)
+    seconds = time.perf_counter() - began
+    if not math.isfinite(loss):
+      raise FloatingPointError(f'loss {loss}: what was timed is no training')
+    call_seconds = seconds / calls
+    _say({'steps': calls * steps_per_call, 'seconds': seconds, 'peak_bytes': peak_bytes()})
+
+
+def _package(contender, images, labels):
+  import jax
+
+  from benchmarks import package_training
+
+  prog = package_training.build(images, labels, contender['batch_size'], contender['package'])
+  run, steps_per_call = package_training.make_run(prog)
+  device = jax.local_devices()[0]
+  if device.platform == 'cpu':
+    return run, steps_per_call, _peak_of_process
+  return run, steps_per_call, lambda: device.memory_stats()['peak_bytes_in_use']
+
+
+def _pytorch(contender, images, labels):
+  import torch
+
+  from benchmarks import pytorch_training
+
+  device = contender['device']
+  run = pytorch_training.make_run(
+    pytorch_training.Ways(**contender['pytorch']),
+    torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
+    torch.from_numpy(labels).long(),
+    contender['batch_size'],
+    device,
+    contender['threads'],
+  )
+  return run, 1, _peak_of_process if device == 'cpu' else torch.cuda.max_memory_allocated
+
+
+def _peak_of_process() -> int:
+  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _say(message: dict) -> None:
+  print(json.dumps(message), flush=True)
+
+
+if __name__ == '__main__':
+  main(json.loads(sys.argv[1]))
