@@ -46,6 +46,32 @@ def stopped_at(run, workdir, step):
   shutil.rmtree(workdir / 'samples')
 
 
+def test_nothing_is_compiled_after_the_first_epoch_and_the_host_waits_for_log_lines_alone(
+  tmp_path, monkeypatch
+):
+  compiled, counts, waits = [], [], []
+  jax.monitoring.register_event_duration_secs_listener(
+    lambda event, *_, **__: compiled.append(event) if 'backend_compile' in event else None
+  )
+  validate, device_get = loop._validate, jax.device_get
+
+  def counting_validate(prog, state):
+    counts.append(len(compiled))
+    return validate(prog, state)
+
+  monkeypatch.setattr(loop, '_validate', counting_validate)
+  monkeypatch.setattr(loop.jax, 'device_get', lambda tree: waits.append(tree) or device_get(tree))
+  try:
+    # 3 steps an epoch, and so few lines that most steps have none.
+    loop.train(tiny_config(num_epochs=4, log_every_steps=100, **DENSE), tmp_path / 'run')
+  finally:
+    jax.monitoring.clear_event_listeners()
+  assert counts[0] > 0
+  assert counts[1] == counts[2] == counts[3]
+  windows = [tree for tree in waits if isinstance(tree, list)]
+  assert [len(window) for window in windows] == [3, 3, 3, 3]
+
+
 def test_a_run_leaves_what_is_documented(tiny_run):
   names = {path.name for path in tiny_run.iterdir()}
   assert {'config.json', 'checkpoints', 'metrics.csv', 'train.log', 'samples'} <= names
