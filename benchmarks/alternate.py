@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 class Worker:
   """A process of benchmarks/worker.py, that waits until it is asked."""
 
-  def __init__(self, contender: dict, environment: Mapping[str, str]):
+  def __init__(self, contender: dict):
     self._errors = tempfile.TemporaryFile('w+')  # noqa: SIM115 (closed by `close`)
     self._process = subprocess.Popen(
       [sys.executable, '-m', 'benchmarks.worker', json.dumps(contender)],
@@ -25,7 +25,7 @@ class Worker:
       stderr=self._errors,
       text=True,
       cwd=ROOT,
-      env=os.environ | environment,
+      env=os.environ | contender['environment'],
     )
 
   def answer(self) -> dict:
@@ -53,7 +53,7 @@ class Worker:
 
 
 @contextmanager
-def workers(contenders: Mapping[str, dict], environment: Mapping[str, str]) -> Iterator[dict]:
+def workers(contenders: Mapping[str, dict]) -> Iterator[dict]:
   """Starts a worker for each contender, one after the other: name -> (worker, compile seconds).
 
   A contender that cannot run here is named on the screen, with the reason, and left out.
@@ -61,7 +61,7 @@ def workers(contenders: Mapping[str, dict], environment: Mapping[str, str]) -> I
   with ExitStack() as stack:
     ready = {}
     for name, contender in contenders.items():
-      worker = Worker(contender, environment)
+      worker = Worker(contender)
       stack.callback(worker.close)
       try:
         ready[name] = worker, worker.answer()['compile_seconds']
@@ -71,19 +71,19 @@ def workers(contenders: Mapping[str, dict], environment: Mapping[str, str]) -> I
     yield ready
 
 
-def measure(
-  contenders: Mapping[str, dict],
-  batch_size: int,
-  rounds: int,
-  seconds: float,
-  environment: Mapping[str, str],
-) -> dict[str, dict]:
+def measure(contenders: Mapping[str, dict], rounds: int, seconds: float) -> dict[str, dict]:
   """Medians over rounds in which each contender computes for about `seconds`.
 
+  Args:
+    contenders: name -> what benchmarks/worker.py is told; `environment` are variables that its
+      process gets.
+    rounds: how many.
+    seconds: for which each computes in each round.
+
   Returns:
-    name -> images_per_second, ms_per_step, its values of every round, compile_seconds, peak_bytes.
+    name -> images_per_second, ms_per_step, ms_of_rounds, compile_seconds, peak_bytes.
   """
-  with workers(contenders, environment) as ready:
+  with workers(contenders) as ready:
     rows = {
       name: {'ms_of_rounds': [], 'compile_seconds': compile_seconds, 'peak_bytes': 0}
       for name, (_, compile_seconds) in ready.items()
@@ -93,7 +93,7 @@ def measure(
         done = worker.compute(seconds)
         rows[name]['ms_of_rounds'].append(1e3 * done['seconds'] / done['steps'])
         rows[name]['peak_bytes'] = max(rows[name]['peak_bytes'], done['peak_bytes'])
-  for row in rows.values():
+  for name, row in rows.items():
     row['ms_per_step'] = statistics.median(row['ms_of_rounds'])
-    row['images_per_second'] = 1e3 * batch_size / row['ms_per_step']
+    row['images_per_second'] = 1e3 * contenders[name]['batch_size'] / row['ms_per_step']
   return rows

@@ -79,8 +79,9 @@ def bare(device: str, num_steps: int, rounds: int) -> list[float]:
     'device': device,
     'num_images': num_steps * BATCH_SIZE,
     'threads': machine.num_cores(),
+    'environment': throughput.environment(device),
   }
-  with alternate.workers({'steps': contender}, throughput.environment(device)) as ready:
+  with alternate.workers({'steps': contender}) as ready:
     worker, _ = ready['steps']
     pilot = worker.compute(1.0)
     of_an_epoch = pilot['seconds'] / pilot['steps'] * num_steps

@@ -6,7 +6,6 @@ import jax
 import numpy as np
 
 from configs import mnist
-from cvae_jax import devices
 from cvae_jax.data.splits import Dataset
 from cvae_jax.training import program
 from cvae_jax.training.program import Program
@@ -16,7 +15,6 @@ CLASSES = tuple('0123456789')
 
 def build(images: np.ndarray, labels: np.ndarray, batch_size: int, precision: str) -> Program:
   """configs/mnist.py on images at hand, uint8 [N, 28, 28, 1] and labels [N]."""
-  devices.keep_freed_memory()  # as train.py does
   config = mnist.get_config()
   config.batch_size, config.precision = batch_size, precision
   held_out = Dataset(images[:batch_size], labels[:batch_size], CLASSES)

@@ -38,7 +38,9 @@ def measure(device: str, precision: str, batch_sizes: tuple[int, ...], rounds: i
   import jax.numpy as jnp
 
   from benchmarks import package_training
+  from cvae_jax import devices
 
+  devices.keep_freed_memory()
   rng = np.random.RandomState(0)
   images = rng.randint(0, 256, (8192, 28, 28, 1), dtype=np.uint8)
   labels = rng.randint(0, 10, 8192).astype(np.int32)

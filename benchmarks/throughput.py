@@ -59,10 +59,11 @@ def measure(device: str, batch_size: int, rounds: int, seconds: float) -> dict[s
     'device': 'cpu' if device == 'cpu' else 'cuda',
     'num_images': NUM_IMAGES,
     'threads': machine.num_cores(),
+    'environment': environment(device),
   }
   print(f'batch {batch_size}', flush=True)
   found = {name: how | common for name, how in contenders(device).items()}
-  rows = alternate.measure(found, batch_size, rounds, seconds, environment(device))
+  rows = alternate.measure(found, rounds, seconds)
   for row in rows.values():
     if OURS in rows:
       row['ratio'] = rows[OURS]['images_per_second'] / row['images_per_second']

@@ -45,7 +45,9 @@ def _package(contender, images, labels):
   import jax
 
   from benchmarks import package_training
+  from cvae_jax import devices
 
+  devices.keep_freed_memory()  # as train.py does
   prog = package_training.build(images, labels, contender['batch_size'], contender['package'])
   run, steps_per_call = package_training.make_run(prog)
   device = jax.local_devices()[0]
