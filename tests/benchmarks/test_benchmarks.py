@@ -1,0 +1,67 @@
+"""The programs that measure: that they do, on something small."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from benchmarks import alternate, epoch, scaling, throughput
+from configs import mnist
+from conftest import ROOT
+from cvae_jax.data import splits
+
+
+def test_the_random_images_are_files_that_training_reads(tmp_path):
+  epoch.write_images(tmp_path, 120)
+  config = mnist.get_config()
+  config.data.dir, config.data.validation_examples, config.batch_size = str(tmp_path), 20, 10
+  train, validation, test = splits.load(config)
+  assert (len(train.labels), len(validation.labels), len(test.labels)) == (100, 20, 10)
+  assert len(np.unique(train.images)) == 256
+
+
+def test_the_table_gives_our_speed_as_a_multiple_of_each():
+  row = {'ms_per_step': 2.0, 'compile_seconds': 1.0, 'peak_bytes': 5_000_000}
+  rows = {
+    throughput.OURS: row | {'images_per_second': 300.0, 'ratio': 1.0},
+    'other': row | {'images_per_second': 200.0, 'ratio': 1.5},
+  }
+  *_, last = throughput.table(rows, 128).splitlines()
+  assert last == '| other | 200 | 2 | 1.0 | 5 | 1.50 |'
+
+
+def test_a_contender_that_cannot_run_is_named_and_left_out(capsys):
+  broken = scaling.contender(devices=1, batch_size=8) | {'package': 'float7'}
+  with alternate.workers({'broken': broken}) as ready:
+    assert not ready
+  assert 'broken cannot run' in (said := capsys.readouterr().out)
+  assert 'float7' in said
+
+
+@pytest.mark.slow
+def test_contenders_take_turns():
+  contenders = {
+    'one device': scaling.contender(devices=1, batch_size=8),
+    'two devices': scaling.contender(devices=2, batch_size=8),
+  }
+  rows = alternate.measure(contenders, rounds=2, seconds=0.1)
+  assert list(rows) == list(contenders)
+  for row in rows.values():
+    assert len(row['ms_of_rounds']) == 2
+    assert row['images_per_second'] == pytest.approx(8e3 / row['ms_per_step'])
+    assert row['peak_bytes'] > 1e8
+    assert row['compile_seconds'] > 0
+
+
+@pytest.mark.slow
+def test_the_roofline_of_a_step(tmp_path):
+  output = tmp_path / 'roofline.json'
+  command = [sys.executable, '-m', 'benchmarks.roofline', '--quick', '--output', str(output)]
+  subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=300)
+  (step,) = json.loads(output.read_text())['precisions']['float32']['steps'].values()
+  # 33 million products and sums of the forward pass with upsampling folded, three times as many
+  # with the gradient, for each of 128 images.
+  assert step['flops'] == pytest.approx(3 * 2 * 33e6 * 128, rel=0.1)
+  assert 0 < step['share_of_arithmetic'] < 1
