@@ -80,7 +80,8 @@ def joined(
       ) from error
     # Together if all failed together, or JAX would have those that are left abort with a page of
     # text; a process that failed alone does not wait for long.
-    _within(PARTING_SECONDS, jax.distributed.shutdown)
+    with contextlib.suppress(Exception):
+      _within(PARTING_SECONDS, jax.distributed.shutdown)
     raise
 
 

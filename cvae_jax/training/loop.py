@@ -37,7 +37,7 @@ def train(config, workdir: Path, resume_from: Path | None = None) -> None:
     InputError: the config, the data or the folder cannot be used.
     NonFiniteError: the loss or its gradient is not finite; the last good checkpoint stays.
   """
-  _check_same_command(config, smoke=False, workdir=workdir.absolute(), resume_from=resume_from)
+  _check_command(config, smoke=False, workdir=workdir.absolute(), resume_from=resume_from)
   with processes.together():
     source = _check_start(config, workdir, resume_from)
   prog = program.build(config)
@@ -65,8 +65,10 @@ def train(config, workdir: Path, resume_from: Path | None = None) -> None:
       reporter.close()
 
 
-def _check_same_command(config, **flags) -> None:
-  """Raises InputError where another process was started with another command."""
+def _check_command(config, **flags) -> None:
+  """Raises InputError for a wrong config, or where another process was started with another."""
+  with processes.together():
+    config_lib.check(config)
   values = flags | {f'config.{name}': value for name, value in config_lib.fields(config)}
   processes.check_same({f'--{name}': value for name, value in values.items()})
 
@@ -75,7 +77,6 @@ def _check_start(
   config, workdir: Path, resume_from: Path | None
 ) -> run_folder.CheckpointPath | None:
   """Raises InputError where the run cannot begin; returns the checkpoint it is to begin at."""
-  config_lib.check(config)
   run_folder.check_usable(workdir, config)
   source = None if resume_from is None else run_folder.locate(resume_from)
   if source is not None:
@@ -296,7 +297,7 @@ def smoke(config) -> None:
     NonFiniteError: the step gave a number that is not finite.
   """
   began = time.perf_counter()
-  _check_same_command(config, smoke=True)
+  _check_command(config, smoke=True)
   with processes.together():
     program.check_init_from(config)
   prog = program.build(config, at_most=config.batch_size)
