@@ -8,6 +8,7 @@ Examples:
   python train.py --config configs/mnist.py --config.beta=4 --workdir runs/mnist-beta4
   python train.py --config configs/mnist.py --resume_from runs/mnist/checkpoints/4290 \
       --workdir runs/mnist-on
+  python train.py --config configs/mnist.py --distributed  in each task of a SLURM job
   tensorboard --logdir runs
 """
 
@@ -31,6 +32,21 @@ _RESUME_FROM = flags.DEFINE_string(
 _SMOKE = flags.DEFINE_bool(
   'smoke', False, 'One train step, one validation batch, one sample grid; nothing left on disk.'
 )
+_DISTRIBUTED = flags.DEFINE_bool(
+  'distributed',
+  False,
+  'This is one of several processes that train one run, each started with this command. They share '
+  'a file system and meet at process 0. SLURM, Open MPI and cloud TPU tell JAX what is needed.',
+)
+_COORDINATOR_ADDRESS = flags.DEFINE_string(
+  'coordinator_address', None, 'HOST:PORT of process 0; or $JAX_COORDINATOR_ADDRESS.'
+)
+_NUM_PROCESSES = flags.DEFINE_integer(
+  'num_processes', None, 'How many processes there are; or $JAX_NUM_PROCESSES.', 1
+)
+_PROCESS_ID = flags.DEFINE_integer(
+  'process_id', None, "This one's number, from 0; or $JAX_PROCESS_ID.", 0
+)
 
 
 def main() -> None:
@@ -40,18 +56,21 @@ def main() -> None:
   from cvae_jax import config as config_lib
 
   config = _CONFIG.value
-  config_lib.check(config)
-  from cvae_jax import devices, paths
+  if not _DISTRIBUTED.value:  # else once the others are there, to hear of it too
+    config_lib.check(config)
+  from cvae_jax import devices, paths, processes
   from cvae_jax.training import loop
 
-  if _SMOKE.value:
-    loop.smoke(config)
-    return
   devices.keep_freed_memory()
-  devices.use_compilation_cache()
-  workdir = paths.from_user(_WORKDIR.value or Path('runs') / config.name)
-  resume_from = paths.from_user(_RESUME_FROM.value) if _RESUME_FROM.value else None
-  loop.train(config, workdir, resume_from)
+  meeting = (_COORDINATOR_ADDRESS.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+  with processes.joined(_DISTRIBUTED.value, *meeting):
+    if _SMOKE.value:
+      loop.smoke(config)
+      return
+    devices.use_compilation_cache()
+    workdir = paths.from_user(_WORKDIR.value or Path('runs') / config.name)
+    resume_from = paths.from_user(_RESUME_FROM.value) if _RESUME_FROM.value else None
+    loop.train(config, workdir, resume_from)
 
 
 if __name__ == '__main__':

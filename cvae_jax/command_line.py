@@ -16,7 +16,13 @@ from absl import logging as absl_logging
 
 from cvae_jax import paths
 from cvae_jax.config import RULES, fields
-from cvae_jax.errors import InputError, NonFiniteError, OccupiedError, did_you_mean
+from cvae_jax.errors import (
+  InputError,
+  LostProcessError,
+  NonFiniteError,
+  OccupiedError,
+  did_you_mean,
+)
 
 INPUT_ERROR = 2
 HELP_FLAGS = ('--help', '-h', '-help', '--helpfull', '--helpshort')
@@ -76,14 +82,14 @@ def _run(action, argv) -> int:
     if _DEBUG.value if flags.FLAGS.is_parsed() else '--debug' in argv:
       traceback.print_exc()
     print(f'{Path(argv[0]).name}: {" ".join(message.splitlines())}', file=sys.stderr)
-    return 1 if isinstance(error, NonFiniteError) else INPUT_ERROR
+    return 1 if isinstance(error, NonFiniteError | LostProcessError) else INPUT_ERROR
 
 
 def _message(error: Exception, argv) -> str | None:
   """What to tell the user of an error; None where it is none of the user's."""
   if isinstance(error, OccupiedError):
     return f'{error} Choose a free folder: {_with_workdir(argv, error.free_workdir)}'
-  if isinstance(error, InputError | NonFiniteError):
+  if isinstance(error, InputError | NonFiniteError | LostProcessError):
     return str(error)
   if isinstance(error, OSError) and error.filename:
     return f'{str(error.filename)[:100]}: {error.strerror}.'
@@ -199,7 +205,7 @@ def _print_help(doc: str, argv) -> None:
   own = [*flags.FLAGS.get_key_flags_for_module(argv[0]), flags.FLAGS['debug']]
   for flag in own:
     default = '' if flag.value is None or flag.value is False else f' (default {flag.value})'
-    print(f'  --{flag.name:<14} {" ".join(flag.help.split())}{default}')
+    print(f'  --{flag.name:<20} {" ".join(flag.help.split())}{default}')
   if 'config' in flags.FLAGS:
     _print_fields(argv)
 

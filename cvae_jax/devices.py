@@ -45,6 +45,46 @@ def split_batch(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec('data'))
 
 
+def place(tree: Any, sharding: NamedSharding) -> Any:
+  """Lays arrays that every process has whole out over the devices of all of them.
+
+  Args:
+    tree: arrays, the same in every process; what spans the processes already stays as it is.
+    sharding: how each of them lies.
+  """
+  if jax.process_count() == 1:
+    return jax.device_put(tree, sharding)
+
+  def put(leaf):
+    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+      return leaf
+    host = np.asarray(leaf)
+    # device_put would send each array around, for all processes to compare it with their own.
+    return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+
+  return jax.tree.map(put, tree)
+
+
+def own_copy(tree: Any) -> Any:
+  """Replicated arrays as this process alone has them, on the first of its devices.
+
+  What is computed from them needs no other process. Host arrays stay as they are.
+  """
+  return jax.tree.map(
+    lambda leaf: leaf.addressable_data(0) if isinstance(leaf, jax.Array) else leaf, tree
+  )
+
+
+def own_columns(sharding: NamedSharding, size: int) -> np.ndarray:
+  """Which of `size` columns, split as `sharding` splits the last axis, lie in this process.
+
+  Returns:
+    [columns] int, in order.
+  """
+  indices = sharding.addressable_devices_indices_map((size,)).values()
+  return np.unique(np.concatenate([np.arange(size)[index] for index in indices]))
+
+
 def chunk_steps() -> int:
   """How many steps one dispatch may take here.
 

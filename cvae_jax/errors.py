@@ -25,6 +25,10 @@ class NonFiniteError(RuntimeError):
   """Training met a loss or a gradient that is not a finite number."""
 
 
+class LostProcessError(RuntimeError):
+  """Another process of the same run has gone, and this one cannot go on without it."""
+
+
 def did_you_mean(given: str, choices: Iterable[str]) -> str:
   """Returns " Did you mean 'x'?" for the nearest of `choices`, or '' where none is near."""
   matches = difflib.get_close_matches(str(given), [str(choice) for choice in choices], n=1)

@@ -1,10 +1,13 @@
 """Devices: splitting a batch, and the cache of compiled programs."""
 
+import json
+import os
 import platform
 import subprocess
 import sys
 
 import jax
+import numpy as np
 import pytest
 
 from conftest import ROOT
@@ -77,3 +80,60 @@ def test_the_cache_lies_in_the_cache_folder_of_the_user_unless_jax_knows_another
     assert jax.config.jax_compilation_cache_dir == '/somewhere/cvae_jax'
   finally:
     jax.config.update('jax_compilation_cache_dir', before)
+
+
+# 20 steps and a validation on the first 8, 4, 2 and 1 of the devices; prints what each gave.
+RUNS = """
+import json, jax
+from cvae_jax import devices
+from cvae_jax.training import program
+from tiny import DENSE, tiny_config
+
+visible, runs, start = jax.devices(), {}, None
+for count in (8, 4, 2, 1):
+  jax.devices = lambda: visible[:count]
+  prog = program.build(tiny_config(num_epochs=7, **DENSE))
+  assert prog.mesh.size == count
+  start = start or jax.device_get(prog.initial_state())  # once, for the time it takes
+  state, runs[count] = devices.place(start, devices.replicated(prog.mesh)), []
+  for begin, end, data in prog.feed.chunks((step, step + 1) for step in range(20)):
+    assert len(data[0].devices()) == count
+    state, terms = prog.chunk(state, data, num_steps=1)
+    runs[count] += [float(value[0]) for value in terms.values()]
+  if count in (1, 8):
+    images, labels, _ = prog.validation
+    key = jax.random.key(0)
+    runs[count] += prog.evaluate(state.eval_variables, images, labels, key).values()
+print(json.dumps(runs))
+"""
+
+
+def test_1_2_4_or_8_devices_train_the_same_run():
+  done = subprocess.run(
+    [sys.executable, '-c', RUNS],
+    env=os.environ
+    | {
+      'XLA_FLAGS': '--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0',
+      'PYTHONPATH': os.pathsep.join([str(ROOT), str(ROOT / 'tests')]),
+    },
+    capture_output=True,
+    text=True,
+    timeout=120,
+    check=False,
+  )
+  assert done.returncode == 0, done.stderr
+  runs = json.loads(done.stdout)
+  assert [len(run) for run in runs.values()] == [123, 120, 120, 123]
+  for run in runs.values():
+    np.testing.assert_allclose(run, runs['1'][: len(run)], rtol=1e-4)
+
+
+def test_one_process_has_all_columns_and_its_copy_is_the_whole():
+  mesh = devices.mesh(8)
+  np.testing.assert_array_equal(devices.own_columns(devices.split_batch(mesh), 8), np.arange(8))
+  tree = {'device': jax.numpy.arange(3), 'host': np.arange(3)}
+  placed = devices.place(tree, devices.replicated(mesh))
+  assert placed['host'].sharding == devices.replicated(mesh)
+  copy = devices.own_copy(placed | {'host': tree['host']})
+  assert copy['host'] is tree['host']
+  np.testing.assert_array_equal(copy['device'], [0, 1, 2])

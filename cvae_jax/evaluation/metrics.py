@@ -89,7 +89,7 @@ def _pieces(images: Array | np.ndarray, labels: Array | np.ndarray, batch_size: 
   size = max(1, PIECE_BYTES // images[0].nbytes // batch_size) * batch_size
   for first in range(0, len(images), size):
     piece = images[first : first + size], labels[first : first + size]
-    yield first, *jax.device_put(piece, sharding)
+    yield first, *devices.place(piece, sharding)
 
 
 def bits_per_dimension(negative_elbo: float, image_shape: tuple[int, ...]) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
+from cvae_jax import devices
 from cvae_jax.errors import InputError
 from cvae_jax.training.run_folder import CHECKPOINTS, is_step
 from cvae_jax.training.state import TrainState
@@ -217,7 +218,7 @@ def _restore(manager, step, like):
     window = manager.restore(step, args=ocp.args.Composite(window=ocp.args.StandardRestore()))
     window = jax.tree.map(np.asarray, window['window'])
   state = TrainState(
-    step=jax.device_put(np.asarray(step, np.int32), like.step.sharding),
+    step=devices.place(np.asarray(step, np.int32), like.step.sharding),
     variables=restored['model'],
     ema=ema,
     opt_state=restored['optimizer'],

@@ -97,6 +97,8 @@ def streamed(
 ) -> Feed:
   """Images stay on the host; Grain gathers the batches of the next chunks in the background.
 
+  Each process reads the part of a batch that its own devices take.
+
   Args:
     dataset: the training images.
     order: epoch -> [steps, batch] row numbers, the same as for images on the device.
@@ -108,6 +110,7 @@ def streamed(
 
   steps_then_batch = NamedSharding(mesh, PartitionSpec(None, 'data'))
   placement = (steps_then_batch, steps_then_batch, devices.replicated(mesh))
+  columns = devices.own_columns(devices.split_batch(mesh), batch_size)
 
   def chunks(bounds):
     for epoch, group in itertools.groupby(bounds, lambda bound: bound[0] // steps_per_epoch):
@@ -116,13 +119,13 @@ def streamed(
       def read(bound, rows=rows):
         begin, end = bound
         first = begin % steps_per_epoch
-        batches = rows[first : first + end - begin]
+        batches = rows[first : first + end - begin, columns]
         return bound, (dataset.images[batches], dataset.labels[batches], np.int32(begin))
 
       source = grain.MapDataset.source(list(group)).map(read)
       options = grain.ReadOptions(READ_THREADS, PREFETCHED_CHUNKS)
       for (begin, end), arrays in source.to_iter_dataset(options):
-        yield Chunk(begin, end, jax.device_put(arrays, placement))
+        yield Chunk(begin, end, jax.make_array_from_process_local_data(placement, arrays))
 
   def pick(data, step):
     images, labels, begin = data

@@ -1,5 +1,6 @@
 """The loop: the one place of training that has side effects."""
 
+import contextlib
 import time
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import jax
 from clu import parameter_overview
 
 from cvae_jax import config as config_lib
-from cvae_jax import figures, keys
+from cvae_jax import devices, figures, keys, processes
 from cvae_jax.errors import InputError, OccupiedError
 from cvae_jax.evaluation.metrics import bits_per_dimension
 from cvae_jax.objectives import likelihoods
@@ -23,6 +24,9 @@ from cvae_jax.training.writers import Writers
 def train(config, workdir: Path, resume_from: Path | None = None) -> None:
   """Trains the run that `config` describes, or goes on with it where its folder stands.
 
+  Several processes may do so together (`processes.joined`): all compute and write checkpoints, and
+  process 0 alone writes the rest. What they do next, they decide alike.
+
   Args:
     config: see configs/default.py.
     workdir: the run's folder; created once config and data have proved usable.
@@ -33,7 +37,46 @@ def train(config, workdir: Path, resume_from: Path | None = None) -> None:
     InputError: the config, the data or the folder cannot be used.
     NonFiniteError: the loss or its gradient is not finite; the last good checkpoint stays.
   """
-  config_lib.check(config)
+  _check_command(config, smoke=False, workdir=workdir.absolute(), resume_from=resume_from)
+  with processes.together():
+    source = _check_start(config, workdir, resume_from)
+  prog = program.build(config)
+  if source is not None:
+    _begin_at(source, prog, workdir)
+  resumes = processes.from_main(run_folder.has_checkpoint(workdir))
+  state, window = prog.fresh_state() if resumes else prog.initial_state(), {}
+  with contextlib.ExitStack() as held:
+    with processes.together():
+      if processes.is_main():
+        held.enter_context(run_folder.lock(workdir))
+        run_folder.check_usable(workdir, config)  # again: another process may have been faster
+        _check_same_data(workdir, prog)
+        config_lib.save(workdir, config, prog.train.class_names, prog.data_fingerprint)
+    log_path = workdir / 'train.log' if processes.is_main() else None
+    reporter = Reporter(log_path, config.num_epochs, prog.steps_per_epoch)
+    saved = Checkpoints(workdir, config.keep_checkpoints)
+    try:
+      latest = processes.from_main(saved.latest_step)
+      if latest is not None:
+        state, window = saved.restore(latest, state)
+      _finish(prog, workdir, state, window, saved, reporter)
+    finally:
+      saved.close()
+      reporter.close()
+
+
+def _check_command(config, **flags) -> None:
+  """Raises InputError for a wrong config, or where another process was started with another."""
+  with processes.together():
+    config_lib.check(config)
+  values = flags | {f'config.{name}': value for name, value in config_lib.fields(config)}
+  processes.check_same({f'--{name}': value for name, value in values.items()})
+
+
+def _check_start(
+  config, workdir: Path, resume_from: Path | None
+) -> run_folder.CheckpointPath | None:
+  """Raises InputError where the run cannot begin; returns the checkpoint it is to begin at."""
   run_folder.check_usable(workdir, config)
   source = None if resume_from is None else run_folder.locate(resume_from)
   if source is not None:
@@ -45,24 +88,7 @@ def train(config, workdir: Path, resume_from: Path | None = None) -> None:
     program.check_same_shapes(source.run, config)
   if not run_folder.has_checkpoint(workdir):
     program.check_init_from(config)
-  prog = program.build(config)
-  if source is not None:
-    _begin_at(source, prog, workdir)
-  resumes = run_folder.has_checkpoint(workdir)
-  state, window = prog.fresh_state() if resumes else prog.initial_state(), {}
-  with run_folder.lock(workdir):
-    run_folder.check_usable(workdir, config)  # again: another process may have been faster
-    _check_same_data(workdir, prog)
-    config_lib.save(workdir, config, prog.train.class_names, prog.data_fingerprint)
-    reporter = Reporter(workdir / 'train.log', config.num_epochs, prog.steps_per_epoch)
-    saved = Checkpoints(workdir, config.keep_checkpoints)
-    try:
-      if saved.latest_step is not None:
-        state, window = saved.restore(saved.latest_step, state)
-      _finish(prog, workdir, state, window, saved, reporter)
-    finally:
-      saved.close()
-      reporter.close()
+  return source
 
 
 def _check_same_data(workdir: Path, prog: Program) -> None:
@@ -97,7 +123,8 @@ def _begin_at(source: run_folder.CheckpointPath, prog: Program, workdir: Path) -
     saved = Checkpoints(unfinished, prog.config.keep_checkpoints)
     saved.save(state, int(state.step), window, validation=None)
     saved.close()
-    config_lib.save(unfinished, prog.config, prog.train.class_names, prog.data_fingerprint)
+    if processes.is_main():
+      config_lib.save(unfinished, prog.config, prog.train.class_names, prog.data_fingerprint)
 
 
 def _finish(
@@ -116,7 +143,7 @@ def _finish(
     saved.wait()
   else:
     reporter.line(f'{workdir} is complete: {prog.config.num_epochs} epochs, step {state.step}.')
-  if not grid_path.exists():
+  if processes.is_main() and not grid_path.exists():
     figures.save_png(grid_path, program.sample_grid(prog, state.eval_variables))
   reporter.line(f'samples: {grid_path}')
 
@@ -132,10 +159,10 @@ def _run(
   """Takes the steps that are left, and returns the state after the last."""
   config, steps_per_epoch = prog.config, prog.steps_per_epoch
   now = int(state.step)
-  seconds_before = writers.forget_after(workdir, now)
-  log = Writers(workdir, reporter.line)
+  seconds_before = writers.forget_after(workdir, now) if processes.is_main() else 0.0
+  log = Writers(workdir, reporter.line) if processes.is_main() else writers.Silence()
   log.write_hparams(dict(config_lib.fields(config)))
-  profiler = make_profiler(config.profile, workdir, reporter.line)
+  profiler = make_profiler(config.profile and processes.is_main(), workdir, reporter.line)
   pending = [window] if window else []
   clock = _Clock(config.batch_size, seconds_before)
   reporter.start(now)
@@ -178,6 +205,7 @@ def _run(
         log.write_scalars(step, row | {'seconds': clock.seconds()})
       if validation:
         terms.check_finite({name: [v] for name, v in validation.items()}, now, saved.latest_path)
+      if validation and processes.is_main():
         log.write_pictures(
           now,
           {
@@ -188,6 +216,8 @@ def _run(
       if ends_epoch:
         saves |= epoch % config.checkpoint_every_epochs == 0 or now == prog.total_steps
         saves |= validation is not None and validation['negative_elbo'] < saved.best_value
+        # Process 0's word, for what the others find on the disk may be older.
+        saves = processes.from_main(saves)
       if saves:
         saved.save(state, now, window, validation)
       if validation:
@@ -240,7 +270,7 @@ def _validate(prog: Program, state: TrainState) -> dict[str, float]:
 
 
 def _introduce(prog: Program, state: TrainState, workdir: Path, reporter: Reporter) -> None:
-  params = state.variables['params']
+  params = devices.own_copy(state.variables['params'])
   streams = ', images streamed from the host' if prog.placement == 'stream' else ''
   reporter.line(
     f'{prog.config.name}: {parameter_overview.count_parameters(params):,} parameters, '
@@ -267,7 +297,9 @@ def smoke(config) -> None:
     NonFiniteError: the step gave a number that is not finite.
   """
   began = time.perf_counter()
-  program.check_init_from(config)
+  _check_command(config, smoke=True)
+  with processes.together():
+    program.check_init_from(config)
   prog = program.build(config, at_most=config.batch_size)
   first = next(prog.feed.chunks([(0, 1)]))
   state, step_terms = prog.chunk(prog.initial_state(), first.data, num_steps=1)

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from cvae_jax import config as config_lib
-from cvae_jax import devices, figures, generation, keys, paths
+from cvae_jax import devices, figures, generation, keys, paths, processes
 from cvae_jax.data import batches, splits
 from cvae_jax.data.splits import Dataset
 from cvae_jax.errors import InputError
@@ -59,7 +59,7 @@ def build(config, at_most: int | None = None) -> Program:
   """
   config_lib.check(config)
   devices.mesh(config.batch_size)  # before the data are read, which takes longer
-  train, validation, _ = splits.load(config, at_most)
+  train, validation, _ = processes.main_first(lambda: splits.load(config, at_most))
   return assemble(config, train, validation)
 
 
@@ -72,6 +72,7 @@ def assemble(config, train: Dataset, validation: Dataset) -> Program:
   mesh = devices.mesh(config.batch_size)
   everywhere = devices.replicated(mesh)
   num_train, data_fingerprint = len(train.labels), splits.fingerprint(train, validation)
+  processes.check_same({'the hash of images and labels': data_fingerprint})
   steps_per_epoch = batches.steps_per_epoch(num_train, config.batch_size)
   total_steps = config.num_epochs * steps_per_epoch
 
@@ -115,14 +116,14 @@ def assemble(config, train: Dataset, validation: Dataset) -> Program:
 
   def fresh_state():
     variables = init(keys.stream(config.seed, 'init'))
-    return jax.device_put(state.create(config, optimizer, variables), everywhere)
+    return devices.place(state.create(config, optimizer, variables), everywhere)
 
   def initial_state():
     fresh = fresh_state()
     if not config.init_from:
       return fresh
     variables = _variables_of(paths.from_user(config.init_from), config, fresh.variables)
-    return jax.device_put(state.create(config, optimizer, variables), everywhere)
+    return devices.place(state.create(config, optimizer, variables), everywhere)
 
   return Program(
     config=config,
@@ -152,11 +153,12 @@ def _placement(config, num_bytes: int) -> str:
     return config.data.placement
   free = devices.free_bytes()
   # The other half is for the model, its optimizer and what a step computes.
-  return 'stream' if free is not None and num_bytes > free / 2 else 'device'
+  is_too_large = free is not None and num_bytes > free / 2
+  return 'stream' if any(processes.gather(is_too_large)) else 'device'
 
 
 def _on_device(part: Dataset, sharding) -> Dataset:
-  images, labels = jax.device_put((part.images, part.labels), sharding)
+  images, labels = devices.place((part.images, part.labels), sharding)
   return part._replace(images=images, labels=labels)
 
 
@@ -197,6 +199,8 @@ def _shapes(config):
 def sample_grid(program: Program, variables) -> np.ndarray:
   """Decoder means of the same latents at every step of the run, a row for each class.
 
+  Drawn by the process that asks, alone, as is `reconstruction_grid`.
+
   Returns:
     uint8 [H, W, C].
   """
@@ -207,7 +211,7 @@ def sample_grid(program: Program, variables) -> np.ndarray:
     program.config.latent_dim,
     1.0,
   )
-  images = jax.device_get(program.decode(variables, latents, labels))
+  images = jax.device_get(program.decode(devices.own_copy(variables), latents, labels))
   return figures.grid(images, columns)
 
 
@@ -220,8 +224,9 @@ def reconstruction_grid(program: Program, variables) -> np.ndarray:
   available = len(program.validation.labels)
   columns = min(generation.GRID_COLUMNS, available)
   count = min(RECONSTRUCTION_ROWS, available // columns) * columns
-  images = jnp.asarray(program.validation.images[:count], jnp.float32) / 255
-  labels = program.validation.labels[:count]
+  variables, validation = devices.own_copy((variables, program.validation[:2]))
+  images = jnp.asarray(validation[0][:count], jnp.float32) / 255
+  labels = validation[1][:count]
   mean, _ = program.encode(variables, images, labels)
   reconstructions = program.decode(variables, mean, labels)
   return figures.pairs(*jax.device_get((images, reconstructions)), columns)

@@ -15,8 +15,8 @@ LOGGER = logging.getLogger('cvae_jax')
 class Reporter:
   """A progress bar on a terminal, plain lines elsewhere; the plain lines go to train.log too."""
 
-  def __init__(self, log_path: Path, num_epochs: int, steps_per_epoch: int):
-    """Opens `log_path` for append."""
+  def __init__(self, log_path: Path | None, num_epochs: int, steps_per_epoch: int):
+    """Opens `log_path` for append; where it is None, nothing is logged."""
     self._steps_per_epoch = steps_per_epoch
     self._num_epochs = num_epochs
     self._console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
@@ -32,7 +32,10 @@ class Reporter:
       self._task = self._bar.add_task(
         '', total=num_epochs * steps_per_epoch, epoch=f'1/{num_epochs}', status='compiling'
       )
-    self._log = logging.FileHandler(log_path, encoding='utf-8')
+    if log_path is None:
+      self._log = logging.NullHandler()
+    else:
+      self._log = logging.FileHandler(log_path, encoding='utf-8')
     self._log.setFormatter(logging.Formatter('%(asctime)s %(message)s'))
     LOGGER.addHandler(self._log)
     LOGGER.setLevel(logging.INFO)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cvae_jax import config as config_lib
-from cvae_jax import paths
+from cvae_jax import paths, processes
 from cvae_jax.errors import InputError, OccupiedError
 
 CHECKPOINTS = 'checkpoints'
@@ -104,23 +104,34 @@ def newest(runs: Path) -> Path:
 def made_whole(workdir: Path) -> Iterator[Path]:
   """Gives a folder to fill, which takes the name `workdir` once the block has ended well.
 
+  Several processes may fill it together.
+
   Raises:
     InputError: the folder cannot be written.
   """
   workdir = workdir.resolve()
   unfinished = workdir.with_name(f'.{workdir.name}.unfinished')
   try:
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
+    with processes.together():
+      if processes.is_main():
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
     yield unfinished
-    workdir.mkdir(exist_ok=True)
-    # config.json last: it is what makes a run of the folder.
-    for path in sorted(unfinished.iterdir(), key=lambda path: path.name == config_lib.FILE_NAME):
-      path.replace(workdir / path.name)
+    with processes.together():
+      if processes.is_main():
+        _move_entries(unfinished, workdir)
   except OSError as error:
     raise InputError(f'{workdir} cannot be written: {error}. Name another --workdir.') from error
   finally:
-    shutil.rmtree(unfinished, ignore_errors=True)
+    if processes.is_main():
+      shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _move_entries(source: Path, target: Path) -> None:
+  target.mkdir(exist_ok=True)
+  # config.json last: it is what makes a run of the folder.
+  for path in sorted(source.iterdir(), key=lambda path: path.name == config_lib.FILE_NAME):
+    path.replace(target / path.name)
 
 
 @contextlib.contextmanager

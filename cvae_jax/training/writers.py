@@ -99,6 +99,19 @@ class Writers:
       self._tensorboard.close()
 
 
+class Silence:
+  """What a process writes that leaves the writing to another one: nothing."""
+
+  def write_hparams(self, hparams: Mapping[str, object]) -> None:
+    """Nothing."""
+
+  def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
+    """Nothing."""
+
+  def close(self) -> None:
+    """Nothing."""
+
+
 def forget_after(workdir: Path, step: int) -> float:
   """Drops all that was written about steps after `step`, so that a resumed run says it once.
 

@@ -13,9 +13,7 @@ from cvae_jax.data import sources
 from cvae_jax.errors import InputError, NonFiniteError, OccupiedError
 from cvae_jax.training import loop, program
 from cvae_jax.training.checkpoints import Checkpoints
-from tiny import DENSE, tiny_config
-
-TIMES = ('seconds', 'images_per_second')
+from tiny import DENSE, rows, tiny_config
 
 
 def final_state(workdir, config, step):
@@ -23,14 +21,6 @@ def final_state(workdir, config, step):
   state, _ = saved.restore(step, program.build(config).initial_state())
   saved.close()
   return state
-
-
-def rows(workdir):
-  with open(workdir / 'metrics.csv', newline='') as file:
-    return [
-      {name: value for name, value in row.items() if name not in TIMES}
-      for row in csv.DictReader(file)
-    ]
 
 
 def steps(workdir):
