@@ -100,6 +100,7 @@ def main() -> None:
   parser.add_argument('--data_dir', type=Path, help='a folder with the IDX files of MNIST')
   parser.add_argument('--output', type=Path, help='JSON; benchmarks/results/epoch_DEVICE.json')
   flags = parser.parse_args()
+  machine.require(flags.device)
   if flags.num_epochs < 2:
     parser.error(f'--num_epochs {flags.num_epochs}: the first one compiles, give 2 or more')
   if flags.quick and flags.data_dir:

@@ -4,7 +4,9 @@ import datetime
 import importlib.metadata
 import os
 import platform
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'torch', 'numpy')
@@ -29,6 +31,14 @@ def describe(device: str) -> dict[str, str]:
     except importlib.metadata.PackageNotFoundError:
       description[package] = 'not installed'
   return description
+
+
+def require(device: str) -> None:
+  """Ends the command where there is no such device."""
+  if device == 'gpu' and not shutil.which('nvidia-smi'):
+    sys.exit(
+      '--device gpu: no NVIDIA GPU here (nvidia-smi is not found). Leave it out for the CPU.'
+    )
 
 
 def num_cores() -> int:

@@ -116,6 +116,7 @@ def main() -> None:
   parser.add_argument('--quick', action='store_true', help='batch 128 alone, 3 rounds')
   parser.add_argument('--output', type=Path, help='JSON; benchmarks/results/roofline_DEVICE.json')
   flags = parser.parse_args()
+  machine.require(flags.device)
   os.environ.update(throughput.environment(flags.device))  # before JAX begins
   batch_sizes, rounds = ((128,), 3) if flags.quick else (BATCH_SIZES, 7)
   precisions = ('float32',) if flags.device == 'cpu' else ('float32', 'bfloat16')

@@ -1,6 +1,7 @@
 """The programs that measure: that they do, on something small."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -38,6 +39,21 @@ def test_a_contender_that_cannot_run_is_named_and_left_out(capsys):
     assert not ready
   assert 'broken cannot run' in (said := capsys.readouterr().out)
   assert 'float7' in said
+
+
+@pytest.mark.parametrize('program', ['', '.throughput', '.epoch', '.roofline'])
+def test_a_gpu_that_is_not_there_is_said_in_one_line(program):
+  done = subprocess.run(
+    [sys.executable, '-m', f'benchmarks{program}', '--device', 'gpu'],
+    cwd=ROOT,
+    env=os.environ | {'PATH': ''},
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode == 1
+  assert done.stderr.startswith('--device gpu: no NVIDIA GPU here')
+  assert done.stderr.count('\n') == 1
 
 
 @pytest.mark.slow
