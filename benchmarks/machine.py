@@ -37,7 +37,7 @@ def require(device: str) -> None:
   """Ends the command where there is no such device."""
   if device == 'gpu' and not shutil.which('nvidia-smi'):
     sys.exit(
-      '--device gpu: no NVIDIA GPU here (nvidia-smi is not found). Leave it out for the CPU.'
+      '--device gpu: no NVIDIA GPU here (nvidia-smi is not found). Use --device cpu.'
     )
 
 
