@@ -91,11 +91,11 @@ def main() -> None:
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
   parser.add_argument('--device', choices=('cpu', 'gpu'), default='cpu')
-  parser.add_argument('--quick', action='store_true', help='batch 128 alone, 3 rounds of a second')
+  parser.add_argument('--quick', action='store_true', help='batch 128 alone, 5 rounds of 2 seconds')
   parser.add_argument('--output', type=Path, help='JSON; benchmarks/results/throughput_DEVICE.json')
   flags = parser.parse_args()
   machine.require(flags.device)
-  batch_sizes, rounds, seconds = ((128,), 3, 1.0) if flags.quick else ((128, 1024), 9, 3.0)
+  batch_sizes, rounds, seconds = ((128,), 5, 2.0) if flags.quick else ((128, 1024), 9, 3.0)
   results = {'machine': machine.describe(flags.device), 'rounds': rounds, 'batches': {}}
   for batch_size in batch_sizes:
     rows = measure(flags.device, batch_size, rounds, seconds)
