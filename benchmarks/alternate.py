@@ -90,7 +90,14 @@ def measure(contenders: Mapping[str, dict], rounds: int, seconds: float) -> dict
     }
     for _ in range(rounds):
       for name, (worker, _) in ready.items():
-        done = worker.compute(seconds)
+        if name not in rows:
+          continue
+        try:
+          done = worker.compute(seconds)
+        except (RuntimeError, OSError) as error:
+          print(f'  {name} has ended: {error}', flush=True)
+          del rows[name]
+          continue
         rows[name]['ms_of_rounds'].append(1e3 * done['seconds'] / done['steps'])
         rows[name]['peak_bytes'] = max(rows[name]['peak_bytes'], done['peak_bytes'])
   for name, row in rows.items():

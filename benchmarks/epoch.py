@@ -57,7 +57,12 @@ def train(data_dir: Path, held_out: int, num_epochs: int, device: str, workdir: 
     f'--workdir={workdir}',
   ]
   # A cache of its own: the command compiles everything, as the first time on a machine.
-  environment = throughput.environment(device) | {'XDG_CACHE_HOME': str(workdir.parent / 'cache')}
+  cache = str(workdir.parent / 'cache')
+  environment = throughput.environment(device) | {
+    'JAX_ENABLE_COMPILATION_CACHE': 'true',
+    'JAX_COMPILATION_CACHE_DIR': cache,
+    'XDG_CACHE_HOME': cache,
+  }
   began = time.perf_counter()
   subprocess.run(command, cwd=alternate.ROOT, env=os.environ | environment, check=True)
   seconds = time.perf_counter() - began
@@ -82,6 +87,8 @@ def bare(device: str, num_steps: int, rounds: int) -> list[float]:
     'environment': throughput.environment(device),
   }
   with alternate.workers({'steps': contender}) as ready:
+    if not ready:
+      sys.exit('Nothing to measure: the steps cannot run here.')
     worker, _ = ready['steps']
     pilot = worker.compute(1.0)
     of_an_epoch = pilot['seconds'] / pilot['steps'] * num_steps

@@ -36,9 +36,7 @@ def describe(device: str) -> dict[str, str]:
 def require(device: str) -> None:
   """Ends the command where there is no such device."""
   if device == 'gpu' and not shutil.which('nvidia-smi'):
-    sys.exit(
-      '--device gpu: no NVIDIA GPU here (nvidia-smi is not found). Use --device cpu.'
-    )
+    sys.exit('--device gpu: no NVIDIA GPU here (nvidia-smi is not found). Use --device cpu.')
 
 
 def num_cores() -> int:

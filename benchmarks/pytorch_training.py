@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.pytorch_model import CVAE, negative_elbo
@@ -52,13 +52,16 @@ def make_run(
     torch.set_num_threads(threads)
   # What XLA does on a GPU, too: float32 convolutions and products in TF32.
   torch.set_float32_matmul_precision('high')
+  torch.backends.cudnn.benchmark = True  # XLA tries convolutions out, too
   memory_format = torch.channels_last if ways.channels_last else torch.contiguous_format
   model = CVAE().to(device, memory_format=memory_format)
   optimizer = torch.optim.AdamW(
     model.parameters(), lr=2e-3, weight_decay=1e-4, fused=device == 'cuda'
   )
   schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, TOTAL_STEPS)
-  average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.999))
+  # What AveragedModel does, without its counter on the host, which the device is waited for.
+  averages = [parameter.detach().clone() for parameter in model.parameters()]
+  update_averages = get_ema_multi_avg_fn(0.999)
 
   def loss_of(images, labels, beta):
     with torch.autocast(device, torch.bfloat16, enabled=ways.autocast):
@@ -82,7 +85,7 @@ def make_run(
       torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
       optimizer.step()
       schedule.step()
-      average.update_parameters(model)
+      update_averages(averages, list(model.parameters()), None)
     return loss.item()  # waits for the device
 
   return run

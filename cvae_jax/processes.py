@@ -67,22 +67,31 @@ def joined(
     yield
     return
   _meet(given)
-  _keep_stdout_to_process_0()
   try:
+    _keep_stdout_to_process_0()
     _check_same_device_counts()
     yield
   except Exception as error:
     # Gloo connects CPUs, NCCL GPUs; both name themselves when a connection breaks.
-    if isinstance(error, jax.errors.JaxRuntimeError) and re.search('gloo|nccl', str(error), re.I):
+    if is_of_connection(error):
       raise LostProcessError(
-        'The connection to another process broke: what that one said last tells why '
-        f'({" ".join(str(error).split())[:150]}).'
+        'The connection to another process broke, or that one let the others wait for too long: '
+        'what it said last tells why. If it was still reading pictures or downloading, let it do '
+        'so alone first, with --smoke and without --distributed '
+        f'({" ".join(str(error).split())[:300]}).'
       ) from error
     # Together if all failed together, or JAX would have those that are left abort with a page of
     # text; a process that failed alone does not wait for long.
     with contextlib.suppress(Exception):
       _within(PARTING_SECONDS, jax.distributed.shutdown)
     raise
+
+
+def is_of_connection(error: Exception) -> bool:
+  """Whether the network between the processes is what failed."""
+  return isinstance(error, jax.errors.JaxRuntimeError) and bool(
+    re.search('gloo|nccl', str(error), re.IGNORECASE)
+  )
 
 
 def _meet(given: dict[str, Any]) -> None:
@@ -144,7 +153,7 @@ def _check(
         '127.0.0.1:1234.'
       )
     if process_id == 0:
-      _check_free(os.environ.get('JAX_COORDINATOR_BIND_ADDRESS') or coordinator_address)
+      _check_free(coordinator_address)
   if None not in (num_processes, process_id) and process_id >= num_processes:
     raise InputError(
       f'process_id={process_id} is not one of {num_processes} processes: expected 0 to '
@@ -215,7 +224,7 @@ def gather(value: Any) -> list[Any]:
   """
   if jax.process_count() == 1:
     return [value]
-  text = np.frombuffer(json.dumps(value, default=str).encode(), np.uint8)
+  text = np.frombuffer(json.dumps(value).encode(), np.uint8)
   lengths = multihost_utils.process_allgather(np.int32(len(text)))
   padded = np.zeros(-(-int(lengths.max()) // MESSAGE_BYTES) * MESSAGE_BYTES, np.uint8)
   padded[: len(text)] = text

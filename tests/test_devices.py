@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -38,7 +39,13 @@ def test_an_option_that_this_xla_does_not_know_is_left_out(monkeypatch):
   assert devices.compiler_options('resnet') == {}
 
 
+def has_huge_pages():
+  setting = Path('/sys/kernel/mm/transparent_hugepage/enabled')
+  return setting.is_file() and '[always]' in setting.read_text()
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='about the GNU C library')
+@pytest.mark.skipif(has_huge_pages(), reason='the system gives memory in huge pages')
 def test_the_memory_of_a_computation_is_kept_for_the_next_one():
   def pages_taken(first):
     done = subprocess.run(

@@ -37,7 +37,7 @@ def style(config) -> Style:
     groups=config.model.groups,
     dropout=config.model.dropout,
     dtype=jnp.dtype(config.precision),
-    # Measured to gain on a CPU only; on other devices not measured.
+    # A gain on a CPU; not measured elsewhere.
     folded=jax.default_backend() == 'cpu',
   )
 
@@ -90,9 +90,8 @@ class DoublingConv(nn.Module):
     kernel = self.param('kernel', nn.initializers.lecun_normal(), shape)
     bias = self.param('bias', nn.initializers.zeros, (self.channels,))
     inputs, kernel, bias = promote_dtype(inputs, kernel, bias, dtype=self.dtype)
-    taps = jax.vmap(jax.vmap(_transposed_taps))(
-      _transposed_taps(kernel)
-    )  # [parity, tap] of rows, of columns, in, out
+    # [parity, tap] of rows, of columns, in, out
+    taps = jax.vmap(jax.vmap(_transposed_taps))(_transposed_taps(kernel))
     taps = taps.transpose(1, 3, 4, 0, 2, 5).reshape(2, 2, in_channels, 4 * self.channels)
     outputs = jax.lax.conv_general_dilated(
       inputs,

@@ -9,7 +9,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
-from cvae_jax import devices
+from cvae_jax import devices, processes
 from cvae_jax.errors import InputError
 from cvae_jax.training.run_folder import CHECKPOINTS, is_step
 from cvae_jax.training.state import TrainState
@@ -118,19 +118,31 @@ class Checkpoints:
     self._manager.close()
 
 
-def restore_elsewhere(run: Path, step: int | None, like: TrainState) -> tuple[TrainState, Window]:
+def restore_elsewhere(run: Path, step: int, like: TrainState) -> tuple[TrainState, Window]:
   """Like `Checkpoints.restore`, from any run's folder, which stays untouched.
 
   A run without a moving average lends its weights to begin one.
 
   Args:
     run: a run's folder.
-    step: the newest where None.
+    step: which of its checkpoints.
     like: a state of the same structure, shapes and placement.
+
+  Raises:
+    InputError: there is no such checkpoint, it is broken, or of another model.
   """
   with _reader(run) as manager:
-    step = _choose(manager, run, 'last' if step is None else str(step))
-    return _restore(manager, step, like)
+    return _restore(manager, _choose(manager, run, str(step)), like)
+
+
+def choose(run: Path, which: str) -> int:
+  """The step that `which` stands for now: see `restore_variables`.
+
+  Raises:
+    InputError: there is no such checkpoint.
+  """
+  with _reader(run) as manager:
+    return _choose(manager, run, which)
 
 
 def restore_variables(run: Path, which: str, like: dict[str, Any]) -> tuple[dict[str, Any], int]:
@@ -234,6 +246,8 @@ def _read_items(manager, step, items):
   try:
     return dict(manager.restore(step, args=args).items())
   except Exception as error:  # Orbax and TensorStore share no base class of errors.
+    if processes.is_of_connection(error):
+      raise
     path = Path(manager.directory) / str(step)
     raise InputError(
       f'Checkpoint {path} cannot be read: it is damaged, or of another model. Name another one '

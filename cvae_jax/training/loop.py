@@ -37,7 +37,12 @@ def train(config, workdir: Path, resume_from: Path | None = None) -> None:
     InputError: the config, the data or the folder cannot be used.
     NonFiniteError: the loss or its gradient is not finite; the last good checkpoint stays.
   """
-  _check_command(config, smoke=False, workdir=workdir.absolute(), resume_from=resume_from)
+  _check_command(
+    config,
+    smoke=False,
+    workdir=str(workdir.absolute()),
+    resume_from=resume_from and str(resume_from),
+  )
   with processes.together():
     source = _check_start(config, workdir, resume_from)
   prog = program.build(config)
@@ -112,7 +117,8 @@ def _check_same_data(workdir: Path, prog: Program) -> None:
 
 def _begin_at(source: run_folder.CheckpointPath, prog: Program, workdir: Path) -> None:
   """Makes `workdir` a run that stands at a checkpoint of another one; whole or not at all."""
-  state, window = checkpoints.restore_elsewhere(source.run, source.step, prog.fresh_state())
+  step = program.agree_on_step(source, 'last')
+  state, window = checkpoints.restore_elsewhere(source.run, step, prog.fresh_state())
   if int(state.step) >= prog.total_steps:
     raise InputError(
       f'The checkpoint is from step {state.step}, and the run would end at step '

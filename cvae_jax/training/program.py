@@ -169,9 +169,21 @@ def check_init_from(config) -> None:
 
 
 def _variables_of(path: Path, config, like):
-  run, saved_step = run_folder.locate(path)
-  which = 'best' if saved_step is None else str(saved_step)
-  return checkpoints.restore_variables(run, which, like)[0]
+  source = run_folder.locate(path)
+  step = agree_on_step(source, 'best')
+  return checkpoints.restore_variables(source.run, str(step), like)[0]
+
+
+def agree_on_step(source: run_folder.CheckpointPath, otherwise: str) -> int:
+  """The checkpoint that all processes take, of a run that another one may be adding to.
+
+  Args:
+    source: where it is looked for.
+    otherwise: 'best' or 'last', if `source` names a run alone.
+  """
+  if source.step is not None:
+    return source.step
+  return processes.from_main(checkpoints.choose(source.run, otherwise))
 
 
 def check_same_shapes(run: Path, config) -> None:

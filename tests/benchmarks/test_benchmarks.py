@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -25,12 +26,9 @@ def test_the_random_images_are_files_that_training_reads(tmp_path):
 
 def test_the_table_gives_our_speed_as_a_multiple_of_each():
   row = {'ms_per_step': 2.0, 'compile_seconds': 1.0, 'peak_bytes': 5_000_000}
-  rows = {
-    throughput.OURS: row | {'images_per_second': 300.0, 'ratio': 1.0},
-    'other': row | {'images_per_second': 200.0, 'ratio': 1.5},
-  }
+  rows = {'other': row | {'images_per_second': 200.0, 'ratios': {'float32': 1.5, 'bfloat16': 1.2}}}
   *_, last = throughput.table(rows, 128).splitlines()
-  assert last == '| other | 200 | 2 | 1.0 | 5 | 1.50 |'
+  assert last == '| other | 200 | 2 | 1.0 | 5 | 1.50 | 1.20 |'
 
 
 def test_a_contender_that_cannot_run_is_named_and_left_out(capsys):
@@ -54,6 +52,20 @@ def test_a_gpu_that_is_not_there_is_said_in_one_line(program):
   assert done.returncode == 1
   assert done.stderr.startswith('--device gpu: no NVIDIA GPU here')
   assert done.stderr.count('\n') == 1
+
+
+def test_a_contender_that_ends_in_the_middle_is_named_and_left_out(capsys, monkeypatch):
+  class Ending:
+    def compute(self, seconds):
+      raise BrokenPipeError('gone')
+
+  @contextmanager
+  def workers(contenders):
+    yield {'ending': (Ending(), 1.0)}
+
+  monkeypatch.setattr(alternate, 'workers', workers)
+  assert alternate.measure({'ending': {}}, rounds=2, seconds=1.0) == {}
+  assert capsys.readouterr().out.count('ending has ended: gone') == 1
 
 
 @pytest.mark.slow
