@@ -30,8 +30,11 @@ def make_run(prog: Program) -> tuple[Callable[[int], float], int]:
 
   def run(num_chunks: int) -> float:
     nonlocal state
+    before = None
     for _ in range(num_chunks):
       state, terms = prog.chunk(state, chunk.data, num_steps=num_steps)
+      jax.block_until_ready(before)  # as the loop does
+      before = terms
     return float(jax.block_until_ready(terms)['loss'][-1])
 
   return run, num_steps

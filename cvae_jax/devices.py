@@ -2,8 +2,10 @@
 
 import ctypes
 import functools
+import importlib.util
 import warnings
 from collections.abc import Callable
+from importlib.metadata import entry_points
 from typing import Any
 
 import jax
@@ -165,14 +167,24 @@ def keep_freed_memory() -> None:
 
   XLA's CPU backend takes all memory of a step anew each time. With the GNU C library that is given
   back to the system after each step, and a quarter of the step is spent on taking it again, page by
-  page. To be called before JAX computes anything; other C libraries are left as they are.
+  page. To be called before JAX computes anything. Other C libraries are left as they are, and so is
+  a process that has an accelerator to compute on.
   """
+  if _has_accelerator():
+    return
   mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
   if mallopt is None:
     return
   mallopt(_MMAP_MAX, 0)
   mallopt(_TRIM_THRESHOLD, -1)  # never
   mallopt(_ARENA_MAX, 1)  # the other arenas give back whatever is larger than 64 MB
+
+
+def _has_accelerator() -> bool:
+  """Whether JAX will find one, as far as can be told before it looks."""
+  if platforms := jax.config.jax_platforms:
+    return platforms != 'cpu'
+  return bool(importlib.util.find_spec('libtpu') or entry_points(group='jax_plugins'))
 
 
 def use_compilation_cache() -> None:

@@ -61,6 +61,19 @@ def test_the_memory_of_a_computation_is_kept_for_the_next_one():
   assert pages_taken('from cvae_jax import devices; devices.keep_freed_memory()') < 1000
 
 
+def test_where_there_is_an_accelerator_memory_is_left_alone(monkeypatch):
+  monkeypatch.setattr(devices.ctypes, 'CDLL', lambda _: pytest.fail('changed'))
+  before = jax.config.jax_platforms
+  try:
+    jax.config.update('jax_platforms', 'cuda')
+    devices.keep_freed_memory()
+    jax.config.update('jax_platforms', None)
+    monkeypatch.setattr(devices, 'entry_points', lambda group: ['cuda'])
+    devices.keep_freed_memory()
+  finally:
+    jax.config.update('jax_platforms', before)
+
+
 COUNT_PAGES = """
 import resource
 import jax, jax.numpy as jnp

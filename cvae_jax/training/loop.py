@@ -178,8 +178,8 @@ def _run(
   try:
     for begin, now, data in prog.feed.chunks(bounds):
       state, chunk_terms = prog.chunk(state, data, num_steps=now - begin)
-      if prog.placement == 'stream' and pending:
-        # Two chunks of images may lie on the device: the one before must be through.
+      if pending:
+        # The device has its next work; were it given more, that would take memory already.
         jax.block_until_ready(pending[-1])
       pending.append(chunk_terms)
       clock.steps += now - begin

@@ -76,7 +76,7 @@ def test_everything_comes_back(tmp_path):
   jax.tree.map(np.testing.assert_array_equal, restored, state)
   assert restored_window['loss'].tolist() == [1.5, 2.5]
   saved.close()
-  elsewhere, _ = checkpoints.restore_elsewhere(tmp_path, None, toy_state(0.0, 0))
+  elsewhere, _ = checkpoints.restore_elsewhere(tmp_path, 7, toy_state(0.0, 0))
   jax.tree.map(np.testing.assert_array_equal, elsewhere, state)
 
 
