@@ -74,8 +74,8 @@ def measure(device: str, precision: str, batch_sizes: tuple[int, ...], rounds: i
   from benchmarks import package_training
   from cvae_jax import devices
 
+  devices.keep_freed_memory()  # before there is any other thread
   counted = _count_apart(precision, batch_sizes)
-  devices.keep_freed_memory()
   size, length = MATRIX[device], VECTOR_BYTES[device] // 4
   # Random: a GPU multiplies ones with less power, and so with a higher clock.
   matrix = jax.random.normal(jax.random.key(0), (size, size), precision)
@@ -127,8 +127,8 @@ def table(results: dict[str, dict]) -> str:
     for batch_size, step in result['steps'].items():
       lines.append(
         f'| {precision} | {batch_size} | {step["flops"] / 1e9:.1f} | {step["bytes"] / 1e9:.2f} | '
-        f'{step["flops"] / step["bytes"]:.1f} | {step["bound_by"]} | {step["least_ms"]:.3g} | '
-        f'{step["ms"]:.3g} | {step["share_of_ceiling"]:.0%} | {step["share_of_arithmetic"]:.0%} |'
+        f'{step["flops"] / step["bytes"]:.1f} | {step["bound_by"]} | {step["least_ms"]:,.4g} | '
+        f'{step["ms"]:,.4g} | {step["share_of_ceiling"]:.0%} | {step["share_of_arithmetic"]:.0%} |'
       )
   for precision, result in results.items():
     lines.append(
