@@ -147,7 +147,8 @@ def _check(
   """Raises InputError for what JAX would answer with a traceback or a crash."""
   if coordinator_address is not None:
     host, _, port = coordinator_address.rpartition(':')
-    if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
+    is_host = bool(host) and not re.search(r'[/\s]', host)
+    if not is_host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
       raise InputError(
         f'coordinator_address={coordinator_address!r} is not HOST:PORT, e.g. 10.0.0.1:1234 or '
         '127.0.0.1:1234.'

@@ -38,7 +38,8 @@ def test_one_process_takes_no_notice_of_the_environment_of_several(monkeypatch):
 
 
 @pytest.mark.parametrize(
-  'address', ['', ':1234', 'host', 'host:', 'host:name', 'host:0', 'host:65536', 'host:-1']
+  'address',
+  ['', ':1234', 'host', 'host:', 'host:name', 'host:0', 'host:65536', 'host:-1', 'http://host:1'],
 )
 def test_an_address_without_host_and_port_is_refused(address):
   refused('is not HOST:PORT, e.g. 10.0.0.1:1234', True, address, 2, 1)
