@@ -1,0 +1,235 @@
+"""LPIPS, the distance between two images that AlexNet's features see."""
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jax import Array
+
+from cvae_jax.errors import InputError
+from cvae_jax.paths import cache_folder
+
+MIN_IMAGE_SIZE = 64  # smaller images are resized to it; LPIPS was fitted to patches of this size
+BATCH_PIXELS = 1 << 20  # of images whose features are held at a time
+
+TORCHVISION = 'https://download.pytorch.org/models/'
+AUTHORS = 'https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/master/'
+ALEXNET, LINEAR = 'alexnet-owt-7be5be79.pth', 'alex.pth'
+FILES = {  # name: address and SHA-256
+  ALEXNET: (
+    f'{TORCHVISION}{ALEXNET}',
+    '7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02',
+  ),
+  LINEAR: (
+    f'{AUTHORS}lpips/weights/v0.1/{LINEAR}',
+    'df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0',
+  ),
+}
+ANSWER_TIMEOUT_SECONDS = 20
+
+# Of AlexNet's five convolutions: name in the file, shape of the kernel there, stride, padding, and
+# whether the features are pooled before.
+CONVOLUTIONS = (
+  ('features.0', (64, 3, 11, 11), 4, 2, False),
+  ('features.3', (192, 64, 5, 5), 1, 2, True),
+  ('features.6', (384, 192, 3, 3), 1, 1, True),
+  ('features.8', (256, 384, 3, 3), 1, 1, False),
+  ('features.10', (256, 256, 3, 3), 1, 1, False),
+)
+SHIFT = np.array([-0.030, -0.088, -0.188], np.float32).reshape(1, 1, 1, 3)
+SCALE = np.array([0.458, 0.448, 0.450], np.float32).reshape(1, 1, 1, 3)
+NORM_EPSILON = 1e-10
+HIGHEST = jax.lax.Precision.HIGHEST  # by default an accelerator multiplies in fewer digits
+
+
+class Weights(NamedTuple):
+  """float32 arrays of the five layers."""
+
+  kernels: tuple[np.ndarray, ...]  # [height, width, in, out]
+  biases: tuple[np.ndarray, ...]  # [1, 1, 1, out]
+  linear: tuple[np.ndarray, ...]  # [out], how much a channel counts
+
+
+def default_folder() -> Path:
+  """Where the weights lie unless told otherwise.
+
+  Raises:
+    InputError: the user has no home folder.
+  """
+  return cache_folder() / 'lpips'
+
+
+def lpips(weights: Weights, images: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
+  """LPIPS of each image and its reconstruction: version 0.1, AlexNet.
+
+  Σ_layers mean_pixels Σ_channels w (f / ‖f‖ − g / ‖g‖)², with f and g the features after a ReLU
+  (Zhang et al. 2018, eq. 1). AlexNet's strides leave nothing of an image of 28×28, so images with a
+  side shorter than `MIN_IMAGE_SIZE`, 64 pixels, are first resized, bilinearly and in proportion,
+  until the shorter side has it. Say so beside such a distance: others may resize otherwise.
+
+  Args:
+    weights: what `load` returns.
+    images: float [N, H, W, C] in [0, 1], with C = 1, which counts as three equal channels, or 3.
+    reconstructions: as `images`.
+
+  Returns:
+    float32 [N]; 0 for equal images.
+
+  Raises:
+    ValueError: other shapes or dtypes.
+  """
+  given = [f'{array.dtype}{list(array.shape)}' for array in (images, reconstructions)]
+  floating = all(jnp.issubdtype(array.dtype, np.floating) for array in (images, reconstructions))
+  shape = images.shape
+  if not floating or shape != reconstructions.shape or len(shape) != 4 or shape[3] not in (1, 3):
+    raise ValueError(f'images are {given[0]} and {given[1]}, expected float[N, H, W, 1 or 3] twice')
+  weights = jax.device_put(weights)
+  num_pixels = shape[1] * shape[2] * max(1, MIN_IMAGE_SIZE / min(shape[1:3])) ** 2
+  size = max(1, min(len(images), int(BATCH_PIXELS / num_pixels)))
+  distances = np.zeros(len(images), np.float32)
+  for first in range(0, len(images), size):
+    pair = [np.asarray(array[first : first + size]) for array in (images, reconstructions)]
+    count = len(pair[0])
+    # To whole batches, so that one compiled program serves all.
+    pair = [np.pad(array, ((0, size - count), (0, 0), (0, 0), (0, 0))) for array in pair]
+    features = [_features(weights, array) for array in jax.device_put(pair)]
+    distances[first : first + count] = jax.device_get(_distances(weights, *features))[:count]
+  return distances
+
+
+@jax.jit
+def _distances(weights: Weights, features: list[Array], others: list[Array]) -> Array:
+  total = 0.0
+  for linear, one, other in zip(weights.linear, features, others, strict=True):
+    weighted = jnp.einsum('nhwc,c->nhw', (one - other) ** 2, linear, precision=HIGHEST)
+    total += jnp.mean(weighted, axis=(1, 2))
+  return total
+
+
+# A program of its own, which serves both sides: so features of equal images are equal to the bit.
+@jax.jit
+def _features(weights: Weights, images: Array) -> list[Array]:
+  """AlexNet's features after each of its five ReLUs, float32 [N, H', W', channels] of length 1."""
+  num_images, *sides, _ = images.shape
+  images = jnp.broadcast_to(images.astype(jnp.float32), (num_images, *sides, 3))
+  if min(sides) < MIN_IMAGE_SIZE:
+    height, width = (round(side * MIN_IMAGE_SIZE / min(sides)) for side in sides)
+    images = jax.image.resize(images, (num_images, height, width, 3), 'bilinear')
+  hidden = (2 * images - 1 - SHIFT) / SCALE
+  features = []
+  layers = zip(CONVOLUTIONS, weights.kernels, weights.biases, strict=True)
+  for (_, _, stride, padding, is_pooled), kernel, bias in layers:
+    if is_pooled:
+      hidden = nn.max_pool(hidden, (3, 3), (2, 2))
+    hidden = jax.lax.conv_general_dilated(
+      hidden,
+      kernel,
+      window_strides=(stride, stride),
+      padding=[(padding, padding)] * 2,
+      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+      precision=HIGHEST,
+    )
+    hidden = nn.relu(hidden + bias)
+    length = jnp.sqrt(jnp.sum(hidden**2, axis=-1, keepdims=True))
+    features.append(hidden / (length + NORM_EPSILON))
+  return features
+
+
+def load(folder: Path) -> Weights:
+  """The weights in the two files that `download` fetches.
+
+  PyTorch reads them, for numbers only: nothing that a file names is run.
+
+  Raises:
+    InputError: a file is missing or is not what it should be, or PyTorch is not installed.
+  """
+  missing = [f'{name} ({url})' for name, (url, _) in FILES.items() if not (folder / name).is_file()]
+  if missing:
+    raise InputError(f'{folder} lacks {" and ".join(missing)}. Put there what is missing.')
+  shapes = {}
+  for name, shape, *_ in CONVOLUTIONS:
+    shapes |= {f'{name}.weight': shape, f'{name}.bias': shape[:1]}
+  alexnet = _read(folder / ALEXNET, shapes)
+  channels = [shape[0] for _, shape, *_ in CONVOLUTIONS]
+  shapes = {f'lin{layer}.model.1.weight': (1, size, 1, 1) for layer, size in enumerate(channels)}
+  linear = _read(folder / LINEAR, shapes)
+  return Weights(
+    tuple(np.ascontiguousarray(kernel.transpose(2, 3, 1, 0)) for kernel in alexnet[::2]),
+    tuple(bias.reshape(1, 1, 1, -1) for bias in alexnet[1::2]),
+    tuple(layer.reshape(-1) for layer in linear),
+  )
+
+
+def _read(path: Path, shapes: dict[str, tuple[int, ...]]) -> list[np.ndarray]:
+  """The tensors of these names and shapes, float32."""
+  try:
+    import torch
+  except ImportError as error:
+    raise InputError(
+      f'{path} can be read by PyTorch alone, which is not installed: pip install torch.'
+    ) from error
+  remedy = f'Fetch it again from {FILES[path.name][0]}.'
+  try:
+    tensors = torch.load(path, map_location='cpu', weights_only=True)
+  except Exception as error:  # What bytes at random can bring about is no short list.
+    # Not what PyTorch says: it advises to run the code that the file holds.
+    raise InputError(
+      f'{path} is damaged, or no file of PyTorch weights ({type(error).__name__}). {remedy}'
+    ) from error
+  arrays = []
+  for name, shape in shapes.items():
+    tensor = tensors.get(name) if isinstance(tensors, dict) else None
+    given = f'shape {tuple(tensor.shape)}' if isinstance(tensor, torch.Tensor) else 'no tensor'
+    if given != f'shape {shape}':
+      raise InputError(f'{path} has {given} for {name!r}, expected shape {shape}. {remedy}')
+    arrays.append(tensor.detach().float().numpy())
+    if not np.isfinite(arrays[-1]).all():
+      raise InputError(f'{path} has numbers that are not finite in {name!r}. {remedy}')
+  return arrays
+
+
+def download(folder: Path) -> None:
+  """Fetches the files that are not yet there as they should be, 244 MB, each whole or not at all.
+
+  Raises:
+    InputError: no answer, an answer that is another file, or no place to write to.
+  """
+  import requests
+
+  for name, (url, sha256) in FILES.items():
+    by_hand = f'Fetch it in another way and put it into {folder}.'
+    try:
+      folder.mkdir(parents=True, exist_ok=True)
+      if (folder / name).is_file() and _sha256(folder / name) == sha256:
+        continue
+      with tempfile.TemporaryDirectory(dir=folder, prefix='.download-') as aside:
+        temporary = Path(aside, name)
+        with requests.get(url, stream=True, timeout=ANSWER_TIMEOUT_SECONDS) as answer:
+          answer.raise_for_status()
+          with open(temporary, 'wb') as file:
+            for piece in answer.iter_content(1 << 20):
+              file.write(piece)
+        given = _sha256(temporary)
+        if given != sha256:
+          raise InputError(f'{url} has SHA-256 {given[:8]}…, expected {sha256[:8]}…. {by_hand}')
+        os.replace(temporary, folder / name)
+    except requests.RequestException as error:
+      status = '' if error.response is None else f' {error.response.status_code}'
+      raise InputError(
+        f'{url} cannot be downloaded: {type(error).__name__}{status}. {by_hand}'
+      ) from error
+    except OSError as error:
+      raise InputError(
+        f'{name} cannot be written into {folder}: {error.strerror}. Give another folder.'
+      ) from error
+
+
+def _sha256(path: Path) -> str:
+  with open(path, 'rb') as file:
+    return hashlib.file_digest(file, 'sha256').hexdigest()
