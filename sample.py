@@ -45,7 +45,7 @@ def main() -> None:
   import numpy as np
 
   import cvae_jax
-  from cvae_jax import devices, figures, paths
+  from cvae_jax import devices, grids, paths
   from cvae_jax.training import run_folder
 
   devices.use_compilation_cache()
@@ -75,7 +75,7 @@ def main() -> None:
   name += '-draw' if _DRAW.value else ''
   output = paths.from_user(_OUTPUT.value or folder / 'samples' / f'{name}.png')
   try:
-    figures.save_png(output, figures.grid(images, columns))
+    grids.save_png(output, grids.grid(images, columns))
   except OSError as error:
     raise InputError(f'Cannot write {output}: {error.strerror}. Name another --output.') from error
   print(f'{len(images)} images: {output}')

@@ -9,4 +9,8 @@ def __getattr__(name):
     from cvae_jax.inference import load
 
     return load
+  if name == 'available':
+    from cvae_jax.weights import available
+
+    return available
   raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -1,57 +1,304 @@
-"""Arrays in, pictures out."""
+"""Arrays in, matplotlib figures out: one look for the report, sample.py and the notebook."""
 
+import csv
+import io
+import os
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+# Without an interface of its own: figures are drawn into memory, on any machine.
+os.environ.setdefault('MPLBACKEND', 'agg')
 import numpy as np
-from PIL import Image
+from matplotlib import rc_context, ticker
+from matplotlib.figure import Figure
+from scipy import stats
 
-# A picture is enlarged by whole pixels to about this side, so that 28×28 images can be looked at.
-TARGET_SIDE_PIXELS = 640
+from cvae_jax import grids
+
+# Of Paul Tol's muted scheme, which colour-blind readers can tell apart; classes are also named
+# where their points lie.
+COLOURS = (
+  '#332288',
+  '#88CCEE',
+  '#44AA99',
+  '#117733',
+  '#999933',
+  '#DDCC77',
+  '#CC6677',
+  '#882255',
+  '#AA4499',
+  '#888888',
+)
+MAIN, CONTRAST, QUIET = '#332288', '#CC6677', '#888888'
+STYLE = {
+  'font.family': 'DejaVu Sans',
+  'font.size': 10,
+  'axes.titlesize': 11,
+  'axes.spines.top': False,
+  'axes.spines.right': False,
+  'axes.grid': False,
+  'legend.frameon': False,
+  'figure.dpi': 100,
+  'savefig.dpi': 150,
+}
+TILE_INCHES = 0.62
+SMALLEST_POINT, LARGEST_POINT = 2.0, 30.0
+MAX_LEGEND = 24  # classes
+MAX_MARGINALS = 16  # dimensions whose aggregate posterior is drawn
 
 
-def grid(images: np.ndarray, columns: int) -> np.ndarray:
-  """Lays images out row by row.
+def image_grid(
+  images: np.ndarray,
+  row_names: Sequence[str] = (),
+  column_names: Sequence[str] = (),
+  title: str = '',
+) -> Figure:
+  """Images in rows and columns that bear names.
 
   Args:
-    images: [N, H, W, C] floats in [0, 1], C = 1 or 3.
-    columns: images in a row; the last row is filled up with black.
-
-  Returns:
-    uint8 [rows * (H + 2), columns * (W + 2), C] before enlargement: one black pixel around each
-    image, so the picture divides evenly into its tiles.
+    images: [rows, columns, H, W, C] floats in [0, 1]; a tile of NaN stays empty.
+    row_names: one for each row, or none.
+    column_names: one for each column, or none.
+    title: above all.
   """
-  rows = -(-len(images) // columns)
-  pixels = np.round(np.clip(np.asarray(images), 0, 1) * 255).astype(np.uint8)
-  blank = ((0, rows * columns - len(pixels)), (1, 1), (1, 1), (0, 0))
-  tiles = np.pad(pixels, blank)
-  height, width, channels = tiles.shape[1:]
-  tiles = tiles.reshape(rows, columns, height, width, channels).swapaxes(1, 2)
-  picture = tiles.reshape(rows * height, columns * width, channels)
-  scale = max(1, TARGET_SIDE_PIXELS // max(picture.shape[:2]))
-  return picture.repeat(scale, axis=0).repeat(scale, axis=1)
+  rows, columns, height, width, channels = images.shape
+  tile_height, tile_width = height + 2, width + 2
+  # White where there is no image, and between the images.
+  canvas = np.ones((rows * tile_height, columns * tile_width, channels), np.float32)
+  for row in range(rows):
+    for column in range(columns):
+      if not np.isnan(images[row, column]).any():
+        top, left = row * tile_height + 1, column * tile_width + 1
+        canvas[top : top + height, left : left + width] = images[row, column]
+  name_inches = 0.3 + 0.085 * max((len(name) for name in row_names), default=0)
+  # The figure is wide enough for its title, and tiles are large enough for the names above them.
+  tile = max(TILE_INCHES, 0.1 * max((len(name) for name in column_names), default=0) + 0.08)
+  tile = min(tile, 1.3) if columns > 1 else tile
+  size = (columns * tile, rows * tile * tile_height / tile_width)
+  left = name_inches if row_names else 0.15
+  top = 0.15 + (0.3 if title else 0) + (0.28 if column_names else 0)
+  total = (max(left + size[0] + 0.15, 0.085 * len(title) + 0.3), size[1] + top + 0.15)
+  with rc_context(STYLE):
+    figure = Figure(figsize=total)
+    axes = figure.add_axes(
+      (left / total[0], 0.15 / total[1], size[0] / total[0], size[1] / total[1])
+    )
+    axes.imshow(
+      canvas.squeeze(-1) if channels == 1 else canvas,
+      cmap='gray',
+      vmin=0,
+      vmax=1,
+      interpolation='nearest',
+      aspect='auto',
+    )
+    for spine in axes.spines.values():
+      spine.set_visible(False)
+    axes.tick_params(length=0, labeltop=True, labelbottom=False)
+    axes.set_xticks((np.arange(columns) + 0.5) * tile_width - 0.5 if column_names else [])
+    axes.set_yticks((np.arange(rows) + 0.5) * tile_height - 0.5 if row_names else [])
+    if column_names:
+      axes.set_xticklabels(column_names)
+    if row_names:
+      axes.set_yticklabels(row_names)
+    if title:
+      figure.text(0.15 / total[0], 1 - 0.1 / total[1], title, va='top', fontsize=11)
+  return figure
 
 
-def pairs(images: np.ndarray, reconstructions: np.ndarray, columns: int) -> np.ndarray:
-  """A grid in which each row of images has their reconstructions in the row below.
+def latent_scatter(
+  points: np.ndarray, labels: np.ndarray | None, class_names: Sequence[str], method: str
+) -> Figure:
+  """Latents in two dimensions, coloured by class, the classes named among their points.
 
   Args:
-    images: [N, H, W, C] floats in [0, 1], N a multiple of `columns`.
-    reconstructions: the same shape.
-    columns: images in a row.
+    points: [N, 2].
+    labels: [N] the classes, or None.
+    class_names: of all classes; () without labels.
+    method: how the two dimensions came about, for the axes.
   """
-  both = np.stack(
-    [np.asarray(x).reshape(-1, columns, *images.shape[1:]) for x in (images, reconstructions)],
-    axis=1,
-  )
-  return grid(both.reshape(-1, *images.shape[1:]), columns)
+  size = float(np.clip(30_000 / len(points), SMALLEST_POINT, LARGEST_POINT))
+  with rc_context(STYLE):
+    figure = Figure(figsize=(7.6, 6), layout='constrained')
+    axes = figure.add_subplot()
+    options = {'s': size, 'linewidths': 0, 'alpha': 0.6, 'rasterized': True}
+    if labels is None or not class_names:
+      axes.scatter(*points.T, color=MAIN, **options)
+    else:
+      # In random order: else the last class would lie on top of the others.
+      order = np.random.RandomState(0).permutation(len(points))
+      colours = np.array([COLOURS[label % len(COLOURS)] for label in labels])
+      axes.scatter(*points[order].T, c=colours[order], **options)
+      _name_classes(axes, points, labels, class_names)
+    axes.set_xlabel(f'{method} 1')
+    axes.set_ylabel(f'{method} 2')
+    axes.set_title(f'Latents of {len(points):,} images (posterior means)')
+  return figure
 
 
-def save_png(path: Path, picture: np.ndarray) -> None:
-  """Writes uint8 [H, W, 1 or 3] to `path`, whole or not at all."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(path.name + '.tmp')
-  try:
-    Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(temporary, 'PNG')
-    temporary.replace(path)
-  finally:
-    temporary.unlink(missing_ok=True)
+def _name_classes(axes, points, labels, class_names):
+  present = [label for label in range(len(class_names)) if np.any(labels == label)]
+  for label in present[:MAX_LEGEND]:
+    axes.scatter([], [], color=COLOURS[label % len(COLOURS)], s=40, label=class_names[label])
+    x, y = np.median(points[labels == label], axis=0)
+    axes.text(
+      x,
+      y,
+      class_names[label],
+      ha='center',
+      va='center',
+      fontsize=9,
+      fontweight='bold',
+      bbox={'boxstyle': 'round,pad=0.2', 'facecolor': 'white', 'alpha': 0.75, 'linewidth': 0},
+    )
+  axes.legend(loc='center left', bbox_to_anchor=(1.0, 0.5), borderaxespad=0.2)
+
+
+def kl_per_dimension(kl: np.ndarray, active: np.ndarray) -> Figure:
+  """The KL of each latent dimension, largest first.
+
+  Args:
+    kl: [latent] nats, means over images.
+    active: [latent] bool; see `evaluation.latents.active_units`.
+  """
+  order = np.argsort(-kl)
+  names = [str(dimension) for dimension in order]
+  with rc_context(STYLE):
+    figure = Figure(figsize=(max(5.0, 0.3 * len(kl) + 1.5), 3.4), layout='constrained')
+    axes = figure.add_subplot()
+    places = np.arange(len(kl))
+    for is_active, colour, name in ((True, MAIN, 'active'), (False, QUIET, 'not active')):
+      chosen = active[order] == is_active
+      if chosen.any():
+        axes.bar(places[chosen], kl[order][chosen], color=colour, label=name)
+    if len(kl) <= 40:
+      axes.set_xticks(places, names, fontsize=8)
+    else:
+      axes.set_xticks([])
+    axes.set_xlabel('latent dimension, by its KL')
+    axes.set_ylabel('KL, nats (mean over images)')
+    axes.set_title(
+      f'KL per dimension: {kl.sum():.2f} nats, {int(active.sum())} of {len(kl)} active'
+    )
+    axes.legend()
+  return figure
+
+
+def aggregate_posterior(latents: np.ndarray, kl: np.ndarray) -> Figure:
+  """The marginals of the aggregate posterior beside N(0, 1), those of the largest KL.
+
+  Args:
+    latents: [N, latent] samples, one of each image's posterior.
+    kl: [latent] nats, which decides on the order.
+  """
+  shown = np.argsort(-kl)[:MAX_MARGINALS]
+  columns = min(4, len(shown))
+  rows = -(-len(shown) // columns)
+  grid = np.linspace(-4, 4, 161)
+  with rc_context(STYLE):
+    figure = Figure(figsize=(max(2.1 * columns, 4.6), 1.6 * rows + 0.9), layout='constrained')
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes, dimension in zip(panels, shown, strict=False):
+      values = latents[:, dimension]
+      axes.hist(np.clip(values, -4, 4), bins=np.linspace(-4, 4, 41), density=True, color='#88CCEE')
+      axes.plot(grid, stats.norm.pdf(grid), color=CONTRAST, linewidth=1.5)
+      axes.set_title(f'z{dimension}: {values.mean():.2f} ± {values.std():.2f}', fontsize=9, pad=3)
+      axes.set_yticks([])
+    for axes in panels[len(shown) :]:
+      axes.set_visible(False)
+    figure.suptitle('Aggregate posterior (bars) and N(0, 1) (line)', fontsize=11)
+  return figure
+
+
+def training_curves(metrics_csv: Path) -> Figure | None:
+  """Loss, its terms and β over the epochs of a run, from its metrics.csv; None of an empty one."""
+  with open(metrics_csv, newline='', encoding='utf-8') as file:
+    rows = list(csv.DictReader(file))
+  if not rows:
+    return None
+
+  def series(name):
+    pairs = [(float(row['epoch']), float(row[name])) for row in rows if row.get(name)]
+    return np.array(pairs).reshape(-1, 2).T
+
+  panels = {
+    'loss (β-weighted) and −ELBO, nats': {
+      'training loss': ('train/loss', MAIN),
+      'validation −ELBO': ('validation/negative_elbo', CONTRAST),
+    },
+    'reconstruction, nats': {
+      'training': ('train/reconstruction', MAIN),
+      'validation': ('validation/reconstruction', CONTRAST),
+    },
+    'KL, nats': {
+      'training': ('train/kl', MAIN),
+      'validation': ('validation/kl', CONTRAST),
+    },
+    'β': {'training': ('train/beta', MAIN)},
+  }
+  with rc_context(STYLE):
+    figure = Figure(figsize=(9, 5.6), layout='constrained')
+    for axes, (title, lines) in zip(figure.subplots(2, 2).ravel(), panels.items(), strict=True):
+      for name, (column, colour) in lines.items():
+        epochs, values = series(column)
+        few = 'o-' if len(epochs) < 30 else '-'
+        axes.plot(epochs, values, few, color=colour, label=name, linewidth=1.3, markersize=3)
+        if 'nats' in title and len(values) > 20:
+          # The first steps, a hundred times above the rest, would flatten it.
+          axes.set_ylim(top=max(np.quantile(values, 0.97), axes.get_ylim()[0] + 1))
+      axes.set_title(title)
+      axes.set_xlabel('epoch')
+      axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+      if len(lines) > 1:
+        axes.legend()
+  return figure
+
+
+def reliability(edges, confidence, accuracy, counts, calibration_error: float) -> Figure:
+  """How often a classifier is right, by how sure it is.
+
+  Args:
+    edges: [bins + 1] of the confidence.
+    confidence: [bins] its mean; nan in an empty bin.
+    accuracy: [bins].
+    counts: [bins].
+    calibration_error: of all, for the title.
+  """
+  full = counts > 0
+  with rc_context(STYLE):
+    figure = Figure(figsize=(4.8, 4.6), layout='constrained')
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], color=QUIET, linestyle='--', label='calibrated')
+    axes.bar(
+      edges[:-1][full],
+      accuracy[full],
+      width=np.diff(edges)[full],
+      align='edge',
+      color='#88CCEE',
+      edgecolor='white',
+      label='accuracy',
+    )
+    axes.plot(confidence[full], accuracy[full], 'o', color=CONTRAST, label='at the mean confidence')
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.set_xlabel('confidence p(c | x)')
+    axes.set_ylabel('accuracy')
+    axes.set_title(f'Calibration error {calibration_error:.3f}')
+    axes.legend(loc='upper left')
+  return figure
+
+
+def to_png(figure: Figure) -> bytes:
+  """The figure as a PNG file's content."""
+  buffer = io.BytesIO()
+  with warnings.catch_warnings():
+    warnings.filterwarnings('ignore', message='Glyph .* missing')  # a class name in another script
+    figure.savefig(buffer, format='png')
+  return buffer.getvalue()
+
+
+def save(figures: Mapping[Path, Figure]) -> None:
+  """Writes each figure to its path as PNG, whole or not at all."""
+  for path, figure in figures.items():
+    with grids.whole(path) as temporary:
+      temporary.write_bytes(to_png(figure))

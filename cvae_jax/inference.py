@@ -10,8 +10,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from cvae_jax import config as config_lib
-from cvae_jax import generation, keys
+from cvae_jax import generation, keys, latent_space, paths, weights
+from cvae_jax.data import batches, splits
+from cvae_jax.data.splits import Splits
 from cvae_jax.errors import InputError, did_you_mean
+from cvae_jax.evaluation.likelihood import Trained
 from cvae_jax.models import cvae
 from cvae_jax.objectives import likelihoods
 from cvae_jax.training import checkpoints, run_folder
@@ -20,6 +23,8 @@ from cvae_jax.training import checkpoints, run_folder
 MAX_BATCH = 256
 # Far outside of anything a decoder has seen, and still far from overflow.
 MAX_TEMPERATURE = 100
+# What the commands draw from, and judge, where nothing has been trained yet.
+DEFAULT_WEIGHTS = 'mnist'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +39,9 @@ class Model:
   class_names: tuple[str, ...]
   image_shape: tuple[int, int, int]  # (H, W, C)
   step: int  # of the checkpoint the weights are from
-  _variables: dict
+  data_fingerprint: str | None  # of the images it was trained and validated on, if it was kept
+  folder: Path  # where its results belong: the run's, or shipped/<name> for shipped weights
+  trained: Trained
   _encode: Callable
   _decode: Callable
   _decode_draw: Callable
@@ -66,6 +73,34 @@ class Model:
     suggestion = '' if is_number else did_you_mean(text, self.class_names)
     raise InputError(f'{text[:40]!r} is no class of this model, which has {known}.{suggestion}')
 
+  def data(
+    self, data_dir: str | None = None, split: str = 'test', max_examples: int | None = None
+  ) -> Splits:
+    """The set that the model was trained on, in its three splits.
+
+    Args:
+      data_dir: where it is now; None is where the training found it.
+      split: the one that is to be cut.
+      max_examples: how many of its first images are left; None leaves all.
+
+    Raises:
+      InputError: the data are missing, or have other classes than the model.
+    """
+    config = ConfigDict(self.config)
+    if data_dir is not None:
+      config.data.dir = data_dir
+    parts = splits.load(config)
+    if self.conditional and parts.train.class_names != self.class_names:
+      raise InputError(
+        f'The classes of the data are {", ".join(parts.train.class_names)[:100]}, those of the '
+        f'model {", ".join(self.class_names)[:100]}. Name its data with --data_dir.'
+      )
+    if self.data_fingerprint not in (None, splits.fingerprint(parts.train, parts.validation)):
+      print('Note: these are not the images that the model was trained on.')
+    chosen = getattr(parts, split)
+    cut = chosen._replace(images=chosen.images[:max_examples], labels=chosen.labels[:max_examples])
+    return parts._replace(**{split: cut})
+
   def sample(
     self,
     labels=None,
@@ -91,47 +126,116 @@ class Model:
     if not isinstance(num_images, numbers.Integral | None) or (num_images or 0) < 0:
       raise InputError(f'num_images={num_images!r} is not an integer, 0 or more.')
     labels = self._check_labels(labels, num_images)
+    latents = self.draw_latents(len(labels), temperature, seed)
+    if not draw:
+      return self.decode(latents, labels if self.conditional else None)
+    key = _stream(seed, 'pixels')
+    return batches.map_rows(
+      lambda latents, labels, numbers: self._decode_draw(
+        self.trained.variables, latents, labels, key, numbers
+      ),
+      MAX_BATCH,
+      latents,
+      labels,
+      np.arange(len(labels), dtype=np.int32),
+    )
+
+  def draw_latents(self, count: int, temperature: float = 1.0, seed: int = 0) -> np.ndarray:
+    """z ~ N(0, temperature² I), [count, latent]: those of `sample` with the same arguments."""
     if not (isinstance(temperature, numbers.Real) and 0 <= temperature <= MAX_TEMPERATURE):
       raise InputError(f'temperature={temperature!r} is not a number from 0 to {MAX_TEMPERATURE}.')
-    if not (isinstance(seed, numbers.Integral) and 0 <= seed < 2**32):
-      raise InputError(f'seed={seed!r} is not an integer from 0 to {2**32 - 1}.')
-    latents_key, pixels_key = keys.stream(seed, 'prior'), keys.stream(seed, 'pixels')
-
-    def draw_batch(labels, numbers):
-      latents = generation.prior_latents(
-        latents_key, numbers, self.config.latent_dim, np.float32(temperature)
-      )
-      if draw:
-        return self._decode_draw(self._variables, latents, labels, pixels_key, numbers)
-      return self._decode(self._variables, latents, labels)
-
-    return _in_batches(draw_batch, labels, np.arange(len(labels), dtype=np.int32))
+    key, temperature = _stream(seed, 'prior'), np.float32(temperature)
+    return batches.map_rows(
+      lambda numbers: generation.prior_latents(key, numbers, self.config.latent_dim, temperature),
+      MAX_BATCH,
+      np.arange(count, dtype=np.int32),
+    )
 
   def encode(self, images, labels=None) -> tuple[np.ndarray, np.ndarray]:
     """Mean and log-variance of q(z | x, c), [N, latent] each. Grey values are taken as they are."""
     images = self._check_images(images)
     labels = self._check_labels(labels, len(images))
-    return _in_batches(
-      lambda images, labels: self._encode(self._variables, images, labels), images, labels
+    return batches.map_rows(
+      lambda *rows: self._encode(self.trained.variables, *rows), MAX_BATCH, images, labels
     )
 
   def decode(self, latents, labels=None) -> np.ndarray:
-    """E[x | z, c], [N, H, W, C] in [0, 1]."""
+    """E[x | z, c], [N, H, W, C] in [0, 1].
+
+    Labels may be shares of a mixture of classes, floats [N, classes], which embeds between them.
+    """
     latents, expected = np.asarray(latents), self.config.latent_dim
     if latents.dtype.kind not in 'fiu' or not np.isfinite(latents).all():
       raise InputError(f'latents ({latents.dtype}) are not all finite real numbers.')
     latents = latents.astype(np.float32)
     if latents.ndim != 2 or latents.shape[1] != expected:
       raise InputError(f'latents have shape {latents.shape}, expected [N, {expected}].')
-    labels = self._check_labels(labels, len(latents))
-    return _in_batches(
-      lambda latents, labels: self._decode(self._variables, latents, labels), latents, labels
+    labels = self._check_labels(labels, len(latents), mixtures=True)
+    return batches.map_rows(
+      lambda *rows: self._decode(self.trained.variables, *rows), MAX_BATCH, latents, labels
     )
 
   def reconstruct(self, images, labels=None) -> np.ndarray:
     """E[x | z, c] at the posterior mean of each image, [N, H, W, C] in [0, 1]."""
     mean, _ = self.encode(images, labels)
     return self.decode(mean, labels)
+
+  def vary(
+    self, images, labels=None, num_draws: int = 8, temperature: float = 1.0, seed: int = 0
+  ) -> np.ndarray:
+    """E[x | z, c] at draws from the posterior of each image, [N, num_draws, H, W, C] in [0, 1].
+
+    Args:
+      images: [N, H, W, C] in [0, 1].
+      labels: [N] class numbers; None for an unconditional model.
+      num_draws: variations of each image.
+      temperature: factor on the posterior's standard deviation.
+      seed: the same seed gives the same draws.
+    """
+    _check_count('num_draws', num_draws)
+    mean, logvar = self.encode(images, labels)
+    count = len(mean)
+    noise = self.draw_latents(count * num_draws, temperature, seed)
+    mean, deviation = (np.repeat(x, num_draws, axis=0) for x in (mean, np.exp(0.5 * logvar)))
+    latents = mean + deviation * noise
+    repeated = None if labels is None else np.repeat(labels, num_draws, axis=0)
+    return self.decode(latents, repeated).reshape(count, num_draws, *self.image_shape)
+
+  def interpolate(
+    self, first, second, labels=None, num_steps: int = 11, method: str = 'linear'
+  ) -> np.ndarray:
+    """The way from each image of `first` to its partner in `second`, through the latents.
+
+    Args:
+      first: [N, H, W, C] in [0, 1].
+      second: the same.
+      labels: for a conditional model the classes of `first` and of `second`, [2, N]; between two
+        classes, their embedding moves too.
+      num_steps: images of a way, both ends included.
+      method: 'linear' or 'spherical', of the latents; see `latent_space`.
+
+    Returns:
+      [N, num_steps, H, W, C] in [0, 1].
+    """
+    _check_count('num_steps', num_steps)
+    path = latent_space.PATHS.get(method)
+    if path is None:
+      raise InputError(
+        f'method={method!r} is not one of: {", ".join(latent_space.PATHS)}.'
+        f'{did_you_mean(method, latent_space.PATHS)}'
+      )
+    sides = (None, None) if labels is None else labels
+    means = [self.encode(x, y)[0] for x, y in zip((first, second), sides, strict=True)]
+    if len(means[0]) != len(means[1]):
+      raise InputError(f'{len(means[0])} images cannot be paired with {len(means[1])}.')
+    latents = path(*means, num_steps)
+    mixtures = None
+    if self.conditional:
+      shares = [np.eye(len(self.class_names), dtype=np.float32)[np.asarray(y)] for y in sides]
+      mixtures = latent_space.linear(*shares, num_steps)
+      mixtures = mixtures.reshape(-1, len(self.class_names))
+    images = self.decode(latents.reshape(-1, self.config.latent_dim), mixtures)
+    return images.reshape(-1, num_steps, *self.image_shape)
 
   def _check_images(self, images) -> np.ndarray:
     images = np.asarray(images)
@@ -148,33 +252,36 @@ class Model:
       raise InputError(f'images range from {images.min():g} to {images.max():g}, expected 0 to 1.')
     return images.astype(np.float32)
 
-  def _check_labels(self, labels, num_examples: int | None) -> np.ndarray:
+  def _check_labels(self, labels, num_examples: int | None, mixtures: bool = False) -> np.ndarray:
     if not self.conditional:
       if labels is not None:
         raise InputError('This model is unconditional: leave out the labels.')
       return np.zeros(num_examples, np.int32)
     if labels is None:
       raise InputError('This model is conditional: give the labels.')
-    labels = np.asarray(labels)
+    labels, count = np.asarray(labels), len(self.class_names)
+    if mixtures and labels.dtype.kind == 'f' and labels.shape == (num_examples, count):
+      return labels.astype(np.float32)
     if labels.ndim != 1 or (labels.size and labels.dtype.kind not in 'iu'):
       raise InputError(
         f'labels are {labels.dtype} of shape {labels.shape}, expected integers of shape [N].'
       )
     if num_examples is not None and len(labels) != num_examples:
       raise InputError(f'{len(labels)} labels came with {num_examples} examples.')
-    count = len(self.class_names)
     if labels.size and not (labels.min() >= 0 and labels.max() < count):
       wrong = labels[(labels < 0) | (labels >= count)][0]
       raise InputError(f'label {wrong} is no class of this model: expected 0 to {count - 1}.')
     return labels.astype(np.int32)
 
 
-def load(path: str | Path, checkpoint: str | int = 'best') -> Model:
-  """Loads a trained model; no code from the run folder is executed.
+def load(path: str | Path | None = None, checkpoint: str | int = 'best') -> Model:
+  """Loads a trained model; no code from its files is executed.
 
   Args:
-    path: a run's folder, or one checkpoint in it (`runs/mnist/checkpoints/4290`).
-    checkpoint: 'best' (by validation ELBO at β = 1), 'last', or a step.
+    path: a run's folder, one checkpoint in it (`runs/mnist/checkpoints/4290`), or the name of
+      weights that ship with the package (`available()`); a path that exists comes first. None is
+      the run under `runs/` that was written last or, where there is none, the shipped 'mnist'.
+    checkpoint: 'best' (by validation ELBO at β = 1), 'last', or a step, of a run.
 
   Returns:
     The model, with the moving average of its weights where the run kept one.
@@ -182,37 +289,63 @@ def load(path: str | Path, checkpoint: str | int = 'best') -> Model:
   Raises:
     InputError: there is no such run or checkpoint, or it is broken.
   """
-  run, step = run_folder.locate(Path(path))
+  if path is None:
+    path = run_folder.newest(Path('runs')) or DEFAULT_WEIGHTS
+  if not paths.from_user(path).exists() and str(path) in weights.available():
+    if checkpoint not in ('best', 'last'):
+      raise InputError(f'The shipped {path!s} has no checkpoint {checkpoint!r}, only its weights.')
+    return _shipped(str(path))
+  run, step = run_folder.locate(Path(path), weights.available())
   if step is not None and checkpoint != 'best':
     raise InputError(f'{path} is a checkpoint already: leave out checkpoint={checkpoint!r}.')
-  config, class_names, _ = config_lib.read(run)
-  model, likelihood = cvae.build(config), likelihoods.build(config)
-  abstract = jax.eval_shape(lambda: cvae.init(model, jax.random.key(0)))
+  saved = config_lib.read(run)
   here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-  like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), abstract)
+  like = jax.tree.map(
+    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
+    cvae.abstract_variables(cvae.build(saved.config)),
+  )
   variables, step = checkpoints.restore_variables(
     run, str(checkpoint) if step is None else str(step), like
   )
+  return _model(saved, variables, step, _as_given(run))
+
+
+def _shipped(name: str) -> Model:
+  folder = weights.SHIPPED / name
+  saved = config_lib.read(folder)
+  like = cvae.abstract_variables(cvae.build(saved.config))
+  variables, step = weights.read(folder / weights.FILE_NAME, like)
+  return _model(saved, jax.device_put(variables), step, Path('shipped') / name)
+
+
+def _as_given(run: Path) -> Path:
+  """A run's folder as people write it: from here, where it lies below."""
+  return run.relative_to(Path.cwd()) if run.is_relative_to(Path.cwd()) else run
+
+
+def _model(saved: config_lib.SavedConfig, variables: dict, step: int, folder: Path) -> Model:
+  config = saved.config
+  network, likelihood = cvae.build(config), likelihoods.build(config)
   return Model(
     config=config,
-    class_names=class_names,
-    image_shape=model.image_shape,
+    class_names=saved.class_names,
+    image_shape=network.image_shape,
     step=step,
-    _variables=variables,
-    _encode=generation.make_encode(model, likelihood),
-    _decode=generation.make_decode_mean(model, likelihood),
-    _decode_draw=generation.make_decode_draw(model, likelihood),
+    data_fingerprint=saved.data_fingerprint,
+    folder=folder,
+    trained=Trained(network, likelihood, config.data.binarize, config.model.name, variables),
+    _encode=generation.make_encode(network, likelihood),
+    _decode=generation.make_decode_mean(network, likelihood),
+    _decode_draw=generation.make_decode_draw(network, likelihood),
   )
 
 
-def _in_batches(function, *arrays):
-  """Maps `function` over pieces of at most MAX_BATCH rows, the last one padded."""
-  count = len(arrays[0])
-  size = min(max(count, 1), MAX_BATCH)
-  pieces = []
-  for begin in range(0, max(count, 1), size):
-    rows = [array[begin : begin + size] for array in arrays]
-    missing = size - len(rows[0])
-    padded = [np.pad(row, [(0, missing)] + [(0, 0)] * (row.ndim - 1)) for row in rows]
-    pieces.append(jax.device_get(function(*padded)))
-  return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *pieces)
+def _stream(seed, name: str):
+  if not (isinstance(seed, numbers.Integral) and 0 <= seed < 2**32):
+    raise InputError(f'seed={seed!r} is not an integer from 0 to {2**32 - 1}.')
+  return keys.stream(seed, name)
+
+
+def _check_count(name: str, value) -> None:
+  if not (isinstance(value, numbers.Integral) and value > 0):
+    raise InputError(f'{name}={value!r} is not an integer, 1 or more.')

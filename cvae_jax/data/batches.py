@@ -1,5 +1,8 @@
 """Epochs and order: which examples make which batch."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,3 +38,26 @@ def padded(num_examples: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
   batches = -(-num_examples // batch_size)
   rows = np.arange(batches * batch_size, dtype=np.int32).reshape(batches, batch_size)
   return np.minimum(rows, num_examples - 1), rows < num_examples
+
+
+def map_rows(function: Callable[..., Any], size: int, *arrays: np.ndarray) -> Any:
+  """`function` of all rows, in pieces of at most `size`, so that memory stays bounded.
+
+  Args:
+    function: of as many arrays as are given; each row of what it returns, a pytree of arrays,
+      depends on the same row of its inputs alone. It sees one shape: the last piece is filled up.
+    size: rows of a piece.
+    *arrays: with one length, [N, ...].
+
+  Returns:
+    The results on the host, [N, ...] each.
+  """
+  count = len(arrays[0])
+  size = min(max(count, 1), size)
+  pieces = []
+  for begin in range(0, max(count, 1), size):
+    rows = [array[begin : begin + size] for array in arrays]
+    missing = size - len(rows[0])
+    filled = [np.pad(row, [(0, missing)] + [(0, 0)] * (row.ndim - 1)) for row in rows]
+    pieces.append(jax.device_get(function(*filled)))
+  return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *pieces)

@@ -11,8 +11,9 @@ import numpy as np
 from clu import metrics
 from jax import Array
 
-from cvae_jax import devices, keys
+from cvae_jax import devices
 from cvae_jax.data import batches, transforms
+from cvae_jax.evaluation.likelihood import observe
 from cvae_jax.models.cvae import CVAE
 from cvae_jax.objectives import bounds
 from cvae_jax.objectives.likelihoods import Likelihood
@@ -53,12 +54,9 @@ def make_evaluate(
     variables, images, labels, first, key = constants
     rows, mask = jax.lax.with_sharding_constraint(batch, sharding)
     images, labels = images[rows], labels[rows]
-    image_keys = jax.vmap(jax.random.split)(keys.per_example(key, first + rows))
-    images = transforms.to_unit_interval(images)
-    if binarize == 'dynamic':
-      images = jax.vmap(transforms.binarize)(image_keys[:, 0], images)
+    images, draw_keys = observe(images, first + rows, key, binarize)
     images = transforms.to_pixel_range(images, likelihood.pixel_range)
-    draw = partial(jax.vmap(bounds.reparameterize), image_keys[:, 1])
+    draw = partial(jax.vmap(bounds.reparameterize), draw_keys)
     forward = model.apply(variables, images, labels, draw=draw, train=False)
     reconstruction = -likelihood.log_prob(images, forward.outputs)
     kl = jnp.sum(bounds.kl_to_standard_normal(forward.mean, forward.logvar), axis=-1)

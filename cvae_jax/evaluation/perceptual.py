@@ -13,7 +13,7 @@ from flax import linen as nn
 from jax import Array
 
 from cvae_jax.errors import InputError
-from cvae_jax.paths import cache_folder
+from cvae_jax.paths import cache_folder, from_user
 
 MIN_IMAGE_SIZE = 64  # smaller images are resized to it; LPIPS was fitted to patches of this size
 BATCH_PIXELS = 1 << 20  # of images whose features are held at a time
@@ -63,6 +63,25 @@ def default_folder() -> Path:
     InputError: the user has no home folder.
   """
   return cache_folder() / 'lpips'
+
+
+def folder_of(given: str | None) -> Path | None:
+  """The folder of the weights that a person asked for, or None where there are none.
+
+  Args:
+    given: a folder; 'download', which fetches what is missing into the default folder; None, which
+      takes that folder if the weights are there.
+
+  Raises:
+    InputError: see `load` and `download`.
+  """
+  folder = default_folder() if given in (None, 'download') else from_user(given)
+  if given == 'download':
+    download(folder)
+  if given is None and not all((folder / name).is_file() for name in FILES):
+    return None
+  load(folder)  # so that what is wrong with them is said before anything is measured
+  return folder
 
 
 def lpips(weights: Weights, images: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:

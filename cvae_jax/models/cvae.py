@@ -53,8 +53,10 @@ class CVAE(nn.Module):
       self.log_sigma = self.param('log_sigma', begin, self.image_shape[-1:])
 
   def embed(self, labels: Array) -> Array:
-    """[B] int32 to [B, embed_dim]."""
-    return self.activation(self.class_embedding(jax.nn.one_hot(labels, self.num_classes)))
+    """[B] int32, or [B, num_classes] shares of a mixture of classes, to [B, embed_dim]."""
+    if labels.ndim == 1:
+      labels = jax.nn.one_hot(labels, self.num_classes)
+    return self.activation(self.class_embedding(labels))
 
   def _with_class(self, features: Array, labels: Array) -> Array:
     """[..., B, F] to [..., B, F + embed_dim]; unchanged in an unconditional model."""
@@ -83,7 +85,7 @@ class CVAE(nn.Module):
 
     Args:
       latents: [..., B, latent], where [...] are several draws for each label.
-      labels: [B] int32.
+      labels: [B] int32, or [B, num_classes] shares of a mixture.
       train: as in `encode`.
 
     Returns:
@@ -149,3 +151,8 @@ def init(model: CVAE, key: Array) -> dict:
   """The variables of an untrained model: 'params' and, with a batch norm, 'batch_stats'."""
   images, labels = jnp.zeros((1, *model.image_shape)), jnp.zeros((1,), jnp.int32)
   return model.init(key, images, labels, draw=lambda mean, logvar: mean, train=False)
+
+
+def abstract_variables(model: CVAE) -> dict:
+  """The shapes and dtypes of `init`, without computing anything."""
+  return jax.eval_shape(lambda: init(model, jax.random.key(0)))

@@ -8,7 +8,7 @@ import jax
 from clu import parameter_overview
 
 from cvae_jax import config as config_lib
-from cvae_jax import devices, figures, keys, processes
+from cvae_jax import devices, grids, keys, processes
 from cvae_jax.errors import InputError, OccupiedError
 from cvae_jax.evaluation.metrics import bits_per_dimension
 from cvae_jax.objectives import likelihoods
@@ -150,7 +150,7 @@ def _finish(
   else:
     reporter.line(f'{workdir} is complete: {prog.config.num_epochs} epochs, step {state.step}.')
   if processes.is_main() and not grid_path.exists():
-    figures.save_png(grid_path, program.sample_grid(prog, state.eval_variables))
+    grids.save_png(grid_path, program.sample_grid(prog, state.eval_variables))
   reporter.line(f'samples: {grid_path}')
 
 

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from cvae_jax import config as config_lib
-from cvae_jax import devices, figures, generation, keys, paths, processes
+from cvae_jax import devices, generation, grids, keys, paths, processes
 from cvae_jax.data import batches, splits
 from cvae_jax.data.splits import Dataset
 from cvae_jax.errors import InputError
@@ -224,7 +224,7 @@ def sample_grid(program: Program, variables) -> np.ndarray:
     1.0,
   )
   images = jax.device_get(program.decode(devices.own_copy(variables), latents, labels))
-  return figures.grid(images, columns)
+  return grids.grid(images, columns)
 
 
 def reconstruction_grid(program: Program, variables) -> np.ndarray:
@@ -241,4 +241,4 @@ def reconstruction_grid(program: Program, variables) -> np.ndarray:
   labels = validation[1][:count]
   mean, _ = program.encode(variables, images, labels)
   reconstructions = program.decode(variables, mean, labels)
-  return figures.pairs(*jax.device_get((images, reconstructions)), columns)
+  return grids.pairs(*jax.device_get((images, reconstructions)), columns)

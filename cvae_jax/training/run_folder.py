@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from cvae_jax import config as config_lib
 from cvae_jax import paths, processes
-from cvae_jax.errors import InputError, OccupiedError
+from cvae_jax.errors import InputError, OccupiedError, did_you_mean
 
 CHECKPOINTS = 'checkpoints'
 
@@ -62,41 +62,40 @@ def check_usable(workdir: Path, config) -> None:
     )
 
 
-def locate(path: Path) -> CheckpointPath:
+def locate(path: Path, shipped: tuple[str, ...] = ()) -> CheckpointPath:
   """Understands a run's folder, or one checkpoint in it (`<run>/checkpoints/<step>`).
+
+  Args:
+    path: as a person gave it.
+    shipped: names that would have done as well, for the message.
 
   Raises:
     InputError: it is neither.
   """
-  path = paths.from_user(path).resolve()
+  given, path = path, paths.from_user(path).resolve()
   if holds_run(path):
     return CheckpointPath(path, None)
   if path.name == CHECKPOINTS and holds_run(path.parent):
     return CheckpointPath(path.parent, None)
   if path.parent.name == CHECKPOINTS and is_step(path.name) and path.is_dir():
     return CheckpointPath(path.parents[1], int(path.name))
+  names = f', or the name of shipped weights: {", ".join(shipped)}' if shipped else ''
   raise InputError(
     f'{path} is neither a run folder nor a checkpoint in one. '
-    'Expected e.g. runs/mnist or runs/mnist/checkpoints/4290.'
+    f'Expected e.g. runs/mnist or runs/mnist/checkpoints/4290{names}.'
+    f'{did_you_mean(str(given), shipped)}'
   )
 
 
-def newest(runs: Path) -> Path:
-  """The run under `runs` that was written last: the one whose newest checkpoint is the youngest.
-
-  Raises:
-    InputError: no run there has a checkpoint.
-  """
+def newest(runs: Path) -> Path | None:
+  """The run under `runs` that was written last, by its youngest checkpoint; None without any."""
   checkpoints = [
     path
     for path in runs.glob(f'*/{CHECKPOINTS}/*')
     if is_step(path.name) and holds_run(path.parents[1])
   ]
   if not checkpoints:
-    raise InputError(
-      f'No trained run under {runs}/. Train one (python train.py --config configs/digits.py), '
-      'or name a run folder with --workdir.'
-    )
+    return None
   return max(checkpoints, key=lambda path: path.stat().st_mtime_ns).parents[1]
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import cvae_jax
-from cvae_jax import figures
+from cvae_jax import grids
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_a_digit_of_the_newest_run(command, run, tmp_path):
   assert done.stdout.splitlines()[1] == '64 images: runs/tiny/samples/3-seed0.png'
   expected = cvae_jax.load(run).sample(np.full(64, 3))
   shown = picture(run / 'samples' / '3-seed0.png')
-  np.testing.assert_allclose(shown, figures.grid(expected, 8), atol=1)
+  np.testing.assert_allclose(shown, grids.grid(expected, 8), atol=1)
 
 
 def test_a_grid_of_all_classes(command, run, tmp_path):
@@ -44,7 +44,7 @@ def test_a_grid_of_all_classes(command, run, tmp_path):
   assert done.returncode == 0, done.stderr
   assert 'weights of step 2' in done.stdout
   labels = np.repeat(np.arange(10), 10)
-  expected = figures.grid(cvae_jax.load(run, 2).sample(labels), 10)
+  expected = grids.grid(cvae_jax.load(run, 2).sample(labels), 10)
   np.testing.assert_allclose(picture(tmp_path / 'all.png'), expected, atol=1)
 
 
@@ -63,7 +63,7 @@ def test_every_option(command, run, tmp_path):
     assert done.returncode == 0, done.stderr
     assert '5 images: x.png' in done.stdout
   expected = cvae_jax.load(run, 'last').sample(np.full(5, 7), 0.5, 3, draw=True)
-  np.testing.assert_array_equal(picture(tmp_path / 'x.png'), figures.grid(expected, 3))
+  np.testing.assert_array_equal(picture(tmp_path / 'x.png'), grids.grid(expected, 3))
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cvae_jax import figures
+from cvae_jax import grids
 
 
 @pytest.mark.parametrize('channels', [1, 3])
 def test_a_grid_divides_evenly_into_its_tiles(channels):
   images = np.random.RandomState(0).rand(7, 5, 4, channels)
-  picture = figures.grid(images, columns=3)
+  picture = grids.grid(images, columns=3)
   height, width = picture.shape[0] // 3, picture.shape[1] // 3
   assert picture.shape == (3 * height, 3 * width, channels)
   scale = height // 7
@@ -22,13 +22,13 @@ def test_a_grid_divides_evenly_into_its_tiles(channels):
 
 
 def test_small_grids_are_enlarged_and_large_ones_are_not():
-  assert figures.grid(np.zeros((4, 28, 28, 1)), 2).shape == (600, 600, 1)
-  assert figures.grid(np.zeros((4, 400, 400, 1)), 2).shape == (804, 804, 1)
+  assert grids.grid(np.zeros((4, 28, 28, 1)), 2).shape == (600, 600, 1)
+  assert grids.grid(np.zeros((4, 400, 400, 1)), 2).shape == (804, 804, 1)
 
 
 def test_pairs_put_reconstructions_below():
   images = np.arange(4.0).reshape(4, 1, 1, 1) / 10 * np.ones((4, 8, 8, 1))
-  picture = figures.pairs(images, images + 0.5, columns=2)
+  picture = grids.pairs(images, images + 0.5, columns=2)
   size = picture.shape[1] // 2
   centres = picture[size // 2 :: size, size // 2 :: size, 0]
   expected = [[0, 0.1], [0.5, 0.6], [0.2, 0.3], [0.7, 0.8]]
@@ -39,7 +39,7 @@ def test_pairs_put_reconstructions_below():
 def test_files_hold_the_pixels(tmp_path, channels, mode):
   picture = np.random.RandomState(0).randint(0, 256, (6, 7, channels), np.uint8)
   path = tmp_path / 'new' / 'picture.png'
-  figures.save_png(path, picture)
+  grids.save_png(path, picture)
   with Image.open(path) as image:
     assert image.mode == mode
     np.testing.assert_array_equal(np.asarray(image).reshape(picture.shape), picture)

@@ -1,0 +1,149 @@
+"""A folder of the user's own pictures through the model: latents, reconstructions, bounds."""
+
+import csv
+import io
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from cvae_jax import grids, keys
+from cvae_jax.data import folder as folder_lib
+from cvae_jax.data import pictures
+from cvae_jax.errors import InputError
+from cvae_jax.evaluation import bayes, likelihood
+from cvae_jax.inference import Model
+
+
+class Labelled(NamedTuple):
+  """Classes of images, and how sure the model is of those that it found itself."""
+
+  labels: np.ndarray  # int32 [N]
+  probabilities: np.ndarray  # [N]; 1 where the class was given
+
+
+def read_pictures(model: Model, paths: list[Path]) -> np.ndarray:
+  """Picture files as the model takes them, uint8 [N, H, W, C]: cropped and resized as its config.
+
+  Raises:
+    InputError: one is missing or cannot be read.
+  """
+  for path in paths:
+    if not path.is_file():
+      raise InputError(f'{path} is {"no file" if path.exists() else "not there"}.')
+  data = model.config.data
+  return pictures.decode(
+    paths, data.image_size, data.crop_size, data.channels, cache=False, skip_broken=False
+  )[0]
+
+
+def find_pictures(folder: Path) -> list[Path]:
+  """The picture files in a folder and those below it, in order of their names.
+
+  Raises:
+    InputError: there is no such folder, or no picture in it.
+  """
+  if not folder.is_dir():
+    raise InputError(f'{folder} is {"a file" if folder.exists() else "not there"}: name a folder.')
+  found = sorted(
+    path
+    for path in folder.rglob('*')
+    if path.suffix.lower() in folder_lib.SUFFIXES and path.is_file()
+  )
+  if not found:
+    suffixes = ', '.join(folder_lib.SUFFIXES)
+    raise InputError(f'{folder} holds no picture ({suffixes}).')
+  return found
+
+
+def find_labels(model: Model, images: np.ndarray) -> Labelled | None:
+  """The likeliest class of each image, by Bayes from the bounds; None for an unconditional model.
+
+  Args:
+    model: a trained model.
+    images: uint8 [N, H, W, C].
+  """
+  if not model.conditional:
+    return None
+  key = keys.stream(model.config.seed, 'prediction')
+  log_probabilities = bayes.class_log_probabilities(
+    model.trained, images, len(model.class_names), key
+  )
+  labels = log_probabilities.argmax(axis=1).astype(np.int32)
+  return Labelled(labels, np.exp(log_probabilities.max(axis=1)))
+
+
+def predict(model: Model, folder: Path) -> Path:
+  """Writes `predictions/<folder>.npz` and `.csv` into the folder of the model's results.
+
+  A picture in a folder that has the name of a class is of that class; of the others a conditional
+  model finds the likeliest. A row of the CSV and of every array is one picture, in order of names.
+
+  Returns:
+    The CSV file.
+
+  Raises:
+    InputError: see `find_pictures`; a picture cannot be read.
+  """
+  paths = find_pictures(folder)
+  images = read_pictures(model, paths)
+  found = find_labels(model, images)
+  labels = np.zeros(len(images), np.int32) if found is None else found.labels
+  given = np.zeros(len(images), bool)
+  names = [name.lower() for name in model.class_names]
+  if model.conditional:
+    for row, path in enumerate(paths):
+      if path.parent != folder and path.parent.name.lower() in names:
+        labels[row], given[row] = names.index(path.parent.name.lower()), True
+  key = keys.stream(model.config.seed, 'prediction')
+  terms = likelihood.elbo_terms(model.trained, images, labels, key)
+  reconstructions = model.reconstruct(
+    images.astype(np.float32) / 255, labels if model.conditional else None
+  )
+  files = [str(path.relative_to(folder)) for path in paths]
+  columns = {
+    'file': files,
+    'negative_elbo': terms.negative_elbo,
+    'reconstruction': terms.reconstruction,
+    'kl': terms.kl.sum(axis=1),
+  }
+  if found is not None:
+    columns |= {
+      'class': [model.class_names[label] for label in labels],
+      'class_from': ['folder' if row else 'model' for row in given],
+      'probability': np.where(given, 1.0, found.probabilities),
+    }
+  columns |= {f'z{d}': terms.mean[:, d] for d in range(terms.mean.shape[1])}
+  target = model.folder / 'predictions' / (folder.resolve().name or 'pictures')
+  arrays = {
+    'files': np.array(files),
+    'labels': labels,
+    'mean': terms.mean,
+    'logvar': terms.logvar,
+    'reconstructions': reconstructions,
+    'negative_elbo': terms.negative_elbo,
+    'reconstruction': terms.reconstruction,
+    'kl': terms.kl,
+  }
+  with (
+    grids.whole(target.with_name(f'{target.name}.npz')) as temporary,
+    open(temporary, 'wb') as file,
+  ):
+    np.savez_compressed(file, **arrays)
+  table = target.with_name(f'{target.name}.csv')
+  with grids.whole(table) as temporary:
+    temporary.write_text(_csv(columns), encoding='utf-8')
+  return table
+
+
+def _csv(columns) -> str:
+  buffer = io.StringIO()
+  writer = csv.writer(buffer, lineterminator='\n')
+  writer.writerow(columns)
+  # repr: the shortest text that reads back as the same number.
+  writer.writerows(zip(*(map(_text, column) for column in columns.values()), strict=True))
+  return buffer.getvalue()
+
+
+def _text(value) -> str:
+  return value if isinstance(value, str) else repr(float(value))

@@ -1,0 +1,160 @@
+"""An evaluation on paper: a table, JSON, CSV, and one HTML file that opens offline."""
+
+import base64
+import csv
+import html
+import io
+import json
+from pathlib import Path
+
+import cvae_jax
+from cvae_jax import figures, grids
+from cvae_jax.evaluation import suite
+from cvae_jax.evaluation.suite import Evaluation, Metric
+
+COLUMNS = ('group', 'metric', 'value', 'low', 'high', 'unit', 'protocol')
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem;
+  color: #222; background: #fff; }}
+table {{ border-collapse: collapse; width: 100%; }}
+th, td {{ text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #ddd;
+  vertical-align: top; }}
+td.number {{ text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }}
+td.protocol {{ color: #666; font-size: .85em; }}
+tr.group th {{ background: #f4f4f4; }}
+figure {{ margin: 2rem 0; }}
+img {{ max-width: 100%; height: auto; }}
+figcaption {{ font-weight: 600; margin-bottom: .4rem; }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+<p>{summary}</p>
+<table>
+<thead><tr><th>metric</th><th>value</th><th>95 % interval</th><th>unit</th><th>protocol</th></tr>
+</thead><tbody>
+{rows}
+</tbody>
+</table>
+{pictures}
+</body>
+</html>
+"""
+
+
+def write(evaluation: Evaluation) -> Path:
+  """Writes `evaluation/<split>.json`, `.csv` and `.html`, and the figures as PNG files.
+
+  Returns:
+    The HTML file, in the folder of the model's results; each file is written whole or not at all.
+  """
+  folder = evaluation.model.folder / 'evaluation'
+  pictures = {
+    folder / evaluation.split / f'{name}.png': figures.to_png(figure)
+    for name, (_, figure) in evaluation.figures.items()
+  }
+  content = {'cvae_jax': cvae_jax.__version__} | suite.plain(evaluation)
+  page = folder / f'{evaluation.split}.html'
+  files = pictures | {
+    folder / f'{evaluation.split}.json': (json.dumps(content, indent=1) + '\n').encode(),
+    folder / f'{evaluation.split}.csv': _csv(evaluation).encode(),
+    page: _html(evaluation, list(pictures.values())).encode(),
+  }
+  for path, data in files.items():
+    with grids.whole(path) as temporary:
+      temporary.write_bytes(data)
+  return page
+
+
+def table(evaluation: Evaluation) -> str:
+  """The numbers as lines of text, a block for each group, the protocols below."""
+  lines, protocols = [], []
+  for group, metrics in _by_group(evaluation).items():
+    lines.append(f'{group}')
+    for metric in metrics:
+      if metric.value is None:
+        lines.append(f'  {metric.name:<36} {metric.protocol}')
+        continue
+      if metric.protocol not in protocols:
+        protocols.append(metric.protocol)
+      interval = f'{_interval(metric):<22}'
+      note = f'[{protocols.index(metric.protocol) + 1}]'
+      lines.append(
+        f'  {metric.name:<36} {_number(metric.value):>10}  {interval} {metric.unit:<10} {note}'
+      )
+  lines += ['', *(f'[{number}] {text}' for number, text in enumerate(protocols, start=1))]
+  return '\n'.join(lines)
+
+
+def summary(evaluation: Evaluation) -> str:
+  """What was judged, in one line."""
+  model = evaluation.model
+  averaged = 'moving average of the weights' if model.config.ema_decay else 'weights'
+  return (
+    f'{model.folder}, {averaged} at step {model.step}, on the {evaluation.split} split of '
+    f'{model.config.data.name}: {evaluation.num_images:,} images'
+  )
+
+
+def _by_group(evaluation: Evaluation) -> dict[str, list[Metric]]:
+  groups: dict[str, list[Metric]] = {}
+  for metric in evaluation.metrics:
+    groups.setdefault(metric.group, []).append(metric)
+  return groups
+
+
+def _number(value: float) -> str:
+  if value == int(value) and abs(value) < 1e6:
+    return str(int(value))
+  return f'{value:.2f}' if abs(value) >= 10 else f'{value:.4f}'
+
+
+def _interval(metric: Metric) -> str:
+  if metric.low is None:
+    return ''
+  return f'{_number(metric.low)} to {_number(metric.high)}'
+
+
+def _csv(evaluation: Evaluation) -> str:
+  buffer = io.StringIO()
+  writer = csv.writer(buffer, lineterminator='\n')
+  writer.writerow(COLUMNS)
+  for m in evaluation.metrics:
+    values = [m.group, m.name, m.value, m.low, m.high, m.unit, m.protocol]
+    writer.writerow(['' if value is None else value for value in values])
+  return buffer.getvalue()
+
+
+def _html(evaluation: Evaluation, pictures: list[bytes]) -> str:
+  rows = []
+  for group, metrics in _by_group(evaluation).items():
+    rows.append(f'<tr class="group"><th colspan="5">{html.escape(group)}</th></tr>')
+    for metric in metrics:
+      number = '–' if metric.value is None else _number(metric.value)
+      cells = (
+        f'<td>{html.escape(metric.name)}</td><td class="number">{number}</td>'
+        f'<td class="number">{_interval(metric)}</td><td>{html.escape(metric.unit)}</td>'
+        f'<td class="protocol">{html.escape(metric.protocol)}</td>'
+      )
+      rows.append(f'<tr>{cells}</tr>')
+  shown = []
+  for (title, _), picture in zip(evaluation.figures.values(), pictures, strict=True):
+    data = base64.b64encode(picture).decode()
+    text = html.escape(title)
+    shown.append(
+      f'<figure><figcaption>{text}</figcaption>'
+      f'<img alt="{text}" src="data:image/png;base64,{data}"></figure>'
+    )
+  title = f'{evaluation.model.config.name}: {evaluation.split} split'
+  return PAGE.format(
+    title=html.escape(title),
+    summary=html.escape(summary(evaluation)),
+    rows='\n'.join(rows),
+    pictures='\n'.join(shown),
+  )

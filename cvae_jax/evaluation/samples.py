@@ -1,0 +1,46 @@
+"""How good, and how varied, samples are: as a reference classifier sees them."""
+
+import numpy as np
+from scipy.spatial import distance
+
+MAX_PER_CLASS = 1_000  # images of a class whose pairs are looked at
+
+
+def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
+  """‖μ₁ − μ₂‖² + tr(Σ₁ + Σ₂ − 2 (Σ₁ Σ₂)^½), of Gaussians fitted to two sets of features.
+
+  Heusel et al. 2017, whose features are Inception's; in those of another network it is comparable
+  with itself alone.
+
+  Args:
+    first: [N, features].
+    second: [M, features].
+  """
+  first, second = (np.asarray(x, np.float64) for x in (first, second))
+  means = [x.mean(axis=0) for x in (first, second)]
+  covariances = [np.atleast_2d(np.cov(x.T)) for x in (first, second)]
+  # The eigenvalues of Σ₁ Σ₂ are those of Σ₁^½ Σ₂ Σ₁^½, which is symmetric: no complex roots.
+  values, vectors = np.linalg.eigh(covariances[0])
+  root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+  product = np.linalg.eigvalsh(root @ covariances[1] @ root)
+  trace = sum(np.trace(covariance) for covariance in covariances)
+  trace -= 2 * np.sum(np.sqrt(np.maximum(product, 0)))
+  return float(max(np.sum((means[0] - means[1]) ** 2) + trace, 0.0))
+
+
+def diversity(features: np.ndarray, labels: np.ndarray) -> float:
+  """The mean distance of two images of one class, averaged over classes.
+
+  Args:
+    features: [N, features]; of each class the first MAX_PER_CLASS are taken.
+    labels: [N] the classes; one with fewer than two images does not count.
+
+  Returns:
+    The Euclidean distance; nan where no class has two images.
+  """
+  means = []
+  for label in np.unique(labels):
+    own = features[labels == label][:MAX_PER_CLASS]
+    if len(own) > 1:
+      means.append(distance.pdist(np.asarray(own, np.float64)).mean())
+  return float(np.mean(means)) if means else float('nan')

@@ -1,0 +1,399 @@
+"""All that is measured of a trained model on one split, and the figures that go with it."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from matplotlib.figure import Figure
+
+from cvae_jax import drawings, figures, keys, progress, projection
+from cvae_jax.data.splits import Dataset, Splits
+from cvae_jax.evaluation import bayes, classifier, likelihood, perceptual, reconstruction, samples
+from cvae_jax.evaluation import latents as latent_statistics
+from cvae_jax.evaluation.likelihood import Interval, interval, proportion
+from cvae_jax.evaluation.metrics import bits_per_dimension
+from cvae_jax.inference import Model
+from cvae_jax.objectives import likelihoods
+
+NUM_SAMPLES = 10_000
+MAX_TRAINING_SAMPLES = 60_000  # that a classifier is trained on alone
+SAMPLE_CLASSIFIER_EPOCHS = 5
+# On a CPU a sample of one image costs 0.4 ms, and so all of MNIST's test set five hours.
+MAX_IWAE_IMAGES_ON_CPU = 1_000
+GRID_ROWS, GRID_COLUMNS = 4, 10
+INTERPOLATED_PAIRS = 5
+SCATTERED = 10_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+  """One number; `value` is None where it was not measured, and `protocol` says why."""
+
+  group: str
+  name: str
+  value: float | None
+  unit: str
+  protocol: str
+  low: float | None = None  # of the 95 % interval over images
+  high: float | None = None
+
+
+@dataclasses.dataclass
+class Evaluation:
+  """What was measured of a model on a split."""
+
+  model: Model
+  split: str
+  num_images: int
+  metrics: list[Metric] = dataclasses.field(default_factory=list)
+  arrays: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+  figures: dict[str, tuple[str, Figure]] = dataclasses.field(default_factory=dict)  # title, figure
+
+  def add(self, group: str, name: str, value, unit: str, protocol: str) -> None:
+    """Adds a number, or an `Interval`."""
+    if isinstance(value, Interval):
+      low, high = (None if np.isnan(x) else float(x) for x in (value.low, value.high))
+      self.metrics.append(Metric(group, name, float(value.mean), unit, protocol, low, high))
+    else:
+      self.metrics.append(Metric(group, name, float(value), unit, protocol))
+
+  def miss(self, group: str, name: str, reason: str) -> None:
+    """Notes that something was not measured."""
+    self.metrics.append(Metric(group, name, None, '', f'not measured: {reason}'))
+
+  def __getitem__(self, name: str) -> float | None:
+    """The value of the metric of that name."""
+    return next(metric.value for metric in self.metrics if metric.name == name)
+
+
+def evaluate(
+  model: Model,
+  data: Splits,
+  split: str,
+  iwae_samples: int,
+  method: str = 'pca',
+  lpips_folder: Path | None = None,
+  before_iwae: Callable[[Evaluation], None] = lambda evaluation: None,
+) -> Evaluation:
+  """Measures everything, IWAE last, since it takes longest.
+
+  Args:
+    model: a trained model.
+    data: the images of its config; `split` may have been cut.
+    split: 'train', 'validation' or 'test'.
+    iwae_samples: K.
+    method: of the latent scatter, see `projection`.
+    lpips_folder: with the weights of LPIPS; None where there are none.
+    before_iwae: hears of what there is before the last part begins.
+  """
+  part = getattr(data, split)
+  # The validation's stream: on that split, the numbers are those of the training's log.
+  key = keys.stream(model.config.seed, 'validation')
+  evaluation = Evaluation(model, split, len(part.labels))
+  terms = likelihood.elbo_terms(model.trained, part.images, part.labels, key)
+  _add_elbo(evaluation, terms)
+  _add_reconstruction(evaluation, part, lpips_folder)
+  _add_latents(evaluation, terms, part, method)
+  _add_generation(evaluation, data, part)
+  _add_bayes(evaluation, part, key)
+  _add_pictures(evaluation, part)
+  before_iwae(evaluation)
+  _add_iwae(evaluation, part, iwae_samples, key)
+  return evaluation
+
+
+def _shown_images(model: Model) -> str:
+  """How the pixels came about that a likelihood is of."""
+  if model.config.data.name == 'binarized_mnist':
+    return 'statically binarized'
+  if model.config.data.binarize == 'dynamic':
+    return 'dynamically binarized, one draw'
+  if model.config.likelihood == 'bernoulli':
+    return 'grey values, so a cross-entropy and no likelihood'
+  return '256 levels'
+
+
+def _per_dimension(model: Model, values: Interval) -> Interval:
+  return Interval(*(bits_per_dimension(value, model.image_shape) for value in values))
+
+
+def _add_elbo(evaluation: Evaluation, terms: likelihood.Terms) -> None:
+  model, group = evaluation.model, 'likelihood'
+  protocol = (
+    f'{evaluation.num_images:,} images, {_shown_images(model)}; one posterior sample, β = 1; '
+    'sum over pixels and latents, mean over images'
+  )
+  elbo = interval(terms.negative_elbo)
+  evaluation.add(group, 'negative_elbo', elbo, 'nats', protocol)
+  evaluation.add(group, 'reconstruction', interval(terms.reconstruction), 'nats', protocol)
+  evaluation.add(group, 'kl', interval(terms.kl.sum(axis=1)), 'nats', protocol)
+  if likelihoods.is_probability(model.config):
+    evaluation.add(group, 'bits_per_dim', _per_dimension(model, elbo), 'bits', f'−ELBO; {protocol}')
+
+
+def _add_iwae(evaluation: Evaluation, part: Dataset, num_samples: int, key) -> None:
+  model, group = evaluation.model, 'likelihood'
+  count = len(part.labels)
+  if jax.default_backend() == 'cpu':
+    count = min(count, MAX_IWAE_IMAGES_ON_CPU)
+  name = f'−log p(x{" | c" if model.conditional else ""}), IWAE with {num_samples:,} samples'
+  with progress.shown(f'{name} of {count:,} images') as advance:
+    bounds = likelihood.iwae(
+      model.trained, part.images[:count], part.labels[:count], key, num_samples, advance
+    )
+  first = '' if count == evaluation.num_images else 'the first '
+  protocol = f'K = {num_samples:,}, {first}{count:,} images, {_shown_images(model)}'
+  value = interval(-bounds)
+  evaluation.add(group, 'iwae', value, 'nats', protocol)
+  if likelihoods.is_probability(model.config):
+    evaluation.add(group, 'iwae_bits_per_dim', _per_dimension(model, value), 'bits', protocol)
+
+
+def _add_reconstruction(evaluation: Evaluation, part: Dataset, lpips_folder: Path | None) -> None:
+  model, group = evaluation.model, 'reconstruction'
+  images = part.images.astype(np.float32) / 255
+  reconstructions = model.reconstruct(images, _labels(model, part))
+  protocol = (
+    f'E[x | z] at the posterior mean of {evaluation.num_images:,} images as they are, not '
+    'binarized; pixels in [0, 1]; mean over images'
+  )
+  scores = reconstruction.scores(images, reconstructions)
+  for name, unit in (('mse', 'per pixel'), ('psnr', 'dB'), ('ssim', '')):
+    evaluation.add(group, name, interval(scores[name]), unit, protocol)
+  if lpips_folder is None:
+    evaluation.miss(
+      group, 'lpips', 'its weights are not here; --lpips=download fetches them (244 MB), '
+      '--lpips=DIR names a folder that has them'
+    )  # fmt: skip
+  else:
+    distances = perceptual.lpips(perceptual.load(lpips_folder), images, reconstructions)
+    size = max(perceptual.MIN_IMAGE_SIZE, min(images.shape[1:3]))
+    network = f'AlexNet, version 0.1, images of {size} pixels; '
+    evaluation.add(group, 'lpips', interval(distances), '', network + protocol)
+
+
+def _add_latents(
+  evaluation: Evaluation, terms: likelihood.Terms, part: Dataset, method: str
+) -> None:
+  group, count = 'latent', evaluation.num_images
+  kl = terms.kl.mean(axis=0)
+  active = latent_statistics.active_units(terms.mean)
+  moments = latent_statistics.aggregate(terms.mean, terms.logvar)
+  evaluation.arrays |= {
+    'kl_per_dimension': kl,
+    'active': active,
+    'aggregate_mean': moments.mean,
+    'aggregate_covariance': moments.covariance,
+  }
+  evaluation.add(
+    group, 'active_units', active.sum(), f'of {len(kl)}', 'variance of E[z | x] over images > 0.01'
+  )
+  rows = slice(latent_statistics.MAX_IMAGES)
+  num_rows = len(terms.mean[rows])
+  information = latent_statistics.mutual_information(
+    terms.mean[rows], terms.logvar[rows], terms.latents[rows]
+  )
+  cap = f'at most ln {num_rows:,} = {np.log(num_rows):.2f}'
+  evaluation.add(group, 'mutual_information', information, 'nats', f'I_q(x; z), {cap}')
+  evaluation.add(
+    group,
+    'marginal_kl',
+    terms.kl[rows].sum(axis=1).mean() - information,
+    'nats',
+    'KL(q(z) ‖ p(z)) = KL − I_q(x; z), too large where that is near its cap',
+  )
+  evaluation.add(
+    group, 'aggregate_mean_norm', np.linalg.norm(moments.mean), '', 'of q(z); 0 is the prior'
+  )
+  variances = np.linalg.eigvalsh(moments.covariance)
+  for name, value in (('smallest', variances[0]), ('largest', variances[-1])):
+    evaluation.add(
+      group, f'aggregate_{name}_variance', value, '', 'eigenvalue of the covariance of q(z); 1'
+    )
+  names = part.class_names
+  plane, axes = projection.to_plane(terms.mean[:SCATTERED], method)
+  evaluation.figures['latents'] = (
+    'Latents',
+    figures.latent_scatter(plane, part.labels[:SCATTERED] if names else None, names, axes),
+  )
+  evaluation.figures['kl_per_dimension'] = (
+    'KL per dimension',
+    figures.kl_per_dimension(kl, active),
+  )
+  evaluation.figures['aggregate_posterior'] = (
+    f'Aggregate posterior of {count:,} images',
+    figures.aggregate_posterior(terms.latents, kl),
+  )
+
+
+def _add_generation(evaluation: Evaluation, data: Splits, part: Dataset) -> None:
+  model, group = evaluation.model, 'generation'
+  if not part.class_names:
+    for name in ('frechet_distance', 'conditional_accuracy', 'diversity'):
+      evaluation.miss(group, name, 'the set has no labels to train a classifier on')
+    return
+  judge = classifier.reference(model.config.data, data.train)
+  real, _ = judge.judge(part.images)
+  evaluation.add(
+    group,
+    'classifier_accuracy',
+    proportion(judge.predict(part.images) == part.labels),
+    '',
+    f'of the reference classifier, on the {len(part.labels):,} real images',
+  )
+  labels = np.resize(part.labels, NUM_SAMPLES)
+  images = _samples(model, labels, seed=0)
+  features, log_probabilities = judge.judge(images)
+  drawn = f'{NUM_SAMPLES:,} samples, z ~ N(0, I), decoder means'
+  in_features = f'in the {features.shape[1]} features of the reference classifier'
+  evaluation.add(
+    group,
+    'frechet_distance',
+    samples.frechet_distance(real, features),
+    '',
+    f'{drawn}, against {len(real):,} real images, {in_features}',
+  )
+  training, _ = judge.judge(data.train.images[:NUM_SAMPLES])
+  evaluation.add(
+    group,
+    'frechet_distance_of_training_images',
+    samples.frechet_distance(real, training),
+    '',
+    f'{len(training):,} training images in place of samples: what a perfect model would get',
+  )
+  if not model.conditional:
+    for name in ('conditional_accuracy', 'classification_accuracy_score', 'diversity'):
+      evaluation.miss(group, name, 'the model is unconditional')
+    return
+  evaluation.add(
+    group,
+    'conditional_accuracy',
+    proportion(log_probabilities.argmax(axis=1) == labels),
+    '',
+    f'{drawn}: the classifier sees the class that was asked for',
+  )
+  _add_sample_classifier(evaluation, data, part)
+  spread, real_spread = (
+    samples.diversity(x, y) for x, y in ((features, labels), (real, part.labels))
+  )
+  evaluation.add(
+    group,
+    'diversity',
+    spread / real_spread,
+    '× real',
+    f'mean distance of two samples of a class over that of two real images, {in_features}',
+  )
+
+
+def _add_sample_classifier(evaluation: Evaluation, data: Splits, part: Dataset) -> None:
+  model, config = evaluation.model, evaluation.model.config.data
+  labels = data.train.labels[:MAX_TRAINING_SAMPLES]
+  # Rounded to bytes, which is what the classifier's training takes.
+  images = np.round(_samples(model, labels, seed=1) * 255).astype(np.uint8)
+  with progress.shown(f'training a classifier on {len(labels):,} samples') as advance:
+    trained = classifier.train(
+      images,
+      labels,
+      len(part.class_names),
+      config.name in classifier.MIRRORED,
+      num_epochs=SAMPLE_CLASSIFIER_EPOCHS,
+      advance=advance,
+    )
+  evaluation.add(
+    'generation',
+    'classification_accuracy_score',
+    proportion(trained.predict(part.images) == part.labels),
+    '',
+    f'a classifier trained on {len(labels):,} samples alone, on {len(part.labels):,} real images',
+  )
+
+
+def _samples(model: Model, labels: np.ndarray, seed: int) -> np.ndarray:
+  if model.conditional:
+    return model.sample(labels, seed=seed)
+  return model.sample(num_images=len(labels), seed=seed)
+
+
+def _add_bayes(evaluation: Evaluation, part: Dataset, key) -> None:
+  model, group = evaluation.model, 'as a classifier'
+  if not model.conditional:
+    for name in ('accuracy', 'calibration_error'):
+      evaluation.miss(group, name, 'the model is unconditional')
+    return
+  log_probabilities = bayes.class_log_probabilities(
+    model.trained, part.images, len(model.class_names), key
+  )
+  protocol = (
+    f'p(c | x) by Bayes from the ELBO of every class, one posterior sample, classes equally '
+    f'likely; {evaluation.num_images:,} images'
+  )
+  correct = log_probabilities.argmax(axis=1) == part.labels
+  evaluation.add(group, 'accuracy', proportion(correct), '', protocol)
+  bins = bayes.reliability(log_probabilities, part.labels)
+  evaluation.add(
+    group, 'calibration_error', bins.calibration_error, '', f'{bayes.NUM_BINS} bins; {protocol}'
+  )
+  evaluation.figures['reliability'] = (
+    'Calibration',
+    figures.reliability(*bins, bins.calibration_error),
+  )
+
+
+def _add_pictures(evaluation: Evaluation, part: Dataset) -> None:
+  model = evaluation.model
+  count = min(GRID_ROWS * GRID_COLUMNS, len(part.labels))
+  inputs = drawings.of_set(model, part, range(count))
+  drawn: dict[str, drawings.Drawing] = {
+    'reconstructions': drawings.reconstruct(model, inputs),
+    'samples': drawings.prior(
+      model,
+      range(len(model.class_names)) if model.conditional else None,
+      GRID_COLUMNS if model.conditional else 64,
+      1.0,
+      0,
+      draw=False,
+    ),
+  }
+  if model.conditional:
+    drawn['styles'] = drawings.style(model, model.draw_latents(8, seed=0))
+  pairs = min(INTERPOLATED_PAIRS, count // 2)
+  if pairs:
+    chosen = drawings.of_set(model, part, range(2 * pairs))
+    drawn['interpolations'] = drawings.interpolate_images(model, chosen, 'spherical')
+  centre = np.zeros(model.config.latent_dim, np.float32)
+  drawn['traversals'] = drawings.traverse(model, centre, 0 if model.conditional else None)
+  for name, drawing in drawn.items():
+    figure = figures.image_grid(
+      drawing.images, drawing.row_names, drawing.column_names, drawing.title
+    )
+    evaluation.figures[name] = (drawing.title, figure)
+  curves = model.folder / 'metrics.csv'
+  if curves.is_file() and (figure := figures.training_curves(curves)):
+    evaluation.figures['training_curves'] = ('Training', figure)
+
+
+def _labels(model: Model, part: Dataset) -> np.ndarray | None:
+  return part.labels if model.conditional else None
+
+
+def plain(evaluation: Evaluation) -> dict[str, Any]:
+  """All numbers, as JSON can hold them."""
+  model = evaluation.model
+  groups: dict[str, dict[str, Any]] = {}
+  for metric in evaluation.metrics:
+    fields = dataclasses.asdict(metric)
+    groups.setdefault(fields.pop('group'), {})[fields.pop('name')] = fields
+  return {
+    'model': str(model.folder),
+    'config': model.config.name,
+    'step': model.step,
+    'weights': 'moving average' if model.config.ema_decay else 'of the last step',
+    'data': model.config.data.name,
+    'split': evaluation.split,
+    'num_images': evaluation.num_images,
+    'metrics': groups,
+    'arrays': {name: array.tolist() for name, array in evaluation.arrays.items()},
+  }

@@ -1,0 +1,84 @@
+"""Ways and places in the latent space, as NumPy arrays to be decoded."""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy import stats
+
+# Below this sine of their angle, the ends of a way are as good as parallel, and a great circle
+# through them is not defined.
+MIN_SINE = 1e-4
+
+
+def linear(first: np.ndarray, second: np.ndarray, num_steps: int) -> np.ndarray:
+  """Straight lines.
+
+  Args:
+    first: [N, D] where each begins.
+    second: [N, D] where it ends.
+    num_steps: points of each, both ends included; a single one is `first`.
+
+  Returns:
+    [N, num_steps, D] float32.
+  """
+  shares = np.linspace(0, 1, num_steps)[None, :, None]
+  return ((1 - shares) * first[:, None] + shares * second[:, None]).astype(np.float32)
+
+
+def spherical(first: np.ndarray, second: np.ndarray, num_steps: int) -> np.ndarray:
+  """Arcs of great circles, so that the length stays between that of the ends (White 2016).
+
+  In many dimensions the prior lies in a shell, which a straight line leaves. Directions that are
+  parallel or opposite are joined by a line. Arguments and result are as in `linear`.
+  """
+  first, second = (np.asarray(x, np.float64) for x in (first, second))
+  lengths = np.linalg.norm(first, axis=-1) * np.linalg.norm(second, axis=-1)
+  cosine = np.sum(first * second, axis=-1) / np.where(lengths > 0, lengths, 1.0)
+  angle = np.arccos(np.clip(cosine, -1, 1))[:, None, None]
+  sine = np.sin(angle)
+  shares = np.linspace(0, 1, num_steps)[None, :, None]
+  divisor = np.where(sine > MIN_SINE, sine, 1.0)
+  arc = (
+    np.sin((1 - shares) * angle) * first[:, None] + np.sin(shares * angle) * second[:, None]
+  ) / divisor
+  return np.where(sine > MIN_SINE, arc, linear(first, second, num_steps)).astype(np.float32)
+
+
+PATHS: dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]] = {
+  'linear': linear,
+  'spherical': spherical,
+}
+
+
+def traversal(centre: np.ndarray, values: np.ndarray) -> np.ndarray:
+  """Each dimension in turn set to each value, the others as in `centre`.
+
+  Args:
+    centre: [D].
+    values: [V], in standard deviations of the prior.
+
+  Returns:
+    [D, V, D] float32.
+  """
+  points = np.tile(np.asarray(centre, np.float32), (len(centre), len(values), 1))
+  for dimension in range(len(centre)):
+    points[dimension, :, dimension] = values
+  return points
+
+
+def plane(centre: np.ndarray, dimensions: tuple[int, int], side: int) -> np.ndarray:
+  """A grid over two dimensions that is dense where N(0, 1) is (Kingma & Welling 2014, figure 4).
+
+  Args:
+    centre: [D], for the other dimensions.
+    dimensions: that of the columns, and that of the rows.
+    side: points in each; they lie at equally spaced probabilities.
+
+  Returns:
+    [side, side, D] float32.
+  """
+  values = stats.norm.ppf((np.arange(side) + 0.5) / side)
+  points = np.tile(np.asarray(centre, np.float32), (side, side, 1))
+  points[:, :, dimensions[0]] = values[None, :]
+  points[:, :, dimensions[1]] = values[:, None]
+  return points

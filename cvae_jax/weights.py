@@ -1,0 +1,74 @@
+"""Weights as files that anyone may read: safetensors, which hold numbers and no code.
+
+A few trained models ship with the package, each a folder like that of a run: `config.json`,
+`weights.safetensors` and, for people, a card. `python -m cvae_jax.weights RUN NAME` makes one.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import safetensors
+from flax import traverse_util
+from safetensors import numpy as safetensors_numpy
+
+from cvae_jax.errors import InputError
+
+SHIPPED = Path(__file__).parent / 'shipped'
+CLASSIFIERS = SHIPPED / 'classifiers'
+FILE_NAME = 'weights.safetensors'
+SEPARATOR = '/'
+
+
+def available() -> tuple[str, ...]:
+  """The names that `cvae_jax.load` takes, besides paths."""
+  return tuple(sorted(path.parent.name for path in SHIPPED.glob(f'*/{FILE_NAME}')))
+
+
+def save(path: Path, variables: dict[str, Any], step: int = 0) -> None:
+  """Writes a nested dict of arrays, whole or not at all.
+
+  Args:
+    path: the file; its folder is created.
+    variables: as linen has them.
+    step: how many steps they were trained for.
+  """
+  flat = traverse_util.flatten_dict(jax.device_get(variables), sep=SEPARATOR)
+  arrays = {name: np.ascontiguousarray(array) for name, array in flat.items()}
+  path.parent.mkdir(parents=True, exist_ok=True)
+  temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+  try:
+    safetensors_numpy.save_file(arrays, temporary, metadata={'step': str(step)})
+    temporary.replace(path)
+  finally:
+    temporary.unlink(missing_ok=True)
+
+
+def read(path: Path, like: dict[str, Any]) -> tuple[dict[str, Any], int]:
+  """Reads what `save` wrote.
+
+  Args:
+    path: the file.
+    like: variables of the same structure and shapes, arrays or `jax.ShapeDtypeStruct`.
+
+  Returns:
+    The variables as NumPy arrays, and the step they are from.
+
+  Raises:
+    InputError: the file is missing, damaged, or holds another model's weights.
+  """
+  try:
+    with safetensors.safe_open(path, framework='numpy') as file:
+      step = int((file.metadata() or {}).get('step', 0))
+      flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+  except (OSError, ValueError, safetensors.SafetensorError) as error:
+    raise InputError(
+      f'{path} cannot be read as weights: {" ".join(str(error).split())[:100]}.'
+    ) from error
+  expected = traverse_util.flatten_dict(like, sep=SEPARATOR)
+  given = {name: (array.shape, array.dtype) for name, array in flat.items()}
+  if given != {name: (leaf.shape, leaf.dtype) for name, leaf in expected.items()}:
+    raise InputError(f'{path} holds the weights of another model.')
+  return traverse_util.unflatten_dict(flat, sep=SEPARATOR), step
