@@ -40,7 +40,7 @@ def run(main: Callable[[], None], doc: str, interrupted: str = 'Interrupted.') -
     doc: what --help begins with.
     interrupted: what is said after Ctrl-C.
   """
-  argv = sys.argv = _as_ml_collections_needs(sys.argv)  # which reads sys.argv itself
+  argv = sys.argv = _spread(_as_ml_collections_needs(sys.argv))  # which reads sys.argv itself
   for stream in (sys.stdout, sys.stderr):
     stream.reconfigure(errors='replace')  # a terminal without β is no reason to stop
   script = Path(argv[0]).name
@@ -175,6 +175,21 @@ def _without(argv, flag: str) -> list[str]:
       kept.append(argument)
     skip = bool(re.match(rf'--?{flag}$', argument))
   return kept
+
+
+def _spread(argv) -> list[str]:
+  """--images A B C as --images=A --images=B --images=C, so that a shell may list the files."""
+  if 'images' not in flags.FLAGS:
+    return argv
+  spread, inside = [], False
+  for argument in argv:
+    if inside and not argument.startswith('-'):
+      spread.append(f'--images={argument}')
+      continue
+    inside = argument in ('--images', '-images')
+    if not inside:
+      spread.append(argument)
+  return spread
 
 
 def _as_ml_collections_needs(argv) -> list[str]:

@@ -79,12 +79,12 @@ def prior(
     repeated, temperature, seed, draw, num_images=count if labels is None else None
   )
   latents = model.draw_latents(count, temperature, seed)
-  title = f'Samples, z ~ N(0, {"I" if temperature == 1 else f"{temperature:g}² I"})'
+  subject = f' of {model.class_names[labels[0]]}' if labels is not None and len(labels) == 1 else ''
+  title = f'Samples{subject}, z ~ N(0, {"I" if temperature == 1 else f"{temperature:g}² I"})'
   if labels is None or len(labels) == 1:
     columns = min(MAX_COLUMNS, int(np.ceil(np.sqrt(count))))
-    named = '' if labels is None else f' of {model.class_names[labels[0]]}'
     parts = [_rows(x, columns) for x in (images, latents, repeated)]
-    return Drawing(parts[0], title=title + named, latents=parts[1], labels=parts[2])
+    return Drawing(parts[0], title=title, latents=parts[1], labels=parts[2])
   rows = len(labels)
   return Drawing(
     images.reshape(rows, num_images, *model.image_shape),
@@ -166,7 +166,7 @@ def traverse(model: Model, latent: np.ndarray, label: int | None) -> Drawing:
     images.reshape(*points.shape[:2], *model.image_shape),
     tuple(f'z{dimension}' for dimension in range(len(points))),
     tuple(f'{value:+.1f}' for value in TRAVERSED),
-    'Traversals, in standard deviations of the prior' + _of_class(model, label),
+    f'Traversals{_of_class(model, label)}, in standard deviations of the prior',
     points,
   )
 
@@ -207,7 +207,7 @@ def manifold(model: Model, dimensions: tuple[int, int] | None, label: int | None
   across, down = dimensions
   return Drawing(
     images.reshape(MANIFOLD_SIDE, MANIFOLD_SIDE, *model.image_shape),
-    title=f'z{across} across, z{down} down, at quantiles of N(0, 1)' + _of_class(model, label),
+    title=f'Manifold{_of_class(model, label)}: z{across} across, z{down} down, N(0, 1) quantiles',
     latents=points,
   )
 
@@ -243,7 +243,7 @@ def _class_names(model: Model, labels) -> tuple[str, ...]:
 
 
 def _of_class(model: Model, label: int | None) -> str:
-  return f', {model.class_names[label]}' if model.conditional else ''
+  return f' of {model.class_names[label]}' if model.conditional else ''
 
 
 def _rows(values: np.ndarray | None, columns: int) -> np.ndarray | None:

@@ -12,7 +12,7 @@ from cvae_jax import devices, grids, keys, processes
 from cvae_jax.errors import InputError, OccupiedError
 from cvae_jax.evaluation.metrics import bits_per_dimension
 from cvae_jax.objectives import likelihoods
-from cvae_jax.training import checkpoints, chunks, program, run_folder, terms, writers
+from cvae_jax.training import checkpoints, chunks, program, projector, run_folder, terms, writers
 from cvae_jax.training.checkpoints import Checkpoints
 from cvae_jax.training.profiling import make_profiler
 from cvae_jax.training.program import Program
@@ -150,6 +150,8 @@ def _finish(
   else:
     reporter.line(f'{workdir} is complete: {prog.config.num_epochs} epochs, step {state.step}.')
   if processes.is_main() and not grid_path.exists():
+    mean, shown = program.validation_latents(prog, state.eval_variables)
+    projector.write(workdir, mean, *shown)
     grids.save_png(grid_path, program.sample_grid(prog, state.eval_variables))
   reporter.line(f'samples: {grid_path}')
 

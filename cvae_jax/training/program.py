@@ -20,7 +20,7 @@ from cvae_jax.errors import InputError
 from cvae_jax.evaluation.metrics import make_evaluate
 from cvae_jax.models import cvae
 from cvae_jax.objectives import likelihoods, schedules
-from cvae_jax.training import checkpoints, chunks, run_folder, state, step
+from cvae_jax.training import checkpoints, chunks, projector, run_folder, state, step
 from cvae_jax.training.chunks import Feed
 
 RECONSTRUCTION_ROWS = 4
@@ -242,3 +242,13 @@ def reconstruction_grid(program: Program, variables) -> np.ndarray:
   mean, _ = program.encode(variables, images, labels)
   reconstructions = program.decode(variables, mean, labels)
   return grids.pairs(*jax.device_get((images, reconstructions)), columns)
+
+
+def validation_latents(program: Program, variables) -> tuple[np.ndarray, Dataset]:
+  """Posterior means of the first validation images, [N, latent], and those images."""
+  part = program.validation
+  first = projector.MAX_IMAGES
+  variables, (images, labels) = devices.own_copy((variables, part[:2]))
+  images, labels = images[:first], labels[:first]
+  mean, _ = program.encode(variables, jnp.asarray(images, jnp.float32) / 255, labels)
+  return jax.device_get(mean), Dataset(*jax.device_get((images, labels)), part.class_names)

@@ -1,0 +1,144 @@
+"""Makes the weights that ship with the package, of runs that have been evaluated.
+
+  python -m cvae_jax.shipping runs/mnist "2 CPU cores"     cvae_jax/shipped/mnist/
+  python -m cvae_jax.shipping --classifier mnist DIR       its reference classifier
+
+A model becomes `config.json`, `weights.safetensors` (the moving average of the best checkpoint) and
+`README.md`, its card, with the numbers that evaluate.py wrote for the same step.
+"""
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import cvae_jax
+from cvae_jax import config as config_lib
+from cvae_jax import inference, progress, weights
+from cvae_jax.data import splits
+from cvae_jax.errors import InputError
+from cvae_jax.evaluation import classifier
+
+CARD = """# {name}
+
+{what} Weights: {averaged} of step {step}, float32, {parameters:,} parameters.
+
+    {command}
+
+{epochs} epochs, batch {batch_size}, {minutes} minutes on {machine}, cvae_jax {version}. The moving
+average of the checkpoint that was best on the {validation:,} validation images.
+
+`python evaluate.py --workdir {name}`, {split} split of {data}, {num_images:,} images:
+
+| metric | value | 95 % interval | unit | protocol |
+|---|---|---|---|---|
+{rows}
+"""
+
+
+def ship(run: Path, machine: str) -> Path:
+  """Writes the folder of `run`'s weights, under the name of its config.
+
+  Args:
+    run: a run's folder, evaluated on its test split.
+    machine: what it was trained on, for the card.
+
+  Returns:
+    The folder.
+
+  Raises:
+    InputError: it was not evaluated, or at another step.
+  """
+  model = inference.load(run)
+  config = model.config.copy_and_resolve_references()
+  try:
+    evaluation = json.loads((run / 'evaluation' / 'test.json').read_text(encoding='utf-8'))
+  except (OSError, ValueError) as error:
+    raise InputError(f'{run} has no evaluation/test.json: run evaluate.py on it first.') from error
+  if evaluation['step'] != model.step:
+    raise InputError(
+      f'{run} was evaluated at step {evaluation["step"]}, but its best checkpoint is that of step '
+      f'{model.step}: run evaluate.py on it again.'
+    )
+  folder = weights.SHIPPED / config.name
+  folder.mkdir(parents=True, exist_ok=True)
+  config.data.dir = ''  # of the machine at hand, and of no other
+  config_lib.save(folder, config, model.class_names, model.data_fingerprint)
+  weights.save(folder / weights.FILE_NAME, model.trained.variables, model.step)
+  (folder / 'README.md').write_text(_card(run, model, evaluation, machine), encoding='utf-8')
+  return folder
+
+
+def _card(run: Path, model: inference.Model, evaluation: dict, machine: str) -> str:
+  config = model.config
+  with open(run / 'metrics.csv', newline='', encoding='utf-8') as file:
+    seconds = float(list(csv.DictReader(file))[-1]['seconds'])
+  flags = f' --config.num_epochs={config.num_epochs}'
+  rows = []
+  for group in evaluation['metrics'].values():
+    for name, metric in group.items():
+      value, interval = '–', ''
+      if metric['value'] is not None:
+        value = f'{metric["value"]:.4g}'
+      if metric['low'] is not None:
+        interval = f'{metric["low"]:.4g} to {metric["high"]:.4g}'
+      protocol = metric['protocol'].replace('|', '\\|')
+      rows.append(f'| {name} | {value} | {interval} | {metric["unit"]} | {protocol} |')
+  kind = 'Conditional' if model.conditional else 'Unconditional'
+  leaves = [leaf.size for leaf in _leaves(model.trained.variables['params'])]
+  return CARD.format(
+    name=config.name,
+    what=f'{kind} {config.model.name} VAE of {config.data.name}, latent {config.latent_dim}.',
+    averaged='moving average' if config.ema_decay else 'weights',
+    step=model.step,
+    parameters=sum(leaves),
+    command=f'python train.py --config configs/{config.name}.py{flags}',
+    epochs=config.num_epochs,
+    batch_size=config.batch_size,
+    minutes=max(1, round(seconds / 60)),
+    machine=machine,
+    version=cvae_jax.__version__,
+    validation=config.data.validation_examples,
+    split=evaluation['split'],
+    data=config.data.name,
+    num_images=evaluation['num_images'],
+    rows='\n'.join(rows),
+  )
+
+
+def _leaves(tree):
+  import jax
+
+  return jax.tree.leaves(tree)
+
+
+def ship_classifier(name: str, data_dir: str) -> float:
+  """Trains and writes the reference classifier of `configs/<name>.py`'s set.
+
+  Args:
+    name: of a config, and of its set.
+    data_dir: where the data are.
+
+  Returns:
+    Its accuracy on the test split.
+  """
+  config = config_lib.read(weights.SHIPPED / name).config
+  config.data.dir = data_dir
+  data = splits.load(config)
+  with progress.shown(f'training the reference classifier of {name}') as advance:
+    trained = classifier.train(
+      data.train.images,
+      data.train.labels,
+      len(data.train.class_names),
+      name in classifier.MIRRORED,
+      advance=advance,
+    )
+  weights.save(weights.CLASSIFIERS / f'{name}.safetensors', trained.variables)
+  return trained.accuracy(data.test.images, data.test.labels)
+
+
+if __name__ == '__main__':
+  if sys.argv[1:2] == ['--classifier']:
+    print(f'accuracy {ship_classifier(*sys.argv[2:4]):.4f}')
+  else:
+    print(ship(Path(sys.argv[1]), sys.argv[2]))

@@ -1,0 +1,58 @@
+"""Latents for TensorBoard's projector, which turns them in three dimensions."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cvae_jax import grids
+
+FOLDER = 'projector'
+CONFIG_NAME = 'projector_config.pbtxt'  # where TensorBoard looks, beside the event files
+# TensorBoard's limit is a sprite of 8192 pixels a side, and images have up to 256.
+MAX_IMAGES = 1_000
+
+CONFIG = """embeddings {{
+  tensor_name: "latents"
+  tensor_path: "{folder}/latents.tsv"
+  metadata_path: "{folder}/labels.tsv"
+  sprite {{
+    image_path: "{folder}/sprite.png"
+    single_image_dim: {width}
+    single_image_dim: {height}
+  }}
+}}
+"""
+
+
+def write(
+  workdir: Path,
+  latents: np.ndarray,
+  images: np.ndarray,
+  labels: np.ndarray,
+  class_names: Sequence[str],
+) -> None:
+  """Writes the latents, what they are labelled with and what they look like.
+
+  Args:
+    workdir: the run's folder.
+    latents: [N, latent].
+    images: uint8 [N, H, W, C], N at most MAX_IMAGES.
+    labels: [N].
+    class_names: () of a set without labels.
+  """
+  folder = workdir / FOLDER
+  height, width = images.shape[1:3]
+  columns = int(np.ceil(np.sqrt(len(images))))
+  tiles = np.pad(images, ((0, columns**2 - len(images)), (0, 0), (0, 0), (0, 0)))
+  tiles = tiles.reshape(columns, columns, *images.shape[1:]).swapaxes(1, 2)
+  grids.save_png(folder / 'sprite.png', tiles.reshape(columns * height, columns * width, -1))
+  names = [class_names[label] if class_names else str(row) for row, label in enumerate(labels)]
+  lines = {
+    folder / 'latents.tsv': ['\t'.join(f'{value:.6g}' for value in row) for row in latents],
+    folder / 'labels.tsv': [' '.join(name.split()) for name in names],
+    workdir / CONFIG_NAME: [CONFIG.format(folder=FOLDER, width=width, height=height).rstrip()],
+  }
+  for path, texts in lines.items():
+    with grids.whole(path) as temporary:
+      temporary.write_text('\n'.join(texts) + '\n', encoding='utf-8')
