@@ -35,7 +35,7 @@ def spherical(first: np.ndarray, second: np.ndarray, num_steps: int) -> np.ndarr
   lengths = np.linalg.norm(first, axis=-1) * np.linalg.norm(second, axis=-1)
   cosine = np.sum(first * second, axis=-1) / np.where(lengths > 0, lengths, 1.0)
   angle = np.arccos(np.clip(cosine, -1, 1))[:, None, None]
-  sine = np.sin(angle)
+  sine = np.where(lengths[:, None, None] > 0, np.sin(angle), 0.0)  # no direction: a line
   shares = np.linspace(0, 1, num_steps)[None, :, None]
   divisor = np.where(sine > MIN_SINE, sine, 1.0)
   arc = (

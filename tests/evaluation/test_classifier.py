@@ -1,0 +1,74 @@
+"""The reference classifier."""
+
+import numpy as np
+import pytest
+
+from cvae_jax.data import splits
+from cvae_jax.data.sources import DIGITS
+from cvae_jax.data.splits import Dataset
+from cvae_jax.evaluation import classifier
+from tiny import tiny_config
+
+
+@pytest.fixture(scope='module')
+def digits():
+  return splits.load(tiny_config(data__max_examples=0))  # 8×8
+
+
+@pytest.fixture
+def own_cache(monkeypatch, tmp_path):
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+  return tmp_path / 'cvae_jax' / 'classifiers'
+
+
+def test_it_learns_and_is_kept(digits, own_cache, capsys, monkeypatch):
+  data = tiny_config().data
+  monkeypatch.setattr(classifier, 'MIN_STEPS', 150)
+  first = classifier.reference(data, digits.train)
+  assert 'training a reference classifier for digits, once' in capsys.readouterr().out
+  assert first.accuracy(digits.test.images, digits.test.labels) > 0.9
+  (kept,) = own_cache.iterdir()
+  again = classifier.reference(data, digits.train)
+  assert capsys.readouterr().out == ''
+  np.testing.assert_array_equal(
+    again.predict(digits.test.images), first.predict(digits.test.images)
+  )
+  kept.write_bytes(b'broken')
+  monkeypatch.setattr(classifier, 'MIN_STEPS', 1)
+  monkeypatch.setattr(classifier, 'NUM_EPOCHS', 1)
+  classifier.reference(data, digits.train)
+  assert 'training' in capsys.readouterr().out
+  assert kept.stat().st_size > 1000
+
+
+def test_what_it_says_of_an_image_does_not_depend_on_the_others(digits, monkeypatch):
+  monkeypatch.setattr(classifier, 'MIN_STEPS', 5)
+  judge = classifier.train(
+    digits.train.images, digits.train.labels, 10, mirrored=False, num_epochs=1
+  )
+  images = digits.test.images[:7]
+  features, log_probabilities = judge.judge(images)
+  assert features.shape == (7, classifier.NUM_FEATURES)
+  np.testing.assert_allclose(np.exp(log_probabilities).sum(axis=1), 1, atol=1e-5)
+  alone, _ = judge.judge(images[3:4])
+  np.testing.assert_allclose(alone[0], features[3], rtol=1e-4, atol=1e-5)
+  as_floats, _ = judge.judge(images.astype(np.float32) / 255)
+  np.testing.assert_allclose(as_floats, features, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ('name', 'least'),
+  [
+    ('digits', 0.98),
+    pytest.param('mnist', 0.993, marks=pytest.mark.data('mnist')),
+    pytest.param('fashion_mnist', 0.92, marks=pytest.mark.data('fashion_mnist')),
+  ],
+)
+def test_those_that_ship_are_as_good_as_they_should_be(name, least, request):
+  config = tiny_config(data__name=name, data__image_size=28, data__max_examples=0)
+  if name != 'digits':
+    config.data.dir = str(request.getfixturevalue('real_data'))
+  test = splits.load(config).test
+  nothing = Dataset(np.zeros((0, 28, 28, 1), np.uint8), np.zeros(0, np.int32), DIGITS)
+  judge = classifier.reference(config.data, nothing)
+  assert judge.accuracy(test.images, test.labels) >= least

@@ -1,0 +1,130 @@
+"""Figures: what they show is in the picture, and none of their words is cut off."""
+
+import io
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
+from PIL import Image
+
+from cvae_jax import figures
+from cvae_jax.data.sources import CLASS_NAMES
+
+RANDOM = np.random.RandomState(0)
+FASHION = CLASS_NAMES['fashion_mnist']
+
+
+def ticks_beyond_the_limits(figure):
+  labels = []
+  for axes in figure.axes:
+    for axis in (axes.xaxis, axes.yaxis):
+      low, high = sorted(axis.get_view_interval())
+      for tick in axis.get_major_ticks():
+        if not low <= tick.get_loc() <= high:
+          labels += [tick.label1, tick.label2]
+  return labels
+
+
+def check_text(figure):
+  """Every text lies inside the figure."""
+  png = figures.to_png(figure)  # lays the figure out
+  width, height = figure.get_size_inches() * figure.dpi
+  renderer = FigureCanvasAgg(figure).get_renderer()
+  seen, not_drawn = [], ticks_beyond_the_limits(figure)
+  for text in figure.findobj(Text):
+    if text.get_visible() and text.get_text().strip() and text not in not_drawn:
+      if text.axes is not None and not text.axes.get_visible():
+        continue
+      box = text.get_window_extent(renderer)
+      seen.append(text.get_text())
+      inside = box.x0 > -1 and box.y0 > -1 and box.x1 < width + 1 and box.y1 < height + 1
+      assert inside, (text.get_text(), box, (width, height))
+  return seen, np.asarray(Image.open(io.BytesIO(png)).convert('RGB'))
+
+
+@pytest.mark.parametrize('columns', [1, 4, 11])
+@pytest.mark.parametrize('channels', [1, 3])
+def test_image_grid(columns, channels):
+  images = RANDOM.rand(3, columns, 14, 14, channels)
+  images[2, -1] = np.nan
+  title = 'Traversals, in standard deviations of the prior'
+  names = FASHION[:3]
+  seen, picture = check_text(
+    figures.image_grid(images, names, tuple(map(str, range(columns))), title)
+  )
+  assert {title, *names} <= set(seen)
+  assert picture.std() > 20
+
+
+def test_the_pixels_of_an_image_grid():
+  images = np.zeros((1, 2, 4, 4, 3))
+  images[0, 0, ..., 0] = 1
+  images[0, 1, ..., 2] = 1
+  _, picture = check_text(figures.image_grid(images))
+  colours = {tuple(c) for c in picture.reshape(-1, 3)}
+  assert {(255, 0, 0), (0, 0, 255), (255, 255, 255)} <= colours
+  red = np.argwhere((picture == (255, 0, 0)).all(-1))
+  blue = np.argwhere((picture == (0, 0, 255)).all(-1))
+  assert red[:, 1].max() < blue[:, 1].min()
+
+
+@pytest.mark.parametrize('count', [3, 10_000])
+def test_latent_scatter_names_all_classes_and_none_covers_the_others(count):
+  labels = np.arange(count) % 10
+  points = (
+    RANDOM.randn(count, 2) * 0.3 + 3 * np.array([np.cos(labels * 0.63), np.sin(labels * 0.63)]).T
+  )
+  seen, picture = check_text(figures.latent_scatter(points, labels, FASHION, 'PCA'))
+  present = FASHION[: min(count, 10)]
+  assert set(present) <= set(seen)
+  if count == 10_000:
+    for colour in figures.COLOURS:
+      rgb = np.array(matplotlib.colors.to_rgb(colour)) * 255
+      assert np.any(np.abs(picture - rgb).max(-1) < 40), colour
+
+
+def test_latent_scatter_without_labels():
+  check_text(figures.latent_scatter(RANDOM.randn(50, 2), None, (), 'z'))
+
+
+@pytest.mark.parametrize('size', [1, 16, 256])
+def test_kl_and_aggregate_posterior(size):
+  kl = RANDOM.rand(size)
+  seen, _ = check_text(figures.kl_per_dimension(kl, kl > 0.5))
+  assert any(f'{kl.sum():.2f} nats' in text for text in seen)
+  check_text(figures.aggregate_posterior(RANDOM.randn(300, size), kl))
+
+
+def test_training_curves(tiny_run, tmp_path):
+  seen, _ = check_text(figures.training_curves(tiny_run / 'metrics.csv'))
+  assert {'β', 'epoch', 'KL, nats'} <= set(seen)
+  empty = tmp_path / 'metrics.csv'
+  empty.write_text('step,epoch\n')
+  assert figures.training_curves(empty) is None
+
+
+def test_reliability():
+  edges = np.linspace(0, 1, 4)
+  values = np.array([np.nan, 0.5, 0.9])
+  check_text(figures.reliability(edges, values, values, np.array([0, 3, 9]), 0.1))
+
+
+def test_saved_whole_or_not_at_all(tmp_path):
+  target = tmp_path / 'new' / 'x.png'
+  figures.save({target: figures.image_grid(RANDOM.rand(1, 2, 8, 8, 1))})
+  assert [path.name for path in target.parent.iterdir()] == ['x.png']
+
+
+def lightness_seen_without_green_cones(colour):
+  """Deuteranopia (Viénot et al. 1999), roughly: red and green become one axis."""
+  red, green, blue = matplotlib.colors.to_rgb(colour)
+  return np.array([0.29 * red + 0.71 * green, blue])
+
+
+def test_colours_can_be_told_apart_without_green_cones():
+  seen = [lightness_seen_without_green_cones(colour) for colour in figures.COLOURS]
+  distances = [np.linalg.norm(a - b) for i, a in enumerate(seen) for b in seen[:i]]
+  assert len(set(figures.COLOURS)) == 10
+  assert np.sort(distances)[3] > 0.08  # all but a few pairs, whose classes are named in place
