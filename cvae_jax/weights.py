@@ -40,7 +40,8 @@ def save(path: Path, variables: dict[str, Any], step: int = 0) -> None:
   path.parent.mkdir(parents=True, exist_ok=True)
   temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
   try:
-    safetensors_numpy.save_file(arrays, temporary, metadata={'step': str(step)})
+    # Not `save_file`, whose files nobody but their owner may read.
+    temporary.write_bytes(safetensors_numpy.save(arrays, metadata={'step': str(step)}))
     temporary.replace(path)
   finally:
     temporary.unlink(missing_ok=True)

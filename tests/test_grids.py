@@ -44,3 +44,21 @@ def test_files_hold_the_pixels(tmp_path, channels, mode):
     assert image.mode == mode
     np.testing.assert_array_equal(np.asarray(image).reshape(picture.shape), picture)
   assert [file.name for file in path.parent.iterdir()] == ['picture.png']
+
+
+def test_a_gif_goes_there_and_back(tmp_path):
+  frames = [np.full((4, 4, 1), level, np.uint8) for level in (0, 100, 200)]
+  grids.save_gif(tmp_path / 'new' / 'x.gif', frames)
+  with Image.open(tmp_path / 'new' / 'x.gif') as animation:
+    levels = []
+    for frame in range(animation.n_frames):
+      animation.seek(frame)
+      levels.append(int(np.asarray(animation.convert('L')).mean()))
+  assert levels == [0, 100, 200, 100]
+  assert len(list((tmp_path / 'new').iterdir())) == 1
+
+
+def test_a_gif_of_one_frame_and_in_colour(tmp_path):
+  grids.save_gif(tmp_path / 'x.gif', [np.full((4, 4, 3), 7, np.uint8)])
+  with Image.open(tmp_path / 'x.gif') as animation:
+    assert animation.n_frames == 1

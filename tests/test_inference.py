@@ -189,3 +189,59 @@ def test_a_conditional_model_needs_labels(model):
   ):
     with pytest.raises(InputError, match='labels'):
       call()
+
+
+def test_mixtures_lie_between_classes(model):
+  latents = np.random.RandomState(0).randn(2, 3)
+  shares = np.eye(10, dtype=np.float32)
+  np.testing.assert_allclose(
+    model.decode(latents, shares[[3, 8]]), model.decode(latents, [3, 8]), atol=1e-6
+  )
+  between = model.decode(latents, (shares[[3, 3]] + shares[[8, 8]]) / 2)
+  assert not np.allclose(between, model.decode(latents, [3, 3]), atol=1e-5)
+  with pytest.raises(InputError, match='expected integers of shape'):
+    model.decode(latents, np.ones((2, 9), np.float32))
+  with pytest.raises(InputError, match='expected integers of shape'):
+    model.encode(IMAGES, shares[LABELS])  # an image is of one class
+
+
+def test_variations_are_draws_from_the_posterior(model):
+  mean, logvar = model.encode(IMAGES, LABELS)
+  varied = model.vary(IMAGES, LABELS, num_draws=4, seed=2)
+  assert varied.shape == (5, 4, 8, 8, 1)
+  noise = model.draw_latents(20, seed=2).reshape(5, 4, 3)
+  expected = model.decode(mean + np.exp(0.5 * logvar) * noise[:, 1], LABELS)
+  np.testing.assert_allclose(varied[:, 1], expected, atol=1e-5)
+  with pytest.raises(InputError, match='num_draws=0 is not an integer, 1 or more'):
+    model.vary(IMAGES, LABELS, num_draws=0)
+
+
+def test_interpolation_begins_and_ends_at_reconstructions(model):
+  for method in ('linear', 'spherical'):
+    way = model.interpolate(IMAGES[:2], IMAGES[2:4], ([0, 3], [3, 9]), 5, method)
+    assert way.shape == (2, 5, 8, 8, 1)
+    np.testing.assert_allclose(way[:, 0], model.reconstruct(IMAGES[:2], [0, 3]), atol=1e-5)
+    np.testing.assert_allclose(way[:, -1], model.reconstruct(IMAGES[2:4], [3, 9]), atol=1e-5)
+  with pytest.raises(InputError, match=r"'sperical' is not one of: linear, spherical\..*'spherical'"):
+    model.interpolate(IMAGES[:2], IMAGES[2:4], ([0, 3], [3, 9]), method='sperical')
+  with pytest.raises(InputError, match='2 images cannot be paired with 3'):
+    model.interpolate(IMAGES[:2], IMAGES[2:], ([0, 3], [3, 9, 1]))
+
+
+def test_the_latents_of_a_sample(model):
+  latents = model.draw_latents(5, temperature=0.5, seed=3)
+  np.testing.assert_allclose(model.decode(latents, LABELS), model.sample(LABELS, 0.5, 3), atol=1e-6)
+  assert model.draw_latents(4000).std() == pytest.approx(1, abs=0.03)
+
+
+def test_the_data_of_a_model(model):
+  data = model.data(split='test', max_examples=7)
+  assert [len(part.labels) for part in data] == [100, 50, 7]
+  assert data.train.class_names == model.class_names
+
+
+def test_other_images_than_in_training_are_noted(model, capsys):
+  assert model.data() is not None
+  assert capsys.readouterr().out == ''
+  dataclasses.replace(model, data_fingerprint='other').data()
+  assert 'not the images that the model was trained on' in capsys.readouterr().out

@@ -28,6 +28,7 @@ def test_what_is_saved_is_read(variables, tmp_path):
   assert step == 7
   jax.tree.map(np.testing.assert_array_equal, restored, jax.device_get(variables))
   assert [entry.name for entry in path.parent.iterdir()] == ['w.safetensors']
+  assert path.stat().st_mode & 0o044 == 0o044  # others may read it, as umask allows
 
 
 @pytest.mark.parametrize('damage', [lambda b: b'', lambda b: b[:100], lambda b: b'\xff' * len(b)])

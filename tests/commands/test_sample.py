@@ -33,19 +33,26 @@ def test_a_digit_of_the_newest_run(command, run, tmp_path):
   assert done.returncode == 0, done.stderr
   assert done.stderr == ''
   assert done.stdout.splitlines()[0] == 'runs/tiny, weights of step 6'
-  assert done.stdout.splitlines()[1] == '64 images: runs/tiny/samples/3-seed0.png'
+  assert done.stdout.splitlines()[1] == 'Samples of 3, z ~ N(0, I): runs/tiny/samples/3-seed0.png'
   expected = cvae_jax.load(run).sample(np.full(64, 3))
   shown = picture(run / 'samples' / '3-seed0.png')
   np.testing.assert_allclose(shown, grids.grid(expected, 8), atol=1)
 
 
-def test_a_grid_of_all_classes(command, run, tmp_path):
-  done = command('sample.py', '--workdir', run, '--checkpoint', '2', '--output', 'all.png')
+def test_all_classes_have_a_row_each(command, run, tmp_path):
+  done = command('sample.py', '--workdir', run, '--checkpoint', '2', '--output', 'all.npz')
   assert done.returncode == 0, done.stderr
   assert 'weights of step 2' in done.stdout
-  labels = np.repeat(np.arange(10), 10)
-  expected = grids.grid(cvae_jax.load(run, 2).sample(labels), 10)
-  np.testing.assert_allclose(picture(tmp_path / 'all.png'), expected, atol=1)
+  model = cvae_jax.load(run, 2)
+  saved = np.load(tmp_path / 'all.npz')
+  np.testing.assert_array_equal(saved['labels'], np.repeat(np.arange(10), 10).reshape(10, 10))
+  expected = model.sample(saved['labels'].ravel())
+  np.testing.assert_allclose(saved['images'].reshape(expected.shape), expected, atol=1e-5)
+  decoded = model.decode(saved['latents'].reshape(100, -1), saved['labels'].ravel())
+  np.testing.assert_allclose(decoded, expected, atol=1e-5)
+  assert saved['row_names'].tolist() == [str(digit) for digit in range(10)]
+  assert command('sample.py', '--workdir', run).returncode == 0
+  assert (run / 'samples' / 'all-seed0.png').is_file()
 
 
 def test_a_checkpoint_as_workdir_writes_beside_it(command, run):
@@ -61,7 +68,7 @@ def test_every_option(command, run, tmp_path):
   for _ in range(2):
     done = command('sample.py', *options.split())
     assert done.returncode == 0, done.stderr
-    assert '5 images: x.png' in done.stdout
+    assert done.stdout.endswith(': x.png\n')
   expected = cvae_jax.load(run, 'last').sample(np.full(5, 7), 0.5, 3, draw=True)
   np.testing.assert_array_equal(picture(tmp_path / 'x.png'), grids.grid(expected, 3))
 
@@ -69,20 +76,17 @@ def test_every_option(command, run, tmp_path):
 @pytest.mark.parametrize(
   ('arguments', 'message'),
   [
-    (['--digit', '12'], "'12' is no class of this model, which has 0, 1, 2"),
-    (['--digit', 'three'], "'three' is no class of this model"),
+    # Of flags alone, before JAX is there; the others are those of `sampling` and `inference`.
     (['--digit', '3', '--label', '3'], 'give one of them'),
-    (['--checkpoint', '99'], "checkpoint '99' is not in"),
     (['--num_images', '0'], 'num_images=0'),
     (['--num_images', '10000000'], 'num_images=10000000'),
-    (['--checkpoint', '²'], 'is not in'),
-    (['--workdir', 'x' * 300], 'cannot be a path: File name too long'),
-    (['--workdir', '~nobody_here/x'], 'cannot be a path'),
     (['--temperature', '-1'], 'temperature=-1: -1.0 is not a non-negative number'),
-    (['--temperature', 'nan'], 'temperature=nan is not a number'),
     (['--seed', '-1'], 'seed=-1: -1 is not an integer in the range'),
-    (['--workdir', 'nowhere'], 'neither a run folder nor a checkpoint'),
-    (['--output', 'runs'], 'Cannot write runs'),
+    (['--mode', 'interpolated'], 'interpolate'),
+    (['--digit', '12'], "'12' is no class of this model, which has 0, 1, 2"),
+    (['--checkpoint', '99'], "checkpoint '99' is not in"),
+    (['--workdir', 'x' * 300], 'cannot be a path: File name too long'),
+    (['--mode', 'posterior', '--images', 'none.png'], 'none.png is not there'),
     (['--output', '/proc/nothing/x.png'], 'Cannot write /proc/nothing/x.png'),
   ],
 )
@@ -99,11 +103,48 @@ def test_a_damaged_checkpoint_gets_one_line(refused, run, damage):
   assert 'checkpoints/6 cannot be read: it is damaged' in said
 
 
-def test_no_run_yet(refused):
-  assert 'No trained run under runs/' in refused('sample.py', '--digit', '3')
+def test_without_a_run_the_shipped_weights(command, tmp_path):
+  done = command('sample.py', '--digit', '3')
+  assert done.returncode == 0, done.stderr
+  assert done.stdout.startswith('shipped/mnist, weights of step ')
+  expected = cvae_jax.load('mnist').sample(np.full(64, 3))
+  shown = picture(tmp_path / 'shipped' / 'mnist' / 'samples' / '3-seed0.png')
+  np.testing.assert_allclose(shown, grids.grid(expected, 8), atol=1)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+  """Three files of 8×8 digits, among them one that is larger and in colour."""
+  from sklearn import datasets
+
+  folder = tmp_path / 'pictures'
+  folder.mkdir()
+  for row in range(3):
+    image = Image.fromarray(np.uint8(datasets.load_digits().images[row] * 15.9))
+    if row == 2:
+      image = image.resize((40, 40)).convert('RGB')
+    image.save(folder / f'{row}.png')
+  return sorted(folder.iterdir())
+
+
+def test_pictures_of_ones_own(command, run, tmp_path, pictures):
+  flags = ('--mode', 'reconstruct', '--format', 'npz', '--images')
+  done = command('sample.py', *flags, *pictures)
+  assert done.returncode == 0, done.stderr
+  assert done.stdout.count('taken for') == 3
+  (saved,) = (run / 'samples').glob('*.npz')
+  content = np.load(saved)
+  given = [picture(path)[..., 0] / 255 for path in pictures[:2]]
+  np.testing.assert_allclose(content['images'][0, :2, ..., 0], given, atol=1e-6)
+  # As classes that are given, and as a folder.
+  done = command('sample.py', *flags, pictures[0].parent, '--label', '0,1,2', '--output', 'y.npz')
+  assert done.returncode == 0, done.stderr
+  assert 'taken for' not in done.stdout
+  model = cvae_jax.load(run)
+  images = np.load(tmp_path / 'y.npz')['images']
+  np.testing.assert_allclose(images[1], model.reconstruct(images[0], np.arange(3)), atol=1e-5)
 
 
 def test_a_workdir_with_no_checkpoint(refused, run):
   shutil.rmtree(run / 'checkpoints')
   assert 'has no checkpoint' in refused('sample.py', '--workdir', run)
-  assert 'No trained run' in refused('sample.py')

@@ -1,0 +1,191 @@
+"""evaluate.py as a user runs it."""
+
+import csv
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn import datasets
+
+import cvae_jax
+from cvae_jax.training import loop
+from tiny import DENSE, rows, tiny_config
+
+QUICK = ('--iwae_samples', '3')
+
+
+@pytest.fixture(scope='module')
+def evaluated(tiny_run, tmp_path_factory):
+  """A tiny run and what evaluate.py printed of its test and its validation split."""
+  import os
+  import subprocess
+  import sys
+
+  from conftest import ROOT
+
+  folder = tmp_path_factory.mktemp('evaluated')
+  run = folder / 'runs' / 'tiny'
+  shutil.copytree(tiny_run, run)
+  said = {}
+  for split in ('validation', 'test'):
+    done = subprocess.run(
+      [sys.executable, str(ROOT / 'evaluate.py'), '--split', split, *QUICK],
+      cwd=folder,
+      # The classifier is trained here, and found again the second time.
+      env=os.environ | {'XDG_CACHE_HOME': str(folder / 'cache')},
+      capture_output=True,
+      text=True,
+      check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ''
+    said[split] = done.stdout
+  return run, said
+
+
+def test_the_numbers_of_the_log_are_those_of_the_evaluation(evaluated):
+  run, _ = evaluated
+  content = json.loads((run / 'evaluation' / 'validation.json').read_text())
+  (logged,) = [row for row in rows(run) if int(row['step']) == content['step']][-1:]
+  measured = content['metrics']['likelihood']
+  for name in ('negative_elbo', 'reconstruction', 'kl'):
+    assert measured[name]['value'] == pytest.approx(float(logged[f'validation/{name}']), rel=1e-5)
+  assert content['num_images'] == 50
+
+
+def test_table_json_csv_and_report_agree(evaluated):
+  run, said = evaluated
+  folder = run / 'evaluation'
+  content = json.loads((folder / 'test.json').read_text())
+  with open(folder / 'test.csv', newline='') as file:
+    listed = {(row['group'], row['metric']): row for row in csv.DictReader(file)}
+  page = (folder / 'test.html').read_text()
+  for group, metrics in content['metrics'].items():
+    for name, metric in metrics.items():
+      row = listed[group, name]
+      assert row['value'] == ('' if metric['value'] is None else repr(metric['value']))
+      assert f'<td>{name}</td>' in page
+      assert f'  {name} ' in said['test']
+      if metric['value'] is not None:
+        assert metric['protocol'] in said['test']
+        if metric['low'] is not None:
+          assert metric['low'] <= metric['value'] <= metric['high']
+  groups = content['metrics']
+  assert set(groups) == {
+    'likelihood', 'reconstruction', 'latent', 'generation', 'as a classifier'
+  }  # fmt: skip
+  assert groups['likelihood']['iwae']['value'] < groups['likelihood']['negative_elbo']['value'] + 1
+  assert 'K = 3, 300 images' in groups['likelihood']['iwae']['protocol']
+  assert groups['reconstruction']['lpips']['value'] is None
+  assert '--lpips=download' in groups['reconstruction']['lpips']['protocol']
+  assert len(content['arrays']['kl_per_dimension']) == 3
+  assert np.shape(content['arrays']['aggregate_covariance']) == (3, 3)
+
+
+def test_the_report_is_one_file(evaluated):
+  run, _ = evaluated
+  page = (run / 'evaluation' / 'test.html').read_text()
+  sources = re.findall(r'(?:src|href)="(.*?)"', page)
+  assert len(sources) == len(list((run / 'evaluation' / 'test').glob('*.png'))) == 10
+  assert all(source.startswith('data:image/png;base64,') for source in sources)
+  assert 'http' not in page
+
+
+def test_the_classifier_is_trained_once(evaluated):
+  _, said = evaluated
+  assert 'training a reference classifier for digits, once' in said['validation']
+  assert 'training a reference classifier' not in said['test']
+
+
+def test_an_unconditional_model_and_few_images(command, tmp_path):
+  run = tmp_path / 'runs' / 'free'
+  config = tiny_config(conditional=False, data__binarize='dynamic', num_epochs=1, **DENSE)
+  loop.train(config, run)
+  cache = tmp_path / 'cache'
+  done = command('evaluate.py', '--max_examples', '20', *QUICK, XDG_CACHE_HOME=str(cache))
+  assert done.returncode == 0, done.stderr
+  metrics = json.loads((run / 'evaluation' / 'test.json').read_text())['metrics']
+  assert metrics['as a classifier']['accuracy']['value'] is None
+  assert 'unconditional' in metrics['generation']['conditional_accuracy']['protocol']
+  assert metrics['generation']['frechet_distance']['value'] > 0
+  elbo = metrics['likelihood']['negative_elbo']
+  assert '20 images, dynamically binarized, one draw' in elbo['protocol']
+  bits = metrics['likelihood']['bits_per_dim']['value']
+  assert bits == pytest.approx(elbo['value'] / 64 / np.log(2))
+
+
+@pytest.fixture
+def pictures(tmp_path):
+  folder = tmp_path / 'own pictures'
+  (folder / '3').mkdir(parents=True)
+  for name, row in (('ä b.png', 0), ('c.png', 1), ('3/d.png', 3)):
+    Image.fromarray(np.uint8(datasets.load_digits().images[row] * 15.9)).save(folder / name)
+  (folder / 'notes.txt').write_text('no picture')
+  return folder
+
+
+def test_predict(command, tiny_run, tmp_path, pictures):
+  run = tmp_path / 'runs' / 'tiny'
+  shutil.copytree(tiny_run, run)
+  done = command('evaluate.py', '--predict', pictures)
+  assert done.returncode == 0, done.stderr
+  with open(run / 'predictions' / 'own pictures.csv', newline='', encoding='utf-8') as file:
+    listed = list(csv.DictReader(file))
+  arrays = np.load(run / 'predictions' / 'own pictures.npz')
+  assert [row['file'] for row in listed] == ['3/d.png', 'c.png', 'ä b.png']
+  assert arrays['files'].tolist() == ['3/d.png', 'c.png', 'ä b.png']
+  assert (listed[0]['class'], listed[0]['class_from']) == ('3', 'folder')
+  assert listed[1]['class_from'] == 'model'
+  model = cvae_jax.load(run)
+  images = np.stack(
+    [np.asarray(Image.open(pictures / row['file']))[..., None] / np.float32(255) for row in listed]
+  )
+  mean, logvar = model.encode(images, arrays['labels'])
+  np.testing.assert_allclose(arrays['mean'], mean, atol=1e-5)
+  np.testing.assert_allclose(arrays['logvar'], logvar, atol=1e-5)
+  np.testing.assert_allclose(
+    arrays['reconstructions'], model.reconstruct(images, arrays['labels']), atol=1e-5
+  )
+  for row, latent, elbo in zip(listed, arrays['mean'], arrays['negative_elbo'], strict=True):
+    assert [float(row[f'z{d}']) for d in range(3)] == pytest.approx(latent.tolist())
+    assert float(row['negative_elbo']) == pytest.approx(float(elbo))
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'message'),
+  [
+    (['--iwae_samples', '0'], 'iwae_samples=0'),
+    (['--workdir', 'nowhere'], 'neither a run folder nor a checkpoint'),
+    (['--split', 'tset'], 'split=tset'),
+    (['--checkpoint', '99'], "checkpoint '99' is not in"),
+    (['--predict', 'nothing_there'], 'nothing_there is not there'),
+    (['--predict', 'nothing'], 'nothing holds no picture'),
+    (['--projection', 'pac'], 'projection=pac'),
+    (['--lpips', 'nothing_there'], 'nothing_there lacks alexnet'),
+    (['--max_examples', '0'], 'max_examples=0'),
+  ],
+)
+def test_mistakes_get_one_line(refused, tiny_run, tmp_path, arguments, message):
+  (tmp_path / 'nothing').mkdir()
+  (tmp_path / 'runs').mkdir()
+  (tmp_path / 'runs' / 'tiny').symlink_to(tiny_run)
+  assert message in refused('evaluate.py', *arguments)
+
+
+def test_data_of_other_classes(refused, tmp_path):
+  config = tiny_config(
+    data__name='folder', data__dir=str(tmp_path / 'set'), data__num_classes=2,
+    data__max_examples=0, data__validation_examples=4, batch_size=8, num_epochs=1, **DENSE
+  )  # fmt: skip
+  for name in ('cat', 'dog', 'eel'):
+    (tmp_path / 'set' / name).mkdir(parents=True)
+    for number in range(12):
+      shade = np.full((8, 8), 20 * number, np.uint8)
+      Image.fromarray(shade).save(tmp_path / 'set' / name / f'{number}.png')
+  (tmp_path / 'set' / 'eel').rename(tmp_path / 'eel')
+  loop.train(config, tmp_path / 'runs' / 'pets')
+  (tmp_path / 'set' / 'dog').rename(tmp_path / 'set' / 'fox')
+  assert 'are cat, fox, those of the model cat, dog' in refused('evaluate.py', *QUICK)
