@@ -17,7 +17,7 @@ from cvae_jax.errors import InputError, did_you_mean
 from cvae_jax.evaluation.likelihood import Trained
 from cvae_jax.models import cvae
 from cvae_jax.objectives import likelihoods
-from cvae_jax.training import checkpoints, run_folder
+from cvae_jax.training import run_folder
 
 # Larger requests run in pieces of this many images, so that memory stays bounded.
 MAX_BATCH = 256
@@ -298,6 +298,8 @@ def load(path: str | Path | None = None, checkpoint: str | int = 'best') -> Mode
   run, step = run_folder.locate(Path(path), weights.available())
   if step is not None and checkpoint != 'best':
     raise InputError(f'{path} is a checkpoint already: leave out checkpoint={checkpoint!r}.')
+  from cvae_jax.training import checkpoints  # late: shipped weights need no Orbax
+
   saved = config_lib.read(run)
   here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   like = jax.tree.map(

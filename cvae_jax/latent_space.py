@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 # Below this sine of their angle, the ends of a way are as good as parallel, and a great circle
 # through them is not defined.
@@ -77,7 +77,7 @@ def plane(centre: np.ndarray, dimensions: tuple[int, int], side: int) -> np.ndar
   Returns:
     [side, side, D] float32.
   """
-  values = stats.norm.ppf((np.arange(side) + 0.5) / side)
+  values = special.ndtri((np.arange(side) + 0.5) / side)
   points = np.tile(np.asarray(centre, np.float32), (side, side, 1))
   points[:, :, dimensions[0]] = values[None, :]
   points[:, :, dimensions[1]] = values[:, None]

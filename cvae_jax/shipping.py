@@ -12,6 +12,8 @@ import json
 import sys
 from pathlib import Path
 
+from clu import parameter_overview
+
 import cvae_jax
 from cvae_jax import config as config_lib
 from cvae_jax import inference, progress, weights
@@ -85,13 +87,12 @@ def _card(run: Path, model: inference.Model, evaluation: dict, machine: str) -> 
       protocol = metric['protocol'].replace('|', '\\|')
       rows.append(f'| {name} | {value} | {interval} | {metric["unit"]} | {protocol} |')
   kind = 'Conditional' if model.conditional else 'Unconditional'
-  leaves = [leaf.size for leaf in _leaves(model.trained.variables['params'])]
   return CARD.format(
     name=config.name,
     what=f'{kind} {config.model.name} VAE of {config.data.name}, latent {config.latent_dim}.',
     averaged='moving average' if config.ema_decay else 'weights',
     step=model.step,
-    parameters=sum(leaves),
+    parameters=parameter_overview.count_parameters(model.trained.variables['params']),
     command=f'python train.py --config configs/{config.name}.py{flags}',
     epochs=config.num_epochs,
     batch_size=config.batch_size,
@@ -104,12 +105,6 @@ def _card(run: Path, model: inference.Model, evaluation: dict, machine: str) -> 
     num_images=evaluation['num_images'],
     rows='\n'.join(rows),
   )
-
-
-def _leaves(tree):
-  import jax
-
-  return jax.tree.leaves(tree)
 
 
 def ship_classifier(name: str, data_dir: str) -> float:

@@ -222,7 +222,9 @@ def test_interpolation_begins_and_ends_at_reconstructions(model):
     assert way.shape == (2, 5, 8, 8, 1)
     np.testing.assert_allclose(way[:, 0], model.reconstruct(IMAGES[:2], [0, 3]), atol=1e-5)
     np.testing.assert_allclose(way[:, -1], model.reconstruct(IMAGES[2:4], [3, 9]), atol=1e-5)
-  with pytest.raises(InputError, match=r"'sperical' is not one of: linear, spherical\..*'spherical'"):
+  with pytest.raises(
+    InputError, match=r"'sperical' is not one of: linear, spherical\..*'spherical"
+  ):
     model.interpolate(IMAGES[:2], IMAGES[2:4], ([0, 3], [3, 9]), method='sperical')
   with pytest.raises(InputError, match='2 images cannot be paired with 3'):
     model.interpolate(IMAGES[:2], IMAGES[2:], ([0, 3], [3, 9, 1]))

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from scipy import stats
 
 from cvae_jax import devices, keys
 from cvae_jax.data import batches, transforms
@@ -64,6 +63,8 @@ def interval(values: np.ndarray) -> Interval:
 
 def proportion(outcomes: np.ndarray) -> Interval:
   """The share of [N] outcomes that are True, with Wilson's 95 % interval."""
+  from scipy import stats  # late: half a second that a command which draws need not wait
+
   share = stats.binomtest(int(np.sum(outcomes)), len(outcomes)).proportion_ci(0.95, 'wilson')
   return Interval(float(np.mean(outcomes)), share.low, share.high)
 
