@@ -290,7 +290,10 @@ def load(path: str | Path | None = None, checkpoint: str | int = 'best') -> Mode
     InputError: there is no such run or checkpoint, or it is broken.
   """
   if path is None:
-    path = run_folder.newest(Path('runs')) or DEFAULT_WEIGHTS
+    path = run_folder.newest(Path('runs'))
+  if path is None:
+    print(f'No trained run under runs/: these are the weights of {DEFAULT_WEIGHTS} that ship.')
+    return _shipped(DEFAULT_WEIGHTS)
   if not paths.from_user(path).exists() and str(path) in weights.available():
     if checkpoint not in ('best', 'last'):
       raise InputError(f'The shipped {path!s} has no checkpoint {checkpoint!r}, only its weights.')

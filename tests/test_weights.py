@@ -88,9 +88,10 @@ def test_a_path_comes_before_a_name(tiny_run, tmp_path, monkeypatch):
   assert cvae_jax.load('digits').config.name == 'digits'
 
 
-def test_without_a_path_the_newest_run_and_else_mnist(tiny_run, tmp_path, monkeypatch):
+def test_without_a_path_the_newest_run_and_else_mnist(tiny_run, tmp_path, monkeypatch, capsys):
   monkeypatch.chdir(tmp_path)
   assert str(cvae_jax.load().folder) == 'shipped/mnist'
+  assert 'No trained run under runs/' in capsys.readouterr().out
   shutil.copytree(tiny_run, tmp_path / 'runs' / 'one')
   assert str(cvae_jax.load().folder) == 'runs/one'
 

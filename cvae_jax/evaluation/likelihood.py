@@ -153,7 +153,7 @@ def iwae(
   chunk = max(1, min(num_samples, _decoded(trained.network.image_shape) // IWAE_BATCH))
   firsts = np.arange(0, num_samples, chunk, dtype=np.int32)
   numbers = np.arange(chunk, dtype=np.int32)
-  done = 0
+  done, total_count = 0, len(labels)
 
   def estimate(images, labels, indices):
     nonlocal done
@@ -162,7 +162,7 @@ def iwae(
     nothing = np.full(len(labels), -np.inf, np.float32)
     total = jax.block_until_ready(run(constants, nothing, firsts))
     done += len(labels)
-    advance(min(done / len(images), 1.0))
+    advance(min(done / total_count, 1.0))
     return total - np.log(np.float32(num_samples))
 
   indices = np.arange(len(labels), dtype=np.int32)

@@ -57,6 +57,8 @@ class Evaluation:
     if isinstance(value, Interval):
       low, high = (None if np.isnan(x) else float(x) for x in (value.low, value.high))
       self.metrics.append(Metric(group, name, float(value.mean), unit, protocol, low, high))
+    elif not np.isfinite(value):
+      self.miss(group, name, f'too few images ({self.num_images})')
     else:
       self.metrics.append(Metric(group, name, float(value), unit, protocol))
 

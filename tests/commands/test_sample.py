@@ -106,7 +106,8 @@ def test_a_damaged_checkpoint_gets_one_line(refused, run, damage):
 def test_without_a_run_the_shipped_weights(command, tmp_path):
   done = command('sample.py', '--digit', '3')
   assert done.returncode == 0, done.stderr
-  assert done.stdout.startswith('shipped/mnist, weights of step ')
+  assert done.stdout.splitlines()[0].startswith('No trained run under runs/: these are the weights')
+  assert done.stdout.splitlines()[1].startswith('shipped/mnist, weights of step ')
   expected = cvae_jax.load('mnist').sample(np.full(64, 3))
   shown = picture(tmp_path / 'shipped' / 'mnist' / 'samples' / '3-seed0.png')
   np.testing.assert_allclose(shown, grids.grid(expected, 8), atol=1)
