@@ -14,7 +14,6 @@ first 1,000 images, with its 5,000 samples half an hour on 2 cores.
 from absl import flags
 
 from cvae_jax import command_line
-from cvae_jax.errors import InputError
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'A run, a checkpoint in one, or shipped weights.')
 _CHECKPOINT = flags.DEFINE_string(
@@ -40,32 +39,31 @@ _PREDICT = flags.DEFINE_string(
 def main() -> None:
   # Late, so that --help and mistyped flags do not wait for JAX.
   import cvae_jax
-  from cvae_jax import devices, paths
+  from cvae_jax import devices, paths, projection
   from cvae_jax.evaluation import perceptual, prediction, report, suite
 
   devices.keep_freed_memory()
   devices.use_compilation_cache()
-  lpips_folder = perceptual.folder_of(_LPIPS.value)
+  projection.check(_PROJECTION.value)
+  lpips_folder = None if _PREDICT.value is not None else perceptual.folder_of(_LPIPS.value)
   model = cvae_jax.load(_WORKDIR.value, _CHECKPOINT.value)
   print(f'{model.folder}, weights of step {model.step}')
-  try:
-    if _PREDICT.value is not None:
-      table = prediction.predict(model, paths.from_user(_PREDICT.value))
-      print(f'predictions: {table} and {table.with_suffix(".npz").name}')
-      return
-    data = model.data(_DATA_DIR.value, _SPLIT.value, _MAX_EXAMPLES.value)
-    evaluation = suite.evaluate(
-      model,
-      data,
-      _SPLIT.value,
-      _IWAE_SAMPLES.value,
-      _PROJECTION.value,
-      lpips_folder,
-      before_iwae=report.write,
-    )
-    page = report.write(evaluation)
-  except OSError as error:
-    raise InputError(f'Cannot write into {model.folder}: {error.strerror}.') from error
+  if _PREDICT.value is not None:
+    table = prediction.predict(model, paths.from_user(_PREDICT.value))
+    print(f'predictions: {table} and {table.with_suffix(".npz").name}')
+    return
+  report.check_writable(model)
+  evaluation = suite.evaluate(
+    model,
+    model.data(_DATA_DIR.value),
+    _SPLIT.value,
+    _IWAE_SAMPLES.value,
+    _MAX_EXAMPLES.value,
+    _PROJECTION.value,
+    lpips_folder,
+    before_iwae=report.write,
+  )
+  page = report.write(evaluation)
   print(f'\n{report.summary(evaluation)}\n\n{report.table(evaluation)}\n\nreport: {page}')
 
 

@@ -63,7 +63,8 @@ def main() -> None:
   model = cvae_jax.load(given.workdir, given.checkpoint)
   print(f'{model.folder}, weights of step {model.step}')
   drawing = sampling.draw(model, request)
-  output = output or model.folder / 'samples' / sampling.file_name(request)
+  step = None if given.checkpoint == 'best' else model.step
+  output = output or model.folder / 'samples' / sampling.file_name(request, step)
   try:
     sampling.write(drawing, output)
   except OSError as error:

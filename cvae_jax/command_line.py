@@ -184,11 +184,12 @@ def _spread(argv) -> list[str]:
   spread, inside = [], False
   for argument in argv:
     if inside and not argument.startswith('-'):
+      if spread[-1] == '--images':
+        spread.pop()
       spread.append(f'--images={argument}')
       continue
     inside = argument in ('--images', '-images')
-    if not inside:
-      spread.append(argument)
+    spread.append('--images=' if inside and argument is argv[-1] else argument)
   return spread
 
 

@@ -156,15 +156,25 @@ def interpolate_classes(
   )
 
 
-def traverse(model: Model, latent: np.ndarray, label: int | None) -> Drawing:
-  """Each dimension of a latent [D] in turn from −3 to 3 standard deviations of the prior."""
-  points = latent_space.traversal(latent, TRAVERSED)
+def traverse(
+  model: Model, latent: np.ndarray, label: int | None, dimensions: Sequence[int] | None = None
+) -> Drawing:
+  """Each dimension of a latent [D] in turn from −3 to 3 standard deviations of the prior.
+
+  Args:
+    model: a trained model.
+    latent: where the others stay.
+    label: the class; None for an unconditional model.
+    dimensions: which are to move; None is all.
+  """
+  shown = range(len(latent)) if dimensions is None else dimensions
+  points = latent_space.traversal(latent, TRAVERSED)[np.asarray(shown)]
   images = model.decode(
     points.reshape(-1, points.shape[-1]), _labels(model, label, points.shape[0] * points.shape[1])
   )
   return Drawing(
     images.reshape(*points.shape[:2], *model.image_shape),
-    tuple(f'z{dimension}' for dimension in range(len(points))),
+    tuple(f'z{dimension}' for dimension in shown),
     tuple(f'{value:+.1f}' for value in TRAVERSED),
     f'Traversals{_of_class(model, label)}, in standard deviations of the prior',
     points,

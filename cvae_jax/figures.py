@@ -2,13 +2,10 @@
 
 import csv
 import io
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-# Without an interface of its own: figures are drawn into memory, on any machine.
-os.environ.setdefault('MPLBACKEND', 'agg')
 import numpy as np
 from matplotlib import rc_context, ticker
 from matplotlib.figure import Figure
@@ -31,7 +28,9 @@ COLOURS = (
   '#888888',
 )
 MAIN, CONTRAST, QUIET = '#332288', '#CC6677', '#888888'
+DPI = 150
 STYLE = {
+  'figure.dpi': DPI,
   'font.family': 'DejaVu Sans',
   'font.size': 10,
   'axes.titlesize': 11,
@@ -39,10 +38,12 @@ STYLE = {
   'axes.spines.right': False,
   'axes.grid': False,
   'legend.frameon': False,
-  'figure.dpi': 100,
-  'savefig.dpi': 150,
+  'text.parse_math': False,  # a dollar in the name of a class is a dollar
 }
-TILE_INCHES = 0.62
+TILE_PIXELS = 93  # about what an image of a grid takes, if it has fewer pixels
+NARROW, WIDE = 4, 12  # columns: up to so many, long names have room; from so many on, little
+MAX_NAME_INCHES, MAX_NAME_INCHES_IF_MANY = 2.2, 1.1
+CHARACTER_INCHES = 0.085
 SMALLEST_POINT, LARGEST_POINT = 2.0, 30.0
 MAX_LEGEND = 24  # classes
 MAX_MARGINALS = 16  # dimensions whose aggregate posterior is drawn
@@ -71,14 +72,16 @@ def image_grid(
       if not np.isnan(images[row, column]).any():
         top, left = row * tile_height + 1, column * tile_width + 1
         canvas[top : top + height, left : left + width] = images[row, column]
-  name_inches = 0.3 + 0.085 * max((len(name) for name in row_names), default=0)
-  # The figure is wide enough for its title, and tiles are large enough for the names above them.
-  tile = max(TILE_INCHES, 0.1 * max((len(name) for name in column_names), default=0) + 0.08)
-  tile = min(tile, 1.3) if columns > 1 else tile
-  size = (columns * tile, rows * tile * tile_height / tile_width)
-  left = name_inches if row_names else 0.15
+  most = MAX_NAME_INCHES if columns <= NARROW else MAX_NAME_INCHES_IF_MANY
+  column_names = _shortened(column_names, most)
+  row_names = _shortened(row_names, 2 * MAX_NAME_INCHES)
+  wanted = max((_inches(name) for name in column_names), default=0) * DPI
+  # Every pixel of an image becomes as many of the figure's, one or more.
+  scale = max(1, round(TILE_PIXELS / tile_width), int(np.ceil(wanted / tile_width)))
+  size = (columns * tile_width * scale / DPI, rows * tile_height * scale / DPI)
+  left = max((_inches(name) for name in row_names), default=0.05) + 0.1
   top = 0.15 + (0.3 if title else 0) + (0.28 if column_names else 0)
-  total = (max(left + size[0] + 0.15, 0.085 * len(title) + 0.3), size[1] + top + 0.15)
+  total = (max(left + size[0] + 0.15, _inches(title) + 0.3), size[1] + top + 0.15)
   with rc_context(STYLE):
     figure = Figure(figsize=total)
     axes = figure.add_axes(
@@ -106,8 +109,20 @@ def image_grid(
   return figure
 
 
+def _inches(name: str) -> float:
+  return CHARACTER_INCHES * len(name) + 0.1
+
+
+def _shortened(names: Sequence[str], inches: float) -> list[str]:
+  length = int((inches - 0.1) / CHARACTER_INCHES)
+  return [name if len(name) <= length else f'{name[: length - 1]}…' for name in names]
+
+
 def latent_scatter(
-  points: np.ndarray, labels: np.ndarray | None, class_names: Sequence[str], method: str
+  points: np.ndarray,
+  labels: np.ndarray | None,
+  class_names: Sequence[str],
+  axis_names: tuple[str, str],
 ) -> Figure:
   """Latents in two dimensions, coloured by class, the classes named among their points.
 
@@ -115,7 +130,7 @@ def latent_scatter(
     points: [N, 2].
     labels: [N] the classes, or None.
     class_names: of all classes; () without labels.
-    method: how the two dimensions came about, for the axes.
+    axis_names: of the two dimensions.
   """
   size = float(np.clip(30_000 / len(points), SMALLEST_POINT, LARGEST_POINT))
   with rc_context(STYLE):
@@ -130,8 +145,8 @@ def latent_scatter(
       colours = np.array([COLOURS[label % len(COLOURS)] for label in labels])
       axes.scatter(*points[order].T, c=colours[order], **options)
       _name_classes(axes, points, labels, class_names)
-    axes.set_xlabel(f'{method} 1')
-    axes.set_ylabel(f'{method} 2')
+    axes.set_xlabel(axis_names[0])
+    axes.set_ylabel(axis_names[1])
     axes.set_title(f'Latents of {len(points):,} images (posterior means)')
   return figure
 
@@ -139,7 +154,7 @@ def latent_scatter(
 def _name_classes(axes, points, labels, class_names):
   present = [label for label in range(len(class_names)) if np.any(labels == label)]
   for label in present[:MAX_LEGEND]:
-    axes.scatter([], [], color=COLOURS[label % len(COLOURS)], s=40, label=class_names[label])
+    axes.scatter([], [], color=COLOURS[label % len(COLOURS)], s=40, label=f' {class_names[label]}')
     x, y = np.median(points[labels == label], axis=0)
     axes.text(
       x,
@@ -164,7 +179,7 @@ def kl_per_dimension(kl: np.ndarray, active: np.ndarray) -> Figure:
   order = np.argsort(-kl)
   names = [str(dimension) for dimension in order]
   with rc_context(STYLE):
-    figure = Figure(figsize=(max(5.0, 0.3 * len(kl) + 1.5), 3.4), layout='constrained')
+    figure = Figure(figsize=(np.clip(0.3 * len(kl) + 1.5, 5.0, 16.0), 3.4), layout='constrained')
     axes = figure.add_subplot()
     places = np.arange(len(kl))
     for is_active, colour, name in ((True, MAIN, 'active'), (False, QUIET, 'not active')):
@@ -239,13 +254,17 @@ def training_curves(metrics_csv: Path) -> Figure | None:
   with rc_context(STYLE):
     figure = Figure(figsize=(9, 5.6), layout='constrained')
     for axes, (title, lines) in zip(figure.subplots(2, 2).ravel(), panels.items(), strict=True):
+      drawn = []
       for name, (column, colour) in lines.items():
         epochs, values = series(column)
         few = 'o-' if len(epochs) < 30 else '-'
         axes.plot(epochs, values, few, color=colour, label=name, linewidth=1.3, markersize=3)
-        if 'nats' in title and len(values) > 20:
-          # The first steps, a hundred times above the rest, would flatten it.
-          axes.set_ylim(top=max(np.quantile(values, 0.97), axes.get_ylim()[0] + 1))
+        drawn.append(values)
+      top = max((np.quantile(values, 0.97) for values in drawn if len(values)), default=0)
+      low, high = axes.get_ylim()
+      if 'nats' in title and max(map(len, drawn)) > 20 and low < top:
+        # The first steps, a hundred times above the rest, would flatten it.
+        axes.set_ylim(low, min(high, top + 0.05 * (top - low)))
       axes.set_title(title)
       axes.set_xlabel('epoch')
       axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
@@ -293,7 +312,7 @@ def to_png(figure: Figure) -> bytes:
   buffer = io.BytesIO()
   with warnings.catch_warnings():
     warnings.filterwarnings('ignore', message='Glyph .* missing')  # a class name in another script
-    figure.savefig(buffer, format='png')
+    figure.savefig(buffer, format='png', dpi='figure')
   return buffer.getvalue()
 
 

@@ -1,6 +1,7 @@
 """Images laid out in one picture, pixel by pixel, and written as PNG or GIF."""
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -82,7 +83,7 @@ def _image(picture):
 def whole(path: Path) -> Iterator[Path]:
   """A name to write to, which becomes `path` once the block has ended well."""
   path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(path.name + '.tmp')
+  temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
   try:
     yield temporary
     temporary.replace(path)

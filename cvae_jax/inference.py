@@ -25,6 +25,7 @@ MAX_BATCH = 256
 MAX_TEMPERATURE = 100
 # What the commands draw from, and judge, where nothing has been trained yet.
 DEFAULT_WEIGHTS = 'mnist'
+SHIPPED_RESULTS = Path('shipped')  # what is made with shipped weights goes to a folder in here
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +61,8 @@ class Model:
     text = str(text)
     if not self.conditional:
       raise InputError(f'This model is unconditional and knows no class {text[:40]!r}.')
+    if text in self.class_names:
+      return self.class_names.index(text)
     names = [name.lower() for name in self.class_names]
     if text.lower() in names:
       return names.index(text.lower())
@@ -73,23 +76,23 @@ class Model:
     suggestion = '' if is_number else did_you_mean(text, self.class_names)
     raise InputError(f'{text[:40]!r} is no class of this model, which has {known}.{suggestion}')
 
-  def data(
-    self, data_dir: str | None = None, split: str = 'test', max_examples: int | None = None
-  ) -> Splits:
+  def data(self, data_dir: str | None = None) -> Splits:
     """The set that the model was trained on, in its three splits.
 
     Args:
       data_dir: where it is now; None is where the training found it.
-      split: the one that is to be cut.
-      max_examples: how many of its first images are left; None leaves all.
 
     Raises:
       InputError: the data are missing, or have other classes than the model.
     """
-    config = ConfigDict(self.config)
+    config = self.config.copy_and_resolve_references()
+    config.batch_size = 1  # a set that is too small to train on can still be looked at
     if data_dir is not None:
       config.data.dir = data_dir
-    parts = splits.load(config)
+    try:
+      parts = splits.load(config)
+    except InputError as error:  # which speaks of the flags that train.py has
+      raise InputError(str(error).replace('--config.data.dir', '--data_dir')) from error
     if self.conditional and parts.train.class_names != self.class_names:
       raise InputError(
         f'The classes of the data are {", ".join(parts.train.class_names)[:100]}, those of the '
@@ -97,9 +100,7 @@ class Model:
       )
     if self.data_fingerprint not in (None, splits.fingerprint(parts.train, parts.validation)):
       print('Note: these are not the images that the model was trained on.')
-    chosen = getattr(parts, split)
-    cut = chosen._replace(images=chosen.images[:max_examples], labels=chosen.labels[:max_examples])
-    return parts._replace(**{split: cut})
+    return parts
 
   def sample(
     self,
@@ -289,15 +290,13 @@ def load(path: str | Path | None = None, checkpoint: str | int = 'best') -> Mode
   Raises:
     InputError: there is no such run or checkpoint, or it is broken.
   """
-  if path is None:
-    path = run_folder.newest(Path('runs'))
-  if path is None:
+  if path is None and (path := run_folder.newest(Path('runs'))) is None:
     print(f'No trained run under runs/: these are the weights of {DEFAULT_WEIGHTS} that ship.')
-    return _shipped(DEFAULT_WEIGHTS)
-  if not paths.from_user(path).exists() and str(path) in weights.available():
+    path = SHIPPED_RESULTS / DEFAULT_WEIGHTS
+  if name := _shipped_name(paths.from_user(path)):
     if checkpoint not in ('best', 'last'):
-      raise InputError(f'The shipped {path!s} has no checkpoint {checkpoint!r}, only its weights.')
-    return _shipped(str(path))
+      raise InputError(f'The shipped {name} has no checkpoint {checkpoint!r}, only its weights.')
+    return _shipped(name)
   run, step = run_folder.locate(Path(path), weights.available())
   if step is not None and checkpoint != 'best':
     raise InputError(f'{path} is a checkpoint already: leave out checkpoint={checkpoint!r}.')
@@ -320,7 +319,14 @@ def _shipped(name: str) -> Model:
   saved = config_lib.read(folder)
   like = cvae.abstract_variables(cvae.build(saved.config))
   variables, step = weights.read(folder / weights.FILE_NAME, like)
-  return _model(saved, jax.device_put(variables), step, Path('shipped') / name)
+  return _model(saved, jax.device_put(variables), step, SHIPPED_RESULTS / name)
+
+
+def _shipped_name(path: Path) -> str | None:
+  """The shipped weights that `path` names: by their name alone, or the folder of their results."""
+  named = path.parent == SHIPPED_RESULTS or (path.parent == Path() and not path.exists())
+  is_run = run_folder.holds_run(path)
+  return path.name if named and not is_run and path.name in weights.available() else None
 
 
 def _as_given(run: Path) -> Path:

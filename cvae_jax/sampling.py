@@ -1,5 +1,6 @@
 """What sample.py is asked for: a mode, what it begins with, and the file it ends in."""
 
+import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,6 +32,7 @@ FORMATS = ('png', 'npz', 'gif')
 MAX_IMAGES = 1_000  # to begin with
 CLASS_MEAN_IMAGES = 500  # of a class
 SHOWN_NAME = 24  # characters of a picture's name
+MAX_PIXELS = 20_000_000  # of all images of one picture
 
 
 class Request(NamedTuple):
@@ -57,7 +59,9 @@ class Request(NamedTuple):
     others = {
       name: value for name, value in self._asdict().items() if name not in ('mode', 'format')
     }
-    return {name: value for name, value in others.items() if value not in (None, False)}
+    return {
+      name: value for name, value in others.items() if value is not None and value is not False
+    }
 
 
 def format_of(given: str | None, output: Path | None) -> str:
@@ -81,6 +85,16 @@ def check(request: Request) -> None:
     if flag not in MODES[mode]:
       heeding = ', '.join(other for other, heeded in MODES.items() if flag in heeded)
       raise InputError(f'--{flag} means nothing to --mode={mode}: it is for {heeding}.')
+  for flag in ('label', 'images', 'indices', 'dims'):
+    value = getattr(request, flag)
+    if value is not None and not all(text.strip() for text in value or ['']):
+      raise InputError(f'--{flag} is empty, or a part of it is.')
+  has_images = bool(request.images or request.indices)
+  if mode in ('interpolate', 'style'):
+    unheeded = ('num_images', *DRAWN) if has_images else ('interpolation',)
+    for flag in set(unheeded) & set(request.options):
+      state = 'with images' if has_images else 'between classes'
+      raise InputError(f'--{flag} means nothing to --mode={mode} {state}: leave it out.')
   if request.images and request.indices:
     raise InputError('--images and --indices both name images to begin with: give one of them.')
   from_set = request.indices or (mode == 'arithmetic' and not request.images)
@@ -200,7 +214,7 @@ def _pictures(model: Model, given: list[str], found: bool) -> Inputs:
     files += prediction.find_pictures(path) if path.is_dir() else [path]
   if len(files) > MAX_IMAGES:
     raise InputError(f'{len(files):,} pictures are more than the {MAX_IMAGES:,} that can be shown.')
-  images = prediction.read_pictures(model, files)
+  images, _ = prediction.read_pictures(model, files, skip_broken=False)
   labelled = prediction.find_labels(model, images) if found else None
   if labelled is not None:
     for path, label, share in zip(files, *labelled, strict=True):
@@ -213,8 +227,7 @@ def _pictures(model: Model, given: list[str], found: bool) -> Inputs:
 
 
 def _split(model: Model, request: Request):
-  split = request.split or 'test'
-  return getattr(model.data(request.data_dir, split), split)
+  return getattr(model.data(request.data_dir), request.split or 'test')
 
 
 def _one_label(model: Model, labels: list[int] | None) -> int | None:
@@ -241,18 +254,30 @@ def _dimensions(texts: list[str] | None) -> tuple[int, int] | None:
   return numbers[0], numbers[1]
 
 
-def file_name(request: Request) -> str:
-  """What the file is called where --output does not say: the mode, and what differs from usual."""
+def file_name(request: Request, step: int | None) -> str:
+  """What the file is called where --output does not say: the mode, and what differs from usual.
+
+  Args:
+    request: the flags.
+    step: of a checkpoint that was asked for; None for the best.
+  """
   parts = [] if request.mode == 'prior' else [request.mode]
   if request.label is not None:
     parts.append('-'.join(request.label))
   elif request.mode == 'prior':
     parts.append('all')
   chosen = request.indices or [Path(path).stem for path in request.images or []]
-  parts += chosen[:3] + (['and-more'] if len(chosen) > 3 else [])
+  parts += chosen[:3]
+  if len(chosen) > 3 or request.images:
+    # Names of files in other folders may be the same, and not all of many are named.
+    told = repr(request.indices or [str(Path(path).resolve()) for path in request.images])
+    parts.append(hashlib.blake2b(told.encode(), digest_size=3).hexdigest())
   if request.split:
     parts.append(request.split)
-  if 'seed' in MODES[request.mode]:
+  seeded = 'seed' in MODES[request.mode]
+  if request.mode in ('interpolate', 'style'):
+    seeded = not chosen
+  if seeded:
     parts.append(f'seed{request.seed or 0}')
   short = {'num_images': 'n', 'num_draws': 'draws', 'temperature': 't'}
   for name, letter in short.items():
@@ -266,24 +291,35 @@ def file_name(request: Request) -> str:
     parts.append('z' + '-'.join(request.dims))
   if request.draw:
     parts.append('draw')
+  if step is not None:
+    parts.append(f'step{step}')
   return re.sub(r'[^\w.+-]+', '_', '-'.join(parts))[:120] + f'.{request.format}'
 
 
 def write(drawing: Drawing, path: Path) -> None:
   """Writes a drawing as the kind of file that `path` ends in: png, npz or gif."""
+  has_names = bool(drawing.row_names or drawing.column_names)
+  rows, columns = drawing.images.shape[:2]
   if path.suffix.lower() == '.npz':
     arrays = {'images': drawing.images, 'latents': drawing.latents, 'labels': drawing.labels}
+    if not has_names:  # one after the other, without what fills up the last row
+      is_there = ~np.isnan(drawing.images).any(axis=(2, 3, 4))
+      arrays = {name: None if x is None else x[is_there] for name, x in arrays.items()}
     names = {'row_names': drawing.row_names, 'column_names': drawing.column_names}
     known = {name: value for name, value in arrays.items() if value is not None}
     with grids.whole(path) as temporary, open(temporary, 'wb') as file:
       np.savez_compressed(file, **known, **{name: np.array(x) for name, x in names.items()})
     return
-  rows, columns = drawing.images.shape[:2]
   shape = drawing.images.shape[2:]
   if path.suffix.lower() == '.gif':
     across = int(np.ceil(np.sqrt(rows)))
     grids.save_gif(path, [grids.grid(drawing.images[:, step], across) for step in range(columns)])
-  elif drawing.row_names or drawing.column_names:
+  elif rows * columns * shape[0] * shape[1] > MAX_PIXELS:
+    raise InputError(
+      f'{rows * columns:,} images of {shape[0]}×{shape[1]} are too many for one picture: draw '
+      'fewer, or take --format=npz.'
+    )
+  elif has_names:
     from cvae_jax import figures  # late: matplotlib takes its time, and one class needs none
 
     figure = figures.image_grid(

@@ -1,7 +1,7 @@
 """Weights as files that anyone may read: safetensors, which hold numbers and no code.
 
 A few trained models ship with the package, each a folder like that of a run: `config.json`,
-`weights.safetensors` and, for people, a card. `python -m cvae_jax.weights RUN NAME` makes one.
+`weights.safetensors` and, for people, a card. `python -m cvae_jax.shipping` makes them.
 """
 
 import os

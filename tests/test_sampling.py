@@ -8,6 +8,7 @@ from PIL import Image
 
 import cvae_jax
 from cvae_jax import sampling
+from cvae_jax.drawings import Drawing
 from cvae_jax.errors import InputError
 from cvae_jax.sampling import Request
 from cvae_jax.training import loop
@@ -143,6 +144,12 @@ def test_the_same_seed_is_the_same_picture(model):
     ('--mode manifold --label 1,2', '--label names 2 classes, expected one'),
     ('--num_draws 3', '--num_draws means nothing to --mode=prior: it is for posterior'),
     ('--split train', '--split means nothing to --mode=prior'),
+    (
+      '--mode interpolate --label 3,8 --interpolation spherical',
+      'means nothing .* between classes',
+    ),
+    ('--mode interpolate --indices 0,1 --seed 0', 'means nothing .* with images'),
+    ('--label ,', '--label is empty, or a part of it is'),
     ('--mode traverse --split train', 'name them with --indices'),
   ],
 )
@@ -174,11 +181,18 @@ def test_files(model, tmp_path):
   sampling.write(drawn(model, '--label 3 --num_images 5'), tmp_path / 'three.png')
   with Image.open(tmp_path / 'three.png') as grid:
     assert grid.width % 30 == 0  # three tiles of 8 + 2 pixels across, enlarged
+  sampling.write(drawn(model, '--label 3 --num_images 5'), tmp_path / 'three.npz')
+  five = np.load(tmp_path / 'three.npz')  # without what fills up the second row
+  assert (five['images'].shape, five['latents'].shape) == ((5, 8, 8, 1), (5, 3))
+  assert five['labels'].tolist() == [3] * 5
   sampling.write(drawn(model, '--mode traverse'), tmp_path / 'z.gif')
   with Image.open(tmp_path / 'z.gif') as animation:
     assert animation.n_frames == 20  # eleven there, nine back
     assert animation.info['loop'] == 0
-  assert len(list(tmp_path.iterdir())) == 4
+  assert len(list(tmp_path.iterdir())) == 5
+  many = Drawing(np.broadcast_to(np.float32(0), (10, 100_000, 8, 8, 1)))
+  with pytest.raises(InputError, match='1,000,000 images of 8×8 are too many for one picture'):
+    sampling.write(many, tmp_path / 'many.png')
 
 
 def test_formats(tmp_path):
@@ -193,11 +207,14 @@ def test_formats(tmp_path):
 
 def test_names_of_files_tell_requests_apart():
   flags = ['--label 3', '--label 3 --seed 1', '--label 3 --num_images 5', '', *MODES]
-  names = [sampling.file_name(request(text)) for text in flags]
+  flags += ['--mode reconstruct --indices 0,1,2,3', '--mode reconstruct --indices 0,1,2,9']
+  flags += ['--mode reconstruct --images a/x.png', '--mode reconstruct --images b/x.png']
+  names = [sampling.file_name(request(text), None) for text in flags]
   assert len(set(names)) == len(names)
   assert names[0] == '3-seed0.png'
+  assert sampling.file_name(request('--label 3'), 4290) == '3-seed0-step4290.png'
   hostile = Request(label=['../../x y'], mode='manifold')
-  assert sampling.file_name(hostile) == 'manifold-.._.._x_y.png'
+  assert sampling.file_name(hostile, None) == 'manifold-.._.._x_y.png'
 
 
 def test_a_run_that_moved(tiny_run, tmp_path, monkeypatch):

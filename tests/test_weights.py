@@ -96,6 +96,14 @@ def test_without_a_path_the_newest_run_and_else_mnist(tiny_run, tmp_path, monkey
   assert str(cvae_jax.load().folder) == 'runs/one'
 
 
+def test_the_folder_of_their_results_names_them_too(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / 'shipped' / 'digits' / 'samples').mkdir(parents=True)
+  assert cvae_jax.load('shipped/digits').config.name == 'digits'
+  with pytest.raises(InputError, match="shipped mnist has no checkpoint '99'"):
+    cvae_jax.load(None, checkpoint='99')
+
+
 def test_a_name_that_does_not_ship(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   with pytest.raises(InputError, match=r"digits, fashion_mnist, mnist\. Did you mean 'mnist'"):

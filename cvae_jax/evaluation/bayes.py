@@ -1,5 +1,6 @@
 """A conditional model as a classifier: p(c | x) by Bayes, from the bound of every class."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -28,7 +29,11 @@ class Reliability(NamedTuple):
 
 
 def class_log_probabilities(
-  trained: Trained, images: np.ndarray, num_classes: int, key: Array
+  trained: Trained,
+  images: np.ndarray,
+  num_classes: int,
+  key: Array,
+  advance: Callable[[float], None] = lambda share: None,
 ) -> np.ndarray:
   """log p(c | x) with the ELBO in place of log p(x | c), and every class as likely as another.
 
@@ -39,6 +44,7 @@ def class_log_probabilities(
     images: uint8 [N, H, W, C].
     num_classes: of the model.
     key: see `likelihood.observe`.
+    advance: hears of the share that is done.
 
   Returns:
     [N, classes].
@@ -47,6 +53,7 @@ def class_log_probabilities(
   for label in range(num_classes):
     labels = np.full(len(images), label, np.int32)
     elbos.append(-likelihood.elbo_terms(trained, images, labels, key).negative_elbo)
+    advance((label + 1) / num_classes)
   return special.log_softmax(np.stack(elbos, axis=1).astype(np.float64), axis=1)
 
 

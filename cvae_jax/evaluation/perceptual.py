@@ -1,6 +1,7 @@
 """LPIPS, the distance between two images that AlexNet's features see."""
 
 import hashlib
+import importlib.util
 import os
 import tempfile
 from pathlib import Path
@@ -77,10 +78,16 @@ def folder_of(given: str | None) -> Path | None:
   """
   folder = default_folder() if given in (None, 'download') else from_user(given)
   if given == 'download':
+    if importlib.util.find_spec('torch') is None:
+      raise InputError("LPIPS's weights are read by PyTorch, which is missing: pip install torch.")
+    print(f'downloading the weights of LPIPS into {folder}, 244 MB', flush=True)
     download(folder)
-  if given is None and not all((folder / name).is_file() for name in FILES):
-    return None
-  load(folder)  # so that what is wrong with them is said before anything is measured
+  try:
+    load(folder)  # so that what is wrong with them is said before anything is measured
+  except InputError:
+    if given is None:  # nobody asked for it
+      return None
+    raise
   return folder
 
 

@@ -1,5 +1,6 @@
 """A folder of the user's own pictures through the model: latents, reconstructions, bounds."""
 
+import contextlib
 import csv
 import io
 from pathlib import Path
@@ -22,19 +23,33 @@ class Labelled(NamedTuple):
   probabilities: np.ndarray  # [N]; 1 where the class was given
 
 
-def read_pictures(model: Model, paths: list[Path]) -> np.ndarray:
-  """Picture files as the model takes them, uint8 [N, H, W, C]: cropped and resized as its config.
+def read_pictures(
+  model: Model, paths: list[Path], skip_broken: bool
+) -> tuple[np.ndarray, list[Path]]:
+  """Picture files as the model takes them: cropped and resized as its config says.
+
+  Args:
+    model: a trained model.
+    paths: the files.
+    skip_broken: list those that cannot be read and leave them out, instead of raising.
+
+  Returns:
+    uint8 [N, H, W, C], and the files they are from.
 
   Raises:
-    InputError: one is missing or cannot be read.
+    InputError: a file is missing or cannot be read, or none can.
   """
   for path in paths:
     if not path.is_file():
       raise InputError(f'{path} is {"no file" if path.exists() else "not there"}.')
   data = model.config.data
-  return pictures.decode(
-    paths, data.image_size, data.crop_size, data.channels, cache=False, skip_broken=False
-  )[0]
+  images, readable = pictures.decode(
+    paths, data.image_size, data.crop_size, data.channels, cache=False, skip_broken=True
+  )
+  if not readable.all() and not (skip_broken and readable.any()):
+    broken = next(path for path, whole in zip(paths, readable, strict=True) if not whole)
+    raise InputError(f'{broken} cannot be read as a picture: leave it out.')
+  return images[readable], [path for path, whole in zip(paths, readable, strict=True) if whole]
 
 
 def find_pictures(folder: Path) -> list[Path]:
@@ -76,30 +91,30 @@ def find_labels(model: Model, images: np.ndarray) -> Labelled | None:
 def predict(model: Model, folder: Path) -> Path:
   """Writes `predictions/<folder>.npz` and `.csv` into the folder of the model's results.
 
-  A picture in a folder that has the name of a class is of that class; of the others a conditional
-  model finds the likeliest. A row of the CSV and of every array is one picture, in order of names.
+  A picture in a folder that has the name or number of a class is of that class; of the others a
+  conditional model finds the likeliest. Latents and reconstructions are of the grey values as they
+  are; a model of dynamically binarized images has its bounds on one draw of each picture. A row of
+  the CSV and of every array is one picture, in order of names.
 
   Returns:
     The CSV file.
 
   Raises:
-    InputError: see `find_pictures`; a picture cannot be read.
+    InputError: see `find_pictures`; no picture can be read, or the files cannot be written.
   """
-  paths = find_pictures(folder)
-  images = read_pictures(model, paths)
+  images, paths = read_pictures(model, find_pictures(folder), skip_broken=True)
   found = find_labels(model, images)
   labels = np.zeros(len(images), np.int32) if found is None else found.labels
   given = np.zeros(len(images), bool)
-  names = [name.lower() for name in model.class_names]
   if model.conditional:
     for row, path in enumerate(paths):
-      if path.parent != folder and path.parent.name.lower() in names:
-        labels[row], given[row] = names.index(path.parent.name.lower()), True
+      with contextlib.suppress(InputError):  # a folder that is no class
+        if path.parent != folder:
+          labels[row], given[row] = model.label(path.parent.name), True
   key = keys.stream(model.config.seed, 'prediction')
   terms = likelihood.elbo_terms(model.trained, images, labels, key)
-  reconstructions = model.reconstruct(
-    images.astype(np.float32) / 255, labels if model.conditional else None
-  )
+  grey, known = images.astype(np.float32) / 255, labels if model.conditional else None
+  mean, logvar = model.encode(grey, known)
   files = [str(path.relative_to(folder)) for path in paths]
   columns = {
     'file': files,
@@ -113,26 +128,27 @@ def predict(model: Model, folder: Path) -> Path:
       'class_from': ['folder' if row else 'model' for row in given],
       'probability': np.where(given, 1.0, found.probabilities),
     }
-  columns |= {f'z{d}': terms.mean[:, d] for d in range(terms.mean.shape[1])}
+  columns |= {f'z{d}': mean[:, d] for d in range(mean.shape[1])}
   target = model.folder / 'predictions' / (folder.resolve().name or 'pictures')
   arrays = {
     'files': np.array(files),
-    'labels': labels,
-    'mean': terms.mean,
-    'logvar': terms.logvar,
-    'reconstructions': reconstructions,
+    'mean': mean,
+    'logvar': logvar,
+    'reconstructions': model.decode(mean, known),
     'negative_elbo': terms.negative_elbo,
     'reconstruction': terms.reconstruction,
     'kl': terms.kl,
   }
-  with (
-    grids.whole(target.with_name(f'{target.name}.npz')) as temporary,
-    open(temporary, 'wb') as file,
-  ):
-    np.savez_compressed(file, **arrays)
+  if known is not None:
+    arrays['labels'] = known
   table = target.with_name(f'{target.name}.csv')
-  with grids.whole(table) as temporary:
-    temporary.write_text(_csv(columns), encoding='utf-8')
+  try:
+    with grids.whole(table.with_suffix('.npz')) as temporary, open(temporary, 'wb') as file:
+      np.savez_compressed(file, **arrays)
+    with grids.whole(table) as temporary:
+      temporary.write_text(_csv(columns), encoding='utf-8')
+  except OSError as error:
+    raise InputError(f'Cannot write into {table.parent}: {error.strerror}.') from error
   return table
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import cvae_jax
 from cvae_jax import figures, grids
-from cvae_jax.evaluation import suite
-from cvae_jax.evaluation.suite import Evaluation, Metric
+from cvae_jax.errors import InputError
+from cvae_jax.evaluation import record
+from cvae_jax.evaluation.record import Evaluation, Metric
+from cvae_jax.inference import Model
 
 COLUMNS = ('group', 'metric', 'value', 'low', 'high', 'unit', 'protocol')
 PAGE = """<!doctype html>
@@ -53,23 +55,46 @@ def write(evaluation: Evaluation) -> Path:
 
   Returns:
     The HTML file, in the folder of the model's results; each file is written whole or not at all.
+
+  Raises:
+    InputError: the folder cannot be written.
   """
   folder = evaluation.model.folder / 'evaluation'
   pictures = {
     folder / evaluation.split / f'{name}.png': figures.to_png(figure)
     for name, (_, figure) in evaluation.figures.items()
   }
-  content = {'cvae_jax': cvae_jax.__version__} | suite.plain(evaluation)
+  content = {'cvae_jax': cvae_jax.__version__} | record.plain(evaluation)
   page = folder / f'{evaluation.split}.html'
   files = pictures | {
     folder / f'{evaluation.split}.json': (json.dumps(content, indent=1) + '\n').encode(),
     folder / f'{evaluation.split}.csv': _csv(evaluation).encode(),
     page: _html(evaluation, list(pictures.values())).encode(),
   }
-  for path, data in files.items():
-    with grids.whole(path) as temporary:
-      temporary.write_bytes(data)
+  try:
+    for path, data in files.items():
+      with grids.whole(path) as temporary:
+        temporary.write_bytes(data)
+  except OSError as error:
+    raise _cannot_write(folder, error) from error
   return page
+
+
+def check_writable(model: Model) -> None:
+  """Raises InputError where `write` will not be able to."""
+  folder = model.folder / 'evaluation'
+  try:
+    with grids.whole(folder / 'table.txt') as temporary:
+      temporary.touch()
+    (folder / 'table.txt').unlink()
+  except OSError as error:
+    raise _cannot_write(folder, error) from error
+
+
+def _cannot_write(folder: Path, error: OSError) -> InputError:
+  return InputError(
+    f'Cannot write into {folder}: {error.strerror}. Make it writable, or copy the run elsewhere.'
+  )
 
 
 def table(evaluation: Evaluation) -> str:
@@ -112,7 +137,9 @@ def _by_group(evaluation: Evaluation) -> dict[str, list[Metric]]:
 def _number(value: float) -> str:
   if value == int(value) and abs(value) < 1e6:
     return str(int(value))
-  return f'{value:.2f}' if abs(value) >= 10 else f'{value:.4f}'
+  if abs(value) >= 10:
+    return f'{value:.2f}'
+  return f'{value:.4f}' if abs(value) >= 0.01 else f'{value:.3g}'
 
 
 def _interval(metric: Metric) -> str:

@@ -15,7 +15,12 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
   Args:
     first: [N, features].
     second: [M, features].
+
+  Returns:
+    The distance; nan where a set has fewer than two rows, and so no covariance.
   """
+  if min(len(first), len(second)) < 2:
+    return float('nan')
   first, second = (np.asarray(x, np.float64) for x in (first, second))
   means = [x.mean(axis=0) for x in (first, second)]
   covariances = [np.atleast_2d(np.cov(x.T)) for x in (first, second)]

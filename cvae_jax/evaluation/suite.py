@@ -1,13 +1,10 @@
 """All that is measured of a trained model on one split, and the figures that go with it."""
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
-from matplotlib.figure import Figure
 
 from cvae_jax import drawings, figures, keys, progress, projection
 from cvae_jax.data.splits import Dataset, Splits
@@ -15,6 +12,7 @@ from cvae_jax.evaluation import bayes, classifier, likelihood, perceptual, recon
 from cvae_jax.evaluation import latents as latent_statistics
 from cvae_jax.evaluation.likelihood import Interval, interval, proportion
 from cvae_jax.evaluation.metrics import bits_per_dimension
+from cvae_jax.evaluation.record import Evaluation
 from cvae_jax.inference import Model
 from cvae_jax.objectives import likelihoods
 
@@ -25,50 +23,17 @@ SAMPLE_CLASSIFIER_EPOCHS = 5
 MAX_IWAE_IMAGES_ON_CPU = 1_000
 GRID_ROWS, GRID_COLUMNS = 4, 10
 INTERPOLATED_PAIRS = 5
+MAX_TRAVERSED = 24  # dimensions, those of the largest KL
+MAX_CLASSES = 20  # in one picture
+PIECE = 1_024  # images
+DRAWN = 'samples, z ~ N(0, I), decoder means as bytes'
+OF_A_CLASSIFIER = (
+  'frechet_distance',
+  'conditional_accuracy',
+  'classification_accuracy_score',
+  'diversity',
+)
 SCATTERED = 10_000
-
-
-@dataclasses.dataclass(frozen=True)
-class Metric:
-  """One number; `value` is None where it was not measured, and `protocol` says why."""
-
-  group: str
-  name: str
-  value: float | None
-  unit: str
-  protocol: str
-  low: float | None = None  # of the 95 % interval over images
-  high: float | None = None
-
-
-@dataclasses.dataclass
-class Evaluation:
-  """What was measured of a model on a split."""
-
-  model: Model
-  split: str
-  num_images: int
-  metrics: list[Metric] = dataclasses.field(default_factory=list)
-  arrays: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
-  figures: dict[str, tuple[str, Figure]] = dataclasses.field(default_factory=dict)  # title, figure
-
-  def add(self, group: str, name: str, value, unit: str, protocol: str) -> None:
-    """Adds a number, or an `Interval`."""
-    if isinstance(value, Interval):
-      low, high = (None if np.isnan(x) else float(x) for x in (value.low, value.high))
-      self.metrics.append(Metric(group, name, float(value.mean), unit, protocol, low, high))
-    elif not np.isfinite(value):
-      self.miss(group, name, f'too few images ({self.num_images})')
-    else:
-      self.metrics.append(Metric(group, name, float(value), unit, protocol))
-
-  def miss(self, group: str, name: str, reason: str) -> None:
-    """Notes that something was not measured."""
-    self.metrics.append(Metric(group, name, None, '', f'not measured: {reason}'))
-
-  def __getitem__(self, name: str) -> float | None:
-    """The value of the metric of that name."""
-    return next(metric.value for metric in self.metrics if metric.name == name)
 
 
 def evaluate(
@@ -76,6 +41,7 @@ def evaluate(
   data: Splits,
   split: str,
   iwae_samples: int,
+  max_examples: int | None = None,
   method: str = 'pca',
   lpips_folder: Path | None = None,
   before_iwae: Callable[[Evaluation], None] = lambda evaluation: None,
@@ -84,14 +50,16 @@ def evaluate(
 
   Args:
     model: a trained model.
-    data: the images of its config; `split` may have been cut.
+    data: the images of its config.
     split: 'train', 'validation' or 'test'.
     iwae_samples: K.
+    max_examples: only so many of the split's first images; None takes all.
     method: of the latent scatter, see `projection`.
     lpips_folder: with the weights of LPIPS; None where there are none.
     before_iwae: hears of what there is before the last part begins.
   """
-  part = getattr(data, split)
+  whole = getattr(data, split)
+  part = whole._replace(images=whole.images[:max_examples], labels=whole.labels[:max_examples])
   # The validation's stream: on that split, the numbers are those of the training's log.
   key = keys.stream(model.config.seed, 'validation')
   evaluation = Evaluation(model, split, len(part.labels))
@@ -99,10 +67,12 @@ def evaluate(
   _add_elbo(evaluation, terms)
   _add_reconstruction(evaluation, part, lpips_folder)
   _add_latents(evaluation, terms, part, method)
-  _add_generation(evaluation, data, part)
+  _add_generation(evaluation, data.train, part)
   _add_bayes(evaluation, part, key)
   _add_pictures(evaluation, part)
+  evaluation.miss('likelihood', 'iwae', 'the evaluation was ended before')
   before_iwae(evaluation)
+  evaluation.metrics.pop()
   _add_iwae(evaluation, part, iwae_samples, key)
   return evaluation
 
@@ -115,7 +85,10 @@ def _shown_images(model: Model) -> str:
     return 'dynamically binarized, one draw'
   if model.config.likelihood == 'bernoulli':
     return 'grey values, so a cross-entropy and no likelihood'
-  return '256 levels'
+  if likelihoods.is_probability(model.config):
+    return 'probabilities of 256 levels'
+  low, high = model.trained.likelihood.pixel_range
+  return f'a density of pixels in [{low:g}, {high:g}], no probability'
 
 
 def _per_dimension(model: Model, values: Interval) -> Interval:
@@ -156,31 +129,39 @@ def _add_iwae(evaluation: Evaluation, part: Dataset, num_samples: int, key) -> N
 
 def _add_reconstruction(evaluation: Evaluation, part: Dataset, lpips_folder: Path | None) -> None:
   model, group = evaluation.model, 'reconstruction'
-  images = part.images.astype(np.float32) / 255
-  reconstructions = model.reconstruct(images, _labels(model, part))
   protocol = (
     f'E[x | z] at the posterior mean of {evaluation.num_images:,} images as they are, not '
     'binarized; pixels in [0, 1]; mean over images'
   )
-  scores = reconstruction.scores(images, reconstructions)
+  weights = None if lpips_folder is None else perceptual.load(lpips_folder)
+  pieces = []
+  for rows in _pieces(len(part.labels)):
+    images = part.images[rows].astype(np.float32) / 255
+    labels = part.labels[rows] if model.conditional else None
+    reconstructions = model.reconstruct(images, labels)
+    pieces.append(reconstruction.scores(images, reconstructions))
+    if weights is not None:
+      pieces[-1]['lpips'] = perceptual.lpips(weights, images, reconstructions)
+  scores = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
   for name, unit in (('mse', 'per pixel'), ('psnr', 'dB'), ('ssim', '')):
     evaluation.add(group, name, interval(scores[name]), unit, protocol)
-  if lpips_folder is None:
+  if weights is None:
     evaluation.miss(
       group, 'lpips', 'its weights are not here; --lpips=download fetches them (244 MB), '
       '--lpips=DIR names a folder that has them'
     )  # fmt: skip
   else:
-    distances = perceptual.lpips(perceptual.load(lpips_folder), images, reconstructions)
-    size = max(perceptual.MIN_IMAGE_SIZE, min(images.shape[1:3]))
+    size = max(perceptual.MIN_IMAGE_SIZE, min(part.images.shape[1:3]))
     network = f'AlexNet, version 0.1, images of {size} pixels; '
-    evaluation.add(group, 'lpips', interval(distances), '', network + protocol)
+    evaluation.add(group, 'lpips', interval(scores['lpips']), '', network + protocol)
 
 
 def _add_latents(
   evaluation: Evaluation, terms: likelihood.Terms, part: Dataset, method: str
 ) -> None:
   group, count = 'latent', evaluation.num_images
+  # Binarized, where the model is of binarized images, as for the bounds.
+  seen = f'{count:,} images, {_shown_images(evaluation.model).split(",")[0]}'
   kl = terms.kl.mean(axis=0)
   active = latent_statistics.active_units(terms.mean)
   moments = latent_statistics.aggregate(terms.mean, terms.logvar)
@@ -191,7 +172,11 @@ def _add_latents(
     'aggregate_covariance': moments.covariance,
   }
   evaluation.add(
-    group, 'active_units', active.sum(), f'of {len(kl)}', 'variance of E[z | x] over images > 0.01'
+    group,
+    'active_units',
+    active.sum(),
+    f'of {len(kl)}',
+    f'variance of E[z | x] over images > 0.01; {seen}',
   )
   rows = slice(latent_statistics.MAX_IMAGES)
   num_rows = len(terms.mean[rows])
@@ -199,7 +184,8 @@ def _add_latents(
     terms.mean[rows], terms.logvar[rows], terms.latents[rows]
   )
   cap = f'at most ln {num_rows:,} = {np.log(num_rows):.2f}'
-  evaluation.add(group, 'mutual_information', information, 'nats', f'I_q(x; z), {cap}')
+  protocol = f'I_q(x; z), {cap}; {seen}'
+  evaluation.add(group, 'mutual_information', information, 'nats', protocol)
   evaluation.add(
     group,
     'marginal_kl',
@@ -208,12 +194,16 @@ def _add_latents(
     'KL(q(z) ‖ p(z)) = KL − I_q(x; z), too large where that is near its cap',
   )
   evaluation.add(
-    group, 'aggregate_mean_norm', np.linalg.norm(moments.mean), '', 'of q(z); 0 is the prior'
+    group, 'aggregate_mean_norm', np.linalg.norm(moments.mean), '', "of q(z); the prior's is 0"
   )
   variances = np.linalg.eigvalsh(moments.covariance)
   for name, value in (('smallest', variances[0]), ('largest', variances[-1])):
     evaluation.add(
-      group, f'aggregate_{name}_variance', value, '', 'eigenvalue of the covariance of q(z); 1'
+      group,
+      f'aggregate_{name}_variance',
+      value,
+      '',
+      "eigenvalue of the covariance of q(z); the prior's are 1",
     )
   names = part.class_names
   plane, axes = projection.to_plane(terms.mean[:SCATTERED], method)
@@ -231,13 +221,13 @@ def _add_latents(
   )
 
 
-def _add_generation(evaluation: Evaluation, data: Splits, part: Dataset) -> None:
+def _add_generation(evaluation: Evaluation, training: Dataset, part: Dataset) -> None:
   model, group = evaluation.model, 'generation'
   if not part.class_names:
-    for name in ('frechet_distance', 'conditional_accuracy', 'diversity'):
+    for name in OF_A_CLASSIFIER:
       evaluation.miss(group, name, 'the set has no labels to train a classifier on')
     return
-  judge = classifier.reference(model.config.data, data.train)
+  judge = classifier.reference(model.config.data, training)
   real, _ = judge.judge(part.images)
   evaluation.add(
     group,
@@ -247,27 +237,31 @@ def _add_generation(evaluation: Evaluation, data: Splits, part: Dataset) -> None
     f'of the reference classifier, on the {len(part.labels):,} real images',
   )
   labels = np.resize(part.labels, NUM_SAMPLES)
-  images = _samples(model, labels, seed=0)
-  features, log_probabilities = judge.judge(images)
-  drawn = f'{NUM_SAMPLES:,} samples, z ~ N(0, I), decoder means'
+  with progress.shown(f'drawing {NUM_SAMPLES:,} samples') as advance:
+    features, log_probabilities = judge.judge(_samples(model, labels, 0, advance))
   in_features = f'in the {features.shape[1]} features of the reference classifier'
   evaluation.add(
     group,
     'frechet_distance',
     samples.frechet_distance(real, features),
     '',
-    f'{drawn}, against {len(real):,} real images, {in_features}',
+    f'{NUM_SAMPLES:,} {DRAWN}, against {len(real):,} real images, {in_features}',
   )
-  training, _ = judge.judge(data.train.images[:NUM_SAMPLES])
-  evaluation.add(
-    group,
-    'frechet_distance_of_training_images',
-    samples.frechet_distance(real, training),
-    '',
-    f'{len(training):,} training images in place of samples: what a perfect model would get',
-  )
+  name = 'frechet_distance_of_training_images'
+  if evaluation.split == 'train':
+    evaluation.miss(group, name, 'the split is the training set')
+  else:
+    seen, _ = judge.judge(training.images[:NUM_SAMPLES])
+    evaluation.add(
+      group,
+      name,
+      samples.frechet_distance(real, seen),
+      '',
+      f'the first {len(seen):,} training images, which the classifier has seen, in place of '
+      'samples',
+    )
   if not model.conditional:
-    for name in ('conditional_accuracy', 'classification_accuracy_score', 'diversity'):
+    for name in OF_A_CLASSIFIER[1:]:
       evaluation.miss(group, name, 'the model is unconditional')
     return
   evaluation.add(
@@ -275,26 +269,27 @@ def _add_generation(evaluation: Evaluation, data: Splits, part: Dataset) -> None
     'conditional_accuracy',
     proportion(log_probabilities.argmax(axis=1) == labels),
     '',
-    f'{drawn}: the classifier sees the class that was asked for',
+    f'{NUM_SAMPLES:,} {DRAWN}: the classifier sees the class that was asked for',
   )
-  _add_sample_classifier(evaluation, data, part)
+  _add_sample_classifier(evaluation, training, part)
   spread, real_spread = (
     samples.diversity(x, y) for x, y in ((features, labels), (real, part.labels))
   )
   evaluation.add(
     group,
     'diversity',
-    spread / real_spread,
+    spread / real_spread if real_spread else np.nan,
     '× real',
-    f'mean distance of two samples of a class over that of two real images, {in_features}',
+    f'mean distance of two samples of a class over that of two real images, at most '
+    f'{samples.MAX_PER_CLASS:,} of each class, {in_features}',
   )
 
 
-def _add_sample_classifier(evaluation: Evaluation, data: Splits, part: Dataset) -> None:
+def _add_sample_classifier(evaluation: Evaluation, training: Dataset, part: Dataset) -> None:
   model, config = evaluation.model, evaluation.model.config.data
-  labels = data.train.labels[:MAX_TRAINING_SAMPLES]
-  # Rounded to bytes, which is what the classifier's training takes.
-  images = np.round(_samples(model, labels, seed=1) * 255).astype(np.uint8)
+  labels = training.labels[:MAX_TRAINING_SAMPLES]
+  with progress.shown(f'drawing {len(labels):,} samples to train a classifier on') as advance:
+    images = _samples(model, labels, NUM_SAMPLES, advance)
   with progress.shown(f'training a classifier on {len(labels):,} samples') as advance:
     trained = classifier.train(
       images,
@@ -309,14 +304,30 @@ def _add_sample_classifier(evaluation: Evaluation, data: Splits, part: Dataset) 
     'classification_accuracy_score',
     proportion(trained.predict(part.images) == part.labels),
     '',
-    f'a classifier trained on {len(labels):,} samples alone, on {len(part.labels):,} real images',
+    f'a classifier trained for {SAMPLE_CLASSIFIER_EPOCHS} epochs, or {classifier.MIN_STEPS:,} '
+    f'steps, on {len(labels):,} {DRAWN}, alone; on {len(part.labels):,} real images',
   )
 
 
-def _samples(model: Model, labels: np.ndarray, seed: int) -> np.ndarray:
-  if model.conditional:
-    return model.sample(labels, seed=seed)
-  return model.sample(num_images=len(labels), seed=seed)
+def _pieces(count: int) -> list[slice]:
+  """Of so many images that all of them as floats, twice or thrice, do not matter to memory."""
+  return [slice(begin, begin + PIECE) for begin in range(0, count, PIECE)]
+
+
+def _samples(
+  model: Model, labels: np.ndarray, first_seed: int, advance: Callable[[float], None]
+) -> np.ndarray:
+  """Samples of these classes as bytes, uint8 [N, H, W, C]; each piece has a seed of its own."""
+  images = np.empty((len(labels), *model.image_shape), np.uint8)
+  for number, rows in enumerate(_pieces(len(labels))):
+    own, seed = labels[rows], first_seed + number
+    if model.conditional:
+      drawn = model.sample(own, seed=seed)
+    else:
+      drawn = model.sample(num_images=len(own), seed=seed)
+    images[rows] = np.round(drawn * 255)
+    advance(min((rows.stop) / len(labels), 1.0))
+  return images
 
 
 def _add_bayes(evaluation: Evaluation, part: Dataset, key) -> None:
@@ -325,9 +336,10 @@ def _add_bayes(evaluation: Evaluation, part: Dataset, key) -> None:
     for name in ('accuracy', 'calibration_error'):
       evaluation.miss(group, name, 'the model is unconditional')
     return
-  log_probabilities = bayes.class_log_probabilities(
-    model.trained, part.images, len(model.class_names), key
-  )
+  with progress.shown('bounds of every class') as advance:
+    log_probabilities = bayes.class_log_probabilities(
+      model.trained, part.images, len(model.class_names), key, advance
+    )
   protocol = (
     f'p(c | x) by Bayes from the ELBO of every class, one posterior sample, classes equally '
     f'likely; {evaluation.num_images:,} images'
@@ -348,25 +360,22 @@ def _add_pictures(evaluation: Evaluation, part: Dataset) -> None:
   model = evaluation.model
   count = min(GRID_ROWS * GRID_COLUMNS, len(part.labels))
   inputs = drawings.of_set(model, part, range(count))
+  shown = range(min(len(model.class_names), MAX_CLASSES)) if model.conditional else None
   drawn: dict[str, drawings.Drawing] = {
     'reconstructions': drawings.reconstruct(model, inputs),
     'samples': drawings.prior(
-      model,
-      range(len(model.class_names)) if model.conditional else None,
-      GRID_COLUMNS if model.conditional else 64,
-      1.0,
-      0,
-      draw=False,
+      model, shown, GRID_COLUMNS if model.conditional else 64, 1.0, 0, draw=False
     ),
   }
-  if model.conditional:
+  if model.conditional and len(model.class_names) <= MAX_CLASSES:
     drawn['styles'] = drawings.style(model, model.draw_latents(8, seed=0))
   pairs = min(INTERPOLATED_PAIRS, count // 2)
   if pairs:
     chosen = drawings.of_set(model, part, range(2 * pairs))
     drawn['interpolations'] = drawings.interpolate_images(model, chosen, 'spherical')
   centre = np.zeros(model.config.latent_dim, np.float32)
-  drawn['traversals'] = drawings.traverse(model, centre, 0 if model.conditional else None)
+  largest = np.sort(np.argsort(-evaluation.arrays['kl_per_dimension'])[:MAX_TRAVERSED])
+  drawn['traversals'] = drawings.traverse(model, centre, 0 if model.conditional else None, largest)
   for name, drawing in drawn.items():
     figure = figures.image_grid(
       drawing.images, drawing.row_names, drawing.column_names, drawing.title
@@ -375,27 +384,3 @@ def _add_pictures(evaluation: Evaluation, part: Dataset) -> None:
   curves = model.folder / 'metrics.csv'
   if curves.is_file() and (figure := figures.training_curves(curves)):
     evaluation.figures['training_curves'] = ('Training', figure)
-
-
-def _labels(model: Model, part: Dataset) -> np.ndarray | None:
-  return part.labels if model.conditional else None
-
-
-def plain(evaluation: Evaluation) -> dict[str, Any]:
-  """All numbers, as JSON can hold them."""
-  model = evaluation.model
-  groups: dict[str, dict[str, Any]] = {}
-  for metric in evaluation.metrics:
-    fields = dataclasses.asdict(metric)
-    groups.setdefault(fields.pop('group'), {})[fields.pop('name')] = fields
-  return {
-    'model': str(model.folder),
-    'config': model.config.name,
-    'step': model.step,
-    'weights': 'moving average' if model.config.ema_decay else 'of the last step',
-    'data': model.config.data.name,
-    'split': evaluation.split,
-    'num_images': evaluation.num_images,
-    'metrics': groups,
-    'arrays': {name: array.tolist() for name, array in evaluation.arrays.items()},
-  }

@@ -150,9 +150,9 @@ def _finish(
   else:
     reporter.line(f'{workdir} is complete: {prog.config.num_epochs} epochs, step {state.step}.')
   if processes.is_main() and not grid_path.exists():
+    grids.save_png(grid_path, program.sample_grid(prog, state.eval_variables))
     mean, shown = program.validation_latents(prog, state.eval_variables)
     projector.write(workdir, mean, *shown)
-    grids.save_png(grid_path, program.sample_grid(prog, state.eval_variables))
   reporter.line(f'samples: {grid_path}')
 
 

@@ -24,6 +24,7 @@ from cvae_jax.training import checkpoints, chunks, projector, run_folder, state,
 from cvae_jax.training.chunks import Feed
 
 RECONSTRUCTION_ROWS = 4
+LATENTS_BATCH = 256
 
 
 class Program(NamedTuple):
@@ -247,8 +248,13 @@ def reconstruction_grid(program: Program, variables) -> np.ndarray:
 def validation_latents(program: Program, variables) -> tuple[np.ndarray, Dataset]:
   """Posterior means of the first validation images, [N, latent], and those images."""
   part = program.validation
-  first = projector.MAX_IMAGES
   variables, (images, labels) = devices.own_copy((variables, part[:2]))
-  images, labels = images[:first], labels[:first]
-  mean, _ = program.encode(variables, jnp.asarray(images, jnp.float32) / 255, labels)
-  return jax.device_get(mean), Dataset(*jax.device_get((images, labels)), part.class_names)
+  first = slice(projector.MAX_IMAGES)
+  images, labels = jax.device_get((images[first], labels[first]))
+  mean, _ = batches.map_rows(
+    lambda images, labels: program.encode(variables, np.float32(images) / 255, labels),
+    min(program.config.batch_size, LATENTS_BATCH),
+    images,
+    labels,
+  )
+  return mean, Dataset(images, labels, part.class_names)

@@ -100,6 +100,48 @@ def test_the_classifier_is_trained_once(evaluated):
   assert 'training a reference classifier' not in said['test']
 
 
+def test_few_images_of_a_conditional_model_in_colour(command, tmp_path):
+  """Two training images a class, one test image: what cannot be measured is said."""
+  for split, count in (('train', 6), ('validation', 1), ('test', 1)):
+    for name in ('$cat$', '_dog'):
+      (tmp_path / 'set' / split / name).mkdir(parents=True)
+      for number in range(count):
+        colour = np.full((20, 16, 3), [20 * number, 90, 200], np.uint8)
+        Image.fromarray(colour).save(tmp_path / 'set' / split / name / f'{number}.png')
+  config = tiny_config(
+    data__name='folder',
+    data__dir=str(tmp_path / 'set'),
+    data__num_classes=2,
+    data__channels=3,
+    data__image_size=16,
+    data__max_examples=0,
+    likelihood='discretized_logistic',
+    latent_dim=1,
+    batch_size=4,
+    num_epochs=1,
+    **DENSE,
+  )
+  loop.train(config, tmp_path / 'runs' / 'pets')
+  cache = {'XDG_CACHE_HOME': str(tmp_path / 'cache')}
+  done = command('evaluate.py', '--split', 'train', *QUICK, **cache)
+  assert done.returncode == 0, done.stderr
+  metrics = json.loads((tmp_path / 'runs' / 'pets' / 'evaluation' / 'train.json').read_text())
+  metrics = metrics['metrics']
+  assert metrics['likelihood']['bits_per_dim']['value'] > 0
+  assert 'probabilities of 256 levels' in metrics['likelihood']['iwae']['protocol']
+  generation = metrics['generation']
+  assert (
+    'the split is the training set'
+    in (generation['frechet_distance_of_training_images']['protocol'])
+  )
+  done = command('evaluate.py', '--max_examples', '2', *QUICK, **cache)
+  assert done.returncode == 0, done.stderr
+  assert 'training a reference classifier' not in done.stdout  # it saw all of the training set
+  test = json.loads((tmp_path / 'runs' / 'pets' / 'evaluation' / 'test.json').read_text())
+  assert test['metrics']['generation']['diversity']['value'] is None
+  assert 'NaN' not in (tmp_path / 'runs' / 'pets' / 'evaluation' / 'test.json').read_text()
+
+
 def test_an_unconditional_model_and_few_images(command, tmp_path):
   run = tmp_path / 'runs' / 'free'
   config = tiny_config(conditional=False, data__binarize='dynamic', num_epochs=1, **DENSE)
@@ -127,11 +169,14 @@ def pictures(tmp_path):
   return folder
 
 
-def test_predict(command, tiny_run, tmp_path, pictures):
+@pytest.mark.parametrize('binarize', ['none', 'dynamic'])
+def test_predict(command, tmp_path, pictures, binarize):
   run = tmp_path / 'runs' / 'tiny'
-  shutil.copytree(tiny_run, run)
+  loop.train(tiny_config(data__binarize=binarize, num_epochs=1, **DENSE), run)
+  (pictures / 'broken.png').write_text('no picture either')
   done = command('evaluate.py', '--predict', pictures)
   assert done.returncode == 0, done.stderr
+  assert '1 of 4 pictures cannot be read and are left out' in done.stdout
   with open(run / 'predictions' / 'own pictures.csv', newline='', encoding='utf-8') as file:
     listed = list(csv.DictReader(file))
   arrays = np.load(run / 'predictions' / 'own pictures.npz')

@@ -56,6 +56,16 @@ def test_what_it_says_of_an_image_does_not_depend_on_the_others(digits, monkeypa
   np.testing.assert_allclose(as_floats, features, rtol=1e-4, atol=1e-5)
 
 
+def test_other_sizes_get_a_classifier_of_their_own(own_cache, monkeypatch):
+  """The weights for 28 and 32 pixels have the same shapes."""
+  monkeypatch.setattr(classifier, 'MIN_STEPS', 1)
+  for changes in ({'data__image_size': 32}, {'data__image_size': 28, 'data__crop_size': 8}):
+    config = tiny_config(data__max_examples=130, **changes)
+    monkeypatch.setattr(classifier, 'NUM_EPOCHS', 1)
+    classifier.reference(config.data, splits.load(config).train)
+  assert len(list(own_cache.iterdir())) == 2
+
+
 @pytest.mark.parametrize(
   ('name', 'least'),
   [

@@ -32,6 +32,11 @@ def test_as_with_the_matrix_root_of_scipy():
   assert samples.frechet_distance(first, second) == pytest.approx(expected)
 
 
+def test_a_set_of_one_has_no_distance():
+  features = np.random.RandomState(0).randn(5, 3)
+  assert np.isnan(samples.frechet_distance(features[:1], features))
+
+
 def test_features_that_never_fire_do_no_harm():
   features = np.random.RandomState(0).randn(50, 5) * np.array([1, 1, 0, 0, 0])
   assert samples.frechet_distance(features, features + 1) == pytest.approx(5, abs=1e-4)
