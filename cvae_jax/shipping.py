@@ -23,12 +23,12 @@ from cvae_jax.evaluation import classifier
 
 CARD = """# {name}
 
-{what} Weights: {averaged} of step {step}, float32, {parameters:,} parameters.
+{what} {averaged} at step {step}, float32, {parameters:,} parameters.
 
     {command}
 
-{epochs} epochs, batch {batch_size}, {minutes} minutes on {machine}, cvae_jax {version}. The moving
-average of the checkpoint that was best on the {validation:,} validation images.
+{epochs} epochs, batch {batch_size}, {minutes} minutes on {machine}, cvae_jax {version}; of the
+checkpoint that was best on the {validation:,} validation images.
 
 `python evaluate.py --workdir {name}`, {split} split of {data}, {num_images:,} images:
 
@@ -90,7 +90,7 @@ def _card(run: Path, model: inference.Model, evaluation: dict, machine: str) -> 
   return CARD.format(
     name=config.name,
     what=f'{kind} {config.model.name} VAE of {config.data.name}, latent {config.latent_dim}.',
-    averaged='moving average' if config.ema_decay else 'weights',
+    averaged='Moving average of the weights' if config.ema_decay else 'Weights',
     step=model.step,
     parameters=parameter_overview.count_parameters(model.trained.variables['params']),
     command=f'python train.py --config configs/{config.name}.py{flags}',
@@ -133,7 +133,13 @@ def ship_classifier(name: str, data_dir: str) -> float:
 
 
 if __name__ == '__main__':
-  if sys.argv[1:2] == ['--classifier']:
-    print(f'accuracy {ship_classifier(*sys.argv[2:4]):.4f}')
-  else:
-    print(ship(Path(sys.argv[1]), sys.argv[2]))
+  try:
+    match sys.argv[1:]:
+      case ['--classifier', name, data_dir]:
+        print(f'accuracy {ship_classifier(name, data_dir):.4f}')
+      case [run, machine]:
+        print(ship(Path(run), machine))
+      case _:
+        sys.exit(__doc__)
+  except InputError as error:
+    sys.exit(f'cvae_jax.shipping: {error}')
