@@ -109,7 +109,8 @@ chunks.streamed = lambda dataset, *rest: streamed(
 """
 
 
-@pytest.mark.parametrize('placement', ['device', pytest.param('stream', marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize('placement', ['device', 'stream'])
 def test_two_processes_train_the_run_of_one(together, tmp_path, placement):
   flags = ['--config.checkpoint_every_steps=5', f'--config.data.placement={placement}']
   flags += ['--workdir=two']

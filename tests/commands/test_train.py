@@ -71,7 +71,9 @@ def test_the_command_to_paste_keeps_odd_names(command, tmp_path):
   assert pasted.returncode == 0, pasted.stderr
 
 
-@pytest.mark.parametrize('moment', ['in the loop', 'at the start'])
+@pytest.mark.parametrize(
+  'moment', [pytest.param('in the loop', marks=pytest.mark.slow), 'at the start']
+)
 def test_ctrl_c_ends_with_one_line_wherever_it_comes(command, tmp_path, moment):
   del command  # only for the link to configs/
   flags = ['--config.num_epochs=3000', '--config.checkpoint_every_steps=2']
@@ -132,6 +134,7 @@ def test_a_killed_run_goes_on_bit_for_bit(command, tmp_path):
   assert grids[0].read_bytes() == grids[1].read_bytes()
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_does_not_end_the_run(tmp_path, command):
   del command  # only for the link to configs/
   flags = shlex.join([*TINY_FLAGS, '--config', 'configs/default.py'])

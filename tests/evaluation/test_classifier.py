@@ -58,11 +58,17 @@ def test_what_it_says_of_an_image_does_not_depend_on_the_others(digits, monkeypa
 
 def test_other_sizes_get_a_classifier_of_their_own(own_cache, monkeypatch):
   """The weights for 28 and 32 pixels have the same shapes."""
-  monkeypatch.setattr(classifier, 'MIN_STEPS', 1)
+  trained = []
+
+  def train(images, *_, **__):
+    trained.append(images.shape[1:])
+    return classifier.Classifier({}, 10)
+
+  monkeypatch.setattr(classifier, 'train', train)
   for changes in ({'data__image_size': 32}, {'data__image_size': 28, 'data__crop_size': 8}):
     config = tiny_config(data__max_examples=130, **changes)
-    monkeypatch.setattr(classifier, 'NUM_EPOCHS', 1)
     classifier.reference(config.data, splits.load(config).train)
+  assert trained == [(32, 32, 1), (28, 28, 1)]
   assert len(list(own_cache.iterdir())) == 2
 
 

@@ -77,7 +77,7 @@ def test_10001_images_give_the_same_in_batches_of_128_and_of_1(tiny_trained, mon
   images = random.randint(0, 256, (10_001, 8, 8, 1), np.uint8)
   labels = random.randint(0, 10, 10_001).astype(np.int32)
   run = {}
-  for batch_size in (1, 128):
+  for batch_size in (1, 128):  # the first is 10,001 dispatches
     evaluate = metrics.make_evaluate(
       tiny_trained.network, Bernoulli(), 'dynamic', batch_size, devices.mesh(batch_size), {}
     )

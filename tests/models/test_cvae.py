@@ -16,8 +16,16 @@ def built(**changes):
   return model, jax.jit(lambda key: cvae.init(model, key))(jax.random.key(0))
 
 
-@pytest.mark.parametrize('name', NAMES)
-@pytest.mark.parametrize('conditional', [False, True])
+@pytest.mark.parametrize(
+  ('name', 'conditional'),
+  [
+    pytest.param(
+      name, on, marks=[] if name == 'mlp' or (name == 'conv' and on) else pytest.mark.slow
+    )
+    for name in NAMES
+    for on in (False, True)
+  ],
+)
 def test_the_class_reaches_both_sides_only_where_the_model_is_conditional(name, conditional):
   model, variables = built(model__name=name, conditional=conditional)
   assert ('class_embedding' in variables['params']) == conditional

@@ -53,6 +53,7 @@ def test_output_has_the_size_of_the_input(size, channels, widths):
   assert mean.shape == logvar.shape == (5, 16)
 
 
+@pytest.mark.slow
 def test_bfloat16_computes_near_float32_and_keeps_float32_outside():
   config = tiny_config(precision='bfloat16')
   variables = variables_of(config)

@@ -100,6 +100,7 @@ def test_a_run_stopped_in_the_middle_of_an_epoch_goes_on_bit_for_bit(norm, tiny_
   assert grids[0] == grids[1]
 
 
+@pytest.mark.slow
 def test_a_line_that_spans_the_stop_is_the_same(tmp_path):
   config = tiny_config(checkpoint_every_steps=2, keep_checkpoints=10, log_every_steps=3)
   loop.train(config, tmp_path / 'whole')
@@ -157,6 +158,7 @@ def test_resume_from_goes_on_in_a_folder_that_stands_alone(tiny_run, tmp_path):
     loop.train(config, workdir, resume_from=tiny_run)
 
 
+@pytest.mark.slow
 def test_resume_from_may_change_what_keeps_the_shapes(tiny_run, tmp_path):
   loop.train(tiny_config(beta=4.0, num_epochs=3), tmp_path / 'on', resume_from=tiny_run)
   assert rows(tmp_path / 'on')[-1]['train/beta'] == '4.0'
@@ -224,6 +226,7 @@ def test_init_from_starts_anew_from_the_weights_of_another_run(tiny_run):
     program.check_init_from(tiny_config(init_from=str(tiny_run), model__channels=(4, 4)))
 
 
+@pytest.mark.slow
 def test_a_run_that_began_from_weights_resumes_without_them(tiny_run, tmp_path):
   shutil.copytree(tiny_run, tmp_path / 'source')
   config = tiny_config(init_from=str(tmp_path / 'source'), keep_checkpoints=10, seed=7)
@@ -258,6 +261,7 @@ def test_a_new_best_is_kept_between_the_regular_checkpoints(tmp_path):
   assert steps(tmp_path / 'run') == [3, 6]
 
 
+@pytest.mark.slow
 def test_no_average_and_a_gaussian_in_bfloat16_train_too(tmp_path):
   config = tiny_config(ema_decay=0.0, likelihood='gaussian', precision='bfloat16', clip_norm=0.0)
   loop.train(config, tmp_path / 'run')
@@ -265,6 +269,7 @@ def test_no_average_and_a_gaussian_in_bfloat16_train_too(tmp_path):
   assert rows(tmp_path / 'run')[-1]['validation/bits_per_dim'] == ''
 
 
+@pytest.mark.slow
 def test_bits_per_dimension_of_binary_images(tmp_path):
   config = tiny_config(num_epochs=1, data__binarize='dynamic', **DENSE)
   loop.train(config, tmp_path / 'run')

@@ -67,7 +67,7 @@ def test_moving_average_reaches_its_decay_after_a_rise():
   np.testing.assert_allclose([early, late], [0.9, 0.001], rtol=1e-4)
 
 
-@pytest.mark.parametrize('norm', ['group', 'batch'])
+@pytest.mark.parametrize('norm', ['group', pytest.param('batch', marks=pytest.mark.slow)])
 def test_a_new_state(norm):
   config = tiny_config(model__norm=norm)
   variables = jax.jit(partial(cvae.init, cvae.build(config)))(jax.random.key(0))
