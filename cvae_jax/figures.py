@@ -44,7 +44,8 @@ TILE_PIXELS = 93  # about what an image of a grid takes, if it has fewer pixels
 NARROW, WIDE = 4, 12  # columns: up to so many, long names have room; from so many on, little
 MAX_NAME_INCHES, MAX_NAME_INCHES_IF_MANY = 2.2, 1.1
 CHARACTER_INCHES = 0.085
-SMALLEST_POINT, LARGEST_POINT = 2.0, 30.0
+SMALLEST_POINT, LARGEST_POINT = 3.0, 30.0
+NAME_ROOM = (0.2, 0.05)  # of the span of all points, that a name takes across and down
 MAX_LEGEND = 24  # classes
 MAX_MARGINALS = 16  # dimensions whose aggregate posterior is drawn
 
@@ -152,13 +153,22 @@ def latent_scatter(
 
 
 def _name_classes(axes, points, labels, class_names):
-  present = [label for label in range(len(class_names)) if np.any(labels == label)]
-  for label in present[:MAX_LEGEND]:
-    axes.scatter([], [], color=COLOURS[label % len(COLOURS)], s=40, label=f' {class_names[label]}')
-    x, y = np.median(points[labels == label], axis=0)
+  """A legend of all classes, and names in place of those that lie apart from one another."""
+  spans = np.ptp(points, axis=0) * np.array(NAME_ROOM)
+  named = []
+  for label in range(min(len(class_names), MAX_LEGEND)):
+    own = points[labels == label]
+    if not len(own):
+      continue
+    # A name that begins with _ would be left out of the legend.
+    name = f' {class_names[label]}'
+    axes.scatter([], [], color=COLOURS[label % len(COLOURS)], s=40, label=name)
+    middle = np.median(own, axis=0)
+    if any(np.all(np.abs(middle - other) < spans) for other in named):
+      continue
+    named.append(middle)
     axes.text(
-      x,
-      y,
+      *middle,
       class_names[label],
       ha='center',
       va='center',

@@ -116,6 +116,13 @@ def test_latent_scatter_names_all_classes_and_none_covers_the_others(count):
       assert np.any(np.abs(picture - rgb).max(-1) < 40), colour
 
 
+def test_names_of_classes_that_lie_together_do_not_cover_each_other():
+  labels = np.arange(2000) % 10
+  figure = figures.latent_scatter(RANDOM.randn(2000, 2), labels, FASHION, ('PCA 1', 'PCA 2'))
+  check_text(figure)
+  assert overlapping(figure) == []
+
+
 def test_latent_scatter_without_labels():
   check_text(figures.latent_scatter(RANDOM.randn(50, 2), None, (), ('z0', 'z1')))
 
