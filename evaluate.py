@@ -14,6 +14,7 @@ first 1,000 images, with its 5,000 samples half an hour on 2 cores.
 from absl import flags
 
 from cvae_jax import command_line
+from cvae_jax.errors import InputError
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'A run, a checkpoint in one, or shipped weights.')
 _CHECKPOINT = flags.DEFINE_string(
@@ -37,21 +38,25 @@ _PREDICT = flags.DEFINE_string(
 
 
 def main() -> None:
+  if _PREDICT.value is not None:
+    for name in ('split', 'iwae_samples', 'max_examples', 'data_dir', 'projection', 'lpips'):
+      if flags.FLAGS[name].present:
+        raise InputError(f'--{name} means nothing to --predict, which measures no split.')
   # Late, so that --help and mistyped flags do not wait for JAX.
   import cvae_jax
-  from cvae_jax import devices, paths, projection
+  from cvae_jax import devices, paths, progress, projection
   from cvae_jax.evaluation import perceptual, prediction, report, suite
 
   devices.keep_freed_memory()
   devices.use_compilation_cache()
   projection.check(_PROJECTION.value)
-  lpips_folder = None if _PREDICT.value is not None else perceptual.folder_of(_LPIPS.value)
   model = cvae_jax.load(_WORKDIR.value, _CHECKPOINT.value)
-  print(f'{model.folder}, weights of step {model.step}')
+  progress.say(f'{model.folder}, weights of step {model.step}')
   if _PREDICT.value is not None:
     table = prediction.predict(model, paths.from_user(_PREDICT.value))
     print(f'predictions: {table} and {table.with_suffix(".npz").name}')
     return
+  lpips_folder = perceptual.folder_of(_LPIPS.value)
   report.check_writable(model)
   evaluation = suite.evaluate(
     model,
@@ -64,7 +69,8 @@ def main() -> None:
     before_iwae=report.write,
   )
   page = report.write(evaluation)
-  print(f'\n{report.summary(evaluation)}\n\n{report.table(evaluation)}\n\nreport: {page}')
+  summary, table = report.summary(evaluation), report.table(evaluation)
+  progress.say(f'\n{summary}\n\n{table}\n\nreport: {page}')
 
 
 if __name__ == '__main__':

@@ -15,6 +15,7 @@ TRAVERSED = np.linspace(-3, 3, 11)  # standard deviations of the prior
 MANIFOLD_SIDE = 15
 MAX_COLUMNS = 16  # of images without a place of their own
 PAIR_COLUMNS = 10
+MAX_END = 20  # characters of the name of a way's end
 
 
 class Inputs(NamedTuple):
@@ -126,7 +127,7 @@ def interpolate_images(model: Model, inputs: Inputs, method: str) -> Drawing:
   labels = None if inputs.labels is None else (inputs.labels[::2], inputs.labels[1::2])
   images = model.interpolate(inputs.images[::2], inputs.images[1::2], labels, NUM_STEPS, method)
   names = tuple(
-    f'{first} → {second}'
+    f'{_short(first)} → {_short(second)}'
     for first, second in zip(inputs.names[::2], inputs.names[1::2], strict=True)
   )
   return Drawing(images, names, _shares(), f'Interpolation in z, {method}')
@@ -238,6 +239,10 @@ def style(model: Model, latents: np.ndarray, names: tuple[str, ...] = ()) -> Dra
     repeated,
     labels,
   )
+
+
+def _short(name: str) -> str:
+  return name if len(name) <= MAX_END else f'{name[: MAX_END - 1]}…'
 
 
 def _shares() -> tuple[str, ...]:

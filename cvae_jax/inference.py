@@ -2,6 +2,7 @@
 
 import dataclasses
 import numbers
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,7 +93,10 @@ class Model:
     try:
       parts = splits.load(config)
     except InputError as error:  # which speaks of the flags that train.py has
-      raise InputError(str(error).replace('--config.data.dir', '--data_dir')) from error
+      text = (
+        str(error).replace('--config.data.dir', '--data_dir').replace('data.dir=', '--data_dir=')
+      )
+      raise InputError(re.sub(r'Set --config\.data\.name=\S+ or name', 'Name', text)) from error
     if self.conditional and parts.train.class_names != self.class_names:
       raise InputError(
         f'The classes of the data are {", ".join(parts.train.class_names)[:100]}, those of the '

@@ -1,6 +1,7 @@
 """How far a long piece of work is: a bar on a terminal, a few lines elsewhere."""
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -9,6 +10,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 LINES = 4  # where there is no terminal
+
+
+def say(text: str) -> None:
+  """Prints a line at once; one that nobody reads any more (`| head`) does not end the work."""
+  try:
+    print(text, flush=True)
+  except BrokenPipeError:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextlib.contextmanager
@@ -33,13 +42,13 @@ def shown(title: str) -> Iterator[Callable[[float], None]]:
 
 
 def _line_printer(title):
-  print(f'{title} ...', flush=True)
+  say(f'{title} ...')
   began, said = time.perf_counter(), 0
 
   def advance(share):
     nonlocal said
     if int(share * LINES) > said:
       said = int(share * LINES)
-      print(f'  {title}: {share:.0%}, {time.perf_counter() - began:.0f} s', flush=True)
+      say(f'  {title}: {share:.0%}, {time.perf_counter() - began:.0f} s')
 
   return advance

@@ -4,6 +4,7 @@ A few trained models ship with the package, each a folder like that of a run: `c
 `weights.safetensors` and, for people, a card. `python -m cvae_jax.shipping` makes them.
 """
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -41,10 +42,19 @@ def save(path: Path, variables: dict[str, Any], step: int = 0) -> None:
   temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
   try:
     # Not `save_file`, whose files nobody but their owner may read.
-    temporary.write_bytes(safetensors_numpy.save(arrays, metadata={'step': str(step)}))
+    metadata = {'step': str(step), 'blake2b': _digest(arrays)}
+    temporary.write_bytes(safetensors_numpy.save(arrays, metadata=metadata))
     temporary.replace(path)
   finally:
     temporary.unlink(missing_ok=True)
+
+
+def _digest(arrays: dict[str, np.ndarray]) -> str:
+  digest = hashlib.blake2b(digest_size=16)
+  for name in sorted(arrays):
+    digest.update(name.encode())
+    digest.update(np.ascontiguousarray(arrays[name]))
+  return digest.hexdigest()
 
 
 def read(path: Path, like: dict[str, Any]) -> tuple[dict[str, Any], int]:
@@ -62,8 +72,11 @@ def read(path: Path, like: dict[str, Any]) -> tuple[dict[str, Any], int]:
   """
   try:
     with safetensors.safe_open(path, framework='numpy') as file:
-      step = int((file.metadata() or {}).get('step', 0))
+      metadata = file.metadata() or {}
       flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    step = int(metadata.get('step', 0))
+    if metadata.get('blake2b') != _digest(flat):
+      raise ValueError('its numbers are not those that were written')
   except (OSError, ValueError, safetensors.SafetensorError) as error:
     raise InputError(
       f'{path} cannot be read as weights: {" ".join(str(error).split())[:100]}.'

@@ -40,6 +40,16 @@ def test_a_damaged_file_gets_one_line(variables, tmp_path, damage):
     weights.read(path, variables)
 
 
+def test_one_bit_that_changed_is_noticed(variables, tmp_path):
+  path = tmp_path / 'w.safetensors'
+  weights.save(path, variables)
+  content = bytearray(path.read_bytes())
+  content[-50] ^= 1
+  path.write_bytes(content)
+  with pytest.raises(InputError, match='its numbers are not those that were written'):
+    weights.read(path, variables)
+
+
 def test_a_missing_file_and_another_model(variables, tmp_path):
   with pytest.raises(InputError, match='cannot be read as weights'):
     weights.read(tmp_path / 'none', variables)

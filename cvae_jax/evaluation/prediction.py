@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import io
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,12 +44,21 @@ def read_pictures(
     if not path.is_file():
       raise InputError(f'{path} is {"no file" if path.exists() else "not there"}.')
   data = model.config.data
-  images, readable = pictures.decode(
-    paths, data.image_size, data.crop_size, data.channels, cache=False, skip_broken=True
-  )
-  if not readable.all() and not (skip_broken and readable.any()):
-    broken = next(path for path, whole in zip(paths, readable, strict=True) if not whole)
-    raise InputError(f'{broken} cannot be read as a picture: leave it out.')
+  try:
+    images, readable = pictures.decode(
+      paths,
+      data.image_size,
+      data.crop_size,
+      data.channels,
+      cache=False,
+      skip_broken=skip_broken,
+    )
+  except InputError as error:  # which ends in advice on a flag that train.py has
+    raise InputError(f'{str(error).partition(" --config.")[0]} Leave it out.') from error
+  if not readable.any():
+    raise InputError(
+      f'None of {len(paths)} pictures can be read, of which the first is {paths[0]}.'
+    )
   return images[readable], [path for path, whole in zip(paths, readable, strict=True) if whole]
 
 
@@ -60,10 +70,17 @@ def find_pictures(folder: Path) -> list[Path]:
   """
   if not folder.is_dir():
     raise InputError(f'{folder} is {"a file" if folder.exists() else "not there"}: name a folder.')
+
+  def refuse(error):
+    raise InputError(
+      f'{error.filename} cannot be listed: {error.strerror}. Make it readable, or leave it out.'
+    ) from error
+
   found = sorted(
-    path
-    for path in folder.rglob('*')
-    if path.suffix.lower() in folder_lib.SUFFIXES and path.is_file()
+    Path(parent, name)
+    for parent, _, names in os.walk(folder, onerror=refuse)
+    for name in names
+    if name.lower().endswith(folder_lib.SUFFIXES)
   )
   if not found:
     suffixes = ', '.join(folder_lib.SUFFIXES)
@@ -148,7 +165,10 @@ def predict(model: Model, folder: Path) -> Path:
     with grids.whole(table) as temporary:
       temporary.write_text(_csv(columns), encoding='utf-8')
   except OSError as error:
-    raise InputError(f'Cannot write into {table.parent}: {error.strerror}.') from error
+    raise InputError(
+      f'Cannot write into {table.parent}: {error.strerror}. Make it writable, or, for shipped '
+      'weights, begin in another folder.'
+    ) from error
   return table
 
 

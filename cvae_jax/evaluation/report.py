@@ -93,7 +93,8 @@ def check_writable(model: Model) -> None:
 
 def _cannot_write(folder: Path, error: OSError) -> InputError:
   return InputError(
-    f'Cannot write into {folder}: {error.strerror}. Make it writable, or copy the run elsewhere.'
+    f'Cannot write into {folder}: {error.strerror}. Make it writable, copy the run elsewhere or, '
+    'for shipped weights, begin in another folder.'
   )
 
 

@@ -67,7 +67,7 @@ def evaluate(
   _add_elbo(evaluation, terms)
   _add_reconstruction(evaluation, part, lpips_folder)
   _add_latents(evaluation, terms, part, method)
-  _add_generation(evaluation, data.train, part)
+  _add_generation(evaluation, data.train, part, min(NUM_SAMPLES, max_examples or NUM_SAMPLES))
   _add_bayes(evaluation, part, key)
   _add_pictures(evaluation, part)
   evaluation.miss('likelihood', 'iwae', 'the evaluation was ended before')
@@ -221,7 +221,9 @@ def _add_latents(
   )
 
 
-def _add_generation(evaluation: Evaluation, training: Dataset, part: Dataset) -> None:
+def _add_generation(
+  evaluation: Evaluation, training: Dataset, part: Dataset, num_samples: int
+) -> None:
   model, group = evaluation.model, 'generation'
   if not part.class_names:
     for name in OF_A_CLASSIFIER:
@@ -236,8 +238,8 @@ def _add_generation(evaluation: Evaluation, training: Dataset, part: Dataset) ->
     '',
     f'of the reference classifier, on the {len(part.labels):,} real images',
   )
-  labels = np.resize(part.labels, NUM_SAMPLES)
-  with progress.shown(f'drawing {NUM_SAMPLES:,} samples') as advance:
+  labels = np.resize(part.labels, num_samples)
+  with progress.shown(f'drawing {num_samples:,} samples') as advance:
     features, log_probabilities = judge.judge(_samples(model, labels, 0, advance))
   in_features = f'in the {features.shape[1]} features of the reference classifier'
   evaluation.add(
@@ -245,13 +247,13 @@ def _add_generation(evaluation: Evaluation, training: Dataset, part: Dataset) ->
     'frechet_distance',
     samples.frechet_distance(real, features),
     '',
-    f'{NUM_SAMPLES:,} {DRAWN}, against {len(real):,} real images, {in_features}',
+    f'{num_samples:,} {DRAWN}, against {len(real):,} real images, {in_features}',
   )
   name = 'frechet_distance_of_training_images'
   if evaluation.split == 'train':
     evaluation.miss(group, name, 'the split is the training set')
   else:
-    seen, _ = judge.judge(training.images[:NUM_SAMPLES])
+    seen, _ = judge.judge(training.images[:num_samples])
     evaluation.add(
       group,
       name,
@@ -269,9 +271,11 @@ def _add_generation(evaluation: Evaluation, training: Dataset, part: Dataset) ->
     'conditional_accuracy',
     proportion(log_probabilities.argmax(axis=1) == labels),
     '',
-    f'{NUM_SAMPLES:,} {DRAWN}: the classifier sees the class that was asked for',
+    f'{num_samples:,} {DRAWN}: the classifier sees the class that was asked for',
   )
-  _add_sample_classifier(evaluation, training, part)
+  # Fewer samples where fewer images were asked for: a quick look.
+  most = MAX_TRAINING_SAMPLES if num_samples == NUM_SAMPLES else num_samples
+  _add_sample_classifier(evaluation, training.labels[:most], part)
   spread, real_spread = (
     samples.diversity(x, y) for x, y in ((features, labels), (real, part.labels))
   )
@@ -285,9 +289,8 @@ def _add_generation(evaluation: Evaluation, training: Dataset, part: Dataset) ->
   )
 
 
-def _add_sample_classifier(evaluation: Evaluation, training: Dataset, part: Dataset) -> None:
+def _add_sample_classifier(evaluation: Evaluation, labels: np.ndarray, part: Dataset) -> None:
   model, config = evaluation.model, evaluation.model.config.data
-  labels = training.labels[:MAX_TRAINING_SAMPLES]
   with progress.shown(f'drawing {len(labels):,} samples to train a classifier on') as advance:
     images = _samples(model, labels, NUM_SAMPLES, advance)
   with progress.shown(f'training a classifier on {len(labels):,} samples') as advance:

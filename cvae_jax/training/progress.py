@@ -1,13 +1,14 @@
 """What a person sees while a run trains, and finds in train.log afterwards."""
 
 import logging
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cvae_jax import progress
 
 LOGGER = logging.getLogger('cvae_jax')
 
@@ -47,10 +48,7 @@ class Reporter:
     if self._bar:
       self._console.print(text, markup=False)
       return
-    try:
-      print(text, flush=True)
-    except BrokenPipeError:  # who read along has left (`| head`); the run and its log go on
-      os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    progress.say(text)
 
   def note(self, text: str) -> None:
     """Lines for the log alone."""

@@ -86,8 +86,8 @@ def test_the_report_is_one_file(evaluated):
 
 def test_the_classifier_is_trained_once(evaluated):
   _, said = evaluated
-  assert 'training a reference classifier for digits, once' in said['validation']
-  assert 'training a reference classifier' not in said[-1]
+  assert 'training a reference classifier for digits, once' in said[0]
+  assert 'training a reference classifier' not in said[1]
 
 
 @pytest.mark.slow
@@ -201,6 +201,7 @@ def test_predict(command, tmp_path, pictures, binarize):
     (['--predict', 'nothing_there'], 'nothing_there is not there'),
     (['--predict', 'nothing'], 'nothing holds no picture'),
     (['--projection', 'pac'], 'projection=pac'),
+    (['--predict', 'nothing', '--split', 'train'], '--split means nothing to --predict'),
     (['--lpips', 'nothing_there'], 'nothing_there lacks alexnet'),
     (['--max_examples', '0'], 'max_examples=0'),
   ],
