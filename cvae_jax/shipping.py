@@ -19,7 +19,7 @@ from cvae_jax import config as config_lib
 from cvae_jax import inference, progress, weights
 from cvae_jax.data import splits
 from cvae_jax.errors import InputError
-from cvae_jax.evaluation import classifier
+from cvae_jax.evaluation import classifier, report
 
 CARD = """# {name}
 
@@ -81,9 +81,9 @@ def _card(run: Path, model: inference.Model, evaluation: dict, machine: str) -> 
     for name, metric in group.items():
       value, interval = '–', ''
       if metric['value'] is not None:
-        value = f'{metric["value"]:.4g}'
+        value = report.number(metric['value'])
       if metric['low'] is not None:
-        interval = f'{metric["low"]:.4g} to {metric["high"]:.4g}'
+        interval = f'{report.number(metric["low"])} to {report.number(metric["high"])}'
       protocol = metric['protocol'].replace('|', '\\|')
       rows.append(f'| {name} | {value} | {interval} | {metric["unit"]} | {protocol} |')
   kind = 'Conditional' if model.conditional else 'Unconditional'

@@ -112,9 +112,9 @@ def table(evaluation: Evaluation) -> str:
       interval = f'{_interval(metric):<22}'
       note = f'[{protocols.index(metric.protocol) + 1}]'
       lines.append(
-        f'  {metric.name:<36} {_number(metric.value):>10}  {interval} {metric.unit:<10} {note}'
+        f'  {metric.name:<36} {number(metric.value):>10}  {interval} {metric.unit:<10} {note}'
       )
-  lines += ['', *(f'[{number}] {text}' for number, text in enumerate(protocols, start=1))]
+  lines += ['', *(f'[{count}] {text}' for count, text in enumerate(protocols, start=1))]
   return '\n'.join(lines)
 
 
@@ -135,7 +135,8 @@ def _by_group(evaluation: Evaluation) -> dict[str, list[Metric]]:
   return groups
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+  """A value to four digits or so, as tables show it."""
   if value == int(value) and abs(value) < 1e6:
     return str(int(value))
   if abs(value) >= 10:
@@ -146,7 +147,7 @@ def _number(value: float) -> str:
 def _interval(metric: Metric) -> str:
   if metric.low is None:
     return ''
-  return f'{_number(metric.low)} to {_number(metric.high)}'
+  return f'{number(metric.low)} to {number(metric.high)}'
 
 
 def _csv(evaluation: Evaluation) -> str:
@@ -164,9 +165,9 @@ def _html(evaluation: Evaluation, pictures: list[bytes]) -> str:
   for group, metrics in _by_group(evaluation).items():
     rows.append(f'<tr class="group"><th colspan="5">{html.escape(group)}</th></tr>')
     for metric in metrics:
-      number = '–' if metric.value is None else _number(metric.value)
+      value = '–' if metric.value is None else number(metric.value)
       cells = (
-        f'<td>{html.escape(metric.name)}</td><td class="number">{number}</td>'
+        f'<td>{html.escape(metric.name)}</td><td class="number">{value}</td>'
         f'<td class="number">{_interval(metric)}</td><td>{html.escape(metric.unit)}</td>'
         f'<td class="protocol">{html.escape(metric.protocol)}</td>'
       )

@@ -10,7 +10,7 @@ from cvae_jax import config as config_lib
 
 
 @pytest.mark.parametrize('flag', ['--help', '-h'])
-@pytest.mark.parametrize('script', ['train.py', 'sample.py'])
+@pytest.mark.parametrize('script', ['train.py', 'evaluate.py', 'sample.py'])
 def test_help_shows_examples_and_flags_and_ends_well(command, script, flag):
   done = command(script, flag)
   assert done.returncode == 0
