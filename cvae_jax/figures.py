@@ -153,20 +153,17 @@ def latent_scatter(
 
 
 def _name_classes(axes, points, labels, class_names):
-  """A legend of all classes, and names in place of those that lie apart from one another."""
-  spans = np.ptp(points, axis=0) * np.array(NAME_ROOM)
-  named = []
-  for label in range(min(len(class_names), MAX_LEGEND)):
-    own = points[labels == label]
-    if not len(own):
-      continue
+  """A legend of all classes, and names in place of those that lie apart from all others."""
+  present = [label for label in range(len(class_names)) if np.any(labels == label)][:MAX_LEGEND]
+  middles = {label: np.median(points[labels == label], axis=0) for label in present}
+  room = np.ptp(points, axis=0) * np.array(NAME_ROOM)
+  for label, middle in middles.items():
     # A name that begins with _ would be left out of the legend.
     name = f' {class_names[label]}'
     axes.scatter([], [], color=COLOURS[label % len(COLOURS)], s=40, label=name)
-    middle = np.median(own, axis=0)
-    if any(np.all(np.abs(middle - other) < spans) for other in named):
+    others = [other for key, other in middles.items() if key != label]
+    if any(np.all(np.abs(middle - other) < room) for other in others):
       continue
-    named.append(middle)
     axes.text(
       *middle,
       class_names[label],
@@ -290,12 +287,12 @@ def reliability(edges, confidence, accuracy, counts, calibration_error: float) -
     edges: [bins + 1] of the confidence.
     confidence: [bins] its mean; nan in an empty bin.
     accuracy: [bins].
-    counts: [bins].
+    counts: [bins], which stand in the bars.
     calibration_error: of all, for the title.
   """
   full = counts > 0
   with rc_context(STYLE):
-    figure = Figure(figsize=(4.8, 4.6), layout='constrained')
+    figure = Figure(figsize=(5.4, 5.0), layout='constrained')
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color=QUIET, linestyle='--', label='calibrated')
     axes.bar(
@@ -307,13 +304,16 @@ def reliability(edges, confidence, accuracy, counts, calibration_error: float) -
       edgecolor='white',
       label='accuracy',
     )
-    axes.plot(confidence[full], accuracy[full], 'o', color=CONTRAST, label='at the mean confidence')
+    axes.plot(confidence[full], accuracy[full], 'o', color=CONTRAST, label='mean confidence')
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
     axes.set_xlabel('confidence p(c | x)')
     axes.set_ylabel('accuracy')
     axes.set_title(f'Calibration error {calibration_error:.3f}')
-    axes.legend(loc='upper left')
+    # A bin of three images says little, however high its bar.
+    for x, count in zip((edges[:-1] + edges[1:])[full] / 2, counts[full], strict=True):
+      axes.text(x, 0.01, f'{count:,}', rotation=90, ha='center', va='bottom', fontsize=8)
+    figure.legend(loc='outside lower center', ncols=3, fontsize=9)
   return figure
 
 
