@@ -27,7 +27,7 @@ CARD = """# {name}
 
     {command}
 
-{epochs} epochs, batch {batch_size}, {minutes} minutes on {machine}, cvae_jax {version}; of the
+{epochs} epochs, batch {batch_size}, {minutes} on {machine}, cvae_jax {version}; of the
 checkpoint that was best on the {validation:,} validation images.
 
 `python evaluate.py --workdir {name}`, {split} split of {data}, {num_images:,} images:
@@ -96,7 +96,7 @@ def _card(run: Path, model: inference.Model, evaluation: dict, machine: str) -> 
     command=f'python train.py --config configs/{config.name}.py{flags}',
     epochs=config.num_epochs,
     batch_size=config.batch_size,
-    minutes=max(1, round(seconds / 60)),
+    minutes=f'{max(1, round(seconds / 60))} minute{"" if seconds < 90 else "s"}',
     machine=machine,
     version=cvae_jax.__version__,
     validation=config.data.validation_examples,
