@@ -71,8 +71,9 @@ def test_these_ship_and_are_small():
       assert metric in card
 
 
-@pytest.mark.parametrize('name', SHIPPED)
-def test_what_ships_draws_what_it_is_asked_for(name):
+# Of 200 samples; the cards say 97.6, 75.1 and 97.3 % of 10,000.
+@pytest.mark.parametrize(('name', 'least'), zip(SHIPPED, (0.9, 0.65, 0.9), strict=True))
+def test_what_ships_draws_what_it_is_asked_for(name, least):
   from cvae_jax.evaluation import classifier
 
   model = cvae_jax.load(name)
@@ -82,7 +83,7 @@ def test_what_ships_draws_what_it_is_asked_for(name):
   images = model.sample(labels)
   # The classifier of the set ships too: no images are read, and none is trained.
   judge = classifier.reference(model.config.data, _empty(model))
-  assert judge.accuracy(images, labels) > 0.75
+  assert judge.accuracy(images, labels) > least
 
 
 def _empty(model):

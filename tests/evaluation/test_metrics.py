@@ -32,7 +32,7 @@ def evaluate(model_and_variables, batch_size, binarize='dynamic', rows=slice(Non
 
 def test_masking_gives_the_same_as_batches_of_one(model_and_variables):
   single = evaluate(model_and_variables, 1)
-  for batch_size in (4, 11, 16):
+  for batch_size in (4, 16):
     assert evaluate(model_and_variables, batch_size) == pytest.approx(single, rel=1e-5)
 
 

@@ -132,7 +132,9 @@ def torch_layers(torch, params, channels, hidden, activation):
   return nn.Sequential(*encoder), heads, nn.Sequential(*decoder)
 
 
-@pytest.mark.parametrize('module', [convvae_mnist, baseline_cifar10])
+@pytest.mark.parametrize(
+  'module', [convvae_mnist, pytest.param(baseline_cifar10, marks=pytest.mark.slow)]
+)
 def test_same_numbers_as_pytorch(module):
   torch = pytest.importorskip('torch', reason='PyTorch is not installed')
   config = make(module)
