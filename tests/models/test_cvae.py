@@ -19,9 +19,7 @@ def built(**changes):
 @pytest.mark.parametrize(
   ('name', 'conditional'),
   [
-    pytest.param(
-      name, on, marks=[] if name == 'mlp' or (name == 'conv' and on) else pytest.mark.slow
-    )
+    pytest.param(name, on, marks=[] if name == 'mlp' else pytest.mark.slow)
     for name in NAMES
     for on in (False, True)
   ],

@@ -193,7 +193,7 @@ class TorchReference:
     return self.conv(x, layers['output'], padding=0).permute(0, 2, 3, 1)
 
 
-@pytest.mark.parametrize('norm', ['group', 'batch'])
+@pytest.mark.parametrize('norm', ['group', pytest.param('batch', marks=pytest.mark.slow)])
 def test_same_numbers_as_pytorch(norm):
   torch = pytest.importorskip('torch', reason='PyTorch is not installed')
   config = published(model__norm=norm)

@@ -325,6 +325,7 @@ def test_profile_writes_a_trace(tmp_path):
   assert list((tmp_path / 'run').glob('plugins/profile/*/*'))
 
 
+@pytest.mark.slow
 def test_smoke_says_what_it_did_and_writes_nothing(tmp_path, monkeypatch, capsys):
   monkeypatch.chdir(tmp_path)
   loop.smoke(tiny_config())
