@@ -56,7 +56,7 @@ def main() -> None:
     table = prediction.predict(model, paths.from_user(_PREDICT.value))
     print(f'predictions: {table} and {table.with_suffix(".npz").name}')
     return
-  lpips_folder = perceptual.folder_of(_LPIPS.value)
+  lpips_weights = perceptual.weights_of(_LPIPS.value)
   report.check_writable(model)
   evaluation = suite.evaluate(
     model,
@@ -65,7 +65,7 @@ def main() -> None:
     _IWAE_SAMPLES.value,
     _MAX_EXAMPLES.value,
     _PROJECTION.value,
-    lpips_folder,
+    lpips_weights,
     before_iwae=report.write,
   )
   page = report.write(evaluation)

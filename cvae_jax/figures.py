@@ -41,7 +41,7 @@ STYLE = {
   'text.parse_math': False,  # a dollar in the name of a class is a dollar
 }
 TILE_PIXELS = 93  # about what an image of a grid takes, if it has fewer pixels
-NARROW, WIDE = 4, 12  # columns: up to so many, long names have room; from so many on, little
+NARROW = 4  # columns: up to so many, long names have room
 MAX_NAME_INCHES, MAX_NAME_INCHES_IF_MANY = 2.2, 1.1
 CHARACTER_INCHES = 0.085
 SMALLEST_POINT, LARGEST_POINT = 3.0, 30.0

@@ -20,6 +20,7 @@ from cvae_jax import inference, progress, weights
 from cvae_jax.data import splits
 from cvae_jax.errors import InputError
 from cvae_jax.evaluation import classifier, report
+from cvae_jax.evaluation.record import Metric
 
 CARD = """# {name}
 
@@ -77,15 +78,12 @@ def _card(run: Path, model: inference.Model, evaluation: dict, machine: str) -> 
     seconds = float(list(csv.DictReader(file))[-1]['seconds'])
   flags = f' --config.num_epochs={config.num_epochs}'
   rows = []
-  for group in evaluation['metrics'].values():
-    for name, metric in group.items():
-      value, interval = '–', ''
-      if metric['value'] is not None:
-        value = report.number(metric['value'])
-      if metric['low'] is not None:
-        interval = f'{report.number(metric["low"])} to {report.number(metric["high"])}'
-      protocol = metric['protocol'].replace('|', '\\|')
-      rows.append(f'| {name} | {value} | {interval} | {metric["unit"]} | {protocol} |')
+  for group, metrics in evaluation['metrics'].items():
+    for name, fields in metrics.items():
+      metric = Metric(group, name, **fields)
+      value = '–' if metric.value is None else report.number(metric.value)
+      protocol = metric.protocol.replace('|', '\\|')
+      rows.append(f'| {name} | {value} | {report.interval(metric)} | {metric.unit} | {protocol} |')
   kind = 'Conditional' if model.conditional else 'Unconditional'
   return CARD.format(
     name=config.name,

@@ -178,13 +178,12 @@ def _augment(key: Array, image: Array, mirrored: bool) -> Array:
   return image
 
 
-def reference(data, training: Dataset, advance_of=progress.shown) -> Classifier:
+def reference(data, training: Dataset) -> Classifier:
   """The classifier for a set: shipped with the package, from the user's cache, or trained now.
 
   Args:
     data: `config.data`.
     training: the labelled images to train on, if that is needed.
-    advance_of: makes the context that shows how far the training is.
   """
   num_classes = len(training.class_names)
   like = jax.eval_shape(
@@ -204,7 +203,7 @@ def reference(data, training: Dataset, advance_of=progress.shown) -> Classifier:
   if kept.is_file():
     with contextlib.suppress(InputError):  # damaged: trained anew
       return Classifier(weights.read(kept, like)[0], num_classes)
-  with advance_of(f'training a reference classifier for {data.name}, once') as advance:
+  with progress.shown(f'training a reference classifier for {data.name}, once') as advance:
     trained = train(training.images, training.labels, num_classes, mirrored, advance=advance)
   with contextlib.suppress(OSError):  # no place to keep it: trained again next time
     weights.save(kept, trained.variables)

@@ -66,8 +66,8 @@ def default_folder() -> Path:
   return cache_folder() / 'lpips'
 
 
-def folder_of(given: str | None) -> Path | None:
-  """The folder of the weights that a person asked for, or None where there are none.
+def weights_of(given: str | None) -> Weights | None:
+  """The weights that a person asked for, or None where there are none.
 
   Args:
     given: a folder; 'download', which fetches what is missing into the default folder; None, which
@@ -83,12 +83,11 @@ def folder_of(given: str | None) -> Path | None:
     print(f'downloading the weights of LPIPS into {folder}, 244 MB', flush=True)
     download(folder)
   try:
-    load(folder)  # so that what is wrong with them is said before anything is measured
+    return load(folder)
   except InputError:
     if given is None:  # nobody asked for it
       return None
     raise
-  return folder
 
 
 def lpips(weights: Weights, images: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from cvae_jax import figures
 from cvae_jax.evaluation.likelihood import Interval
 from cvae_jax.inference import Model
 
@@ -32,7 +33,7 @@ class Evaluation:
   num_images: int
   metrics: list[Metric] = dataclasses.field(default_factory=list)
   arrays: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
-  figures: dict[str, tuple[str, Figure]] = dataclasses.field(default_factory=dict)  # title, figure
+  pictures: dict[str, tuple[str, bytes]] = dataclasses.field(default_factory=dict)  # title, PNG
 
   def add(self, group: str, name: str, value, unit: str, protocol: str) -> None:
     """Adds a number, or an `Interval`; one that is not finite could not be measured."""
@@ -46,6 +47,10 @@ class Evaluation:
   def miss(self, group: str, name: str, reason: str) -> None:
     """Notes that something was not measured."""
     self.metrics.append(Metric(group, name, None, '', f'not measured: {reason}'))
+
+  def draw(self, name: str, title: str, figure: Figure) -> None:
+    """Adds a figure, as the PNG file that it will be."""
+    self.pictures[name] = title, figures.to_png(figure)
 
   def __getitem__(self, name: str) -> float | None:
     """The value of the metric of that name."""

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 import cvae_jax
-from cvae_jax import figures, grids
+from cvae_jax import grids
 from cvae_jax.errors import InputError
 from cvae_jax.evaluation import record
 from cvae_jax.evaluation.record import Evaluation, Metric
@@ -61,15 +61,15 @@ def write(evaluation: Evaluation) -> Path:
   """
   folder = evaluation.model.folder / 'evaluation'
   pictures = {
-    folder / evaluation.split / f'{name}.png': figures.to_png(figure)
-    for name, (_, figure) in evaluation.figures.items()
+    folder / evaluation.split / f'{name}.png': picture
+    for name, (_, picture) in evaluation.pictures.items()
   }
   content = {'cvae_jax': cvae_jax.__version__} | record.plain(evaluation)
   page = folder / f'{evaluation.split}.html'
   files = pictures | {
     folder / f'{evaluation.split}.json': (json.dumps(content, indent=1) + '\n').encode(),
     folder / f'{evaluation.split}.csv': _csv(evaluation).encode(),
-    page: _html(evaluation, list(pictures.values())).encode(),
+    page: _html(evaluation).encode(),
   }
   try:
     for path, data in files.items():
@@ -109,10 +109,9 @@ def table(evaluation: Evaluation) -> str:
         continue
       if metric.protocol not in protocols:
         protocols.append(metric.protocol)
-      interval = f'{_interval(metric):<22}'
-      note = f'[{protocols.index(metric.protocol) + 1}]'
       lines.append(
-        f'  {metric.name:<36} {number(metric.value):>10}  {interval} {metric.unit:<10} {note}'
+        f'  {metric.name:<36} {number(metric.value):>10}  {interval(metric):<22} '
+        f'{metric.unit:<10} [{protocols.index(metric.protocol) + 1}]'
       )
   lines += ['', *(f'[{count}] {text}' for count, text in enumerate(protocols, start=1))]
   return '\n'.join(lines)
@@ -144,7 +143,8 @@ def number(value: float) -> str:
   return f'{value:.4f}' if abs(value) >= 0.01 else f'{value:.3g}'
 
 
-def _interval(metric: Metric) -> str:
+def interval(metric: Metric) -> str:
+  """Its 95 % interval as tables show it; nothing where it has none."""
   if metric.low is None:
     return ''
   return f'{number(metric.low)} to {number(metric.high)}'
@@ -160,7 +160,7 @@ def _csv(evaluation: Evaluation) -> str:
   return buffer.getvalue()
 
 
-def _html(evaluation: Evaluation, pictures: list[bytes]) -> str:
+def _html(evaluation: Evaluation) -> str:
   rows = []
   for group, metrics in _by_group(evaluation).items():
     rows.append(f'<tr class="group"><th colspan="5">{html.escape(group)}</th></tr>')
@@ -168,12 +168,12 @@ def _html(evaluation: Evaluation, pictures: list[bytes]) -> str:
       value = '–' if metric.value is None else number(metric.value)
       cells = (
         f'<td>{html.escape(metric.name)}</td><td class="number">{value}</td>'
-        f'<td class="number">{_interval(metric)}</td><td>{html.escape(metric.unit)}</td>'
+        f'<td class="number">{interval(metric)}</td><td>{html.escape(metric.unit)}</td>'
         f'<td class="protocol">{html.escape(metric.protocol)}</td>'
       )
       rows.append(f'<tr>{cells}</tr>')
   shown = []
-  for (title, _), picture in zip(evaluation.figures.values(), pictures, strict=True):
+  for title, picture in evaluation.pictures.values():
     data = base64.b64encode(picture).decode()
     text = html.escape(title)
     shown.append(

@@ -1,7 +1,6 @@
 """All that is measured of a trained model on one split, and the figures that go with it."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -43,7 +42,7 @@ def evaluate(
   iwae_samples: int,
   max_examples: int | None = None,
   method: str = 'pca',
-  lpips_folder: Path | None = None,
+  lpips_weights: perceptual.Weights | None = None,
   before_iwae: Callable[[Evaluation], None] = lambda evaluation: None,
 ) -> Evaluation:
   """Measures everything, IWAE last, since it takes longest.
@@ -55,7 +54,7 @@ def evaluate(
     iwae_samples: K.
     max_examples: only so many of the split's first images; None takes all.
     method: of the latent scatter, see `projection`.
-    lpips_folder: with the weights of LPIPS; None where there are none.
+    lpips_weights: those of LPIPS; None where there are none.
     before_iwae: hears of what there is before the last part begins.
   """
   whole = getattr(data, split)
@@ -65,7 +64,7 @@ def evaluate(
   evaluation = Evaluation(model, split, len(part.labels))
   terms = likelihood.elbo_terms(model.trained, part.images, part.labels, key)
   _add_elbo(evaluation, terms)
-  _add_reconstruction(evaluation, part, lpips_folder)
+  _add_reconstruction(evaluation, part, lpips_weights)
   _add_latents(evaluation, terms, part, method)
   _add_generation(evaluation, data.train, part, min(NUM_SAMPLES, max_examples or NUM_SAMPLES))
   _add_bayes(evaluation, part, key)
@@ -127,13 +126,14 @@ def _add_iwae(evaluation: Evaluation, part: Dataset, num_samples: int, key) -> N
     evaluation.add(group, 'iwae_bits_per_dim', _per_dimension(model, value), 'bits', protocol)
 
 
-def _add_reconstruction(evaluation: Evaluation, part: Dataset, lpips_folder: Path | None) -> None:
+def _add_reconstruction(
+  evaluation: Evaluation, part: Dataset, weights: perceptual.Weights | None
+) -> None:
   model, group = evaluation.model, 'reconstruction'
   protocol = (
     f'E[x | z] at the posterior mean of {evaluation.num_images:,} images as they are, not '
     'binarized; pixels in [0, 1]; mean over images'
   )
-  weights = None if lpips_folder is None else perceptual.load(lpips_folder)
   pieces = []
   for rows in _pieces(len(part.labels)):
     images = part.images[rows].astype(np.float32) / 255
@@ -207,15 +207,18 @@ def _add_latents(
     )
   names = part.class_names
   plane, axes = projection.to_plane(terms.mean[:SCATTERED], method)
-  evaluation.figures['latents'] = (
+  evaluation.draw(
+    'latents',
     'Latents',
     figures.latent_scatter(plane, part.labels[:SCATTERED] if names else None, names, axes),
   )
-  evaluation.figures['kl_per_dimension'] = (
+  evaluation.draw(
+    'kl_per_dimension',
     'KL per dimension',
     figures.kl_per_dimension(kl, active),
   )
-  evaluation.figures['aggregate_posterior'] = (
+  evaluation.draw(
+    'aggregate_posterior',
     f'Aggregate posterior of {count:,} images',
     figures.aggregate_posterior(terms.latents, kl),
   )
@@ -230,11 +233,11 @@ def _add_generation(
       evaluation.miss(group, name, 'the set has no labels to train a classifier on')
     return
   judge = classifier.reference(model.config.data, training)
-  real, _ = judge.judge(part.images)
+  real, real_log_probabilities = judge.judge(part.images)
   evaluation.add(
     group,
     'classifier_accuracy',
-    proportion(judge.predict(part.images) == part.labels),
+    proportion(real_log_probabilities.argmax(axis=1) == part.labels),
     '',
     f'of the reference classifier, on the {len(part.labels):,} real images',
   )
@@ -353,7 +356,8 @@ def _add_bayes(evaluation: Evaluation, part: Dataset, key) -> None:
   evaluation.add(
     group, 'calibration_error', bins.calibration_error, '', f'{bayes.NUM_BINS} bins; {protocol}'
   )
-  evaluation.figures['reliability'] = (
+  evaluation.draw(
+    'reliability',
     'Calibration',
     figures.reliability(*bins, bins.calibration_error),
   )
@@ -383,7 +387,7 @@ def _add_pictures(evaluation: Evaluation, part: Dataset) -> None:
     figure = figures.image_grid(
       drawing.images, drawing.row_names, drawing.column_names, drawing.title
     )
-    evaluation.figures[name] = (drawing.title, figure)
+    evaluation.draw(name, drawing.title, figure)
   curves = model.folder / 'metrics.csv'
   if curves.is_file() and (figure := figures.training_curves(curves)):
-    evaluation.figures['training_curves'] = ('Training', figure)
+    evaluation.draw('training_curves', 'Training', figure)
