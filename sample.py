@@ -12,6 +12,7 @@ Examples:
   python sample.py --mode arithmetic --indices 4,8,15         the first − the second + the third
 
 Without --workdir it takes the run under runs/ that was written last, else the shipped mnist.
+Latents are drawn from the prior that was fitted when training ended, where there is one.
 """
 
 from absl import flags
@@ -39,6 +40,12 @@ flags.DEFINE_integer('num_draws', None, 'Variations of each image (8), for poste
 flags.DEFINE_enum('interpolation', None, ['linear', 'spherical'], 'The way (linear).')
 flags.DEFINE_list('dims', None, 'Two dimensions for manifold; those that change most.')
 flags.DEFINE_float('temperature', None, 'Factor on the standard deviation of z (1).', 0.0)
+flags.DEFINE_enum(
+  'prior',
+  None,
+  ['fitted', 'model'],
+  "What z is drawn from: fitted to the encoded training images, or the model's own.",
+)
 flags.DEFINE_integer('seed', None, 'The same seed gives the same picture (0).', 0, 2**32 - 1)
 flags.DEFINE_bool('draw', False, "Sample the pixels, instead of the decoder's means.")
 flags.DEFINE_enum('format', None, ['png', 'npz', 'gif'], 'png if not given; gif animates.')

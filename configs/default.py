@@ -15,6 +15,7 @@ def get_config() -> ConfigDict:
   config.batch_size = 128  # images per step, over all devices together
   config.latent_dim = 16  # size of z
   config.conditional = True  # the class reaches encoder and decoder; False: labels are not used
+  config.prior = 'standard'  # p(z|c): standard, class_gaussian, vamp or flow
   config.likelihood = 'bernoulli'  # p(x|z,c): bernoulli, gaussian, l2, ...; the README lists them
   config.sigma = 0.5  # the gaussian's standard deviation; where those that learn theirs begin
   config.charbonnier_epsilon = 1e-3  # charbonnier is sqrt(residual² + epsilon²), near |residual|
@@ -83,4 +84,9 @@ def get_config() -> ConfigDict:
   config.model.norm = 'group'  # group, batch or none
   config.model.groups = 8  # groups of the group norm
   config.model.dropout = 0.0  # share of the features that training sets to 0
+  config.model.depth = 1  # residual blocks of each stage of a resnet
+  config.model.pool = True  # a resnet's encoder: average the map; False: flatten it
+  config.model.pseudo_inputs = 50  # of a vamp prior, for each class
+  config.model.flow_layers = 8  # couplings of a flow prior
+  config.model.flow_hidden_dim = 128  # width of their networks
   return config

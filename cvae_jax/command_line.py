@@ -15,7 +15,8 @@ from absl import flags
 from absl import logging as absl_logging
 
 from cvae_jax import paths
-from cvae_jax.config import RULES, fields
+from cvae_jax.config import fields
+from cvae_jax.config_fields import RULES
 from cvae_jax.errors import (
   InputError,
   LostProcessError,

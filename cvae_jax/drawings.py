@@ -63,6 +63,7 @@ def prior(
   temperature: float,
   seed: int,
   draw: bool,
+  source: str | None = None,
 ) -> Drawing:
   """Samples: a row for each of several classes, a square of one or of an unconditional model.
 
@@ -70,18 +71,18 @@ def prior(
     model: a trained model.
     labels: the classes; None for an unconditional model.
     num_images: of each class.
-    temperature: standard deviation of the prior.
+    temperature: factor on the standard deviation of the prior.
     seed: the same seed gives the same pictures.
     draw: sample the pixels too.
+    source: 'fitted' or 'model', the prior; None is the fitted one where there is one.
   """
   count = num_images * len(labels or [0])
   repeated = None if labels is None else np.repeat(np.asarray(labels, np.int32), num_images)
-  images = model.sample(
-    repeated, temperature, seed, draw, num_images=count if labels is None else None
-  )
-  latents = model.draw_latents(count, temperature, seed)
+  num_images_of_all = count if labels is None else None
+  images = model.sample(repeated, temperature, seed, draw, num_images_of_all, source)
+  latents = model.draw_latents(repeated, temperature, seed, num_images_of_all, source)
   subject = f' of {model.class_names[labels[0]]}' if labels is not None and len(labels) == 1 else ''
-  title = f'Samples{subject}, z ~ N(0, {"I" if temperature == 1 else f"{temperature:g}² I"})'
+  title = f'Samples{subject}, z ~ {model.priors.describe(source, temperature)}'
   if labels is None or len(labels) == 1:
     columns = min(MAX_COLUMNS, int(np.ceil(np.sqrt(count))))
     parts = [_rows(x, columns) for x in (images, latents, repeated)]
@@ -134,42 +135,56 @@ def interpolate_images(model: Model, inputs: Inputs, method: str) -> Drawing:
 
 
 def interpolate_classes(
-  model: Model, labels: tuple[int, int], num_images: int, temperature: float, seed: int
+  model: Model,
+  labels: tuple[int, int],
+  num_images: int,
+  temperature: float,
+  seed: int,
+  source: str | None = None,
 ) -> Drawing:
-  """From one class to another, each row with a latent of its own that stays.
+  """From one class to another, each row with noise of its own.
 
-  The embedded class moves from one to the other.
+  The embedded class moves from one to the other and, where the prior depends on the class, the
+  latent with it.
   """
-  latents = model.draw_latents(num_images, temperature, seed)
+  styles = model.draw_styles(num_images, temperature, seed, source)
+  latents = latent_space.linear(*(styles[:, label] for label in labels), NUM_STEPS)
   shares = np.eye(len(model.class_names), dtype=np.float32)[np.asarray(labels)]
   mixtures = latent_space.linear(shares[:1], shares[1:], NUM_STEPS)
-  repeated = np.repeat(latents[:, None], NUM_STEPS, axis=1)
   images = model.decode(
-    repeated.reshape(-1, latents.shape[1]),
+    latents.reshape(-1, latents.shape[-1]),
     np.tile(mixtures, (num_images, 1, 1)).reshape(-1, shares.shape[1]),
   )
   first, second = _class_names(model, labels)
   return Drawing(
     images.reshape(num_images, NUM_STEPS, *model.image_shape),
     column_names=_shares(),
-    title=f'From {first} to {second}, one z in each row',
-    latents=repeated,
+    title=f'From {first} to {second}, z ~ {model.priors.describe(source, temperature)}',
+    latents=latents,
   )
 
 
 def traverse(
-  model: Model, latent: np.ndarray, label: int | None, dimensions: Sequence[int] | None = None
+  model: Model,
+  latent: np.ndarray | None,
+  label: int | None,
+  dimensions: Sequence[int] | None = None,
+  source: str | None = None,
 ) -> Drawing:
-  """Each dimension of a latent [D] in turn from −3 to 3 standard deviations of the prior.
+  """Each latent dimension in turn from −3 to 3 standard deviations of the prior.
 
   Args:
     model: a trained model.
-    latent: where the others stay.
+    latent: [D] where the others stay; None is the prior's mean.
     label: the class; None for an unconditional model.
     dimensions: which are to move; None is all.
+    source: 'fitted' or 'model', the prior; None is the fitted one where there is one.
   """
-  shown = range(len(latent)) if dimensions is None else dimensions
-  points = latent_space.traversal(latent, TRAVERSED)[np.asarray(shown)]
+  mean, deviation = model.priors.moments(label or 0, source)
+  shown = range(len(mean)) if dimensions is None else dimensions
+  values = mean + TRAVERSED[:, None] * deviation
+  centre = mean if latent is None else latent
+  points = latent_space.traversal(centre, values)[np.asarray(shown)]
   images = model.decode(
     points.reshape(-1, points.shape[-1]), _labels(model, label, points.shape[0] * points.shape[1])
   )
@@ -177,7 +192,7 @@ def traverse(
     images.reshape(*points.shape[:2], *model.image_shape),
     tuple(f'z{dimension}' for dimension in shown),
     tuple(f'{value:+.1f}' for value in TRAVERSED),
-    f'Traversals{_of_class(model, label)}, in standard deviations of the prior',
+    f'Traversals{_of_class(model, label)}, in standard deviations of {_prior_name(model, source)}',
     points,
   )
 
@@ -200,43 +215,63 @@ def arithmetic(model: Model, operands: Inputs, latents: np.ndarray) -> Drawing:
   )
 
 
-def manifold(model: Model, dimensions: tuple[int, int] | None, label: int | None) -> Drawing:
-  """A grid over two latent dimensions, the others 0; by default the two that change most."""
+def manifold(
+  model: Model,
+  dimensions: tuple[int, int] | None,
+  label: int | None,
+  source: str | None = None,
+) -> Drawing:
+  """A grid over two latent dimensions; by default the two that change most.
+
+  The others stay at the mean of the prior, 'fitted' or 'model' as in `traverse`.
+  """
   size = model.config.latent_dim
   if size < 2:
     raise InputError(f'latent_dim={size} spans no plane: --mode=traverse shows all there is.')
-  centre = np.zeros(size, np.float32)
   if dimensions is None:
-    drawn = traverse(model, centre, label).images
+    drawn = traverse(model, None, label, source=source).images
     first, second = np.argsort(-drawn.std(axis=1).mean(axis=(1, 2, 3)))[:2]
     dimensions = int(first), int(second)
   for dimension in dimensions:
     if not 0 <= dimension < size:
       raise InputError(f'dimension {dimension} is not in this latent space: 0 to {size - 1}.')
-  points = latent_space.plane(centre, dimensions, MANIFOLD_SIDE)
+  moments = model.priors.moments(label or 0, source)
+  points = latent_space.plane(*moments, dimensions, MANIFOLD_SIDE)
   images = model.decode(points.reshape(-1, size), _labels(model, label, MANIFOLD_SIDE**2))
   across, down = dimensions
   return Drawing(
     images.reshape(MANIFOLD_SIDE, MANIFOLD_SIDE, *model.image_shape),
-    title=f'Manifold{_of_class(model, label)}: z{across} across, z{down} down, N(0, 1) quantiles',
+    title=f'Manifold{_of_class(model, label)}: z{across} across, z{down} down, quantiles of '
+    f'{_prior_name(model, source)}',
     latents=points,
   )
 
 
-def style(model: Model, latents: np.ndarray, names: tuple[str, ...] = ()) -> Drawing:
-  """Each latent [N, D] in a row, decoded as every class: one handwriting, all digits."""
+def style(
+  model: Model, latents: np.ndarray, names: tuple[str, ...] = (), drawn_from: str = ''
+) -> Drawing:
+  """A row for each latent, decoded as every class: one handwriting, all digits.
+
+  Args:
+    model: a conditional model.
+    latents: [N, D], or [N, classes, D], one for each class, as `Model.draw_styles` draws them.
+    names: of the rows.
+    drawn_from: the prior, for the title.
+  """
   if not model.conditional:
     raise InputError('This model is unconditional: it cannot draw one style in all classes.')
   count, classes = len(latents), len(model.class_names)
   labels = np.tile(np.arange(classes, dtype=np.int32), (count, 1))
-  repeated = np.repeat(latents[:, None], classes, axis=1)
-  images = model.decode(repeated.reshape(count * classes, -1), labels.reshape(-1))
+  of_classes = latents
+  if latents.ndim == 2:
+    of_classes = np.repeat(latents[:, None], classes, axis=1)
+  images = model.decode(of_classes.reshape(count * classes, -1), labels.reshape(-1))
   return Drawing(
     images.reshape(count, classes, *model.image_shape),
     names,
     _class_names(model, range(classes)),
-    'One z in each row, as every class',
-    repeated,
+    'One style in each row, as every class' + (f', z ~ {drawn_from}' if drawn_from else ''),
+    of_classes,
     labels,
   )
 
@@ -251,6 +286,11 @@ def _shares() -> tuple[str, ...]:
 
 def _labels(model: Model, label: int | None, count: int) -> np.ndarray | None:
   return np.full(count, label, np.int32) if model.conditional else None
+
+
+def _prior_name(model: Model, source: str | None) -> str:
+  described = model.priors.describe(source)
+  return 'N(0, 1)' if described == 'N(0, I)' else f'the {described}'
 
 
 def _class_names(model: Model, labels) -> tuple[str, ...]:

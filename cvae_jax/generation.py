@@ -1,7 +1,6 @@
 """From latents to pictures: what a trained model draws."""
 
 from collections.abc import Callable
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +8,7 @@ from jax import Array
 
 from cvae_jax import keys
 from cvae_jax.data import transforms
+from cvae_jax.models import priors
 from cvae_jax.models.cvae import CVAE
 from cvae_jax.objectives.likelihoods import Likelihood
 
@@ -17,21 +17,27 @@ MAX_GRID_ROWS = 20
 SQUARE_COLUMNS = 8
 
 
-@partial(jax.jit, static_argnames=('latent_dim',))
-def prior_latents(key: Array, indices: Array, latent_dim: int, temperature: Array) -> Array:
-  """Draws z ~ N(0, temperature² I), a function of the key and each image's own number.
+def make_draw_prior(model: CVAE) -> Callable[[dict, Array, Array, Array, Array], Array]:
+  """Compiles (variables, labels, key, indices, temperature) -> z ~ p(z | c), [N, latent] float32.
 
-  Args:
-    key: one key.
-    indices: [N] the images' numbers.
-    latent_dim: size of z.
-    temperature: standard deviation of the prior; 1 is the model's own.
-
-  Returns:
-    [N, latent] float32.
+  A latent depends on the key, its own number in `indices` and its class. The temperature is a
+  factor on the standard deviation of what it is drawn from; 1 is the prior.
   """
-  image_keys = keys.per_example(key, indices)
-  return temperature * jax.vmap(lambda key: jax.random.normal(key, (latent_dim,)))(image_keys)
+
+  @jax.jit
+  def draw_prior(variables, labels, key, indices, temperature):
+    image_keys = keys.per_example(key, indices)
+    return model.apply(variables, image_keys, labels, temperature, method='draw_prior')
+
+  return draw_prior
+
+
+@jax.jit
+def draw_gaussian(
+  mean: Array, logvar: Array, indices: Array, key: Array, temperature: Array
+) -> Array:
+  """Draws from N(mean, temperature² exp(logvar)), [N, latent], each by its number in `indices`."""
+  return priors.Gaussian(mean, logvar).draw(keys.per_example(key, indices), temperature)
 
 
 def make_decode_mean(model: CVAE, likelihood: Likelihood) -> Callable[[dict, Array, Array], Array]:

@@ -1,6 +1,7 @@
 """A trained model in the hand: NumPy in, NumPy out."""
 
 import dataclasses
+import functools
 import numbers
 import re
 from collections.abc import Callable
@@ -11,19 +12,27 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from cvae_jax import config as config_lib
-from cvae_jax import generation, keys, latent_space, paths, weights
+from cvae_jax import (
+  fitted_prior,
+  generation,
+  keys,
+  latent_space,
+  paths,
+  trained_priors,
+  weights,
+)
 from cvae_jax.data import batches, splits
 from cvae_jax.data.splits import Splits
 from cvae_jax.errors import InputError, did_you_mean
 from cvae_jax.evaluation.likelihood import Trained
+from cvae_jax.fitted_prior import FittedPrior
 from cvae_jax.models import cvae
 from cvae_jax.objectives import likelihoods
+from cvae_jax.trained_priors import TrainedPriors
 from cvae_jax.training import run_folder
 
 # Larger requests run in pieces of this many images, so that memory stays bounded.
 MAX_BATCH = 256
-# Far outside of anything a decoder has seen, and still far from overflow.
-MAX_TEMPERATURE = 100
 # What the commands draw from, and judge, where nothing has been trained yet.
 DEFAULT_WEIGHTS = 'mnist'
 SHIPPED_RESULTS = Path('shipped')  # what is made with shipped weights goes to a folder in here
@@ -44,6 +53,7 @@ class Model:
   data_fingerprint: str | None  # of the images it was trained and validated on, if it was kept
   folder: Path  # where its results belong: the run's, or shipped/<name> for shipped weights
   trained: Trained
+  priors: TrainedPriors
   _encode: Callable
   _decode: Callable
   _decode_draw: Callable
@@ -113,28 +123,27 @@ class Model:
     seed: int = 0,
     draw: bool = False,
     num_images: int | None = None,
+    prior: str | None = None,
   ) -> np.ndarray:
-    """Images of the given classes, from z ~ N(0, temperature² I).
+    """Images of the given classes, from z ~ p(z | c).
 
     Args:
       labels: [N] class numbers; None for an unconditional model.
-      temperature: standard deviation of the prior, 0 or more; 1 is the model's own.
+      temperature: factor on the standard deviation of the prior, 0 or more.
       seed: the same seed gives the same image, to float tolerance, for a place and label.
       draw: sample the pixels too, instead of taking the decoder's mean.
       num_images: N, for an unconditional model.
+      prior: 'fitted' to the encoded training images, or 'model', the one that the model was
+        trained with; None is the fitted one where there is one.
 
     Returns:
       [N, H, W, C] float32 in [0, 1].
     """
-    if (num_images is None) == (labels is None):
-      raise InputError('Give labels to a conditional model, num_images to an unconditional one.')
-    if not isinstance(num_images, numbers.Integral | None) or (num_images or 0) < 0:
-      raise InputError(f'num_images={num_images!r} is not an integer, 0 or more.')
+    latents = self.draw_latents(labels, temperature, seed, num_images, prior)
     labels = self._check_labels(labels, num_images)
-    latents = self.draw_latents(len(labels), temperature, seed)
     if not draw:
       return self.decode(latents, labels if self.conditional else None)
-    key = _stream(seed, 'pixels')
+    key = keys.of_user(seed, 'pixels')
     return batches.map_rows(
       lambda latents, labels, numbers: self._decode_draw(
         self.trained.variables, latents, labels, key, numbers
@@ -145,16 +154,36 @@ class Model:
       np.arange(len(labels), dtype=np.int32),
     )
 
-  def draw_latents(self, count: int, temperature: float = 1.0, seed: int = 0) -> np.ndarray:
-    """z ~ N(0, temperature² I), [count, latent]: those of `sample` with the same arguments."""
-    if not (isinstance(temperature, numbers.Real) and 0 <= temperature <= MAX_TEMPERATURE):
-      raise InputError(f'temperature={temperature!r} is not a number from 0 to {MAX_TEMPERATURE}.')
-    key, temperature = _stream(seed, 'prior'), np.float32(temperature)
-    return batches.map_rows(
-      lambda numbers: generation.prior_latents(key, numbers, self.config.latent_dim, temperature),
-      MAX_BATCH,
-      np.arange(count, dtype=np.int32),
-    )
+  def draw_latents(
+    self,
+    labels=None,
+    temperature: float = 1.0,
+    seed: int = 0,
+    num_images: int | None = None,
+    prior: str | None = None,
+  ) -> np.ndarray:
+    """z ~ p(z | c), [N, latent]: those of `sample` with the same arguments."""
+    if (num_images is None) == (labels is None):
+      raise InputError('Give labels to a conditional model, num_images to an unconditional one.')
+    if not isinstance(num_images, numbers.Integral | None) or (num_images or 0) < 0:
+      raise InputError(f'num_images={num_images!r} is not an integer, 0 or more.')
+    return self.priors.draw(self._check_labels(labels, num_images), temperature, seed, prior)
+
+  def draw_styles(
+    self, count: int, temperature: float = 1.0, seed: int = 0, prior: str | None = None
+  ) -> np.ndarray:
+    """Latents that share their noise over classes, [count, classes, latent].
+
+    One row is the same handwriting for all digits: where p(z | c) does not depend on the class,
+    the same latent.
+    """
+    if not self.conditional:
+      raise InputError('This model is unconditional: it cannot draw one style in all classes.')
+    classes = len(self.class_names)
+    labels = np.tile(np.arange(classes, dtype=np.int32), count)
+    draws = np.repeat(np.arange(count, dtype=np.int32), classes)
+    latents = self.priors.draw(labels, temperature, seed, prior, draws)
+    return latents.reshape(count, classes, -1)
 
   def encode(self, images, labels=None) -> tuple[np.ndarray, np.ndarray]:
     """Mean and log-variance of q(z | x, c), [N, latent] each. Grey values are taken as they are."""
@@ -200,9 +229,15 @@ class Model:
     _check_count('num_draws', num_draws)
     mean, logvar = self.encode(images, labels)
     count = len(mean)
-    noise = self.draw_latents(count * num_draws, temperature, seed)
-    mean, deviation = (np.repeat(x, num_draws, axis=0) for x in (mean, np.exp(0.5 * logvar)))
-    latents = mean + deviation * noise
+    mean, logvar = (np.repeat(x, num_draws, axis=0) for x in (mean, logvar))
+    temperature, key = trained_priors.check_temperature(temperature), keys.of_user(seed, 'prior')
+    latents = batches.map_rows(
+      lambda *rows: generation.draw_gaussian(*rows, key, temperature),
+      MAX_BATCH,
+      mean,
+      logvar,
+      np.arange(len(mean), dtype=np.int32),
+    )
     repeated = None if labels is None else np.repeat(labels, num_draws, axis=0)
     return self.decode(latents, repeated).reshape(count, num_draws, *self.image_shape)
 
@@ -315,7 +350,8 @@ def load(path: str | Path | None = None, checkpoint: str | int = 'best') -> Mode
   variables, step = checkpoints.restore_variables(
     run, str(checkpoint) if step is None else str(step), like
   )
-  return _model(saved, variables, step, _as_given(run))
+  fitted = _fitted_prior(run_folder.checkpoint_path(run, step), saved.config)
+  return _model(saved, variables, step, _as_given(run), fitted)
 
 
 def _shipped(name: str) -> Model:
@@ -323,7 +359,13 @@ def _shipped(name: str) -> Model:
   saved = config_lib.read(folder)
   like = cvae.abstract_variables(cvae.build(saved.config))
   variables, step = weights.read(folder / weights.FILE_NAME, like)
-  return _model(saved, jax.device_put(variables), step, SHIPPED_RESULTS / name)
+  fitted = _fitted_prior(folder, saved.config)
+  return _model(saved, jax.device_put(variables), step, SHIPPED_RESULTS / name, fitted)
+
+
+def _fitted_prior(folder: Path, config) -> FittedPrior | None:
+  num_classes = config.data.num_classes if config.conditional else 1
+  return fitted_prior.read(folder, num_classes, config.latent_dim)
 
 
 def _shipped_name(path: Path) -> str | None:
@@ -338,9 +380,16 @@ def _as_given(run: Path) -> Path:
   return run.relative_to(Path.cwd()) if run.is_relative_to(Path.cwd()) else run
 
 
-def _model(saved: config_lib.SavedConfig, variables: dict, step: int, folder: Path) -> Model:
+def _model(
+  saved: config_lib.SavedConfig,
+  variables: dict,
+  step: int,
+  folder: Path,
+  fitted: FittedPrior | None,
+) -> Model:
   config = saved.config
   network, likelihood = cvae.build(config), likelihoods.build(config)
+  draw_own = functools.partial(generation.make_draw_prior(network), variables)
   return Model(
     config=config,
     class_names=saved.class_names,
@@ -349,16 +398,11 @@ def _model(saved: config_lib.SavedConfig, variables: dict, step: int, folder: Pa
     data_fingerprint=saved.data_fingerprint,
     folder=folder,
     trained=Trained(network, likelihood, config.data.binarize, config.model.name, variables),
+    priors=TrainedPriors(config.prior, config.latent_dim, fitted, draw_own),
     _encode=generation.make_encode(network, likelihood),
     _decode=generation.make_decode_mean(network, likelihood),
     _decode_draw=generation.make_decode_draw(network, likelihood),
   )
-
-
-def _stream(seed, name: str):
-  if not (isinstance(seed, numbers.Integral) and 0 <= seed < 2**32):
-    raise InputError(f'seed={seed!r} is not an integer from 0 to {2**32 - 1}.')
-  return keys.stream(seed, name)
 
 
 def _check_count(name: str, value) -> None:

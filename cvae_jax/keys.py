@@ -1,9 +1,12 @@
 """Stateless randomness: every key is a function of the run's seed, a named stream and a counter."""
 
+import numbers
 import zlib
 
 import jax
 from jax import Array
+
+from cvae_jax.errors import InputError
 
 
 def stream(seed: int, name: str) -> Array:
@@ -16,6 +19,17 @@ def stream(seed: int, name: str) -> Array:
     name: what the randomness is for, e.g. 'order' or 'posterior'.
   """
   return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
+
+
+def of_user(seed: int, name: str) -> Array:
+  """The stream `name` of a seed that a person gave.
+
+  Raises:
+    InputError: it is no seed.
+  """
+  if not (isinstance(seed, numbers.Integral) and 0 <= seed < 2**32):
+    raise InputError(f'seed={seed!r} is not an integer from 0 to {2**32 - 1}.')
+  return stream(seed, name)
 
 
 def per_example(key: Array, indices: Array) -> Array:

@@ -51,26 +51,29 @@ PATHS: dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]] = {
 
 
 def traversal(centre: np.ndarray, values: np.ndarray) -> np.ndarray:
-  """Each dimension in turn set to each value, the others as in `centre`.
+  """Each dimension in turn set to each of its values, the others as in `centre`.
 
   Args:
     centre: [D].
-    values: [V], in standard deviations of the prior.
+    values: [V, D] of each dimension.
 
   Returns:
     [D, V, D] float32.
   """
   points = np.tile(np.asarray(centre, np.float32), (len(centre), len(values), 1))
   for dimension in range(len(centre)):
-    points[dimension, :, dimension] = values
+    points[dimension, :, dimension] = values[:, dimension]
   return points
 
 
-def plane(centre: np.ndarray, dimensions: tuple[int, int], side: int) -> np.ndarray:
-  """A grid over two dimensions that is dense where N(0, 1) is (Kingma & Welling 2014, figure 4).
+def plane(
+  mean: np.ndarray, deviation: np.ndarray, dimensions: tuple[int, int], side: int
+) -> np.ndarray:
+  """A grid over two dimensions that is dense where a Gaussian is (Kingma & Welling 2014, figure 4).
 
   Args:
-    centre: [D], for the other dimensions.
+    mean: [D] of the prior, where the other dimensions stay.
+    deviation: [D] its standard deviations.
     dimensions: that of the columns, and that of the rows.
     side: points in each; they lie at equally spaced probabilities.
 
@@ -78,7 +81,8 @@ def plane(centre: np.ndarray, dimensions: tuple[int, int], side: int) -> np.ndar
     [side, side, D] float32.
   """
   values = special.ndtri((np.arange(side) + 0.5) / side)
-  points = np.tile(np.asarray(centre, np.float32), (side, side, 1))
-  points[:, :, dimensions[0]] = values[None, :]
-  points[:, :, dimensions[1]] = values[:, None]
+  points = np.tile(np.asarray(mean, np.float32), (side, side, 1))
+  across, down = (mean[d] + deviation[d] * values for d in dimensions)
+  points[:, :, dimensions[0]] = across[None, :]
+  points[:, :, dimensions[1]] = down[:, None]
   return points

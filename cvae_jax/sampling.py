@@ -18,14 +18,14 @@ from cvae_jax.inference import Model
 IMAGES = ('images', 'indices', 'split', 'data_dir', 'label')
 DRAWN = ('temperature', 'seed')
 MODES: dict[str, tuple[str, ...]] = {
-  'prior': ('label', 'num_images', 'draw', *DRAWN),
+  'prior': ('label', 'num_images', 'draw', 'prior', *DRAWN),
   'posterior': (*IMAGES, 'num_draws', *DRAWN),
   'reconstruct': IMAGES,
-  'interpolate': (*IMAGES, 'interpolation', 'num_images', *DRAWN),
-  'traverse': IMAGES,
+  'interpolate': (*IMAGES, 'interpolation', 'num_images', 'prior', *DRAWN),
+  'traverse': (*IMAGES, 'prior'),
   'arithmetic': IMAGES,
-  'manifold': ('label', 'dims'),
-  'style': (*IMAGES, 'num_images', *DRAWN),
+  'manifold': ('label', 'dims', 'prior'),
+  'style': (*IMAGES, 'num_images', 'prior', *DRAWN),
 }
 ANIMATED = ('interpolate', 'traverse')
 FORMATS = ('png', 'npz', 'gif')
@@ -51,6 +51,7 @@ class Request(NamedTuple):
   temperature: float | None = None
   seed: int | None = None
   draw: bool | None = None
+  prior: str | None = None  # 'fitted' or 'model'
   format: str = 'png'
 
   @property
@@ -91,7 +92,7 @@ def check(request: Request) -> None:
       raise InputError(f'--{flag} is empty, or a part of it is.')
   has_images = bool(request.images or request.indices)
   if mode in ('interpolate', 'style'):
-    unheeded = ('num_images', *DRAWN) if has_images else ('interpolation',)
+    unheeded = ('num_images', 'prior', *DRAWN) if has_images else ('interpolation',)
     for flag in set(unheeded) & set(request.options):
       state = 'with images' if has_images else 'between classes'
       raise InputError(f'--{flag} means nothing to --mode={mode} {state}: leave it out.')
@@ -126,19 +127,22 @@ def draw(model: Model, request: Request) -> Drawing:
         '(--label 3,8).'
       )
     count = request.num_images or 4
-    return drawings.interpolate_classes(model, tuple(labels), count, temperature, seed)
+    return drawings.interpolate_classes(
+      model, tuple(labels), count, temperature, seed, request.prior
+    )
   if mode == 'arithmetic' and not has_images:
     return _class_arithmetic(model, request, labels)
   if mode == 'style' and not has_images:
     if labels is not None:
       raise InputError('--mode=style draws all classes: leave out --label, or give --images.')
-    latents = model.draw_latents(request.num_images or 10, temperature, seed)
-    return drawings.style(model, latents)
+    styles = model.draw_styles(request.num_images or 10, temperature, seed, request.prior)
+    source = model.priors.describe(request.prior, temperature)
+    return drawings.style(model, styles, drawn_from=source)
   if mode == 'manifold':
-    return drawings.manifold(model, _dimensions(request.dims), _one_label(model, labels))
+    dimensions = _dimensions(request.dims)
+    return drawings.manifold(model, dimensions, _one_label(model, labels), request.prior)
   if mode == 'traverse' and not has_images:
-    centre = np.zeros(model.config.latent_dim, np.float32)
-    return drawings.traverse(model, centre, _one_label(model, labels))
+    return drawings.traverse(model, None, _one_label(model, labels), source=request.prior)
 
   inputs = _inputs(model, request, labels)
   if mode == 'posterior':
@@ -153,7 +157,8 @@ def draw(model: Model, request: Request) -> Drawing:
   if mode == 'traverse':
     if len(mean) != 1:
       raise InputError(f'--mode=traverse begins with one image, not {len(mean)}.')
-    return drawings.traverse(model, mean[0], None if inputs.labels is None else inputs.labels[0])
+    label = None if inputs.labels is None else inputs.labels[0]
+    return drawings.traverse(model, mean[0], label, source=request.prior)
   if len(mean) != 3:
     raise InputError(f'--mode=arithmetic is a − b + c: give three images, not {len(mean)}.')
   return drawings.arithmetic(model, inputs, mean)
@@ -163,7 +168,7 @@ def _prior(model, request, labels, temperature, seed) -> Drawing:
   if labels is None and model.conditional:
     labels = list(range(len(model.class_names)))
   count = request.num_images or (10 if labels is not None and len(labels) > 1 else 64)
-  return drawings.prior(model, labels, count, temperature, seed, bool(request.draw))
+  return drawings.prior(model, labels, count, temperature, seed, bool(request.draw), request.prior)
 
 
 def _class_arithmetic(model: Model, request: Request, labels) -> Drawing:
@@ -289,6 +294,8 @@ def file_name(request: Request, step: int | None) -> str:
     parts.append(request.interpolation)
   if request.dims:
     parts.append('z' + '-'.join(request.dims))
+  if request.prior:
+    parts.append(request.prior)
   if request.draw:
     parts.append('draw')
   if step is not None:

@@ -57,6 +57,26 @@ def _digest(arrays: dict[str, np.ndarray]) -> str:
   return digest.hexdigest()
 
 
+def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], int]:
+  """Reads what `save` wrote, whatever it is: arrays by their joined names, and the step.
+
+  Raises:
+    InputError: the file is missing or damaged.
+  """
+  try:
+    with safetensors.safe_open(path, framework='numpy') as file:
+      metadata = file.metadata() or {}
+      flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    step = int(metadata.get('step', 0))
+    if metadata.get('blake2b') != _digest(flat):
+      raise ValueError('its numbers are not those that were written')
+  except (OSError, ValueError, safetensors.SafetensorError) as error:
+    raise InputError(
+      f'{path} cannot be read as weights: {" ".join(str(error).split())[:100]}.'
+    ) from error
+  return flat, step
+
+
 def read(path: Path, like: dict[str, Any]) -> tuple[dict[str, Any], int]:
   """Reads what `save` wrote.
 
@@ -70,17 +90,7 @@ def read(path: Path, like: dict[str, Any]) -> tuple[dict[str, Any], int]:
   Raises:
     InputError: the file is missing, damaged, or holds another model's weights.
   """
-  try:
-    with safetensors.safe_open(path, framework='numpy') as file:
-      metadata = file.metadata() or {}
-      flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    step = int(metadata.get('step', 0))
-    if metadata.get('blake2b') != _digest(flat):
-      raise ValueError('its numbers are not those that were written')
-  except (OSError, ValueError, safetensors.SafetensorError) as error:
-    raise InputError(
-      f'{path} cannot be read as weights: {" ".join(str(error).split())[:100]}.'
-    ) from error
+  flat, step = read_arrays(path)
   expected = traverse_util.flatten_dict(like, sep=SEPARATOR)
   given = {name: (array.shape, array.dtype) for name, array in flat.items()}
   if given != {name: (leaf.shape, leaf.dtype) for name, leaf in expected.items()}:

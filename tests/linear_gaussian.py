@@ -1,4 +1,7 @@
-"""A VAE whose every number is known: z ~ N(0, I), x | z, c ~ N(W z + b_c, σ² I)."""
+"""A VAE whose every number is known: x | z, c ~ N(W z + b_c, σ² I), and z ~ N(0, I) by default.
+
+With another prior its posterior is only near the exact one.
+"""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -6,6 +9,8 @@ import numpy as np
 from scipy import stats
 
 from cvae_jax.evaluation.likelihood import Trained
+from cvae_jax.models import priors
+from cvae_jax.models.cvae import Forward
 from cvae_jax.objectives.likelihoods import UNIT, Gaussian
 
 SIGMA = 0.4
@@ -15,6 +20,7 @@ LATENT, PIXELS, CLASSES = 2, 9, 3
 class LinearGaussian(nn.Module):
   """An orthogonal W, so that the exact posterior has a diagonal covariance."""
 
+  prior: nn.Module
   image_shape: tuple[int, int, int] = (3, 3, 1)
   blur: float = 0.0  # added to the exact posterior's mean and log-variance
 
@@ -34,11 +40,15 @@ class LinearGaussian(nn.Module):
     return (latents @ self.loading + offset).reshape(*latents.shape[:-1], *self.image_shape)
 
   def __call__(self, images, labels, draw, train):
-    from cvae_jax.models.cvae import Forward
-
     mean, logvar = self.encode(images, labels, train)
     latents = draw(mean, logvar)
-    return Forward(self.decode(latents, labels, train), latents, mean, logvar)
+    prior = self.prior(labels, lambda images, labels: self.encode(images, labels, train))
+    kl, log_prior = prior.kl(mean, logvar, latents), prior.log_prob(latents)
+    return Forward(self.decode(latents, labels, train), latents, mean, logvar, kl, log_prior)
+
+  def log_prior(self, latents, labels):
+    encode = lambda images, labels: self.encode(images, labels, False)  # noqa: E731
+    return self.prior(labels, encode).log_prob(latents)
 
 
 def variables():
@@ -49,8 +59,12 @@ def variables():
   return {'params': {'loading': np.float32(loading), 'offset': np.float32(offset)}}
 
 
-def trained(blur: float = 0.0) -> Trained:
-  return Trained(LinearGaussian(blur=blur), Gaussian(SIGMA, UNIT), 'none', 'mlp', variables())
+def trained(blur: float = 0.0, prior: nn.Module | None = None, params=None) -> Trained:
+  network = LinearGaussian(prior or priors.StandardNormal(LATENT), blur=blur)
+  values = variables()
+  if params is not None:
+    values['params']['prior'] = params
+  return Trained(network, Gaussian(SIGMA, UNIT), 'none', 'mlp', values)
 
 
 def log_evidence(images: np.ndarray, labels: np.ndarray) -> np.ndarray:

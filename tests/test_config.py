@@ -10,6 +10,7 @@ import pytest
 from configs import default, mnist
 from conftest import ROOT
 from cvae_jax import config as config_lib
+from cvae_jax import config_fields
 from cvae_jax.data import sources
 from cvae_jax.errors import InputError
 from cvae_jax.models import blocks
@@ -21,20 +22,20 @@ NAMES = tuple('abcdefghij')
 
 def test_every_field_has_a_rule_and_a_comment():
   fields = [name for name, _ in config_lib.fields(default.get_config())]
-  assert sorted(fields) == sorted(config_lib.RULES)
+  assert sorted(fields) == sorted(config_fields.RULES)
   comments = re.findall(r'^  config\.([\w.]+) = .*  # \w', Path(default.__file__).read_text(), re.M)
   assert sorted(comments) == sorted(fields)
-  assert set(fields) >= config_lib.FREE | config_lib.SHAPES
+  assert set(fields) >= config_fields.FREE | config_fields.SHAPES
 
 
 def test_choices_are_those_that_exist():
   known = set(sources.CLASS_NAMES) | {'celeba', 'folder'}
-  assert set(config_lib.RULES['data.name'].choices) == known
-  for name in config_lib.RULES['likelihood'].choices:
+  assert set(config_fields.RULES['data.name'].choices) == known
+  for name in config_fields.RULES['likelihood'].choices:
     likelihoods.build(tiny_config(likelihood=name))
-  for name in config_lib.RULES['beta_schedule'].choices:
+  for name in config_fields.RULES['beta_schedule'].choices:
     schedules.beta_schedule(name, 1.0, 0, 1, 10, 2)
-  assert set(config_lib.RULES['model.activation'].choices) == set(blocks.ACTIVATIONS)
+  assert set(config_fields.RULES['model.activation'].choices) == set(blocks.ACTIVATIONS)
 
 
 @pytest.mark.parametrize(

@@ -61,3 +61,8 @@ def map_rows(function: Callable[..., Any], size: int, *arrays: np.ndarray) -> An
     filled = [np.pad(row, [(0, missing)] + [(0, 0)] * (row.ndim - 1)) for row in rows]
     pieces.append(jax.device_get(function(*filled)))
   return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *pieces)
+
+
+def pieces(count: int, size: int) -> list[slice]:
+  """Consecutive rows, `size` at a time, so that what is made of them does not matter to memory."""
+  return [slice(begin, begin + size) for begin in range(0, count, size)]

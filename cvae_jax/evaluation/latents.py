@@ -44,6 +44,23 @@ def aggregate(mean: np.ndarray, logvar: np.ndarray) -> Aggregate:
   return Aggregate(mean.mean(axis=0), np.atleast_2d(np.cov(mean.T, bias=True)) + within)
 
 
+def kl_to_aggregate(mean: np.ndarray, logvar: np.ndarray) -> np.ndarray:
+  """What each dimension says of the image: the mean KL(q(z_d | x) ‖ N(moments of q(z_d))), in nats.
+
+  Args:
+    mean: [N, latent] posterior means.
+    logvar: [N, latent] posterior log-variances.
+
+  Returns:
+    [latent].
+  """
+  moments = aggregate(mean, logvar)
+  variance = np.diag(moments.covariance)
+  mean, logvar = (np.asarray(x, np.float64) for x in (mean, logvar))
+  ratio = (np.square(mean - moments.mean) + np.exp(logvar)) / variance
+  return 0.5 * np.mean(ratio - 1 + np.log(variance) - logvar, axis=0)
+
+
 def mutual_information(mean: np.ndarray, logvar: np.ndarray, latents: np.ndarray) -> float:
   """I_q(x; z) in nats, one sample of each posterior (Hoffman & Johnson 2016).
 

@@ -11,8 +11,8 @@ from jax import Array
 
 from cvae_jax import devices, keys
 from cvae_jax.data import batches, transforms
+from cvae_jax.models import gaussians
 from cvae_jax.models.cvae import CVAE
-from cvae_jax.objectives import bounds
 from cvae_jax.objectives.likelihoods import Likelihood
 
 BATCH_SIZE = 256
@@ -35,7 +35,7 @@ class Terms(NamedTuple):
   """The ELBO of N images with one posterior sample each, in nats, and the posteriors."""
 
   reconstruction: np.ndarray  # [N], −log p(x | z, c)
-  kl: np.ndarray  # [N, latent]
+  kl: np.ndarray  # KL(q(z | x, c) ‖ p(z | c)), [N, latent] or [N, 1]; see `priors.Density`
   mean: np.ndarray  # [N, latent]
   logvar: np.ndarray  # [N, latent]
   latents: np.ndarray  # [N, latent], the samples
@@ -59,6 +59,26 @@ def interval(values: np.ndarray) -> Interval:
   values = np.asarray(values, np.float64)
   error = 1.96 * values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
   return Interval(values.mean(), values.mean() - error, values.mean() + error)
+
+
+def difference_estimate(cheap: np.ndarray, dear: np.ndarray) -> Interval:
+  """The mean of a dear quantity over N images, known of the first n alone, with its 95 % interval.
+
+  The mean of a cheap one over all, plus the mean difference of the two where both are known (the
+  difference estimator; Särndal, Swensson & Wretman 1992, section 6.3): the closer they follow each
+  other, the more of the N images count.
+
+  Args:
+    cheap: [N].
+    dear: [n], of the first images; n < N.
+  """
+  cheap, dear = np.asarray(cheap, np.float64), np.asarray(dear, np.float64)
+  difference = dear - cheap[: len(dear)]
+  mean = cheap.mean() + difference.mean()
+  variance = dear.var(ddof=1) / len(cheap)
+  variance += difference.var(ddof=1) * (1 / len(dear) - 1 / len(cheap))
+  error = 1.96 * np.sqrt(variance)
+  return Interval(mean, mean - error, mean + error)
 
 
 def proportion(outcomes: np.ndarray) -> Interval:
@@ -112,17 +132,35 @@ def _elbo(network: CVAE, likelihood: Likelihood, binarize: str, architecture: st
   def compute(variables, key, images, labels, indices):
     images, draw_keys = observe(images, indices, key, binarize)
     images = transforms.to_pixel_range(images, likelihood.pixel_range)
-    draw = functools.partial(jax.vmap(bounds.reparameterize), draw_keys)
+    draw = functools.partial(jax.vmap(gaussians.reparameterize), draw_keys)
     forward = network.apply(variables, images, labels, draw=draw, train=False)
     return Terms(
       reconstruction=-likelihood.log_prob(images, forward.outputs),
-      kl=bounds.kl_to_standard_normal(forward.mean, forward.logvar),
+      kl=forward.kl,
       mean=forward.mean,
       logvar=forward.logvar,
       latents=forward.latents,
     )
 
   return jax.jit(compute, compiler_options=devices.compiler_options(architecture))
+
+
+def posteriors(
+  trained: Trained, images: np.ndarray, labels: np.ndarray, key: Array
+) -> tuple[np.ndarray, np.ndarray]:
+  """Mean and log-variance of q(z | x, c) of each image, [N, latent] each.
+
+  Args:
+    trained: the model.
+    images: uint8 [N, H, W, C].
+    labels: int32 [N].
+    key: see `observe`.
+  """
+  prepare = _prepare(trained.network, trained.likelihood, trained.binarize, trained.architecture)
+  indices = np.arange(len(labels), dtype=np.int32)
+  return batches.map_rows(
+    lambda *rows: prepare(trained.variables, key, *rows)[2:], BATCH_SIZE, images, labels, indices
+  )
 
 
 def iwae(
@@ -133,7 +171,7 @@ def iwae(
   num_samples: int,
   advance: Callable[[float], None] = lambda share: None,
 ) -> np.ndarray:
-  """log (1/K) Σᵢ p(x | zᵢ, c) p(zᵢ) / q(zᵢ | x, c) of each image (Burda et al. 2016).
+  """log (1/K) Σᵢ p(x | zᵢ, c) p(zᵢ | c) / q(zᵢ | x, c) of each image (Burda et al. 2016).
 
   The samples come in chunks, so K does not matter to memory, and a sample depends on the key, its
   image's number and its own alone.
@@ -149,7 +187,8 @@ def iwae(
   Returns:
     [N] nats; a bound on log p(x | c) from below, in expectation.
   """
-  prepare, run = _iwae(trained.network, trained.likelihood, trained.binarize, trained.architecture)
+  prepare = _prepare(trained.network, trained.likelihood, trained.binarize, trained.architecture)
+  run = _add_chunk(trained.network, trained.likelihood, trained.architecture)
   chunk = max(1, min(num_samples, _decoded(trained.network.image_shape) // IWAE_BATCH))
   firsts = np.arange(0, num_samples, chunk, dtype=np.int32)
   numbers = np.arange(chunk, dtype=np.int32)
@@ -175,15 +214,18 @@ def _decoded(image_shape: tuple[int, int, int]) -> int:
 
 
 @functools.cache
-def _iwae(network: CVAE, likelihood: Likelihood, binarize: str, architecture: str):
-  options = devices.compiler_options(architecture)
-
+def _prepare(network: CVAE, likelihood: Likelihood, binarize: str, architecture: str):
   def prepare(variables, key, images, labels, indices):
     images, draw_keys = observe(images, indices, key, binarize)
     images = transforms.to_pixel_range(images, likelihood.pixel_range)
     mean, logvar = network.apply(variables, images, labels, train=False, method='encode')
     return images, draw_keys, mean, logvar
 
+  return jax.jit(prepare, compiler_options=devices.compiler_options(architecture))
+
+
+@functools.cache
+def _add_chunk(network: CVAE, likelihood: Likelihood, architecture: str):
   def add_chunk(constants, total, first):
     variables, (images, draw_keys, mean, logvar), labels, numbers, num_samples = constants
     numbers = first + numbers
@@ -192,14 +234,14 @@ def _iwae(network: CVAE, likelihood: Likelihood, binarize: str, architecture: st
     outputs = network.apply(variables, latents, labels, train=False, method='decode')
     log_weights = (
       likelihood.log_prob(images[None], outputs)
-      + bounds.log_normal(latents, jnp.zeros((1, 1, 1)), jnp.zeros((1, 1, 1)))
-      - bounds.log_normal(latents, mean[None], logvar[None])
+      + network.apply(variables, latents, labels, method='log_prior')
+      - gaussians.log_normal(latents, mean[None], logvar[None])
     )
     log_weights = jnp.where(numbers[:, None] < num_samples, log_weights, -jnp.inf)
     return jnp.logaddexp(total, jax.nn.logsumexp(log_weights, axis=0))
 
-  return jax.jit(prepare, compiler_options=options), devices.compile_fold(add_chunk, options)
+  return devices.compile_fold(add_chunk, devices.compiler_options(architecture))
 
 
 def _draw_of_number(number, key, mean, logvar):
-  return bounds.reparameterize(jax.random.fold_in(key, number), mean, logvar)
+  return gaussians.reparameterize(jax.random.fold_in(key, number), mean, logvar)

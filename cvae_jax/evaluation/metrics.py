@@ -14,8 +14,8 @@ from jax import Array
 from cvae_jax import devices
 from cvae_jax.data import batches, transforms
 from cvae_jax.evaluation.likelihood import observe
+from cvae_jax.models import gaussians
 from cvae_jax.models.cvae import CVAE
-from cvae_jax.objectives import bounds
 from cvae_jax.objectives.likelihoods import Likelihood
 
 PIECE_BYTES = 1 << 26  # of images that are brought to the device to be evaluated
@@ -56,10 +56,10 @@ def make_evaluate(
     images, labels = images[rows], labels[rows]
     images, draw_keys = observe(images, first + rows, key, binarize)
     images = transforms.to_pixel_range(images, likelihood.pixel_range)
-    draw = partial(jax.vmap(bounds.reparameterize), draw_keys)
+    draw = partial(jax.vmap(gaussians.reparameterize), draw_keys)
     forward = model.apply(variables, images, labels, draw=draw, train=False)
     reconstruction = -likelihood.log_prob(images, forward.outputs)
-    kl = jnp.sum(bounds.kl_to_standard_normal(forward.mean, forward.logvar), axis=-1)
+    kl = jnp.sum(forward.kl, axis=-1)
     return collected.merge(
       ElboMetrics.single_from_model_output(
         negative_elbo=reconstruction + kl, reconstruction=reconstruction, kl=kl, mask=mask

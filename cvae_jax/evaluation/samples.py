@@ -3,6 +3,7 @@
 import numpy as np
 from scipy.spatial import distance
 
+NEIGHBOURS = 5
 MAX_PER_CLASS = 1_000  # images of a class whose pairs are looked at
 
 
@@ -31,6 +32,27 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
   trace = sum(np.trace(covariance) for covariance in covariances)
   trace -= 2 * np.sum(np.sqrt(np.maximum(product, 0)))
   return float(max(np.sum((means[0] - means[1]) ** 2) + trace, 0.0))
+
+
+def coverage(real: np.ndarray, drawn: np.ndarray) -> float:
+  """The share of real images with a sample among their neighbours (Naeem et al. 2020, k = 5).
+
+  Args:
+    real: [N, features].
+    drawn: [M, features].
+
+  Returns:
+    How many of the N have a sample no farther than their NEIGHBOURS-th nearest real image; nan
+    where there are not so many. Of as many real images in place of samples, 1 − 2^−NEIGHBOURS.
+  """
+  from sklearn.neighbors import NearestNeighbors  # late: half a second
+
+  if len(real) <= NEIGHBOURS or not len(drawn):
+    return float('nan')
+  # The nearest of its own set is the image itself.
+  radii = NearestNeighbors(n_neighbors=NEIGHBOURS + 1).fit(real).kneighbors(real)[0][:, -1]
+  nearest = NearestNeighbors(n_neighbors=1).fit(drawn).kneighbors(real)[0][:, 0]
+  return float(np.mean(nearest <= radii))
 
 
 def diversity(features: np.ndarray, labels: np.ndarray) -> float:

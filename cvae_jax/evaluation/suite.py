@@ -6,8 +6,9 @@ import jax
 import numpy as np
 
 from cvae_jax import drawings, figures, keys, progress, projection
+from cvae_jax.data import batches
 from cvae_jax.data.splits import Dataset, Splits
-from cvae_jax.evaluation import bayes, classifier, likelihood, perceptual, reconstruction, samples
+from cvae_jax.evaluation import bayes, generation, likelihood, perceptual, reconstruction
 from cvae_jax.evaluation import latents as latent_statistics
 from cvae_jax.evaluation.likelihood import Interval, interval, proportion
 from cvae_jax.evaluation.metrics import bits_per_dimension
@@ -15,9 +16,6 @@ from cvae_jax.evaluation.record import Evaluation
 from cvae_jax.inference import Model
 from cvae_jax.objectives import likelihoods
 
-NUM_SAMPLES = 10_000
-MAX_TRAINING_SAMPLES = 60_000  # that a classifier is trained on alone
-SAMPLE_CLASSIFIER_EPOCHS = 5
 # On a CPU a sample of one image costs 0.4 ms, and so all of MNIST's test set five hours.
 MAX_IWAE_IMAGES_ON_CPU = 1_000
 GRID_ROWS, GRID_COLUMNS = 4, 10
@@ -25,13 +23,6 @@ INTERPOLATED_PAIRS = 5
 MAX_TRAVERSED = 24  # dimensions, those of the largest KL
 MAX_CLASSES = 20  # in one picture
 PIECE = 1_024  # images
-DRAWN = 'samples, z ~ N(0, I), decoder means as bytes'
-OF_A_CLASSIFIER = (
-  'frechet_distance',
-  'conditional_accuracy',
-  'classification_accuracy_score',
-  'diversity',
-)
 SCATTERED = 10_000
 
 
@@ -66,14 +57,19 @@ def evaluate(
   _add_elbo(evaluation, terms)
   _add_reconstruction(evaluation, part, lpips_weights)
   _add_latents(evaluation, terms, part, method)
-  _add_generation(evaluation, data.train, part, min(NUM_SAMPLES, max_examples or NUM_SAMPLES))
+  num_samples = min(generation.NUM_SAMPLES, max_examples or generation.NUM_SAMPLES)
+  generation.add(evaluation, data.train, part, num_samples)
   _add_bayes(evaluation, part, key)
   _add_pictures(evaluation, part)
   evaluation.miss('likelihood', 'iwae', 'the evaluation was ended before')
   before_iwae(evaluation)
   evaluation.metrics.pop()
-  _add_iwae(evaluation, part, iwae_samples, key)
+  _add_iwae(evaluation, part, iwae_samples, key, terms.negative_elbo)
   return evaluation
+
+
+def _own_prior(model: Model) -> str:
+  return model.priors.describe('model').removesuffix(' prior')
 
 
 def _shown_images(model: Model) -> str:
@@ -97,8 +93,8 @@ def _per_dimension(model: Model, values: Interval) -> Interval:
 def _add_elbo(evaluation: Evaluation, terms: likelihood.Terms) -> None:
   model, group = evaluation.model, 'likelihood'
   protocol = (
-    f'{evaluation.num_images:,} images, {_shown_images(model)}; one posterior sample, β = 1; '
-    'sum over pixels and latents, mean over images'
+    f'{evaluation.num_images:,} images, {_shown_images(model)}; one posterior sample, β = 1, '
+    f'prior {_own_prior(model)}; sum over pixels and latents, mean over images'
   )
   elbo = interval(terms.negative_elbo)
   evaluation.add(group, 'negative_elbo', elbo, 'nats', protocol)
@@ -108,7 +104,9 @@ def _add_elbo(evaluation: Evaluation, terms: likelihood.Terms) -> None:
     evaluation.add(group, 'bits_per_dim', _per_dimension(model, elbo), 'bits', f'−ELBO; {protocol}')
 
 
-def _add_iwae(evaluation: Evaluation, part: Dataset, num_samples: int, key) -> None:
+def _add_iwae(
+  evaluation: Evaluation, part: Dataset, num_samples: int, key, negative_elbo: np.ndarray
+) -> None:
   model, group = evaluation.model, 'likelihood'
   count = len(part.labels)
   if jax.default_backend() == 'cpu':
@@ -119,11 +117,23 @@ def _add_iwae(evaluation: Evaluation, part: Dataset, num_samples: int, key) -> N
       model.trained, part.images[:count], part.labels[:count], key, num_samples, advance
     )
   first = '' if count == evaluation.num_images else 'the first '
-  protocol = f'K = {num_samples:,}, {first}{count:,} images, {_shown_images(model)}'
+  protocol = (
+    f'K = {num_samples:,}, {first}{count:,} images, {_shown_images(model)}; '
+    f'prior {_own_prior(model)}'
+  )
   value = interval(-bounds)
   evaluation.add(group, 'iwae', value, 'nats', protocol)
   if likelihoods.is_probability(model.config):
     evaluation.add(group, 'iwae_bits_per_dim', _per_dimension(model, value), 'bits', protocol)
+  if 1 < count < evaluation.num_images:
+    evaluation.add(
+      group,
+      'iwae_of_all',
+      likelihood.difference_estimate(negative_elbo, -bounds),
+      'nats',
+      f'of all {evaluation.num_images:,} images: their −ELBO, plus what IWAE adds to it on the '
+      f'first {count:,} (difference estimator)',
+    )
 
 
 def _add_reconstruction(
@@ -135,7 +145,7 @@ def _add_reconstruction(
     'binarized; pixels in [0, 1]; mean over images'
   )
   pieces = []
-  for rows in _pieces(len(part.labels)):
+  for rows in batches.pieces(len(part.labels), PIECE):
     images = part.images[rows].astype(np.float32) / 255
     labels = part.labels[rows] if model.conditional else None
     reconstructions = model.reconstruct(images, labels)
@@ -162,7 +172,12 @@ def _add_latents(
   group, count = 'latent', evaluation.num_images
   # Binarized, where the model is of binarized images, as for the bounds.
   seen = f'{count:,} images, {_shown_images(evaluation.model).split(",")[0]}'
-  kl = terms.kl.mean(axis=0)
+  standard = evaluation.model.config.prior == 'standard'
+  joint = terms.kl.shape[1] != terms.mean.shape[1]  # a prior that gives no KL per dimension
+  if joint:
+    kl = latent_statistics.kl_to_aggregate(terms.mean, terms.logvar)
+  else:
+    kl = terms.kl.mean(axis=0)
   active = latent_statistics.active_units(terms.mean)
   moments = latent_statistics.aggregate(terms.mean, terms.logvar)
   evaluation.arrays |= {
@@ -186,24 +201,29 @@ def _add_latents(
   cap = f'at most ln {num_rows:,} = {np.log(num_rows):.2f}'
   protocol = f'I_q(x; z), {cap}; {seen}'
   evaluation.add(group, 'mutual_information', information, 'nats', protocol)
+  if standard:
+    evaluation.add(
+      group,
+      'marginal_kl',
+      terms.kl[rows].sum(axis=1).mean() - information,
+      'nats',
+      'KL(q(z) ‖ p(z)) = KL − I_q(x; z), too large where that is near its cap',
+    )
+  else:
+    evaluation.miss(group, 'marginal_kl', 'the prior is learned, and differs between classes')
+  of_prior = "; the prior's is 0" if standard else ''
   evaluation.add(
-    group,
-    'marginal_kl',
-    terms.kl[rows].sum(axis=1).mean() - information,
-    'nats',
-    'KL(q(z) ‖ p(z)) = KL − I_q(x; z), too large where that is near its cap',
-  )
-  evaluation.add(
-    group, 'aggregate_mean_norm', np.linalg.norm(moments.mean), '', "of q(z); the prior's is 0"
+    group, 'aggregate_mean_norm', np.linalg.norm(moments.mean), '', f'of q(z){of_prior}'
   )
   variances = np.linalg.eigvalsh(moments.covariance)
+  of_prior = "; the prior's are 1" if standard else ''
   for name, value in (('smallest', variances[0]), ('largest', variances[-1])):
     evaluation.add(
       group,
       f'aggregate_{name}_variance',
       value,
       '',
-      "eigenvalue of the covariance of q(z); the prior's are 1",
+      f'eigenvalue of the covariance of q(z){of_prior}',
     )
   names = part.class_names
   plane, axes = projection.to_plane(terms.mean[:SCATTERED], method)
@@ -214,7 +234,7 @@ def _add_latents(
   )
   evaluation.draw(
     'kl_per_dimension',
-    'KL per dimension',
+    'KL per dimension' + (' to the aggregate posterior' if joint else ''),
     figures.kl_per_dimension(kl, active),
   )
   evaluation.draw(
@@ -222,118 +242,6 @@ def _add_latents(
     f'Aggregate posterior of {count:,} images',
     figures.aggregate_posterior(terms.latents, kl),
   )
-
-
-def _add_generation(
-  evaluation: Evaluation, training: Dataset, part: Dataset, num_samples: int
-) -> None:
-  model, group = evaluation.model, 'generation'
-  if not part.class_names:
-    for name in OF_A_CLASSIFIER:
-      evaluation.miss(group, name, 'the set has no labels to train a classifier on')
-    return
-  judge = classifier.reference(model.config.data, training)
-  real, real_log_probabilities = judge.judge(part.images)
-  evaluation.add(
-    group,
-    'classifier_accuracy',
-    proportion(real_log_probabilities.argmax(axis=1) == part.labels),
-    '',
-    f'of the reference classifier, on the {len(part.labels):,} real images',
-  )
-  labels = np.resize(part.labels, num_samples)
-  with progress.shown(f'drawing {num_samples:,} samples') as advance:
-    features, log_probabilities = judge.judge(_samples(model, labels, 0, advance))
-  in_features = f'in the {features.shape[1]} features of the reference classifier'
-  evaluation.add(
-    group,
-    'frechet_distance',
-    samples.frechet_distance(real, features),
-    '',
-    f'{num_samples:,} {DRAWN}, against {len(real):,} real images, {in_features}',
-  )
-  name = 'frechet_distance_of_training_images'
-  if evaluation.split == 'train':
-    evaluation.miss(group, name, 'the split is the training set')
-  else:
-    seen, _ = judge.judge(training.images[:num_samples])
-    evaluation.add(
-      group,
-      name,
-      samples.frechet_distance(real, seen),
-      '',
-      f'the first {len(seen):,} training images, which the classifier has seen, in place of '
-      'samples',
-    )
-  if not model.conditional:
-    for name in OF_A_CLASSIFIER[1:]:
-      evaluation.miss(group, name, 'the model is unconditional')
-    return
-  evaluation.add(
-    group,
-    'conditional_accuracy',
-    proportion(log_probabilities.argmax(axis=1) == labels),
-    '',
-    f'{num_samples:,} {DRAWN}: the classifier sees the class that was asked for',
-  )
-  # Fewer samples where fewer images were asked for: a quick look.
-  most = MAX_TRAINING_SAMPLES if num_samples == NUM_SAMPLES else num_samples
-  _add_sample_classifier(evaluation, training.labels[:most], part)
-  spread, real_spread = (
-    samples.diversity(x, y) for x, y in ((features, labels), (real, part.labels))
-  )
-  evaluation.add(
-    group,
-    'diversity',
-    spread / real_spread if real_spread else np.nan,
-    '× real',
-    f'mean distance of two samples of a class over that of two real images, at most '
-    f'{samples.MAX_PER_CLASS:,} of each class, {in_features}',
-  )
-
-
-def _add_sample_classifier(evaluation: Evaluation, labels: np.ndarray, part: Dataset) -> None:
-  model, config = evaluation.model, evaluation.model.config.data
-  with progress.shown(f'drawing {len(labels):,} samples to train a classifier on') as advance:
-    images = _samples(model, labels, NUM_SAMPLES, advance)
-  with progress.shown(f'training a classifier on {len(labels):,} samples') as advance:
-    trained = classifier.train(
-      images,
-      labels,
-      len(part.class_names),
-      config.name in classifier.MIRRORED,
-      num_epochs=SAMPLE_CLASSIFIER_EPOCHS,
-      advance=advance,
-    )
-  evaluation.add(
-    'generation',
-    'classification_accuracy_score',
-    proportion(trained.predict(part.images) == part.labels),
-    '',
-    f'a classifier trained for {SAMPLE_CLASSIFIER_EPOCHS} epochs, or {classifier.MIN_STEPS:,} '
-    f'steps, on {len(labels):,} {DRAWN}, alone; on {len(part.labels):,} real images',
-  )
-
-
-def _pieces(count: int) -> list[slice]:
-  """Of so many images that all of them as floats, twice or thrice, do not matter to memory."""
-  return [slice(begin, begin + PIECE) for begin in range(0, count, PIECE)]
-
-
-def _samples(
-  model: Model, labels: np.ndarray, first_seed: int, advance: Callable[[float], None]
-) -> np.ndarray:
-  """Samples of these classes as bytes, uint8 [N, H, W, C]; each piece has a seed of its own."""
-  images = np.empty((len(labels), *model.image_shape), np.uint8)
-  for number, rows in enumerate(_pieces(len(labels))):
-    own, seed = labels[rows], first_seed + number
-    if model.conditional:
-      drawn = model.sample(own, seed=seed)
-    else:
-      drawn = model.sample(num_images=len(own), seed=seed)
-    images[rows] = np.round(drawn * 255)
-    advance(min((rows.stop) / len(labels), 1.0))
-  return images
 
 
 def _add_bayes(evaluation: Evaluation, part: Dataset, key) -> None:
@@ -375,14 +283,14 @@ def _add_pictures(evaluation: Evaluation, part: Dataset) -> None:
     ),
   }
   if model.conditional and len(model.class_names) <= MAX_CLASSES:
-    drawn['styles'] = drawings.style(model, model.draw_latents(8, seed=0))
+    source = model.priors.describe()
+    drawn['styles'] = drawings.style(model, model.draw_styles(8), drawn_from=source)
   pairs = min(INTERPOLATED_PAIRS, count // 2)
   if pairs:
     chosen = drawings.of_set(model, part, range(2 * pairs))
     drawn['interpolations'] = drawings.interpolate_images(model, chosen, 'spherical')
-  centre = np.zeros(model.config.latent_dim, np.float32)
   largest = np.sort(np.argsort(-evaluation.arrays['kl_per_dimension'])[:MAX_TRAVERSED])
-  drawn['traversals'] = drawings.traverse(model, centre, 0 if model.conditional else None, largest)
+  drawn['traversals'] = drawings.traverse(model, None, 0 if model.conditional else None, largest)
   for name, drawing in drawn.items():
     figure = figures.image_grid(
       drawing.images, drawing.row_names, drawing.column_names, drawing.title

@@ -1,4 +1,4 @@
-"""The conditional VAE: class embedding, encoder with its two heads, decoder, in one module."""
+"""The conditional VAE in one module: class embedding, encoder with two heads, prior, decoder."""
 
 import math
 from collections.abc import Callable
@@ -10,20 +10,22 @@ from flax import linen as nn
 from jax import Array
 
 from cvae_jax import config as config_lib
-from cvae_jax.models import blocks, conv, mlp, resnet
+from cvae_jax.models import blocks, conv, mlp, priors, resnet
 
 
 class Forward(NamedTuple):
-  """What one pass through encoder and decoder gives; [...] are axes of several draws, if any."""
+  """What one pass gives, in nats where it is a density; [...] are axes of several draws, if any."""
 
   outputs: Array  # [..., B, H, W, parameters of p(x | z, c)] float32
   latents: Array  # [..., B, latent]
   mean: Array  # [B, latent]
   logvar: Array  # [B, latent]
+  kl: Array  # KL(q(z | x, c) ‖ p(z | c)), [B, latent] or [..., B, 1]; see `priors.Density`
+  log_prior: Array  # log p(z | c) of the latents, [..., B]
 
 
 class CVAE(nn.Module):
-  """q(z | x, c) and the parameters of p(x | z, c).
+  """q(z | x, c), p(z | c) and the parameters of p(x | z, c).
 
   One embedding of the class is shared: it joins the encoder's features before the heads, and the
   latents before the decoder (Sohn et al. 2015). An unconditional model has none, and its labels
@@ -32,6 +34,7 @@ class CVAE(nn.Module):
 
   encoder: nn.Module
   decoder: nn.Module
+  prior: nn.Module
   image_shape: tuple[int, int, int]
   conditional: bool
   num_classes: int
@@ -80,6 +83,17 @@ class CVAE(nn.Module):
     features = self._with_class(self.encoder(images, train), labels)
     return self.mean_head(features), self.logvar_head(features)
 
+  def log_prior(self, latents: Array, labels: Array) -> Array:
+    """log p(z | c), [..., B] nats, of latents [..., B, latent] and labels [B] int32."""
+    return self._prior(labels).log_prob(latents)
+
+  def draw_prior(self, keys: Array, labels: Array, temperature: Array) -> Array:
+    """z ~ p(z | c), [B, latent], from [B] keys and labels [B] int32; see `priors.Density`."""
+    return self._prior(labels).draw(keys, temperature)
+
+  def _prior(self, labels: Array) -> priors.Density:
+    return self.prior(labels, lambda images, labels: self.encode(images, labels, train=False))
+
   def decode(self, latents: Array, labels: Array, train: bool) -> Array:
     """The parameters of p(x | z, c).
 
@@ -106,7 +120,15 @@ class CVAE(nn.Module):
     """Encodes, draws latents [..., B, latent] with `draw(mean, logvar)`, decodes."""
     mean, logvar = self.encode(images, labels, train)
     latents = draw(mean, logvar)
-    return Forward(self.decode(latents, labels, train), latents, mean, logvar)
+    prior = self._prior(labels)
+    return Forward(
+      self.decode(latents, labels, train),
+      latents,
+      mean,
+      logvar,
+      prior.kl(mean, logvar, latents),
+      prior.log_prob(latents),
+    )
 
 
 def build(config) -> CVAE:
@@ -116,15 +138,17 @@ def build(config) -> CVAE:
   """
   image_shape = (config.data.image_size, config.data.image_size, config.data.channels)
   encoder, decoder = _networks(config.model, image_shape, blocks.style(config))
+  activation = blocks.ACTIVATIONS[config.model.activation]
   return CVAE(
     encoder=encoder,
     decoder=decoder,
+    prior=priors.build(config, image_shape, activation),
     image_shape=image_shape,
     conditional=config.conditional,
     num_classes=config.data.num_classes,
     latent_dim=config.latent_dim,
     embed_dim=config.model.embed_dim,
-    activation=blocks.ACTIVATIONS[config.model.activation],
+    activation=activation,
     initial_sigma=config.sigma if config.likelihood in config_lib.LEARNED_SIGMA else None,
   )
 
@@ -134,8 +158,8 @@ def _networks(model, image_shape, style: blocks.Style) -> tuple[nn.Module, nn.Mo
   channels = tuple(model.channels)
   if model.name == 'resnet':
     return (
-      resnet.ResNetEncoder(channels, style),
-      resnet.ResNetDecoder(channels, image_shape, style),
+      resnet.ResNetEncoder(channels, model.depth, model.pool, style),
+      resnet.ResNetDecoder(channels, model.depth, image_shape, style),
     )
   if model.name == 'mlp':
     return mlp.MLPEncoder(channels, style), mlp.MLPDecoder(channels, image_shape, style)

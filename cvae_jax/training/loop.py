@@ -8,7 +8,7 @@ import jax
 from clu import parameter_overview
 
 from cvae_jax import config as config_lib
-from cvae_jax import devices, grids, keys, processes
+from cvae_jax import devices, fitted_prior, grids, keys, processes
 from cvae_jax.errors import InputError, OccupiedError
 from cvae_jax.evaluation.metrics import bits_per_dimension
 from cvae_jax.objectives import likelihoods
@@ -154,6 +154,31 @@ def _finish(
     mean, shown = program.validation_latents(prog, state.eval_variables)
     projector.write(workdir, mean, *shown)
   reporter.line(f'samples: {grid_path}')
+  _fit_priors(prog, workdir, state, reporter)
+
+
+def _fit_priors(prog: Program, workdir: Path, state: TrainState, reporter: Reporter) -> None:
+  """Stores a fitted prior with the best and the last checkpoint, where there is none yet."""
+  last = int(state.step)
+  best = processes.from_main(checkpoints.choose(workdir, 'best'))
+  for step in sorted({best, last}):
+    folder = run_folder.checkpoint_path(workdir, step)
+    if processes.from_main((folder / fitted_prior.FILE_NAME).exists()):
+      continue
+    variables = state.eval_variables
+    if step != last:
+      variables, _ = checkpoints.restore_variables(workdir, str(step), variables)
+    if not processes.is_main():
+      continue
+    num_classes = prog.config.data.num_classes if prog.config.conditional else 1
+    if fitted_prior.is_too_large(num_classes, prog.config.latent_dim):
+      reporter.line('no fitted prior: its covariances would have too many numbers')
+      continue
+    began = time.perf_counter()
+    fitted = program.fit_prior(prog, variables)
+    fitted_prior.save(folder, fitted)
+    seconds = time.perf_counter() - began
+    reporter.line(f'fitted prior of step {step}: {fitted}, in {seconds:.0f} s')
 
 
 def _run(

@@ -13,11 +13,13 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from cvae_jax import config as config_lib
-from cvae_jax import devices, generation, grids, keys, paths, processes
+from cvae_jax import config_fields, devices, fitted_prior, generation, grids, keys, paths, processes
 from cvae_jax.data import batches, splits
 from cvae_jax.data.splits import Dataset
 from cvae_jax.errors import InputError
+from cvae_jax.evaluation.likelihood import Trained, posteriors
 from cvae_jax.evaluation.metrics import make_evaluate
+from cvae_jax.fitted_prior import FittedPrior
 from cvae_jax.models import cvae
 from cvae_jax.objectives import likelihoods, schedules
 from cvae_jax.training import checkpoints, chunks, projector, run_folder, state, step
@@ -46,6 +48,8 @@ class Program(NamedTuple):
   evaluate: Callable[..., dict[str, float]]
   encode: Callable[..., tuple[Array, Array]]
   decode: Callable[..., Array]
+  posteriors: Callable[..., tuple[np.ndarray, np.ndarray]]
+  draw_prior: Callable[..., Array]
 
 
 def build(config, at_most: int | None = None) -> Program:
@@ -77,10 +81,11 @@ def assemble(config, train: Dataset, validation: Dataset) -> Program:
   steps_per_epoch = batches.steps_per_epoch(num_train, config.batch_size)
   total_steps = config.num_epochs * steps_per_epoch
 
-  if total_steps > config_lib.MAX_STEPS:
+  if total_steps > config_fields.MAX_STEPS:
     raise InputError(
       f'num_epochs={config.num_epochs} of {steps_per_epoch} steps are more than '
-      f'{config_lib.MAX_STEPS} steps. Choose at most {config_lib.MAX_STEPS // steps_per_epoch}.'
+      f'{config_fields.MAX_STEPS} steps. '
+      f'Choose at most {config_fields.MAX_STEPS // steps_per_epoch}.'
     )
 
   model = cvae.build(config)
@@ -145,7 +150,15 @@ def assemble(config, train: Dataset, validation: Dataset) -> Program:
     ),
     encode=generation.make_encode(model, likelihood),
     decode=generation.make_decode_mean(model, likelihood),
+    posteriors=partial(_posteriors, model, likelihood, config),
+    draw_prior=generation.make_draw_prior(model),
   )
+
+
+def _posteriors(model, likelihood, config, variables, images, labels):
+  """Of images as training sees them, but for augmentation."""
+  trained = Trained(model, likelihood, config.data.binarize, config.model.name, variables)
+  return posteriors(trained, images, labels, keys.stream(config.seed, 'fitted_prior'))
 
 
 def _placement(config, num_bytes: int) -> str:
@@ -195,7 +208,7 @@ def check_same_shapes(run: Path, config) -> None:
   different = [
     difference
     for difference in config_lib.differences(saved, config)
-    if difference.field in config_lib.SHAPES
+    if difference.field in config_fields.SHAPES
   ]
   raise InputError(
     f'The weights of {run} do not fit: {"; ".join(map(str, different))}. '
@@ -218,13 +231,9 @@ def sample_grid(program: Program, variables) -> np.ndarray:
     uint8 [H, W, C].
   """
   labels, columns = generation.grid_labels(program.config)
-  latents = generation.prior_latents(
-    keys.stream(program.config.seed, 'samples'),
-    jnp.arange(len(labels)),
-    program.config.latent_dim,
-    1.0,
-  )
-  images = jax.device_get(program.decode(devices.own_copy(variables), latents, labels))
+  variables, key = devices.own_copy(variables), keys.stream(program.config.seed, 'samples')
+  latents = program.draw_prior(variables, labels, key, jnp.arange(len(labels)), 1.0)
+  images = jax.device_get(program.decode(variables, latents, labels))
   return grids.grid(images, columns)
 
 
@@ -258,3 +267,19 @@ def validation_latents(program: Program, variables) -> tuple[np.ndarray, Dataset
     labels,
   )
   return mean, Dataset(images, labels, part.class_names)
+
+
+def fit_prior(program: Program, variables) -> FittedPrior:
+  """The prior that `variables` go best with: fitted to where they encode the training images.
+
+  Of each class the first `fitted_prior.MAX_IMAGES`.
+  """
+  conditional = program.config.conditional
+  labels = np.asarray(jax.device_get(devices.own_copy(program.train.labels)))
+  classes = labels if conditional else np.zeros_like(labels)
+  num_classes = program.config.data.num_classes if conditional else 1
+  rows = [np.flatnonzero(classes == c)[: fitted_prior.MAX_IMAGES] for c in range(num_classes)]
+  rows = np.sort(np.concatenate(rows))
+  images = np.asarray(jax.device_get(devices.own_copy(program.train.images)[rows]))
+  moments = program.posteriors(devices.own_copy(variables), images, labels[rows])
+  return fitted_prior.fit(*moments, classes[rows], num_classes)

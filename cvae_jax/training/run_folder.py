@@ -48,6 +48,11 @@ def has_checkpoint(workdir: Path) -> bool:
   return any(is_step(path.name) for path in (workdir / CHECKPOINTS).glob('*'))
 
 
+def checkpoint_path(run: Path, step: int) -> Path:
+  """The folder of the checkpoint of that step."""
+  return run / CHECKPOINTS / str(step)
+
+
 def check_usable(workdir: Path, config) -> None:
   """Raises OccupiedError unless `workdir` is free, or holds the run that `config` describes."""
   if workdir.exists() and not workdir.is_dir():

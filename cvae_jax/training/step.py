@@ -13,7 +13,8 @@ from jax.sharding import Mesh
 
 from cvae_jax import devices
 from cvae_jax.data import augmentation, transforms
-from cvae_jax.models.cvae import CVAE, Forward
+from cvae_jax.models import gaussians
+from cvae_jax.models.cvae import CVAE
 from cvae_jax.objectives import bounds
 from cvae_jax.objectives.likelihoods import Likelihood
 from cvae_jax.objectives.schedules import Schedule
@@ -28,9 +29,9 @@ def make_loss(
 ) -> Callable[..., tuple[Array, tuple[Terms, Any]]]:
   """The objective that `config` describes, on one batch.
 
-  With one importance sample −E_q[log p(x | z, c)] + β KL(q(z | x, c) ‖ N(0, I)) (Higgins et al.
+  With one importance sample −E_q[log p(x | z, c)] + β KL(q(z | x, c) ‖ p(z | c)) (Higgins et al.
   2017), the KL with its free bits. With k > 1 minus the IWAE bound, whose log-weights are
-  log p(x | z, c) + β (log p(z) − log q(z | x, c)).
+  log p(x | z, c) + β (log p(z | c) − log q(z | x, c)).
 
   Returns:
     loss(params, batch_stats, images, labels, key, step) with images uint8 [B, H, W, C], giving the
@@ -55,7 +56,7 @@ def make_loss(
     def draw(mean, logvar):
       if num_samples > 1:
         mean, logvar = (jnp.broadcast_to(x, (num_samples, *x.shape)) for x in (mean, logvar))
-      return bounds.reparameterize(posterior_key, mean, logvar)
+      return gaussians.reparameterize(posterior_key, mean, logvar)
 
     forward, updated = model.apply(
       {'params': params, **batch_stats},
@@ -67,32 +68,28 @@ def make_loss(
       rngs={'dropout': dropout_key},
     )
     beta = jnp.asarray(beta_schedule(step), jnp.float32)
-    kl = bounds.kl_to_standard_normal(forward.mean, forward.logvar)
     if num_samples > 1:
       log_prob = likelihood.log_prob(images[None], forward.outputs)  # [k, B]
-      log_ratio = _log_prior_ratio(forward)
+      log_posterior = gaussians.log_normal(
+        forward.latents, forward.mean[None], forward.logvar[None]
+      )
+      log_ratio = forward.log_prior - log_posterior
       loss = -jnp.mean(bounds.importance_weighted(log_prob + beta * log_ratio))
     else:
       log_prob = likelihood.log_prob(images, forward.outputs)  # [B]
-      loss = -jnp.mean(log_prob) + beta * bounds.with_free_bits(kl, config.free_bits)
+      # A KL that is known of all dimensions together has all of their free bits.
+      free_nats = config.free_bits * (config.latent_dim // forward.kl.shape[-1])
+      loss = -jnp.mean(log_prob) + beta * bounds.with_free_bits(forward.kl, free_nats)
     loss -= omitted
     terms = {
       'loss': loss,
       'reconstruction': -jnp.mean(log_prob),
-      'kl': jnp.mean(jnp.sum(kl, axis=-1)),
+      'kl': jnp.mean(jnp.sum(forward.kl, axis=-1)),
       'beta': beta,
     }
     return loss, (terms, updated)
 
   return loss_fn
-
-
-def _log_prior_ratio(forward: Forward) -> Array:
-  """log p(z) − log q(z | x, c) of latents [k, B, latent], in nats: [k, B]."""
-  mean, logvar = forward.mean[None], forward.logvar[None]
-  zero = jnp.zeros((1, 1, 1))
-  log_prior = bounds.log_normal(forward.latents, zero, zero)
-  return log_prior - bounds.log_normal(forward.latents, mean, logvar)
 
 
 TERMS = ('loss', 'reconstruction', 'kl', 'beta', 'gradient_norm', 'learning_rate')

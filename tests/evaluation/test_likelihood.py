@@ -1,14 +1,17 @@
 """Bounds of single images: exact where they can be known, and the same in any batch."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
+from scipy import special
 
 import linear_gaussian
 from cvae_jax import devices
 from cvae_jax.evaluation import likelihood, metrics
 from cvae_jax.evaluation.likelihood import Trained
-from cvae_jax.models import cvae
+from cvae_jax.models import cvae, priors
 from cvae_jax.objectives.likelihoods import Bernoulli
 from tiny import DENSE, tiny_config
 
@@ -51,6 +54,60 @@ def test_iwae_rises_to_the_evidence_where_the_posterior_is_wrong():
   assert gaps[0] > gaps[1] > gaps[2]
   assert gaps[0] > 0.2
   assert abs(gaps[2]) < 0.02
+
+
+@pytest.mark.parametrize('name', ['class_gaussian', 'vamp', 'flow'])
+def test_iwae_is_the_evidence_under_any_prior(name):
+  """Against the integral of p(x | z, c) p(z | c) over a grid of the two latents."""
+  random = np.random.RandomState(5)
+  classes, latent = linear_gaussian.CLASSES, linear_gaussian.LATENT
+  if name == 'class_gaussian':
+    prior = priors.ClassGaussian(classes, latent)
+    params = {n: np.float32(0.4 * random.randn(classes, latent)) for n in ('mean', 'logvar')}
+  elif name == 'vamp':
+    prior = priors.Vamp(classes, 4, (3, 3, 1))
+    params = {'inputs': np.float32(random.rand(classes * 4, 3, 3, 1))}
+  else:
+    prior = priors.Flow(classes, latent, 2, 4, jax.nn.silu)
+    zeros = np.zeros((1, latent), np.float32)
+    method = lambda self: self(np.zeros(1, int), None).log_prob(zeros)  # noqa: E731
+    params = prior.init(jax.random.key(0), method=method)['params']
+    params = jax.tree.map(lambda x: np.float32(x + 0.3 * random.randn(*x.shape)), params)
+  trained = linear_gaussian.trained(prior=prior, params=params)
+  ticks = np.linspace(-8, 8, 161, dtype='float32')
+  points = np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 1, latent)
+  points = np.repeat(points, len(LABELS), axis=1)
+  apply = functools.partial(trained.network.apply, trained.variables, points, LABELS)
+  outputs = apply(False, method='decode')
+  joint = trained.likelihood.log_prob(np.float32(IMAGES)[None] / 255, outputs)
+  joint += apply(method='log_prior')
+  cell = 2 * np.log(ticks[1] - ticks[0])
+  exact = special.logsumexp(np.float64(joint), axis=0) + cell
+  bound = likelihood.iwae(trained, IMAGES, LABELS, KEY, 5000)
+  np.testing.assert_allclose(bound, exact, atol=0.15)
+  assert abs(np.mean(bound - exact)) < 0.02
+  # The prior matters: with N(0, I) the evidence is another.
+  assert np.abs(linear_gaussian.log_evidence(IMAGES, LABELS) - exact).max() > 0.3
+  # And so it does to the ELBO.
+  draws = [
+    likelihood.elbo_terms(trained, IMAGES, LABELS, jax.random.key(seed)).negative_elbo
+    for seed in range(100)
+  ]
+  assert -np.mean(draws) < np.mean(exact)
+
+
+def test_the_difference_estimator_is_centred_and_its_interval_holds_the_truth():
+  random = np.random.RandomState(0)
+  held, errors = [], []
+  for _ in range(1000):
+    cheap = 90 + 20 * random.randn(2000)
+    dear = cheap - 4 - random.rand(2000)  # follows it closely; mean 85.5
+    estimate = likelihood.difference_estimate(cheap, dear[:200])
+    held.append(estimate.low <= 85.5 <= estimate.high)
+    errors.append((estimate.high - estimate.low) / 3.92)
+  assert 0.93 < np.mean(held) < 0.97
+  # Nearly as sure as all 2,000 would be, 20 / √2000, not as 200.
+  assert np.mean(errors) == pytest.approx(20 / np.sqrt(2000), rel=0.1)
 
 
 def test_iwae_does_not_depend_on_chunks_or_batches(monkeypatch, tiny_trained):

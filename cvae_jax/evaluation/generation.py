@@ -1,0 +1,168 @@
+"""Samples from a model's priors, as a reference classifier sees them."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from cvae_jax import progress
+from cvae_jax.data import batches
+from cvae_jax.data.splits import Dataset
+from cvae_jax.evaluation import classifier, samples
+from cvae_jax.evaluation.likelihood import proportion
+from cvae_jax.evaluation.record import Evaluation
+from cvae_jax.inference import Model
+
+NUM_SAMPLES = 10_000
+MAX_TRAINING_SAMPLES = 60_000  # that a classifier is trained on alone
+SAMPLE_CLASSIFIER_EPOCHS = 5
+PIECE = 1_024  # images
+OF_A_CLASSIFIER = (
+  'frechet_distance',
+  'coverage',
+  'conditional_accuracy',
+  'classification_accuracy_score',
+  'diversity',
+)
+
+
+def add(evaluation: Evaluation, training: Dataset, part: Dataset, num_samples: int) -> None:
+  """Adds what the reference classifier says of samples, from every prior that the model has.
+
+  Args:
+    evaluation: to be added to.
+    training: the images that a reference classifier is trained on where none is kept.
+    part: the real images that samples are held against.
+    num_samples: how many samples are judged.
+  """
+  model, group = evaluation.model, 'generation'
+  if not part.class_names:
+    for name in OF_A_CLASSIFIER:
+      evaluation.miss(group, name, 'the set has no labels to train a classifier on')
+    return
+  judge = classifier.reference(model.config.data, training)
+  real, real_log_probabilities = judge.judge(part.images)
+  evaluation.add(
+    group,
+    'classifier_accuracy',
+    proportion(real_log_probabilities.argmax(axis=1) == part.labels),
+    '',
+    f'of the reference classifier, on the {len(part.labels):,} real images',
+  )
+  name = 'frechet_distance_of_training_images'
+  if evaluation.split == 'train':
+    evaluation.miss(group, name, 'the split is the training set')
+  else:
+    seen, _ = judge.judge(training.images[:num_samples])
+    evaluation.add(
+      group,
+      name,
+      samples.frechet_distance(real, seen),
+      '',
+      f'the first {len(seen):,} training images, which the classifier has seen, in place of '
+      'samples',
+    )
+  _add_samples(evaluation, group, None, judge, real, training, part, num_samples)
+  if model.priors.fitted is not None:
+    other = f'{group}, z ~ {model.priors.describe("model")}'
+    _add_samples(evaluation, other, 'model', judge, real, training, part, num_samples)
+
+
+def _add_samples(
+  evaluation: Evaluation,
+  group: str,
+  prior: str | None,
+  judge: classifier.Classifier,
+  real: np.ndarray,
+  training: Dataset,
+  part: Dataset,
+  num_samples: int,
+) -> None:
+  """How samples from one prior look to the reference classifier, beside its features of `part`."""
+  model = evaluation.model
+  source = model.priors.describe(prior)
+  drawn = f'samples, z ~ {source}, decoder means as bytes'
+  labels = np.resize(part.labels, num_samples)
+  with progress.shown(f'drawing {num_samples:,} samples, z ~ {source}') as advance:
+    features, log_probabilities = judge.judge(_samples(model, labels, 0, prior, advance))
+  in_features = f'in the {features.shape[1]} features of the reference classifier'
+  against = f'{num_samples:,} {drawn}, against {len(real):,} real images, {in_features}'
+  evaluation.add(group, 'frechet_distance', samples.frechet_distance(real, features), '', against)
+  evaluation.add(
+    group,
+    'coverage',
+    samples.coverage(real, features),
+    '',
+    f'k = {samples.NEIGHBOURS} (Naeem et al. 2020); {against}',
+  )
+  if not model.conditional:
+    for name in OF_A_CLASSIFIER[2:]:
+      evaluation.miss(group, name, 'the model is unconditional')
+    return
+  evaluation.add(
+    group,
+    'conditional_accuracy',
+    proportion(log_probabilities.argmax(axis=1) == labels),
+    '',
+    f'{num_samples:,} {drawn}: the classifier sees the class that was asked for',
+  )
+  # Fewer samples where fewer images were asked for: a quick look.
+  most = MAX_TRAINING_SAMPLES if num_samples == NUM_SAMPLES else num_samples
+  _add_sample_classifier(evaluation, group, prior, training.labels[:most], part)
+  spread, real_spread = (
+    samples.diversity(x, y) for x, y in ((features, labels), (real, part.labels))
+  )
+  evaluation.add(
+    group,
+    'diversity',
+    spread / real_spread if real_spread else np.nan,
+    '× real',
+    f'mean distance of two samples of a class, z ~ {source}, over that of two real images, at most '
+    f'{samples.MAX_PER_CLASS:,} of each class, {in_features}',
+  )
+
+
+def _add_sample_classifier(
+  evaluation: Evaluation, group: str, prior: str | None, labels: np.ndarray, part: Dataset
+) -> None:
+  model, config = evaluation.model, evaluation.model.config.data
+  source = model.priors.describe(prior)
+  with progress.shown(f'drawing {len(labels):,} samples to train a classifier on') as advance:
+    images = _samples(model, labels, NUM_SAMPLES, prior, advance)
+  with progress.shown(f'training a classifier on {len(labels):,} samples') as advance:
+    trained = classifier.train(
+      images,
+      labels,
+      len(part.class_names),
+      config.name in classifier.MIRRORED,
+      num_epochs=SAMPLE_CLASSIFIER_EPOCHS,
+      advance=advance,
+    )
+  evaluation.add(
+    group,
+    'classification_accuracy_score',
+    proportion(trained.predict(part.images) == part.labels),
+    '',
+    f'a classifier trained for {SAMPLE_CLASSIFIER_EPOCHS} epochs, or {classifier.MIN_STEPS:,} '
+    f'steps, on {len(labels):,} samples alone, z ~ {source}, decoder means as bytes; on '
+    f'{len(part.labels):,} real images',
+  )
+
+
+def _samples(
+  model: Model,
+  labels: np.ndarray,
+  first_seed: int,
+  prior: str | None,
+  advance: Callable[[float], None],
+) -> np.ndarray:
+  """Samples of these classes as bytes, uint8 [N, H, W, C]; each piece has a seed of its own."""
+  images = np.empty((len(labels), *model.image_shape), np.uint8)
+  for number, rows in enumerate(batches.pieces(len(labels), PIECE)):
+    own, seed = labels[rows], first_seed + number
+    if model.conditional:
+      drawn = model.sample(own, seed=seed, prior=prior)
+    else:
+      drawn = model.sample(num_images=len(own), seed=seed, prior=prior)
+    images[rows] = np.round(drawn * 255)
+    advance(min((rows.stop) / len(labels), 1.0))
+  return images

@@ -1,0 +1,252 @@
+"""p(z | c): what latents are drawn from, and what the KL is measured against.
+
+A prior is a module whose call gives the density of each class of a batch: `log_prob`, `kl` and
+`draw`. All in float32.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array
+
+from cvae_jax.models import gaussians
+
+# (images [N, H, W, C], labels [N]) -> mean and log-variance of q(z | x, c), [N, latent].
+Encode = Callable[[Array, Array], tuple[Array, Array]]
+# A coupling scales by at most e^2 either way, so that no product of them overflows.
+MAX_LOG_SCALE = 2.0
+
+
+class Density(Protocol):
+  """p(z | c) for the classes of a batch of B."""
+
+  def log_prob(self, latents: Array) -> Array:
+    """[..., B, latent] to [..., B] nats."""
+
+  def kl(self, mean: Array, logvar: Array, latents: Array) -> Array:
+    """KL(N(mean, exp(logvar)) ‖ p(z | c)) of posteriors [B, latent], in nats.
+
+    In closed form per latent dimension, [B, latent]; where there is none, estimated from their
+    draws `latents` [..., B, latent] by log q(z | x, c) − log p(z | c), [..., B, 1]. Sum the last
+    axis for the KL of one image.
+    """
+
+  def draw(self, keys: Array, temperature: Array) -> Array:
+    """[B] keys to [B, latent]; `temperature` multiplies the standard deviation of the noise."""
+
+
+class Gaussian(NamedTuple):
+  """N(mean, exp(logvar)) of each class."""
+
+  mean: Array  # [B, latent]
+  logvar: Array  # [B, latent]
+
+  def log_prob(self, latents: Array) -> Array:  # noqa: D102 (Density's)
+    mean, logvar = (_like(x, latents) for x in self)
+    return gaussians.log_normal(latents, mean, logvar)
+
+  def kl(self, mean: Array, logvar: Array, latents: Array) -> Array:  # noqa: D102
+    return gaussians.kl(mean, logvar, self.mean, self.logvar)
+
+  def draw(self, keys: Array, temperature: Array) -> Array:  # noqa: D102
+    noise = _noise(keys, self.mean.shape[-1])
+    return self.mean + temperature * jnp.exp(0.5 * self.logvar) * noise
+
+
+class Mixture(NamedTuple):
+  """K equally likely Gaussians of each class."""
+
+  mean: Array  # [B, K, latent]
+  logvar: Array  # [B, K, latent]
+
+  def log_prob(self, latents: Array) -> Array:  # noqa: D102
+    latents = latents[..., None, :]
+    mean, logvar = (_like(x, latents) for x in self)
+    log_probs = gaussians.log_normal(latents, mean, logvar)
+    return jax.nn.logsumexp(log_probs, axis=-1) - math.log(self.mean.shape[1])
+
+  def kl(self, mean: Array, logvar: Array, latents: Array) -> Array:  # noqa: D102
+    return _estimated_kl(self, mean, logvar, latents)
+
+  def draw(self, keys: Array, temperature: Array) -> Array:  # noqa: D102
+    choices, noise_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
+    component = jax.vmap(lambda key: jax.random.randint(key, (), 0, self.mean.shape[1]))(choices)
+    mean, logvar = (jnp.take_along_axis(x, component[:, None, None], axis=1)[:, 0] for x in self)
+    return Gaussian(mean, logvar).draw(noise_keys, temperature)
+
+
+class StandardNormal(nn.Module):
+  """N(0, I), whatever the class; no parameters."""
+
+  latent_dim: int
+
+  def __call__(self, labels: Array, encode: Encode) -> Gaussian:
+    """Labels [B] to densities."""
+    zeros = jnp.zeros((len(labels), self.latent_dim))
+    return Gaussian(zeros, zeros)
+
+
+class ClassGaussian(nn.Module):
+  """A diagonal Gaussian for each class, learned; it begins as N(0, I)."""
+
+  num_classes: int
+  latent_dim: int
+
+  @nn.compact
+  def __call__(self, labels: Array, encode: Encode) -> Gaussian:
+    """Labels [B] to densities."""
+    shape = (self.num_classes, self.latent_dim)
+    mean = self.param('mean', nn.initializers.zeros, shape)
+    logvar = self.param('logvar', nn.initializers.zeros, shape)
+    return Gaussian(mean[labels], logvar[labels])
+
+
+class Vamp(nn.Module):
+  """(1/K) Σₖ q(z | uₖ, c): the posteriors of K learned pseudo-inputs (Tomczak & Welling 2018).
+
+  Each class has pseudo-inputs of its own; an unconditional model counts as one class. Nothing
+  keeps them in the range of pixels.
+  """
+
+  num_classes: int
+  num_components: int  # K
+  image_shape: tuple[int, int, int]
+
+  @nn.compact
+  def __call__(self, labels: Array, encode: Encode) -> Mixture:
+    """Labels [B] to densities."""
+    count = self.num_classes * self.num_components
+    inputs = self.param('inputs', nn.initializers.uniform(1.0), (count, *self.image_shape))
+    own = jnp.repeat(jnp.arange(self.num_classes), self.num_components, total_repeat_length=count)
+    mean, logvar = (
+      x.reshape(self.num_classes, self.num_components, -1) for x in encode(inputs, own)
+    )
+    return Mixture(mean[labels], logvar[labels])
+
+
+class Flow(nn.Module):
+  """A conditional RealNVP (Dinh et al. 2017): z = f_c(u) with u ~ N(0, I); it begins as N(0, I).
+
+  Each coupling moves half of the dimensions, given the other half and the class.
+  """
+
+  num_classes: int  # 0 in an unconditional model
+  latent_dim: int
+  num_layers: int
+  hidden_dim: int
+  activation: Callable[[Array], Array]
+
+  def setup(self):  # noqa: D102 (linen's)
+    self.couplings = [
+      Coupling(_mask(layer, self.latent_dim), self.hidden_dim, self.activation)
+      for layer in range(self.num_layers)
+    ]
+
+  def __call__(self, labels: Array, encode: Encode) -> 'FlowDensity':
+    """Labels [B] to densities."""
+    return FlowDensity(self, jax.nn.one_hot(labels, self.num_classes))
+
+  def to_noise(self, latents: Array, context: Array) -> tuple[Array, Array]:
+    """u = f_c⁻¹(z), [..., B, latent], and log |det ∂u/∂z|, [..., B], for a context [B, classes]."""
+    log_det = jnp.zeros(latents.shape[:-1])
+    for coupling in self.couplings:
+      shift, log_scale = coupling(latents, context)
+      latents = (latents - shift) * jnp.exp(-log_scale)
+      log_det -= jnp.sum(log_scale, axis=-1)
+    return latents, log_det
+
+  def to_latents(self, noise: Array, context: Array) -> Array:
+    """z = f_c(u), [..., B, latent]."""
+    for coupling in reversed(self.couplings):
+      # It reads only what it leaves as it is, so that both directions see the same.
+      shift, log_scale = coupling(noise, context)
+      noise = noise * jnp.exp(log_scale) + shift
+    return noise
+
+
+class Coupling(nn.Module):
+  """Shift and log-scale of the dimensions where `mask` is 0, from those where it is 1."""
+
+  mask: tuple[int, ...]
+  hidden_dim: int
+  activation: Callable[[Array], Array]
+
+  @nn.compact
+  def __call__(self, values: Array, context: Array) -> tuple[Array, Array]:
+    """[..., B, latent] and [B, classes] to two [..., B, latent], 0 where the mask is 1."""
+    kept = jnp.asarray(self.mask, jnp.float32)
+    kept = _like(kept, values)
+    context = jnp.broadcast_to(_like(context, values), (*values.shape[:-1], context.shape[-1]))
+    hidden = jnp.concatenate([values * kept, context], axis=-1)
+    # HIGHEST: by default an accelerator multiplies float32 in fewer digits.
+    highest = jax.lax.Precision.HIGHEST
+    for layer in range(2):
+      hidden = nn.Dense(self.hidden_dim, precision=highest, name=f'dense{layer}')(hidden)
+      hidden = self.activation(hidden)
+    # Zeros, so that the flow begins as the identity.
+    output = nn.Dense(
+      2 * len(self.mask), precision=highest, kernel_init=nn.initializers.zeros, name='output'
+    )
+    shift, log_scale = jnp.split(output(hidden) * jnp.concatenate([1 - kept] * 2, axis=-1), 2, -1)
+    return shift, MAX_LOG_SCALE * jnp.tanh(log_scale / MAX_LOG_SCALE)
+
+
+class FlowDensity(NamedTuple):
+  """The density of a flow at the classes of a batch."""
+
+  flow: Flow
+  context: Array  # [B, classes]
+
+  def log_prob(self, latents: Array) -> Array:  # noqa: D102
+    noise, log_det = self.flow.to_noise(latents, self.context)
+    zeros = jnp.zeros((1,) * noise.ndim)
+    return gaussians.log_normal(noise, zeros, zeros) + log_det
+
+  def kl(self, mean: Array, logvar: Array, latents: Array) -> Array:  # noqa: D102
+    return _estimated_kl(self, mean, logvar, latents)
+
+  def draw(self, keys: Array, temperature: Array) -> Array:  # noqa: D102
+    return self.flow.to_latents(temperature * _noise(keys, self.flow.latent_dim), self.context)
+
+
+def build(config, image_shape: tuple[int, int, int], activation) -> nn.Module:
+  """The prior that `config.prior` names, with its sizes."""
+  num_classes = config.data.num_classes if config.conditional else 0
+  if config.prior == 'standard':
+    return StandardNormal(config.latent_dim)
+  if config.prior == 'class_gaussian':
+    return ClassGaussian(num_classes, config.latent_dim)
+  if config.prior == 'vamp':
+    return Vamp(max(num_classes, 1), config.model.pseudo_inputs, image_shape)
+  if config.prior == 'flow':
+    model = config.model
+    return Flow(
+      num_classes, config.latent_dim, model.flow_layers, model.flow_hidden_dim, activation
+    )
+  raise ValueError(f'prior={config.prior!r} is not one of: standard, class_gaussian, vamp, flow.')
+
+
+def _estimated_kl(density: Density, mean: Array, logvar: Array, latents: Array) -> Array:
+  log_posterior = gaussians.log_normal(latents, _like(mean, latents), _like(logvar, latents))
+  return (log_posterior - density.log_prob(latents))[..., None]
+
+
+def _noise(keys: Array, size: int) -> Array:
+  return jax.vmap(lambda key: jax.random.normal(key, (size,)))(keys)
+
+
+def _mask(layer: int, size: int) -> tuple[int, ...]:
+  """Halves and alternate dimensions in turn, and which half is kept."""
+  is_first = (
+    [2 * i < size for i in range(size)] if layer // 2 % 2 else [i % 2 == 0 for i in range(size)]
+  )
+  return tuple(int(first == (layer % 2 == 0)) for first in is_first)
+
+
+def _like(values: Array, other: Array) -> Array:
+  """With leading axes of 1, so that it has as many as `other`."""
+  return values.reshape((1,) * (other.ndim - values.ndim) + values.shape)
