@@ -209,7 +209,7 @@ def test_variations_are_draws_from_the_posterior(model):
   mean, logvar = model.encode(IMAGES, LABELS)
   varied = model.vary(IMAGES, LABELS, num_draws=4, seed=2)
   assert varied.shape == (5, 4, 8, 8, 1)
-  noise = model.draw_latents(20, seed=2).reshape(5, 4, 3)
+  noise = model.draw_latents(np.zeros(20, int), seed=2, prior='model').reshape(5, 4, 3)
   expected = model.decode(mean + np.exp(0.5 * logvar) * noise[:, 1], LABELS)
   np.testing.assert_allclose(varied[:, 1], expected, atol=1e-5)
   with pytest.raises(InputError, match='num_draws=0 is not an integer, 1 or more'):
@@ -231,9 +231,12 @@ def test_interpolation_begins_and_ends_at_reconstructions(model):
 
 
 def test_the_latents_of_a_sample(model):
-  latents = model.draw_latents(5, temperature=0.5, seed=3)
-  np.testing.assert_allclose(model.decode(latents, LABELS), model.sample(LABELS, 0.5, 3), atol=1e-6)
-  assert model.draw_latents(4000).std() == pytest.approx(1, abs=0.03)
+  for prior in (None, 'model'):
+    latents = model.draw_latents(LABELS, temperature=0.5, seed=3, prior=prior)
+    expected = model.sample(LABELS, 0.5, 3, prior=prior)
+    np.testing.assert_allclose(model.decode(latents, LABELS), expected, atol=1e-6)
+  own = model.draw_latents(np.zeros(4000, int), prior='model')
+  assert own.std() == pytest.approx(1, abs=0.03)
 
 
 def test_the_data_of_a_model(model):

@@ -40,19 +40,21 @@ def test_parallel_ends_are_joined_by_a_line(factor):
 
 
 def test_a_traversal_moves_one_dimension_at_a_time():
-  values = np.array([-3.0, 0.0, 3.0])
+  values = np.array([-3.0, 0.0, 3.0])[:, None] + np.arange(16)
   points = latent_space.traversal(FIRST[0], values)
   assert points.shape == (16, 3, 16)
   for dimension in range(16):
-    np.testing.assert_allclose(points[dimension, :, dimension], values)
+    np.testing.assert_allclose(points[dimension, :, dimension], values[:, dimension])
     others = np.delete(points[dimension], dimension, axis=1)
     np.testing.assert_array_equal(others, np.tile(np.delete(FIRST[0], dimension), (3, 1)))
 
 
 def test_a_plane_is_dense_where_the_prior_is():
-  points = latent_space.plane(np.zeros(4), (2, 0), 9)
+  mean, deviation = np.array([0, 4.0, 1, -2]), np.array([1, 3, 0.5, 3])
+  points = latent_space.plane(mean, deviation, (2, 0), 9)
   across, down = points[:, :, 2], points[:, :, 0]
-  np.testing.assert_allclose(stats.norm.cdf(across[0]), (np.arange(9) + 0.5) / 9, atol=1e-6)
+  probabilities = stats.norm(1, 0.5).cdf(across[0])
+  np.testing.assert_allclose(probabilities, (np.arange(9) + 0.5) / 9, atol=1e-6)
   np.testing.assert_array_equal(across, across[:1].repeat(9, 0))
-  np.testing.assert_array_equal(down, across.T)
-  assert not points[:, :, [1, 3]].any()
+  np.testing.assert_allclose(2 * (across.T - 1), down, atol=1e-6)
+  assert (points[:, :, [1, 3]] == [4, -2]).all()

@@ -63,7 +63,7 @@ def test_table_json_csv_and_report_agree(evaluated):
           assert metric['low'] <= metric['value'] <= metric['high']
   groups = content['metrics']
   assert set(groups) == {
-    'likelihood', 'reconstruction', 'latent', 'generation', 'as a classifier'
+    'likelihood', 'reconstruction', 'latent', 'generation', 'generation, z ~ N(0, I)', 'as a classifier'
   }  # fmt: skip
   assert groups['likelihood']['iwae']['value'] < groups['likelihood']['negative_elbo']['value'] + 1
   assert 'K = 3, 300 images' in groups['likelihood']['iwae']['protocol']

@@ -33,7 +33,8 @@ def test_a_digit_of_the_newest_run(command, run, tmp_path):
   assert done.returncode == 0, done.stderr
   assert done.stderr == ''
   assert done.stdout.splitlines()[0] == 'runs/tiny, weights of step 6'
-  assert done.stdout.splitlines()[1] == 'Samples of 3, z ~ N(0, I): runs/tiny/samples/3-seed0.png'
+  said = 'Samples of 3, z ~ fitted prior: runs/tiny/samples/3-seed0.png'
+  assert done.stdout.splitlines()[1] == said
   expected = cvae_jax.load(run).sample(np.full(64, 3))
   shown = picture(run / 'samples' / '3-seed0.png')
   np.testing.assert_allclose(shown, grids.grid(expected, 8), atol=1)
@@ -43,6 +44,7 @@ def test_all_classes_have_a_row_each(command, run, tmp_path):
   done = command('sample.py', '--workdir', run, '--checkpoint', '2', '--output', 'all.npz')
   assert done.returncode == 0, done.stderr
   assert 'weights of step 2' in done.stdout
+  assert 'Samples, z ~ N(0, I)' in done.stdout  # only the best and the last have a fitted prior
   model = cvae_jax.load(run, 2)
   saved = np.load(tmp_path / 'all.npz')
   np.testing.assert_array_equal(saved['labels'], np.repeat(np.arange(10), 10).reshape(10, 10))

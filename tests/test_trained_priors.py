@@ -1,0 +1,98 @@
+"""Which prior a model draws from, and what it says of it."""
+
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from scipy import stats
+
+import cvae_jax
+from cvae_jax import fitted_prior, keys
+from cvae_jax.errors import InputError
+from cvae_jax.training import loop
+from tiny import DENSE, tiny_config
+
+
+@pytest.fixture(scope='module')
+def model(tiny_run):
+  return cvae_jax.load(tiny_run)
+
+
+def test_training_fits_a_prior_to_where_it_encodes_its_images(model):
+  data = model.data().train
+  images = data.images.astype(np.float32) / 255
+  mean, logvar = model.encode(images, data.labels)
+  drawn = model.draw_latents(np.full(20_000, 3), seed=1)
+  of_class = data.labels == 3
+  # A Gaussian has the moments of what it was fitted to: those of draws from the posteriors.
+  np.testing.assert_allclose(drawn.mean(axis=0), mean[of_class].mean(axis=0), atol=0.15)
+  variance = np.exp(logvar[of_class]).mean(axis=0) + mean[of_class].var(axis=0)
+  np.testing.assert_allclose(drawn.var(axis=0), variance, rtol=0.2)
+
+
+def test_the_model_prior_is_what_was_drawn_before_there_was_another(model):
+  noise = jax.vmap(lambda key: jax.random.normal(key, (3,)))(
+    keys.per_example(keys.stream(4, 'prior'), np.arange(6))
+  )
+  drawn = model.draw_latents(np.arange(6), temperature=0.5, seed=4, prior='model')
+  np.testing.assert_allclose(drawn, 0.5 * noise, atol=1e-6)
+
+
+def test_what_is_said_of_it(model):
+  assert model.priors.describe() == 'fitted prior'
+  assert model.priors.describe(temperature=0.8) == 'fitted prior, temperature 0.8'
+  assert model.priors.describe('model') == 'N(0, I)'
+  assert model.priors.describe('model', 0.8) == 'N(0, 0.8² I)'
+
+
+def test_styles_share_their_noise(model):
+  standard = model.draw_styles(4, prior='model')
+  np.testing.assert_array_equal(standard, standard[:, :1].repeat(10, axis=1))
+  fitted = model.draw_styles(4)
+  assert not np.allclose(fitted[:, 0], fitted[:, 1])
+  np.testing.assert_allclose(fitted[2:3, 7], model.draw_latents([7, 7, 7])[2:], atol=1e-6)
+
+
+def test_moments(model):
+  mean, deviation = model.priors.moments(0, 'model')
+  assert (mean.tolist(), deviation.tolist()) == ([0, 0, 0], [1, 1, 1])
+  drawn = model.draw_latents(np.full(20_000, 3), seed=5)
+  mean, deviation = model.priors.moments(3)
+  np.testing.assert_allclose(mean, drawn.mean(axis=0), atol=0.06)
+  np.testing.assert_allclose(deviation, drawn.std(axis=0), rtol=0.06)
+
+
+def test_a_prior_that_is_not_there(model, tiny_run, tmp_path):
+  with pytest.raises(InputError, match=r"prior='fited' is not one of: fitted, model.*'fitted'"):
+    model.sample([3], prior='fited')
+  shutil.copytree(tiny_run, tmp_path / 'run')
+  for path in (tmp_path / 'run').rglob(fitted_prior.FILE_NAME):
+    path.unlink()
+  without = cvae_jax.load(tmp_path / 'run')
+  np.testing.assert_allclose(without.sample([3, 4]), model.sample([3, 4], prior='model'), atol=1e-6)
+  with pytest.raises(InputError, match=r'no fitted prior for these weights.*Call train\.py'):
+    without.sample([3], prior='fitted')
+
+
+@pytest.mark.parametrize(
+  'prior',
+  ['flow', *(pytest.param(name, marks=pytest.mark.slow) for name in ('class_gaussian', 'vamp'))],
+)
+def test_a_run_with_a_learned_prior(prior, tmp_path):
+  """Its KL in the log is that of the evaluation, and its own prior can be drawn from."""
+  config = tiny_config(
+    prior=prior, free_bits=0.1, model__pseudo_inputs=2, model__flow_layers=2, **DENSE
+  )
+  loop.train(config, tmp_path / 'run')
+  model = cvae_jax.load(tmp_path / 'run')
+  assert model.priors.describe('model') == f'{prior} prior'
+  own = model.draw_latents(np.full(2000, 3), prior='model')
+  assert np.isfinite(own).all()
+  log_prior = model.trained.network.apply(
+    model.trained.variables, own, np.full(2000, 3), method='log_prior'
+  )
+  # Draws lie where the density says: no worse than a Gaussian of their moments, in the mean.
+  fitted = stats.multivariate_normal(own.mean(axis=0), np.cov(own.T)).logpdf(own)
+  assert np.mean(log_prior - fitted) == pytest.approx(0, abs=0.1)
+  assert 'prior' in model.trained.variables['params']
