@@ -3,8 +3,9 @@
   python -m cvae_jax.shipping runs/mnist "2 CPU cores"     cvae_jax/shipped/mnist/
   python -m cvae_jax.shipping --classifier mnist DIR       its reference classifier
 
-A model becomes `config.json`, `weights.safetensors` (the moving average of the best checkpoint) and
-`README.md`, its card, with the numbers that evaluate.py wrote for the same step.
+A model becomes `config.json`, `weights.safetensors` (the moving average of the best checkpoint),
+`prior.safetensors` (what was fitted to it) and `README.md`, its card, with the numbers that
+evaluate.py wrote for the same step.
 """
 
 import csv
@@ -16,7 +17,7 @@ from clu import parameter_overview
 
 import cvae_jax
 from cvae_jax import config as config_lib
-from cvae_jax import inference, progress, weights
+from cvae_jax import fitted_prior, inference, progress, weights
 from cvae_jax.data import splits
 from cvae_jax.errors import InputError
 from cvae_jax.evaluation import classifier, report
@@ -29,7 +30,7 @@ CARD = """# {name}
     {command}
 
 {epochs} epochs, batch {batch_size}, {minutes} on {machine}, cvae_jax {version}; of the
-checkpoint that was best on the {validation:,} validation images.
+checkpoint that was best on the {validation:,} validation images. {prior}
 
 `python evaluate.py --workdir {name}`, {split} split of {data}, {num_images:,} images:
 
@@ -68,6 +69,8 @@ def ship(run: Path, machine: str) -> Path:
   config.data.dir = ''  # of the machine at hand, and of no other
   config_lib.save(folder, config, model.class_names, model.data_fingerprint)
   weights.save(folder / weights.FILE_NAME, model.trained.variables, model.step)
+  if model.priors.fitted is not None:
+    fitted_prior.save(folder, model.priors.fitted)
   (folder / 'README.md').write_text(_card(run, model, evaluation, machine), encoding='utf-8')
   return folder
 
@@ -98,11 +101,19 @@ def _card(run: Path, model: inference.Model, evaluation: dict, machine: str) -> 
     machine=machine,
     version=cvae_jax.__version__,
     validation=config.data.validation_examples,
+    prior=_priors(model),
     split=evaluation['split'],
     data=config.data.name,
     num_images=evaluation['num_images'],
     rows='\n'.join(rows),
   )
+
+
+def _priors(model: inference.Model) -> str:
+  own = f'Trained with the prior {model.priors.describe("model").removesuffix(" prior")}'
+  if model.priors.fitted is None:
+    return f'{own}.'
+  return f'{own}; fitted afterwards, in `{fitted_prior.FILE_NAME}`: {model.priors.fitted}.'
 
 
 def ship_classifier(name: str, data_dir: str) -> float:

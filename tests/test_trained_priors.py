@@ -1,5 +1,6 @@
 """Which prior a model draws from, and what it says of it."""
 
+import json
 import shutil
 
 import jax
@@ -75,6 +76,28 @@ def test_a_prior_that_is_not_there(model, tiny_run, tmp_path):
     without.sample([3], prior='fitted')
 
 
+def test_a_run_of_before_there_were_priors(tiny_run, model, tmp_path):
+  """Its config knows no prior, its checkpoints have none fitted: it loads, and goes on."""
+  shutil.copytree(tiny_run, tmp_path / 'run')
+  path = tmp_path / 'run' / 'config.json'
+  content = json.loads(path.read_text())
+  new = ('depth', 'pool', 'pseudo_inputs', 'flow_layers', 'flow_hidden_dim')
+  for name in new:
+    del content['config']['model'][name]
+  del content['config']['prior']
+  path.write_text(json.dumps(content))
+  for fitted in (tmp_path / 'run').rglob(fitted_prior.FILE_NAME):
+    fitted.unlink()
+  old = cvae_jax.load(tmp_path / 'run')
+  expected = model.sample([3, 4], prior='model')
+  np.testing.assert_array_equal(old.sample([3, 4]), expected)
+  # train.py on it finds it complete, and fits what is missing.
+  loop.train(tiny_config(checkpoint_every_steps=2, keep_checkpoints=10), tmp_path / 'run')
+  np.testing.assert_allclose(
+    cvae_jax.load(tmp_path / 'run').sample([3, 4]), model.sample([3, 4]), atol=1e-5
+  )
+
+
 @pytest.mark.parametrize(
   'prior',
   ['flow', *(pytest.param(name, marks=pytest.mark.slow) for name in ('class_gaussian', 'vamp'))],
@@ -82,7 +105,12 @@ def test_a_prior_that_is_not_there(model, tiny_run, tmp_path):
 def test_a_run_with_a_learned_prior(prior, tmp_path):
   """Its KL in the log is that of the evaluation, and its own prior can be drawn from."""
   config = tiny_config(
-    prior=prior, free_bits=0.1, model__pseudo_inputs=2, model__flow_layers=2, **DENSE
+    prior=prior,
+    free_bits=0.1,
+    model__pseudo_inputs=2,
+    model__flow_layers=2,
+    model__flow_hidden_dim=4,
+    **DENSE,
   )
   loop.train(config, tmp_path / 'run')
   model = cvae_jax.load(tmp_path / 'run')

@@ -63,7 +63,7 @@ def test_a_missing_file_and_another_model(variables, tmp_path):
 def test_these_ship_and_are_small():
   assert cvae_jax.available() == SHIPPED
   files = [path for path in weights.SHIPPED.rglob('*') if path.is_file()]
-  assert sum(path.stat().st_size for path in files) < 12e6
+  assert sum(path.stat().st_size for path in files) < 40e6
   assert {path.suffix for path in files} == {'.json', '.md', '.safetensors'}
   for name in SHIPPED:
     card = (weights.SHIPPED / name / 'README.md').read_text(encoding='utf-8')

@@ -11,6 +11,7 @@ from PIL import Image
 from sklearn import datasets
 
 import cvae_jax
+from cvae_jax import shipping, weights
 from cvae_jax.training import loop
 from tiny import DENSE, tiny_config
 
@@ -62,15 +63,28 @@ def test_table_json_csv_and_report_agree(evaluated):
         if metric['low'] is not None:
           assert metric['low'] <= metric['value'] <= metric['high']
   groups = content['metrics']
-  assert set(groups) == {
-    'likelihood', 'reconstruction', 'latent', 'generation', 'generation, z ~ N(0, I)', 'as a classifier'
-  }  # fmt: skip
+  both = {'generation', 'generation, z ~ N(0, I)'}  # the fitted prior, and the model's own
+  assert set(groups) == {'likelihood', 'reconstruction', 'latent', 'as a classifier'} | both
+  assert 'z ~ fitted prior' in groups['generation']['coverage']['protocol']
   assert groups['likelihood']['iwae']['value'] < groups['likelihood']['negative_elbo']['value'] + 1
   assert 'K = 3, 300 images' in groups['likelihood']['iwae']['protocol']
   assert groups['reconstruction']['lpips']['value'] is None
   assert '--lpips=download' in groups['reconstruction']['lpips']['protocol']
   assert len(content['arrays']['kl_per_dimension']) == 3
   assert np.shape(content['arrays']['aggregate_covariance']) == (3, 3)
+
+
+def test_a_run_that_was_evaluated_can_ship(evaluated, tmp_path, monkeypatch):
+  run, _ = evaluated
+  monkeypatch.setattr(weights, 'SHIPPED', tmp_path / 'shipped')
+  folder = shipping.ship(run, 'a test machine')
+  assert folder == tmp_path / 'shipped' / 'tiny'
+  card = (folder / 'README.md').read_text(encoding='utf-8')
+  assert 'Trained with the prior N(0, I); fitted afterwards, in `prior.safetensors`: 1 Gau' in card
+  assert 'samples, z ~ N(0, I), decoder means' in card
+  monkeypatch.chdir(tmp_path)
+  shipped, model = cvae_jax.load('tiny'), cvae_jax.load(run)
+  np.testing.assert_array_equal(shipped.sample([3, 4]), model.sample([3, 4]))
 
 
 def test_the_report_is_one_file(evaluated):

@@ -62,3 +62,11 @@ def test_the_aggregate_has_the_moments_of_its_samples():
 def test_one_latent_dimension():
   mean = np.random.RandomState(0).randn(20, 1)
   assert latents.aggregate(mean, np.zeros((20, 1))).covariance.shape == (1, 1)
+
+
+def test_what_a_dimension_says_against_an_integral():
+  """Of a Gaussian channel: the mean KL to the marginal is the mutual information."""
+  mean = np.random.RandomState(1).randn(200_000, 2) * np.array([1.0, 0.0]) + np.array([3.0, 0.0])
+  logvar = np.full_like(mean, 2 * np.log(0.5))
+  estimate = latents.kl_to_aggregate(mean, logvar)
+  np.testing.assert_allclose(estimate, [0.5 * np.log(1 + 1 / 0.25), 0], atol=0.01)

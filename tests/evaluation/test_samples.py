@@ -1,4 +1,4 @@
-"""Fréchet distance and diversity."""
+"""Fréchet distance, coverage and diversity."""
 
 import numpy as np
 import pytest
@@ -57,3 +57,23 @@ def test_a_class_of_one_image_has_no_diversity():
   features = np.array([[0.0], [3.0], [9.0]])
   assert samples.diversity(features, np.array([0, 0, 1])) == 3.0
   assert np.isnan(samples.diversity(features, np.arange(3)))
+
+
+def test_coverage_by_a_loop():
+  random = np.random.RandomState(0)
+  real, drawn = random.randn(60, 3), 0.7 * random.randn(40, 3)
+  covered = []
+  for image in real:
+    radius = np.sort(np.linalg.norm(real - image, axis=1))[5]  # the nearest is itself
+    covered.append(np.linalg.norm(drawn - image, axis=1).min() <= radius)
+  assert 0 < np.mean(covered) < 1
+  assert samples.coverage(real, drawn) == pytest.approx(np.mean(covered))
+
+
+def test_coverage_of_the_same_distribution_and_of_one_mode_of_it():
+  random = np.random.RandomState(0)
+  real, others = random.randn(2, 3000, 4)
+  # 1 − 2^−5 (Naeem et al. 2020, lemma 2)
+  assert samples.coverage(real, others) == pytest.approx(1 - 2**-5, abs=0.012)
+  assert samples.coverage(real, 0.01 * others) < 0.1
+  assert np.isnan(samples.coverage(real[:5], others))

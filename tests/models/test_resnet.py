@@ -33,6 +33,26 @@ def test_parameter_count_of_the_published_network():
   assert count(published(latent_dim=32)) - count(published()) == 16 * (2 * 81 + 3136)
 
 
+def test_flattened_and_deeper():
+  """Flattened, the heads see the 7×7 map; a stage more deep has a block more on either side."""
+  heads = 2 * 16 * (7 * 7 * 64 - 64)
+  assert count(published(model__pool=False)) == 365_937 + heads
+  keep = lambda c: 2 * (9 * c * c + c) + 2 * c  # two convolutions and a norm  # noqa: E731
+  # Down: 32 and 64 channels; up: the 64 that come in, in both stages.
+  blocks = keep(32) + 3 * keep(64)
+  assert count(published(model__depth=2)) == 365_937 + blocks
+
+
+def test_flattened_the_place_of_a_stroke_matters():
+  """An average over the map hardly tells where in it something is; a flattened map does."""
+  config = tiny_config(model__pool=False)
+  model, variables = cvae.build(config), variables_of(config)
+  images = np.zeros((2, 8, 8, 1), np.float32)
+  images[0, 1, 1] = images[1, 5, 5] = 1
+  mean, _ = model.apply(variables, images, jnp.array([3, 3]), train=False, method='encode')
+  assert float(jnp.abs(mean[0] - mean[1]).max()) > 1e-2
+
+
 @pytest.mark.parametrize(
   ('size', 'channels', 'widths'),
   [(28, 1, (32, 64)), (9, 3, (4, 8)), (8, 1, (4,)), (30, 1, (4, 8, 8)), (256, 3, (4, 8))],
