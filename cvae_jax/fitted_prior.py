@@ -78,14 +78,18 @@ def fit(mean: np.ndarray, logvar: np.ndarray, labels: np.ndarray, num_classes: i
     labels: [N] 0 to num_classes − 1.
     num_classes: 1 for an unconditional model.
   """
+  from threadpoolctl import threadpool_limits  # late, as scikit-learn
+
   random, fits = np.random.RandomState(0), []
-  for label in range(num_classes):
-    own = labels == label
-    rows = np.flatnonzero(own if own.any() else np.ones_like(own))[:MAX_IMAGES]
-    num_draws = -(-MIN_DRAWS // len(rows))
-    noise = random.randn(num_draws, len(rows), mean.shape[1])
-    draws = mean[rows] + np.exp(0.5 * logvar[rows]) * noise
-    fits.append(_fit_class(draws.astype(np.float64)))
+  # Threads that wait for each other take 50 times as long, for products as small as these.
+  with threadpool_limits(1):
+    for label in range(num_classes):
+      own = labels == label
+      rows = np.flatnonzero(own if own.any() else np.ones_like(own))[:MAX_IMAGES]
+      num_draws = -(-MIN_DRAWS // len(rows))
+      noise = random.randn(num_draws, len(rows), mean.shape[1])
+      draws = mean[rows] + np.exp(0.5 * logvar[rows]) * noise
+      fits.append(_fit_class(draws.astype(np.float64)))
   most = max(len(shares) for shares, _, _ in fits)
   padded = [
     [np.concatenate([x, np.zeros((most - len(x), *x.shape[1:]))]) for x in one] for one in fits
@@ -104,18 +108,20 @@ def is_too_large(num_classes: int, latent_dim: int) -> bool:
 def _fit_class(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Weights, means and covariances of a mixture fitted to draws [S, images, latent]."""
   _, count, size = draws.shape
-  # A Gaussian has size (size + 3) / 2 numbers: fewer images of its own would not tell them.
-  candidates = [k for k in NUM_COMPONENTS if k == 1 or k * 2 * size <= count]
-  chosen = candidates[0]
-  if len(candidates) > 1:
-    is_held_out = np.arange(count) % HELD_OUT == 0
-    held_out, kept = (draws[:, rows].reshape(-1, size) for rows in (is_held_out, ~is_held_out))
-    best = -np.inf
-    for number in candidates:
-      score = _mixture(kept, number).score(held_out)
-      if score <= best:
-        break
-      best, chosen = score, number
+  # No more Gaussians than there are images for the numbers of each.
+  candidates = [k for k in NUM_COMPONENTS if k * size * (size + 3) / 2 <= count]
+  if len(candidates) < 2:
+    flat = draws.reshape(-1, size)
+    covariance = np.atleast_2d(np.cov(flat.T)) + MIN_VARIANCE * np.eye(size)
+    return np.ones(1), flat.mean(axis=0)[None], covariance[None]
+  is_held_out = np.arange(count) % HELD_OUT == 0
+  held_out, kept = (draws[:, rows].reshape(-1, size) for rows in (is_held_out, ~is_held_out))
+  chosen, best = 1, -np.inf
+  for number in candidates:
+    score = _mixture(kept, number).score(held_out)
+    if score <= best:
+      break
+    chosen, best = number, score
   mixture = _mixture(draws.reshape(-1, size), chosen)
   return mixture.weights_, mixture.means_, mixture.covariances_
 
@@ -123,10 +129,8 @@ def _fit_class(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _mixture(values: np.ndarray, number: int):
   from sklearn.exceptions import ConvergenceWarning  # late: half a second
   from sklearn.mixture import GaussianMixture
-  from threadpoolctl import threadpool_limits
 
-  # Threads that wait for each other take 50 times as long, for products as small as these.
-  with threadpool_limits(1), warnings.catch_warnings():
+  with warnings.catch_warnings():
     warnings.simplefilter('ignore', ConvergenceWarning)  # held-out images judge it anyway
     return GaussianMixture(number, reg_covar=MIN_VARIANCE, random_state=0).fit(values)
 

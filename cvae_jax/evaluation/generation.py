@@ -6,7 +6,7 @@ import numpy as np
 
 from cvae_jax import progress
 from cvae_jax.data import batches
-from cvae_jax.data.splits import Dataset
+from cvae_jax.data.splits import Dataset, Splits
 from cvae_jax.evaluation import classifier, samples
 from cvae_jax.evaluation.likelihood import proportion
 from cvae_jax.evaluation.record import Evaluation
@@ -25,12 +25,12 @@ OF_A_CLASSIFIER = (
 )
 
 
-def add(evaluation: Evaluation, training: Dataset, part: Dataset, num_samples: int) -> None:
+def add(evaluation: Evaluation, data: Splits, part: Dataset, num_samples: int) -> None:
   """Adds what the reference classifier says of samples, from every prior that the model has.
 
   Args:
     evaluation: to be added to.
-    training: the images that a reference classifier is trained on where none is kept.
+    data: the model's set; a reference classifier is trained on it where none is kept.
     part: the real images that samples are held against.
     num_samples: how many samples are judged.
   """
@@ -39,7 +39,7 @@ def add(evaluation: Evaluation, training: Dataset, part: Dataset, num_samples: i
     for name in OF_A_CLASSIFIER:
       evaluation.miss(group, name, 'the set has no labels to train a classifier on')
     return
-  judge = classifier.reference(model.config.data, training)
+  judge = classifier.reference(model.config.data, data.train)
   real, real_log_probabilities = judge.judge(part.images)
   evaluation.add(
     group,
@@ -52,7 +52,7 @@ def add(evaluation: Evaluation, training: Dataset, part: Dataset, num_samples: i
   if evaluation.split == 'train':
     evaluation.miss(group, name, 'the split is the training set')
   else:
-    seen, _ = judge.judge(training.images[:num_samples])
+    seen, _ = judge.judge(data.train.images[:num_samples])
     evaluation.add(
       group,
       name,
@@ -61,10 +61,10 @@ def add(evaluation: Evaluation, training: Dataset, part: Dataset, num_samples: i
       f'the first {len(seen):,} training images, which the classifier has seen, in place of '
       'samples',
     )
-  _add_samples(evaluation, group, None, judge, real, training, part, num_samples)
+  _add_samples(evaluation, group, None, judge, real, data, part, num_samples)
   if model.priors.fitted is not None:
     other = f'{group}, z ~ {model.priors.describe("model")}'
-    _add_samples(evaluation, other, 'model', judge, real, training, part, num_samples)
+    _add_samples(evaluation, other, 'model', judge, real, data, part, num_samples)
 
 
 def _add_samples(
@@ -73,7 +73,7 @@ def _add_samples(
   prior: str | None,
   judge: classifier.Classifier,
   real: np.ndarray,
-  training: Dataset,
+  data: Splits,
   part: Dataset,
   num_samples: int,
 ) -> None:
@@ -105,9 +105,10 @@ def _add_samples(
     '',
     f'{num_samples:,} {drawn}: the classifier sees the class that was asked for',
   )
-  # Fewer samples where fewer images were asked for: a quick look.
+  # As many samples as there are images to learn from, or fewer for a quick look.
   most = MAX_TRAINING_SAMPLES if num_samples == NUM_SAMPLES else num_samples
-  _add_sample_classifier(evaluation, group, prior, training.labels[:most], part)
+  known = np.concatenate([data.train.labels, data.validation.labels])[:most]
+  _add_sample_classifier(evaluation, group, prior, known, part)
   spread, real_spread = (
     samples.diversity(x, y) for x, y in ((features, labels), (real, part.labels))
   )

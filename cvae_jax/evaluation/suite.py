@@ -58,7 +58,7 @@ def evaluate(
   _add_reconstruction(evaluation, part, lpips_weights)
   _add_latents(evaluation, terms, part, method)
   num_samples = min(generation.NUM_SAMPLES, max_examples or generation.NUM_SAMPLES)
-  generation.add(evaluation, data.train, part, num_samples)
+  generation.add(evaluation, data, part, num_samples)
   _add_bayes(evaluation, part, key)
   _add_pictures(evaluation, part)
   evaluation.miss('likelihood', 'iwae', 'the evaluation was ended before')
