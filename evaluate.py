@@ -7,8 +7,8 @@ Examples:
   python evaluate.py --predict pictures/                 your own pictures through the model
 
 Without --workdir it takes the run under runs/ that was written last, else the shipped mnist. Each
-number is printed with how it came about. IWAE comes last and takes longest: on a CPU it is of the
-first 1,000 images, with its 5,000 samples half an hour on 2 cores.
+number is printed with how it came about. IWAE comes last and takes longest: on a CPU it is of
+1,000 images, evenly spaced in the split, with its 5,000 samples half an hour on 2 cores.
 """
 
 from absl import flags

@@ -86,7 +86,7 @@ def get_config() -> ConfigDict:
   config.model.dropout = 0.0  # share of the features that training sets to 0
   config.model.depth = 1  # residual blocks of each stage of a resnet
   config.model.pool = True  # a resnet's encoder: average the map; False: flatten it
-  config.model.pseudo_inputs = 50  # of a vamp prior, for each class
-  config.model.flow_layers = 8  # couplings of a flow prior
+  config.model.num_pseudo_inputs = 50  # of a vamp prior, for each class
+  config.model.num_flow_layers = 8  # couplings of a flow prior
   config.model.flow_hidden_dim = 128  # width of their networks
   return config

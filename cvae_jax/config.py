@@ -22,6 +22,7 @@ FORMAT = 1
 # Likelihoods whose standard deviation is one of the weights.
 LEARNED_SIGMA = frozenset({'gaussian_learned', 'discretized_logistic'})
 MIN_LEARNED_SIGMA = 1e-3
+MAX_PSEUDO_PIXELS = 1 << 24  # of a vamp prior's pseudo-inputs, 64 MB
 
 
 class SavedConfig(NamedTuple):
@@ -121,9 +122,27 @@ def _check_together(config: ConfigDict) -> None:
       f"prior='flow' moves one half of the latents given the other, but "
       f'latent_dim={config.latent_dim}. Give 2 or more.'
     )
+  if config.prior == 'vamp':
+    _check_vamp(config)
   if config.conditional and not config.data.num_classes:
     raise InputError(
       'conditional=True needs classes, but data.num_classes=0. Set --config.conditional=False.'
+    )
+
+
+def _check_vamp(config: ConfigDict) -> None:
+  if config.model.norm == 'batch':
+    raise InputError(
+      "prior='vamp' is made of posteriors, which model.norm='batch' changes from batch to batch. "
+      'Set model.norm to group or none.'
+    )
+  size = config.data.image_size**2 * config.data.channels * config.model.num_pseudo_inputs
+  size *= config.data.num_classes if config.conditional else 1
+  if size > MAX_PSEUDO_PIXELS:
+    raise InputError(
+      f'model.num_pseudo_inputs={config.model.num_pseudo_inputs} for each class of images of this '
+      f'size are {size:,} pixels to encode in every step, more than {MAX_PSEUDO_PIXELS:,}. '
+      'Give fewer.'
     )
 
 

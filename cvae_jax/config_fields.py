@@ -139,8 +139,8 @@ RULES: dict[str, Rule] = {
   'model.dropout': _number(0, below=1),
   'model.depth': _integer(1, 1_000),
   'model.pool': _FLAG,
-  'model.pseudo_inputs': _integer(1, MAX_WIDTH),
-  'model.flow_layers': _integer(1, 1_000),
+  'model.num_pseudo_inputs': _integer(1, MAX_WIDTH),
+  'model.num_flow_layers': _integer(1, 32),  # each may scale by e²; float32 ends at e⁸⁸
   'model.flow_hidden_dim': _integer(1, MAX_WIDTH),
 }
 
@@ -175,8 +175,8 @@ LATER_FIELDS = {
   'model.dropout': 0.0,
   'model.depth': 1,
   'model.pool': True,
-  'model.pseudo_inputs': 50,
-  'model.flow_layers': 8,
+  'model.num_pseudo_inputs': 50,
+  'model.num_flow_layers': 8,
   'model.flow_hidden_dim': 128,
 }
 
@@ -210,8 +210,8 @@ SHAPES = frozenset(
     'model.norm',
     'model.depth',
     'model.pool',
-    'model.pseudo_inputs',
-    'model.flow_layers',
+    'model.num_pseudo_inputs',
+    'model.num_flow_layers',
     'model.flow_hidden_dim',
     'likelihood',
   }

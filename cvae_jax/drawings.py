@@ -241,7 +241,7 @@ def manifold(
   across, down = dimensions
   return Drawing(
     images.reshape(MANIFOLD_SIDE, MANIFOLD_SIDE, *model.image_shape),
-    title=f'Manifold{_of_class(model, label)}: z{across} across, z{down} down, quantiles of '
+    title=f'Manifold{_of_class(model, label)}: z{across} across, z{down} down, quantiles as of '
     f'{_prior_name(model, source)}',
     latents=points,
   )
@@ -289,8 +289,9 @@ def _labels(model: Model, label: int | None, count: int) -> np.ndarray | None:
 
 
 def _prior_name(model: Model, source: str | None) -> str:
-  described = model.priors.describe(source)
-  return 'N(0, 1)' if described == 'N(0, I)' else f'the {described}'
+  if model.priors.is_standard(source):
+    return 'N(0, 1)'
+  return f'the {model.priors.describe(source)}'
 
 
 def _class_names(model: Model, labels) -> tuple[str, ...]:

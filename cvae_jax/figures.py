@@ -176,12 +176,13 @@ def _name_classes(axes, points, labels, class_names):
   axes.legend(loc='center left', bbox_to_anchor=(1.0, 0.5), borderaxespad=0.2)
 
 
-def kl_per_dimension(kl: np.ndarray, active: np.ndarray) -> Figure:
+def kl_per_dimension(kl: np.ndarray, active: np.ndarray, title: str) -> Figure:
   """The KL of each latent dimension, largest first.
 
   Args:
     kl: [latent] nats, means over images.
     active: [latent] bool; see `evaluation.latents.active_units`.
+    title: what the KL is to.
   """
   order = np.argsort(-kl)
   names = [str(dimension) for dimension in order]
@@ -199,19 +200,18 @@ def kl_per_dimension(kl: np.ndarray, active: np.ndarray) -> Figure:
       axes.set_xticks([])
     axes.set_xlabel('latent dimension, by its KL')
     axes.set_ylabel('KL, nats (mean over images)')
-    axes.set_title(
-      f'KL per dimension: {kl.sum():.2f} nats, {int(active.sum())} of {len(kl)} active'
-    )
+    axes.set_title(f'{title}:\n{kl.sum():.2f} nats, {int(active.sum())} of {len(kl)} active')
     axes.legend()
   return figure
 
 
-def aggregate_posterior(latents: np.ndarray, kl: np.ndarray) -> Figure:
-  """The marginals of the aggregate posterior beside N(0, 1), those of the largest KL.
+def aggregate_posterior(latents: np.ndarray, kl: np.ndarray, standard: bool) -> Figure:
+  """The marginals of the aggregate posterior, those of the largest KL.
 
   Args:
     latents: [N, latent] samples, one of each image's posterior.
     kl: [latent] nats, which decides on the order.
+    standard: whether N(0, 1) is the prior, and shown.
   """
   shown = np.argsort(-kl)[:MAX_MARGINALS]
   columns = min(4, len(shown))
@@ -223,12 +223,14 @@ def aggregate_posterior(latents: np.ndarray, kl: np.ndarray) -> Figure:
     for axes, dimension in zip(panels, shown, strict=False):
       values = latents[:, dimension]
       axes.hist(np.clip(values, -4, 4), bins=np.linspace(-4, 4, 41), density=True, color='#88CCEE')
-      axes.plot(grid, stats.norm.pdf(grid), color=CONTRAST, linewidth=1.5)
+      if standard:
+        axes.plot(grid, stats.norm.pdf(grid), color=CONTRAST, linewidth=1.5)
       axes.set_title(f'z{dimension}: {values.mean():.2f} ± {values.std():.2f}', fontsize=9, pad=3)
       axes.set_yticks([])
     for axes in panels[len(shown) :]:
       axes.set_visible(False)
-    figure.suptitle('Aggregate posterior (bars) and N(0, 1) (line)', fontsize=11)
+    beside = ' (bars) and N(0, 1) (line)' if standard else ''
+    figure.suptitle(f'Aggregate posterior{beside}', fontsize=11)
   return figure
 
 

@@ -24,8 +24,9 @@ MIN_DRAWS = 1_000  # of a class: several of each posterior, where there are fewe
 # Numbers of Gaussians, tried in turn for as long as the likelihood of held-out images rises.
 NUM_COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 16)
 HELD_OUT = 5  # one image of so many
-MIN_VARIANCE = 1e-6
-MAX_NUMBERS = 1 << 26  # of the covariances of all classes, 256 MB
+MIN_IMAGES = 5  # of a class; with fewer, its draws would be copies of them
+MIN_VARIANCE = 1e-6  # times the mean variance of the latents
+MAX_NUMBERS = 1 << 26  # in the covariances of one Gaussian per class, 256 MB
 
 
 class FittedPrior(NamedTuple):
@@ -70,86 +71,112 @@ def draw(
 def fit(mean: np.ndarray, logvar: np.ndarray, labels: np.ndarray, num_classes: int) -> FittedPrior:
   """Fits to draws from the posteriors N(mean, exp(logvar)) of N images.
 
-  A class without images gets the fit of all.
+  A class of fewer than MIN_IMAGES gets the fit of all images.
 
   Args:
     mean: [N, latent].
     logvar: [N, latent].
     labels: [N] 0 to num_classes − 1.
     num_classes: 1 for an unconditional model.
+
+  Raises:
+    InputError: no Gaussian can be fitted to these.
   """
   from threadpoolctl import threadpool_limits  # late, as scikit-learn
 
-  random, fits = np.random.RandomState(0), []
-  # Threads that wait for each other take 50 times as long, for products as small as these.
-  with threadpool_limits(1):
-    for label in range(num_classes):
-      own = labels == label
-      rows = np.flatnonzero(own if own.any() else np.ones_like(own))[:MAX_IMAGES]
-      num_draws = -(-MIN_DRAWS // len(rows))
-      noise = random.randn(num_draws, len(rows), mean.shape[1])
-      draws = mean[rows] + np.exp(0.5 * logvar[rows]) * noise
-      fits.append(_fit_class(draws.astype(np.float64)))
+  random = np.random.RandomState(0)
+  mean, logvar = np.float64(mean), np.float64(logvar)
+
+  def fit_rows(rows):
+    rows = np.flatnonzero(rows)[:MAX_IMAGES]
+    noise = random.randn(-(-MIN_DRAWS // len(rows)), len(rows), mean.shape[1])
+    return _fit_draws(mean[rows] + np.exp(0.5 * logvar[rows]) * noise)
+
+  has_own = np.bincount(labels, minlength=num_classes) >= MIN_IMAGES
+  try:
+    # Threads that wait for each other take 50 times as long, for products as small as these.
+    with threadpool_limits(1), np.errstate(over='raise'):
+      of_all = None if has_own.all() else fit_rows(np.ones_like(labels))
+      fits = [fit_rows(labels == c) if has_own[c] else of_all for c in range(num_classes)]
+      return _stack(fits)
+  except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
+    raise InputError(f'No Gaussian fits to the latents: {error}') from error
+
+
+def _stack(fits: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> FittedPrior:
   most = max(len(shares) for shares, _, _ in fits)
   padded = [
     [np.concatenate([x, np.zeros((most - len(x), *x.shape[1:]))]) for x in one] for one in fits
   ]
   shares, means, covariances = (np.stack(x) for x in zip(*padded, strict=True))
-  # An unused component is a point at 0 that nothing draws.
-  covariances[shares == 0] = np.eye(mean.shape[1])
+  covariances[shares == 0] = np.eye(means.shape[-1])  # of components that nothing draws
   return FittedPrior(*map(np.float32, (shares, means, np.linalg.cholesky(covariances))))
 
 
-def is_too_large(num_classes: int, latent_dim: int) -> bool:
-  """Whether one Gaussian per class would have more numbers than anyone wants to keep."""
-  return num_classes * latent_dim**2 > MAX_NUMBERS
+def moments(prior: FittedPrior, label: int) -> tuple[np.ndarray, np.ndarray]:
+  """Mean and standard deviation of one class in each dimension, [latent] float32 each."""
+  shares, means, factors = (x[label] for x in prior)
+  mean = shares @ means
+  second = np.sum(np.square(factors), axis=-1) + np.square(means)
+  return mean, np.sqrt(shares @ second - np.square(mean))
 
 
-def _fit_class(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _fit_draws(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Weights, means and covariances of a mixture fitted to draws [S, images, latent]."""
   _, count, size = draws.shape
   # No more Gaussians than there are images for the numbers of each.
   candidates = [k for k in NUM_COMPONENTS if k * size * (size + 3) / 2 <= count]
+  flat = draws.reshape(-1, size)
+  floor = MIN_VARIANCE * flat.var(axis=0).mean()
   if len(candidates) < 2:
-    flat = draws.reshape(-1, size)
-    covariance = np.atleast_2d(np.cov(flat.T)) + MIN_VARIANCE * np.eye(size)
+    covariance = np.atleast_2d(np.cov(flat.T)) + floor * np.eye(size)
     return np.ones(1), flat.mean(axis=0)[None], covariance[None]
   is_held_out = np.arange(count) % HELD_OUT == 0
   held_out, kept = (draws[:, rows].reshape(-1, size) for rows in (is_held_out, ~is_held_out))
   chosen, best = 1, -np.inf
   for number in candidates:
-    score = _mixture(kept, number).score(held_out)
+    score = _mixture(kept, number, floor).score(held_out)
     if score <= best:
       break
     chosen, best = number, score
-  mixture = _mixture(draws.reshape(-1, size), chosen)
+  mixture = _mixture(flat, chosen, floor)
   return mixture.weights_, mixture.means_, mixture.covariances_
 
 
-def _mixture(values: np.ndarray, number: int):
+def _mixture(values: np.ndarray, number: int, floor: float):
   from sklearn.exceptions import ConvergenceWarning  # late: half a second
   from sklearn.mixture import GaussianMixture
 
   with warnings.catch_warnings():
     warnings.simplefilter('ignore', ConvergenceWarning)  # held-out images judge it anyway
-    return GaussianMixture(number, reg_covar=MIN_VARIANCE, random_state=0).fit(values)
+    return GaussianMixture(number, reg_covar=floor, random_state=0).fit(values)
 
 
-def save(folder: Path, prior: FittedPrior) -> None:
-  """Writes the prior into a folder, beside the weights that it goes with."""
-  weights.save(folder / FILE_NAME, prior._asdict())
+def save(folder: Path, prior: FittedPrior, step: int) -> None:
+  """Writes the prior into a folder, beside the weights of `step` that it goes with."""
+  weights.save(folder / FILE_NAME, prior._asdict(), step)
 
 
-def read(folder: Path, num_classes: int, latent_dim: int) -> FittedPrior | None:
+def read(folder: Path, num_classes: int, latent_dim: int, step: int) -> FittedPrior | None:
   """What `save` wrote into `folder`; None where it wrote nothing.
 
+  Args:
+    folder: of a checkpoint, or of shipped weights.
+    num_classes: of the model; 1 if it is unconditional.
+    latent_dim: of the model.
+    step: of the weights.
+
   Raises:
-    InputError: the file is damaged, or of another model.
+    InputError: the file is damaged, or of other weights.
   """
   path = folder / FILE_NAME
   if not path.is_file():
     return None
-  arrays, _ = weights.read_arrays(path)
+  advice = 'Remove it to do without; train.py, called on a finished run, makes it again.'
+  try:
+    arrays, own_step = weights.read_arrays(path)
+  except InputError as error:
+    raise InputError(f'{error} {advice}') from error
   shapes = {name: array.shape for name, array in arrays.items()}
   count = shapes.get('weights', (0, 0))[-1]
   expected = {
@@ -157,6 +184,6 @@ def read(folder: Path, num_classes: int, latent_dim: int) -> FittedPrior | None:
     'means': (num_classes, count, latent_dim),
     'factors': (num_classes, count, latent_dim, latent_dim),
   }
-  if shapes != expected or not all(np.isfinite(array).all() for array in arrays.values()):
-    raise InputError(f'{path} holds the prior of another model. Remove it to do without.')
+  if shapes != expected or own_step != step:
+    raise InputError(f'{path} was fitted to other weights than those of step {step}. {advice}')
   return FittedPrior(**arrays)

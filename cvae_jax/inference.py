@@ -28,11 +28,9 @@ from cvae_jax.evaluation.likelihood import Trained
 from cvae_jax.fitted_prior import FittedPrior
 from cvae_jax.models import cvae
 from cvae_jax.objectives import likelihoods
-from cvae_jax.trained_priors import TrainedPriors
+from cvae_jax.trained_priors import MAX_BATCH, TrainedPriors
 from cvae_jax.training import run_folder
 
-# Larger requests run in pieces of this many images, so that memory stays bounded.
-MAX_BATCH = 256
 # What the commands draw from, and judge, where nothing has been trained yet.
 DEFAULT_WEIGHTS = 'mnist'
 SHIPPED_RESULTS = Path('shipped')  # what is made with shipped weights goes to a folder in here
@@ -350,7 +348,7 @@ def load(path: str | Path | None = None, checkpoint: str | int = 'best') -> Mode
   variables, step = checkpoints.restore_variables(
     run, str(checkpoint) if step is None else str(step), like
   )
-  fitted = _fitted_prior(run_folder.checkpoint_path(run, step), saved.config)
+  fitted = _fitted_prior(run_folder.checkpoint_path(run, step), saved.config, step)
   return _model(saved, variables, step, _as_given(run), fitted)
 
 
@@ -359,13 +357,13 @@ def _shipped(name: str) -> Model:
   saved = config_lib.read(folder)
   like = cvae.abstract_variables(cvae.build(saved.config))
   variables, step = weights.read(folder / weights.FILE_NAME, like)
-  fitted = _fitted_prior(folder, saved.config)
+  fitted = _fitted_prior(folder, saved.config, step)
   return _model(saved, jax.device_put(variables), step, SHIPPED_RESULTS / name, fitted)
 
 
-def _fitted_prior(folder: Path, config) -> FittedPrior | None:
+def _fitted_prior(folder: Path, config, step: int) -> FittedPrior | None:
   num_classes = config.data.num_classes if config.conditional else 1
-  return fitted_prior.read(folder, num_classes, config.latent_dim)
+  return jax.device_put(fitted_prior.read(folder, num_classes, config.latent_dim, step))
 
 
 def _shipped_name(path: Path) -> str | None:

@@ -295,7 +295,7 @@ def file_name(request: Request, step: int | None) -> str:
   if request.dims:
     parts.append('z' + '-'.join(request.dims))
   if request.prior:
-    parts.append(request.prior)
+    parts.append(f'{request.prior}_prior')
   if request.draw:
     parts.append('draw')
   if step is not None:

@@ -20,7 +20,7 @@ from cvae_jax import config as config_lib
 from cvae_jax import fitted_prior, inference, progress, weights
 from cvae_jax.data import splits
 from cvae_jax.errors import InputError
-from cvae_jax.evaluation import classifier, report
+from cvae_jax.evaluation import classifier, generation, report
 from cvae_jax.evaluation.record import Metric
 
 CARD = """# {name}
@@ -34,8 +34,8 @@ checkpoint that was best on the {validation:,} validation images. {prior}
 
 `python evaluate.py --workdir {name}`, {split} split of {data}, {num_images:,} images:
 
-| metric | value | 95 % interval | unit | protocol |
-|---|---|---|---|---|
+| group | metric | value | 95 % interval | unit | protocol |
+|---|---|---|---|---|---|
 {rows}
 """
 
@@ -64,13 +64,16 @@ def ship(run: Path, machine: str) -> Path:
       f'{run} was evaluated at step {evaluation["step"]}, but its best checkpoint is that of step '
       f'{model.step}: run evaluate.py on it again.'
     )
+  if (model.priors.fitted is not None) != (generation.of_own_prior(model) in evaluation['metrics']):
+    raise InputError(f'{run} was evaluated without its fitted prior: run evaluate.py on it again.')
   folder = weights.SHIPPED / config.name
   folder.mkdir(parents=True, exist_ok=True)
   config.data.dir = ''  # of the machine at hand, and of no other
   config_lib.save(folder, config, model.class_names, model.data_fingerprint)
   weights.save(folder / weights.FILE_NAME, model.trained.variables, model.step)
+  (folder / fitted_prior.FILE_NAME).unlink(missing_ok=True)  # that of weights that were here
   if model.priors.fitted is not None:
-    fitted_prior.save(folder, model.priors.fitted)
+    fitted_prior.save(folder, model.priors.fitted, model.step)
   (folder / 'README.md').write_text(_card(run, model, evaluation, machine), encoding='utf-8')
   return folder
 
@@ -86,7 +89,8 @@ def _card(run: Path, model: inference.Model, evaluation: dict, machine: str) -> 
       metric = Metric(group, name, **fields)
       value = '–' if metric.value is None else report.number(metric.value)
       protocol = metric.protocol.replace('|', '\\|')
-      rows.append(f'| {name} | {value} | {report.interval(metric)} | {metric.unit} | {protocol} |')
+      cells = (group, name, value, report.interval(metric), metric.unit, protocol)
+      rows.append(f'| {" | ".join(cells)} |')
   kind = 'Conditional' if model.conditional else 'Unconditional'
   return CARD.format(
     name=config.name,
@@ -110,7 +114,7 @@ def _card(run: Path, model: inference.Model, evaluation: dict, machine: str) -> 
 
 
 def _priors(model: inference.Model) -> str:
-  own = f'Trained with the prior {model.priors.describe("model").removesuffix(" prior")}'
+  own = f'Trained with z ~ {model.priors.describe("model")}'
   if model.priors.fitted is None:
     return f'{own}.'
   return f'{own}; fitted afterwards, in `{fitted_prior.FILE_NAME}`: {model.priors.fitted}.'

@@ -4,6 +4,7 @@ import dataclasses
 import numbers
 from collections.abc import Callable
 
+import jax
 import numpy as np
 
 from cvae_jax import fitted_prior, keys
@@ -14,8 +15,9 @@ from cvae_jax.fitted_prior import FittedPrior
 NAMES = ('fitted', 'model')
 # Far outside of anything a decoder has seen, and still far from overflow.
 MAX_TEMPERATURE = 100
+# Larger requests run in pieces of this many images, so that memory stays bounded.
 MAX_BATCH = 256
-MOMENT_DRAWS = 4_096  # which the moments of a prior without simple ones are estimated from
+MOMENT_DRAWS = 4_096  # which the moments of a learned prior are estimated from
 
 
 def check_temperature(temperature: float) -> np.float32:
@@ -52,18 +54,22 @@ class TrainedPriors:
       )
     if prior == 'fitted' and self.fitted is None:
       raise InputError(
-        'There is no fitted prior for these weights: it is made when training ends, for the best '
-        'and the last checkpoint. Call train.py on the run again, or take the prior model.'
+        'These weights have no fitted prior. Training makes it when it ends, for the best and the '
+        'last checkpoint of a run, and so does train.py on a finished one; --prior=model is the '
+        "model's own."
       )
     return prior
 
   def describe(self, prior: str | None = None, temperature: float = 1.0) -> str:
     """What latents are drawn from, for people."""
-    chosen = self.choose(prior)
-    if chosen == 'model' and self.kind == 'standard':
+    if self.is_standard(prior):
       return 'N(0, I)' if temperature == 1 else f'N(0, {temperature:g}² I)'
-    name = 'fitted prior' if chosen == 'fitted' else f'{self.kind} prior'
+    name = 'fitted prior' if self.choose(prior) == 'fitted' else f'{self.kind} prior'
     return name if temperature == 1 else f'{name}, temperature {temperature:g}'
+
+  def is_standard(self, prior: str | None = None) -> bool:
+    """Whether it is N(0, I)."""
+    return self.choose(prior) == 'model' and self.kind == 'standard'
 
   def draw(
     self,
@@ -105,9 +111,11 @@ class TrainedPriors:
       prior: 'fitted' or 'model'.
 
     Returns:
-      Those of N(0, I) exactly, others from MOMENT_DRAWS draws.
+      Exact ones but of a learned prior, whose are those of MOMENT_DRAWS draws.
     """
-    if self.choose(prior) == 'model' and self.kind == 'standard':
+    if self.is_standard(prior):
       return np.zeros(self.latent_dim, np.float32), np.ones(self.latent_dim, np.float32)
+    if self.choose(prior) == 'fitted':
+      return fitted_prior.moments(jax.device_get(self.fitted), label)
     draws = self.draw(np.full(MOMENT_DRAWS, label, np.int32), prior=prior)
     return draws.mean(axis=0), draws.std(axis=0)

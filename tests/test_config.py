@@ -195,3 +195,20 @@ def test_the_number_of_epochs_is_free_where_no_schedule_depends_on_it():
 def test_a_difference_reads_well():
   text = str(config_lib.differences(tiny_config(), tiny_config(beta=4.0))[0])
   assert text == 'beta is 1.0 there, 4.0 here'
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'prior': 'flow', 'latent_dim': 1}, "prior='flow' moves one half.*latent_dim=1. Give 2"),
+    ({'prior': 'class_gaussian', 'conditional': False}, 'a Gaussian for each class, but cond'),
+    ({'prior': 'vamp', 'model__norm': 'batch'}, 'changes from batch to batch. Set model.norm'),
+    ({'prior': 'vamp', 'model__num_pseudo_inputs': 60_000}, '38,400,000 pixels to encode in every'),
+    ({'prior': 'vampp'}, "prior='vampp' is not one of.*Did you mean 'vamp'"),
+  ],
+)
+def test_priors_that_make_no_sense(changes, message):
+  config_lib.check(tiny_config(prior='vamp'))
+  config_lib.check(tiny_config(prior='flow', conditional=False))
+  with pytest.raises(InputError, match=message):
+    config_lib.check(tiny_config(**changes))

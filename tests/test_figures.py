@@ -130,9 +130,10 @@ def test_latent_scatter_without_labels():
 @pytest.mark.parametrize('size', [1, 16, 256])
 def test_kl_and_aggregate_posterior(size):
   kl = RANDOM.rand(size)
-  seen, _ = check_text(figures.kl_per_dimension(kl, kl > 0.5))
+  title = 'KL per dimension to the aggregate posterior'
+  seen, _ = check_text(figures.kl_per_dimension(kl, kl > 0.5, title))
   assert any(f'{kl.sum():.2f} nats' in text for text in seen)
-  check_text(figures.aggregate_posterior(RANDOM.randn(300, size), kl))
+  check_text(figures.aggregate_posterior(RANDOM.randn(300, size), kl, standard=size > 1))
 
 
 def test_no_line_of_the_training_curves_is_hidden(tmp_path):

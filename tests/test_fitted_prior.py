@@ -79,25 +79,55 @@ def test_the_width_of_the_posteriors_counts():
 
 
 def test_few_images_and_none():
-  mean = np.float32([[1, 1, 1], [3, 3, 3], [-5, 0, 0]])
-  fitted = fitted_prior.fit(mean, np.zeros_like(mean), np.int32([0, 0, 2]), 3)
-  np.testing.assert_allclose(fitted.means[:, 0], [[2, 2, 2], mean.mean(0), mean[2]], atol=0.3)
+  """A class of fewer than five has no Gaussian of its own, which would copy them."""
+  mean = np.float32([[1, 1, 1], [3, 3, 3]] * 5 + [[-5, 0, 0]])
+  fitted = fitted_prior.fit(mean, np.zeros_like(mean), np.int32([0] * 10 + [2]), 3)
+  np.testing.assert_allclose(fitted.means[0, 0], [2, 2, 2], atol=0.2)
+  np.testing.assert_allclose(fitted.means[1, 0], mean.mean(axis=0), atol=0.2)
+  np.testing.assert_array_equal(fitted.means[1], fitted.means[2])
   assert np.isfinite(fitted.factors).all()
   assert str(fitted) == '1 Gaussian per class'
 
 
-def test_a_file_of_another_model_or_a_damaged_one_is_refused(known, tmp_path):
-  assert fitted_prior.read(tmp_path, 2, 2) is None
-  fitted_prior.save(tmp_path, known)
-  again = fitted_prior.read(tmp_path, 2, 2)
+def test_one_dimension_and_no_classes():
+  mean = np.random.RandomState(0).randn(500, 1).astype('float32') + 7
+  fitted = fitted_prior.fit(mean, np.full_like(mean, -9), np.zeros(500, np.int32), 1)
+  mean, deviation = fitted_prior.moments(fitted, 0)
+  assert mean == pytest.approx([7], abs=0.1)
+  assert deviation == pytest.approx([1], abs=0.1)
+  assert str(fitted).endswith('Gaussian')
+
+
+def test_moments_are_those_of_the_mixture(known):
+  mean, deviation = fitted_prior.moments(known, 1)
+  second = np.einsum('k,kij->ij', SHARES, COVARIANCES + MEANS[:, :, None] * MEANS[:, None, :])
+  np.testing.assert_allclose(mean, SHARES @ MEANS, atol=0.1)
+  np.testing.assert_allclose(deviation**2 + mean**2, np.diag(second), rtol=0.05)
+
+
+def test_what_cannot_be_fitted_is_said_and_no_traceback():
+  mean = np.ones((50, 2), np.float32)
+  for broken in (np.full_like(mean, np.nan), np.full_like(mean, 200.0)):
+    with pytest.raises(InputError, match='No Gaussian fits to the latents'):
+      fitted_prior.fit(mean, broken, np.zeros(50, np.int32), 1)
+  # Far from 1, and on a line: still a Gaussian.
+  line = np.float32(1e6 * np.random.RandomState(0).randn(300, 1) * np.ones((1, 3)))
+  fitted = fitted_prior.fit(line, np.full_like(line, -9), np.zeros(300, np.int32), 1)
+  assert np.isfinite(fitted.factors).all()
+
+
+def test_a_file_of_other_weights_or_a_damaged_one_is_refused(known, tmp_path):
+  assert fitted_prior.read(tmp_path, 2, 2, step=9) is None
+  fitted_prior.save(tmp_path, known, step=9)
+  again = fitted_prior.read(tmp_path, 2, 2, step=9)
   for saved, read in zip(known, again, strict=True):
     np.testing.assert_array_equal(saved, read)
-  for num_classes, latent_dim in ((3, 2), (2, 5)):
-    with pytest.raises(InputError, match='prior of another model'):
-      fitted_prior.read(tmp_path, num_classes, latent_dim)
-  weights.save(tmp_path / fitted_prior.FILE_NAME, {'weights': np.ones(3)})
-  with pytest.raises(InputError, match='prior of another model'):
-    fitted_prior.read(tmp_path, 2, 2)
+  for num_classes, latent_dim, step in ((3, 2, 9), (2, 5, 9), (2, 2, 8)):
+    with pytest.raises(InputError, match='fitted to other weights than those of step'):
+      fitted_prior.read(tmp_path, num_classes, latent_dim, step)
+  weights.save(tmp_path / fitted_prior.FILE_NAME, {'weights': np.ones(3)}, step=9)
+  with pytest.raises(InputError, match='fitted to other weights'):
+    fitted_prior.read(tmp_path, 2, 2, step=9)
   (tmp_path / fitted_prior.FILE_NAME).write_bytes(b'nothing')
-  with pytest.raises(InputError, match='cannot be read'):
-    fitted_prior.read(tmp_path, 2, 2)
+  with pytest.raises(InputError, match=r'cannot be read as weights.*Remove it to do without'):
+    fitted_prior.read(tmp_path, 2, 2, step=9)

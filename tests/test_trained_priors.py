@@ -11,8 +11,9 @@ from scipy import stats
 import cvae_jax
 from cvae_jax import fitted_prior, keys
 from cvae_jax.errors import InputError
+from cvae_jax.evaluation import likelihood
 from cvae_jax.training import loop
-from tiny import DENSE, tiny_config
+from tiny import DENSE, rows, tiny_config
 
 
 @pytest.fixture(scope='module')
@@ -72,7 +73,9 @@ def test_a_prior_that_is_not_there(model, tiny_run, tmp_path):
     path.unlink()
   without = cvae_jax.load(tmp_path / 'run')
   np.testing.assert_allclose(without.sample([3, 4]), model.sample([3, 4], prior='model'), atol=1e-6)
-  with pytest.raises(InputError, match=r'no fitted prior for these weights.*Call train\.py'):
+  with pytest.raises(
+    InputError, match=r'no fitted prior.*train\.py on a finished.*--prior=model'
+  ):
     without.sample([3], prior='fitted')
 
 
@@ -81,7 +84,7 @@ def test_a_run_of_before_there_were_priors(tiny_run, model, tmp_path):
   shutil.copytree(tiny_run, tmp_path / 'run')
   path = tmp_path / 'run' / 'config.json'
   content = json.loads(path.read_text())
-  new = ('depth', 'pool', 'pseudo_inputs', 'flow_layers', 'flow_hidden_dim')
+  new = ('depth', 'pool', 'num_pseudo_inputs', 'num_flow_layers', 'flow_hidden_dim')
   for name in new:
     del content['config']['model'][name]
   del content['config']['prior']
@@ -99,28 +102,31 @@ def test_a_run_of_before_there_were_priors(tiny_run, model, tmp_path):
 
 
 @pytest.mark.parametrize(
-  'prior',
-  ['flow', *(pytest.param(name, marks=pytest.mark.slow) for name in ('class_gaussian', 'vamp'))],
+  'prior', ['flow', *(pytest.param(p, marks=pytest.mark.slow) for p in ('class_gaussian', 'vamp'))]
 )
 def test_a_run_with_a_learned_prior(prior, tmp_path):
   """Its KL in the log is that of the evaluation, and its own prior can be drawn from."""
   config = tiny_config(
     prior=prior,
     free_bits=0.1,
-    model__pseudo_inputs=2,
-    model__flow_layers=2,
+    model__num_pseudo_inputs=2,
+    model__num_flow_layers=2,
     model__flow_hidden_dim=4,
     **DENSE,
   )
   loop.train(config, tmp_path / 'run')
   model = cvae_jax.load(tmp_path / 'run')
   assert model.priors.describe('model') == f'{prior} prior'
+  part = model.data().validation
+  terms = likelihood.elbo_terms(
+    model.trained, part.images, part.labels, keys.stream(config.seed, 'validation')
+  )
+  logged = {int(row['step']): row for row in rows(tmp_path / 'run')}[model.step]
+  assert terms.kl.sum(axis=1).mean() == pytest.approx(float(logged['validation/kl']), rel=1e-4)
   own = model.draw_latents(np.full(2000, 3), prior='model')
-  assert np.isfinite(own).all()
   log_prior = model.trained.network.apply(
     model.trained.variables, own, np.full(2000, 3), method='log_prior'
   )
   # Draws lie where the density says: no worse than a Gaussian of their moments, in the mean.
   fitted = stats.multivariate_normal(own.mean(axis=0), np.cov(own.T)).logpdf(own)
   assert np.mean(log_prior - fitted) == pytest.approx(0, abs=0.1)
-  assert 'prior' in model.trained.variables['params']

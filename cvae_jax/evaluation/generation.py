@@ -63,8 +63,12 @@ def add(evaluation: Evaluation, data: Splits, part: Dataset, num_samples: int) -
     )
   _add_samples(evaluation, group, None, judge, real, data, part, num_samples)
   if model.priors.fitted is not None:
-    other = f'{group}, z ~ {model.priors.describe("model")}'
-    _add_samples(evaluation, other, 'model', judge, real, data, part, num_samples)
+    _add_samples(evaluation, of_own_prior(model), 'model', judge, real, data, part, num_samples)
+
+
+def of_own_prior(model: Model) -> str:
+  """The group of what is measured of samples from the model's own prior, beside the fitted one."""
+  return f'generation, z ~ {model.priors.describe("model")}'
 
 
 def _add_samples(

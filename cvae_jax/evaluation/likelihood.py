@@ -61,19 +61,20 @@ def interval(values: np.ndarray) -> Interval:
   return Interval(values.mean(), values.mean() - error, values.mean() + error)
 
 
-def difference_estimate(cheap: np.ndarray, dear: np.ndarray) -> Interval:
-  """The mean of a dear quantity over N images, known of the first n alone, with its 95 % interval.
+def difference_estimate(cheap: np.ndarray, dear: np.ndarray, rows: np.ndarray) -> Interval:
+  """The mean of a dear quantity over N images, known of n of them, with its 95 % interval.
 
   The mean of a cheap one over all, plus the mean difference of the two where both are known (the
   difference estimator; Särndal, Swensson & Wretman 1992, section 6.3): the closer they follow each
-  other, the more of the N images count.
+  other, the more of the N images count. The n are taken to be like the others.
 
   Args:
     cheap: [N].
-    dear: [n], of the first images; n < N.
+    dear: [n], n < N.
+    rows: [n] which of the N these are.
   """
   cheap, dear = np.asarray(cheap, np.float64), np.asarray(dear, np.float64)
-  difference = dear - cheap[: len(dear)]
+  difference = dear - cheap[rows]
   mean = cheap.mean() + difference.mean()
   variance = dear.var(ddof=1) / len(cheap)
   variance += difference.var(ddof=1) * (1 / len(dear) - 1 / len(cheap))
@@ -170,6 +171,7 @@ def iwae(
   key: Array,
   num_samples: int,
   advance: Callable[[float], None] = lambda share: None,
+  indices: np.ndarray | None = None,
 ) -> np.ndarray:
   """log (1/K) Σᵢ p(x | zᵢ, c) p(zᵢ | c) / q(zᵢ | x, c) of each image (Burda et al. 2016).
 
@@ -183,6 +185,7 @@ def iwae(
     key: see `observe`; with the one of `elbo_terms`, the binarized images are the same.
     num_samples: K.
     advance: hears of the share of images that is done.
+    indices: [N] the images' numbers in their set; None counts from 0.
 
   Returns:
     [N] nats; a bound on log p(x | c) from below, in expectation.
@@ -204,8 +207,9 @@ def iwae(
     advance(min(done / total_count, 1.0))
     return total - np.log(np.float32(num_samples))
 
-  indices = np.arange(len(labels), dtype=np.int32)
-  return batches.map_rows(estimate, IWAE_BATCH, images, labels, indices)
+  if indices is None:
+    indices = np.arange(len(labels), dtype=np.int32)
+  return batches.map_rows(estimate, IWAE_BATCH, images, labels, np.int32(indices))
 
 
 def _decoded(image_shape: tuple[int, int, int]) -> int:

@@ -68,10 +68,6 @@ def evaluate(
   return evaluation
 
 
-def _own_prior(model: Model) -> str:
-  return model.priors.describe('model').removesuffix(' prior')
-
-
 def _shown_images(model: Model) -> str:
   """How the pixels came about that a likelihood is of."""
   if model.config.data.name == 'binarized_mnist':
@@ -94,7 +90,7 @@ def _add_elbo(evaluation: Evaluation, terms: likelihood.Terms) -> None:
   model, group = evaluation.model, 'likelihood'
   protocol = (
     f'{evaluation.num_images:,} images, {_shown_images(model)}; one posterior sample, β = 1, '
-    f'prior {_own_prior(model)}; sum over pixels and latents, mean over images'
+    f'z ~ {model.priors.describe("model")}; sum over pixels and latents, mean over images'
   )
   elbo = interval(terms.negative_elbo)
   evaluation.add(group, 'negative_elbo', elbo, 'nats', protocol)
@@ -111,15 +107,17 @@ def _add_iwae(
   count = len(part.labels)
   if jax.default_backend() == 'cpu':
     count = min(count, MAX_IWAE_IMAGES_ON_CPU)
+  # Evenly spaced: the first images of a set need not be like the rest, and MNIST's are not.
+  rows = np.arange(count) * evaluation.num_images // count
   name = f'−log p(x{" | c" if model.conditional else ""}), IWAE with {num_samples:,} samples'
   with progress.shown(f'{name} of {count:,} images') as advance:
     bounds = likelihood.iwae(
-      model.trained, part.images[:count], part.labels[:count], key, num_samples, advance
+      model.trained, part.images[rows], part.labels[rows], key, num_samples, advance, rows
     )
-  first = '' if count == evaluation.num_images else 'the first '
+  spaced = '' if count == evaluation.num_images else f' of {evaluation.num_images:,}, evenly spaced'
   protocol = (
-    f'K = {num_samples:,}, {first}{count:,} images, {_shown_images(model)}; '
-    f'prior {_own_prior(model)}'
+    f'K = {num_samples:,}, {count:,} images{spaced}, {_shown_images(model)}; '
+    f'z ~ {model.priors.describe("model")}'
   )
   value = interval(-bounds)
   evaluation.add(group, 'iwae', value, 'nats', protocol)
@@ -129,10 +127,10 @@ def _add_iwae(
     evaluation.add(
       group,
       'iwae_of_all',
-      likelihood.difference_estimate(negative_elbo, -bounds),
+      likelihood.difference_estimate(negative_elbo, -bounds, rows),
       'nats',
-      f'of all {evaluation.num_images:,} images: their −ELBO, plus what IWAE adds to it on the '
-      f'first {count:,} (difference estimator)',
+      f'of all {evaluation.num_images:,} images: their −ELBO, less what IWAE takes from it on the '
+      f'{count:,} (difference estimator)',
     )
 
 
@@ -172,7 +170,7 @@ def _add_latents(
   group, count = 'latent', evaluation.num_images
   # Binarized, where the model is of binarized images, as for the bounds.
   seen = f'{count:,} images, {_shown_images(evaluation.model).split(",")[0]}'
-  standard = evaluation.model.config.prior == 'standard'
+  standard = evaluation.model.priors.is_standard('model')
   joint = terms.kl.shape[1] != terms.mean.shape[1]  # a prior that gives no KL per dimension
   if joint:
     kl = latent_statistics.kl_to_aggregate(terms.mean, terms.logvar)
@@ -201,7 +199,7 @@ def _add_latents(
   cap = f'at most ln {num_rows:,} = {np.log(num_rows):.2f}'
   protocol = f'I_q(x; z), {cap}; {seen}'
   evaluation.add(group, 'mutual_information', information, 'nats', protocol)
-  if standard:
+  if standard or not evaluation.model.conditional:
     evaluation.add(
       group,
       'marginal_kl',
@@ -232,15 +230,12 @@ def _add_latents(
     'Latents',
     figures.latent_scatter(plane, part.labels[:SCATTERED] if names else None, names, axes),
   )
-  evaluation.draw(
-    'kl_per_dimension',
-    'KL per dimension' + (' to the aggregate posterior' if joint else ''),
-    figures.kl_per_dimension(kl, active),
-  )
+  title = 'KL per dimension' + (' to the aggregate posterior' if joint else '')
+  evaluation.draw('kl_per_dimension', title, figures.kl_per_dimension(kl, active, title))
   evaluation.draw(
     'aggregate_posterior',
     f'Aggregate posterior of {count:,} images',
-    figures.aggregate_posterior(terms.latents, kl),
+    figures.aggregate_posterior(terms.latents, kl, standard),
   )
 
 

@@ -92,6 +92,8 @@ class CVAE(nn.Module):
     return self._prior(labels).draw(keys, temperature)
 
   def _prior(self, labels: Array) -> priors.Density:
+    if not self.conditional:
+      labels = jnp.zeros_like(labels)
     return self.prior(labels, lambda images, labels: self.encode(images, labels, train=False))
 
   def decode(self, latents: Array, labels: Array, train: bool) -> Array:

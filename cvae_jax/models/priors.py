@@ -109,7 +109,7 @@ class Vamp(nn.Module):
   """(1/K) Σₖ q(z | uₖ, c): the posteriors of K learned pseudo-inputs (Tomczak & Welling 2018).
 
   Each class has pseudo-inputs of its own; an unconditional model counts as one class. Nothing
-  keeps them in the range of pixels.
+  keeps them in the range of pixels. All of them are encoded whenever the density is asked for.
   """
 
   num_classes: int
@@ -221,11 +221,11 @@ def build(config, image_shape: tuple[int, int, int], activation) -> nn.Module:
   if config.prior == 'class_gaussian':
     return ClassGaussian(num_classes, config.latent_dim)
   if config.prior == 'vamp':
-    return Vamp(max(num_classes, 1), config.model.pseudo_inputs, image_shape)
+    return Vamp(max(num_classes, 1), config.model.num_pseudo_inputs, image_shape)
   if config.prior == 'flow':
     model = config.model
     return Flow(
-      num_classes, config.latent_dim, model.flow_layers, model.flow_hidden_dim, activation
+      num_classes, config.latent_dim, model.num_flow_layers, model.flow_hidden_dim, activation
     )
   raise ValueError(f'prior={config.prior!r} is not one of: standard, class_gaussian, vamp, flow.')
 

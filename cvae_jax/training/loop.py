@@ -159,6 +159,14 @@ def _finish(
 
 def _fit_priors(prog: Program, workdir: Path, state: TrainState, reporter: Reporter) -> None:
   """Stores a fitted prior with the best and the last checkpoint, where there is none yet."""
+  num_classes = prog.config.data.num_classes if prog.config.conditional else 1
+  size = num_classes * prog.config.latent_dim**2
+  if size > fitted_prior.MAX_NUMBERS:
+    reporter.line(
+      f'no fitted prior: the covariances of {num_classes:,} classes would be {size:,} numbers, '
+      f"more than {fitted_prior.MAX_NUMBERS:,}; samples come from the model's own prior"
+    )
+    return
   last = int(state.step)
   best = processes.from_main(checkpoints.choose(workdir, 'best'))
   for step in sorted({best, last}):
@@ -168,17 +176,18 @@ def _fit_priors(prog: Program, workdir: Path, state: TrainState, reporter: Repor
     variables = state.eval_variables
     if step != last:
       variables, _ = checkpoints.restore_variables(workdir, str(step), variables)
-    if not processes.is_main():
-      continue
-    num_classes = prog.config.data.num_classes if prog.config.conditional else 1
-    if fitted_prior.is_too_large(num_classes, prog.config.latent_dim):
-      reporter.line('no fitted prior: its covariances would have too many numbers')
-      continue
-    began = time.perf_counter()
-    fitted = program.fit_prior(prog, variables)
-    fitted_prior.save(folder, fitted)
-    seconds = time.perf_counter() - began
-    reporter.line(f'fitted prior of step {step}: {fitted}, in {seconds:.0f} s')
+    if processes.is_main():
+      began = time.perf_counter()
+      try:
+        fitted = program.fit_prior(prog, variables)
+      except InputError as error:
+        reporter.line(f'no fitted prior of step {step}: {error}')
+      else:
+        fitted_prior.save(folder, fitted, step)
+        seconds = time.perf_counter() - began
+        reporter.line(f'fitted prior of step {step}: {fitted}, in {seconds:.0f} s')
+    # The others wait here: JAX ends all processes some minutes after the first has left.
+    processes.from_main(None)
 
 
 def _run(

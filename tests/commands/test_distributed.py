@@ -14,6 +14,7 @@ import time
 import numpy as np
 import pytest
 
+import cvae_jax
 from conftest import ROOT
 from cvae_jax.training import loop
 from tiny import DENSE, TINY_FLAGS, rows, tiny_config
@@ -126,6 +127,8 @@ def test_two_processes_train_the_run_of_one(together, tmp_path, placement):
   config = tiny_config(checkpoint_every_steps=5, data__placement=placement, **DENSE)
   loop.train(config, one)
   assert_same_rows(two, one)
+  priors = [cvae_jax.load(run).priors.moments(3) for run in (two, one)]
+  np.testing.assert_allclose(*priors, atol=1e-3)
   # Each thing is said once.
   assert [row['step'] for row in rows(two)] == ['2', '3', '4', '6']
   log = (two / 'train.log').read_text()

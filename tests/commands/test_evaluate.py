@@ -80,7 +80,7 @@ def test_a_run_that_was_evaluated_can_ship(evaluated, tmp_path, monkeypatch):
   folder = shipping.ship(run, 'a test machine')
   assert folder == tmp_path / 'shipped' / 'tiny'
   card = (folder / 'README.md').read_text(encoding='utf-8')
-  assert 'Trained with the prior N(0, I); fitted afterwards, in `prior.safetensors`: 1 Gau' in card
+  assert 'Trained with z ~ N(0, I); fitted afterwards, in `prior.safetensors`: 1 Gau' in card
   assert 'samples, z ~ N(0, I), decoder means' in card
   monkeypatch.chdir(tmp_path)
   shipped, model = cvae_jax.load('tiny'), cvae_jax.load(run)

@@ -97,17 +97,25 @@ def test_iwae_is_the_evidence_under_any_prior(name):
 
 
 def test_the_difference_estimator_is_centred_and_its_interval_holds_the_truth():
-  random = np.random.RandomState(0)
-  held, errors = [], []
-  for _ in range(1000):
-    cheap = 90 + 20 * random.randn(2000)
-    dear = cheap - 4 - random.rand(2000)  # follows it closely; mean 85.5
-    estimate = likelihood.difference_estimate(cheap, dear[:200])
-    held.append(estimate.low <= 85.5 <= estimate.high)
-    errors.append((estimate.high - estimate.low) / 3.92)
-  assert 0.93 < np.mean(held) < 0.97
-  # Nearly as sure as all 2,000 would be, 20 / √2000, not as 200.
-  assert np.mean(errors) == pytest.approx(20 / np.sqrt(2000), rel=0.1)
+  random, rows = np.random.RandomState(0), np.arange(0, 2000, 10)
+  for noise in (0.3, 20.0):  # how closely the dear one follows
+    held, errors = [], []
+    for _ in range(1000):
+      cheap = 90 + 20 * random.randn(2000)
+      dear = cheap - 4 + noise * random.randn(2000)
+      estimate = likelihood.difference_estimate(cheap, dear[rows], rows)
+      held.append(estimate.low <= 86 <= estimate.high)
+      errors.append((estimate.high - estimate.low) / 3.92)
+    assert 0.93 < np.mean(held) < 0.97
+    if noise < 1:  # nearly as sure as all 2,000 would be, 20 / √2000, not as 200
+      assert np.mean(errors) == pytest.approx(20 / np.sqrt(2000), rel=0.1)
+
+
+def test_iwae_of_some_images_is_theirs_among_all():
+  trained, rows = linear_gaussian.trained(blur=0.4), np.array([1, 4, 10])
+  of_all = likelihood.iwae(trained, IMAGES, LABELS, KEY, 3)
+  some = likelihood.iwae(trained, IMAGES[rows], LABELS[rows], KEY, 3, indices=rows)
+  np.testing.assert_allclose(some, of_all[rows], rtol=1e-5)
 
 
 def test_iwae_does_not_depend_on_chunks_or_batches(monkeypatch, tiny_trained):

@@ -155,7 +155,7 @@ def test_an_estimated_kl_is_right_in_the_mean(module):
 
 
 def test_a_vamp_of_the_image_itself_costs_nothing():
-  config = tiny_config(prior='vamp', model__pseudo_inputs=1, **DENSE)
+  config = tiny_config(prior='vamp', model__num_pseudo_inputs=1, **DENSE)
   network = cvae.build(config)
   variables = jax.jit(lambda key: cvae.init(network, key))(jax.random.key(0))
   image = np.float32(np.random.RandomState(0).rand(8, 8, 1))

@@ -76,7 +76,7 @@ def test_free_bits_are_the_least_that_a_dimension_costs():
 def test_free_bits_of_a_prior_that_knows_all_dimensions_together():
   """The flow begins as N(0, I); the KL of the batch is below 3 dimensions × 50 nats."""
   loss, terms, _ = loss_and_terms(
-    prior='flow', free_bits=50.0, beta=0.5, model__flow_layers=2, model__flow_hidden_dim=4
+    prior='flow', free_bits=50.0, beta=0.5, model__num_flow_layers=2, model__flow_hidden_dim=4
   )
   assert loss == pytest.approx(terms['reconstruction'] + 0.5 * 3 * 50, rel=1e-5)
   assert 0 < terms['kl'] < 50
@@ -87,7 +87,7 @@ def test_free_bits_of_a_prior_that_knows_all_dimensions_together():
 )
 def test_a_learned_prior_is_in_the_loss_and_gets_a_gradient(prior, num_samples):
   changes = {'num_importance_samples': num_samples, 'prior': prior}
-  small = {'model__pseudo_inputs': 2, 'model__flow_layers': 2, 'model__flow_hidden_dim': 4}
+  small = {'model__num_pseudo_inputs': 2, 'model__num_flow_layers': 2, 'model__flow_hidden_dim': 4}
   loss, terms, gradient = loss_and_terms(beta=0.5, **changes, **small)
   if num_samples == 1:
     assert loss == pytest.approx(terms['reconstruction'] + 0.5 * terms['kl'], rel=1e-5)
