@@ -73,9 +73,7 @@ def test_a_prior_that_is_not_there(model, tiny_run, tmp_path):
     path.unlink()
   without = cvae_jax.load(tmp_path / 'run')
   np.testing.assert_allclose(without.sample([3, 4]), model.sample([3, 4], prior='model'), atol=1e-6)
-  with pytest.raises(
-    InputError, match=r'no fitted prior.*train\.py on a finished.*--prior=model'
-  ):
+  with pytest.raises(InputError, match=r'no fitted prior.*train\.py on a finished.*--prior=model'):
     without.sample([3], prior='fitted')
 
 
