@@ -153,8 +153,8 @@ def _finish(
     grids.save_png(grid_path, program.sample_grid(prog, state.eval_variables))
     mean, shown = program.validation_latents(prog, state.eval_variables)
     projector.write(workdir, mean, *shown)
-  reporter.line(f'samples: {grid_path}')
   _fit_priors(prog, workdir, state, reporter)
+  reporter.line(f'samples: {grid_path}')
 
 
 def _fit_priors(prog: Program, workdir: Path, state: TrainState, reporter: Reporter) -> None:
