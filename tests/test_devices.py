@@ -44,6 +44,7 @@ def has_huge_pages():
   return setting.is_file() and '[always]' in setting.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='about the GNU C library')
 @pytest.mark.skipif(has_huge_pages(), reason='the system gives memory in huge pages')
 def test_the_memory_of_a_computation_is_kept_for_the_next_one():

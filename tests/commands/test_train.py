@@ -352,6 +352,7 @@ def test_real_mnist_smoke(real_data, command):
   assert 'All works' in done.stdout
 
 
+@pytest.mark.slow
 def test_pictures_of_a_folder_streamed_to_an_unconditional_model(command, tmp_path):
   """A run with another choice at every place, from a folder of pictures to a grid of samples."""
   flags = [

@@ -33,6 +33,7 @@ def test_real_mnist_is_the_same_run_as_from_idx_files(real_data):
     np.testing.assert_array_equal(prepared.labels, raw.labels)
 
 
+@pytest.mark.slow
 @pytest.mark.data('tensorflow_datasets')
 def test_truncated_records_are_named(real_data, tmp_path):
   folder = tmp_path / 'mnist' / '3.0.1'
