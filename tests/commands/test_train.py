@@ -387,7 +387,8 @@ def test_pictures_of_a_folder_streamed_to_an_unconditional_model(command, tmp_pa
     assert float(row['train/loss']) == pytest.approx(float(other['train/loss']), rel=1e-5)
   sampled = command('sample.py', '--workdir=again', '--num_images=6')
   assert sampled.returncode == 0, sampled.stderr
-  assert sampled.stdout.splitlines()[1] == 'Samples, z ~ fitted prior: again/samples/all-seed0-n6.png'
+  said = 'Samples, z ~ fitted prior: again/samples/all-seed0-n6.png'
+  assert sampled.stdout.splitlines()[1] == said
   refused = command('sample.py', '--workdir=again', '--digit=3')
   assert refused.returncode == 2
   assert 'unconditional' in refused.stderr
