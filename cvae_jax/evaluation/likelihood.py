@@ -146,24 +146,6 @@ def _elbo(network: CVAE, likelihood: Likelihood, binarize: str, architecture: st
   return jax.jit(compute, compiler_options=devices.compiler_options(architecture))
 
 
-def posteriors(
-  trained: Trained, images: np.ndarray, labels: np.ndarray, key: Array
-) -> tuple[np.ndarray, np.ndarray]:
-  """Mean and log-variance of q(z | x, c) of each image, [N, latent] each.
-
-  Args:
-    trained: the model.
-    images: uint8 [N, H, W, C].
-    labels: int32 [N].
-    key: see `observe`.
-  """
-  prepare = _prepare(trained.network, trained.likelihood, trained.binarize, trained.architecture)
-  indices = np.arange(len(labels), dtype=np.int32)
-  return batches.map_rows(
-    lambda *rows: prepare(trained.variables, key, *rows)[2:], BATCH_SIZE, images, labels, indices
-  )
-
-
 def iwae(
   trained: Trained,
   images: np.ndarray,

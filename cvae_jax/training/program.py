@@ -17,7 +17,7 @@ from cvae_jax import config_fields, devices, fitted_prior, generation, grids, ke
 from cvae_jax.data import batches, splits
 from cvae_jax.data.splits import Dataset
 from cvae_jax.errors import InputError
-from cvae_jax.evaluation.likelihood import Trained, posteriors
+from cvae_jax.evaluation.likelihood import observe
 from cvae_jax.evaluation.metrics import make_evaluate
 from cvae_jax.fitted_prior import FittedPrior
 from cvae_jax.models import cvae
@@ -48,7 +48,6 @@ class Program(NamedTuple):
   evaluate: Callable[..., dict[str, float]]
   encode: Callable[..., tuple[Array, Array]]
   decode: Callable[..., Array]
-  posteriors: Callable[..., tuple[np.ndarray, np.ndarray]]
   draw_prior: Callable[..., Array]
 
 
@@ -150,15 +149,8 @@ def assemble(config, train: Dataset, validation: Dataset) -> Program:
     ),
     encode=generation.make_encode(model, likelihood),
     decode=generation.make_decode_mean(model, likelihood),
-    posteriors=partial(_posteriors, model, likelihood, config),
     draw_prior=generation.make_draw_prior(model),
   )
-
-
-def _posteriors(model, likelihood, config, variables, images, labels):
-  """Of images as training sees them, but for augmentation."""
-  trained = Trained(model, likelihood, config.data.binarize, config.model.name, variables)
-  return posteriors(trained, images, labels, keys.stream(config.seed, 'fitted_prior'))
 
 
 def _placement(config, num_bytes: int) -> str:
@@ -281,5 +273,13 @@ def fit_prior(program: Program, variables) -> FittedPrior:
   rows = [np.flatnonzero(classes == c)[: fitted_prior.MAX_IMAGES] for c in range(num_classes)]
   rows = np.sort(np.concatenate(rows))
   images = np.asarray(jax.device_get(devices.own_copy(program.train.images)[rows]))
-  moments = program.posteriors(devices.own_copy(variables), images, labels[rows])
+  variables, key = devices.own_copy(variables), keys.stream(program.config.seed, 'fitted_prior')
+  see = jax.jit(partial(observe, key=key, binarize=program.config.data.binarize))
+  moments = batches.map_rows(
+    lambda images, labels, indices: program.encode(variables, see(images, indices)[0], labels),
+    min(program.config.batch_size, LATENTS_BATCH),
+    images,
+    labels[rows],
+    np.arange(len(rows), dtype=np.int32),
+  )
   return fitted_prior.fit(*moments, classes[rows], num_classes)

@@ -39,6 +39,7 @@ def test_shipped_configs_are_valid_and_say_what_they_are(name):
 def test_the_experiments_are_all_there():
   assert set(EXPERIMENTS) == {
     'mnist',
+    'mnist_large',
     'mnist_latent32',
     'mnist_beta4',
     'binarized_mnist',

@@ -43,16 +43,6 @@ def test_flattened_and_deeper():
   assert count(published(model__depth=2)) == 365_937 + blocks
 
 
-def test_flattened_the_place_of_a_stroke_matters():
-  """An average over the map hardly tells where in it something is; a flattened map does."""
-  config = tiny_config(model__pool=False)
-  model, variables = cvae.build(config), variables_of(config)
-  images = np.zeros((2, 8, 8, 1), np.float32)
-  images[0, 1, 1] = images[1, 5, 5] = 1
-  mean, _ = model.apply(variables, images, jnp.array([3, 3]), train=False, method='encode')
-  assert float(jnp.abs(mean[0] - mean[1]).max()) > 1e-2
-
-
 @pytest.mark.parametrize(
   ('size', 'channels', 'widths'),
   [(28, 1, (32, 64)), (9, 3, (4, 8)), (8, 1, (4,)), (30, 1, (4, 8, 8)), (256, 3, (4, 8))],
