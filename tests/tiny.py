@@ -38,6 +38,7 @@ def tiny_config(**changes):
 
 # Changes that make a network quick to compile, where the architecture does not matter.
 DENSE = {'model__name': 'mlp', 'model__norm': 'none'}
+DENSE_FLAGS = ['--config.model.name=mlp', '--config.model.norm=none']
 
 TINY_FLAGS = [
   '--config.name=tiny',

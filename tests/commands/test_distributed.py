@@ -17,9 +17,8 @@ import pytest
 import cvae_jax
 from conftest import ROOT
 from cvae_jax.training import loop
-from tiny import DENSE, TINY_FLAGS, rows, tiny_config
+from tiny import DENSE, DENSE_FLAGS, TINY_FLAGS, rows, tiny_config
 
-DENSE_FLAGS = [f'--config.{name.replace("__", ".")}={value}' for name, value in DENSE.items()]
 # What python is called with: train.py, alone or after some lines of Python.
 TRAIN = [str(ROOT / 'train.py')]
 TRAIN_AFTER = f"""

@@ -167,7 +167,7 @@ def pictures(tmp_path):
   return folder
 
 
-@pytest.mark.parametrize('binarize', ['none', 'dynamic'])
+@pytest.mark.parametrize('binarize', [pytest.param('none', marks=pytest.mark.slow), 'dynamic'])
 def test_predict(command, tmp_path, pictures, binarize):
   run = tmp_path / 'runs' / 'tiny'
   loop.train(tiny_config(data__binarize=binarize, num_epochs=1, **DENSE), run)

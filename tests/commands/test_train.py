@@ -13,12 +13,14 @@ import pytest
 
 import made_data
 from conftest import ROOT
-from tiny import TINY_FLAGS, rows
+from tiny import DENSE_FLAGS, TINY_FLAGS, rows
+
+TINY_DENSE = [*TINY_FLAGS, *DENSE_FLAGS]
 
 
 def train(command, *arguments, **environment):
   return command(
-    'train.py', '--config', 'configs/default.py', *TINY_FLAGS, *arguments, **environment
+    'train.py', '--config', 'configs/default.py', *TINY_DENSE, *arguments, **environment
   )
 
 
@@ -78,7 +80,7 @@ def test_ctrl_c_ends_with_one_line_wherever_it_comes(command, tmp_path, moment):
   del command  # only for the link to configs/
   flags = ['--config.num_epochs=3000', '--config.checkpoint_every_steps=2']
   process = subprocess.Popen(
-    [sys.executable, str(ROOT / 'train.py'), '--config', 'configs/default.py', *TINY_FLAGS, *flags],
+    [sys.executable, str(ROOT / 'train.py'), '--config', 'configs/default.py', *TINY_DENSE, *flags],
     cwd=tmp_path,
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
@@ -108,7 +110,7 @@ def test_a_killed_run_goes_on_bit_for_bit(command, tmp_path):
       str(ROOT / 'train.py'),
       '--config',
       'configs/default.py',
-      *TINY_FLAGS,
+      *TINY_DENSE,
       *flags,
       '--workdir',
       'killed',
@@ -137,7 +139,7 @@ def test_a_killed_run_goes_on_bit_for_bit(command, tmp_path):
 @pytest.mark.slow
 def test_a_reader_that_leaves_does_not_end_the_run(tmp_path, command):
   del command  # only for the link to configs/
-  flags = shlex.join([*TINY_FLAGS, '--config', 'configs/default.py'])
+  flags = shlex.join([*TINY_DENSE, '--config', 'configs/default.py'])
   shell = f'{sys.executable} {ROOT / "train.py"} {flags} | head -1'
   done = subprocess.run(
     ['bash', '-o', 'pipefail', '-c', shell],
@@ -321,7 +323,7 @@ def test_a_terminal_shows_a_progress_bar(tmp_path, command):
   del command  # only for the link to configs/
   primary, secondary = os.openpty()
   process = subprocess.Popen(
-    [sys.executable, str(ROOT / 'train.py'), '--config', 'configs/default.py', *TINY_FLAGS],
+    [sys.executable, str(ROOT / 'train.py'), '--config', 'configs/default.py', *TINY_DENSE],
     cwd=tmp_path,
     stdout=secondary,
     stderr=secondary,
@@ -344,6 +346,7 @@ def test_a_terminal_shows_a_progress_bar(tmp_path, command):
     assert part in text
 
 
+@pytest.mark.slow
 @pytest.mark.data('mnist')
 def test_real_mnist_smoke(real_data, command):
   arguments = ('--config', 'configs/mnist.py', f'--config.data.dir={real_data}', '--smoke')

@@ -59,7 +59,9 @@ def test_a_learned_scale_is_one_weight_per_channel(likelihood):
   np.testing.assert_allclose(outputs[..., 3:], np.log(0.25), rtol=1e-6)
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize(
+  'name', [pytest.param(n, marks=[] if n == 'mlp' else pytest.mark.slow) for n in NAMES]
+)
 def test_dropout_is_drawn_in_training_only(name):
   model, variables = built(model__name=name, model__dropout=0.5)
   images, labels = jnp.ones((2, 8, 8, 1)), jnp.array([3, 7])

@@ -85,17 +85,6 @@ def test_bfloat16_computes_near_float32_and_keeps_float32_outside():
   assert not np.array_equal(low[0], high[0])
 
 
-def test_label_reaches_encoder_and_decoder():
-  config = tiny_config()
-  model, variables = cvae.build(config), variables_of(config)
-  images, latents = jnp.ones((2, 8, 8, 1)), jnp.ones((2, 3))
-  labels = jnp.array([3, 7])
-  mean, _ = model.apply(variables, images, labels, train=False, method='encode')
-  outputs = model.apply(variables, latents, labels, train=False, method='decode')
-  assert not np.allclose(mean[0], mean[1])
-  assert not np.allclose(outputs[0], outputs[1])
-
-
 def test_relu_is_selectable():
   config = tiny_config()
   variables = variables_of(config)
