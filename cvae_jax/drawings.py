@@ -147,8 +147,11 @@ def interpolate_classes(
   The embedded class moves from one to the other and, where the prior depends on the class, the
   latent with it.
   """
-  styles = model.draw_styles(num_images, temperature, seed, source)
-  latents = latent_space.linear(*(styles[:, label] for label in labels), NUM_STEPS)
+  ends = (
+    model.draw_latents(np.full(num_images, label), temperature, seed, prior=source)
+    for label in labels
+  )
+  latents = latent_space.linear(*ends, NUM_STEPS)
   shares = np.eye(len(model.class_names), dtype=np.float32)[np.asarray(labels)]
   mixtures = latent_space.linear(shares[:1], shares[1:], NUM_STEPS)
   images = model.decode(

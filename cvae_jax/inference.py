@@ -170,14 +170,19 @@ class Model:
   def draw_styles(
     self, count: int, temperature: float = 1.0, seed: int = 0, prior: str | None = None
   ) -> np.ndarray:
-    """Latents that share their noise over classes, [count, classes, latent].
+    """Latents for the same handwriting in all digits, [count, classes, latent].
 
-    One row is the same handwriting for all digits: where p(z | c) does not depend on the class,
-    the same latent.
+    A model trained with N(0, I) for every class has the same latent in all classes of a row, which
+    one of them after the other is drawn for; another model the same noise of its draws.
     """
     if not self.conditional:
       raise InputError('This model is unconditional: it cannot draw one style in all classes.')
     classes = len(self.class_names)
+    if self.priors.is_standard('model'):
+      latents = self.priors.draw(
+        np.arange(count, dtype=np.int32) % classes, temperature, seed, prior
+      )
+      return np.repeat(latents[:, None], classes, axis=1)
     labels = np.tile(np.arange(classes, dtype=np.int32), count)
     draws = np.repeat(np.arange(count, dtype=np.int32), classes)
     latents = self.priors.draw(labels, temperature, seed, prior, draws)

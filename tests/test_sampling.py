@@ -90,12 +90,13 @@ def test_what_the_modes_show(model):
   way = drawn(model, '--mode interpolate --indices 0,1')
   np.testing.assert_allclose(way.images[0, [0, -1]], pairs.images[1, :2], atol=1e-5)
   between = drawn(model, '--mode interpolate --label 3,8 --num_images 2')
-  latents = model.draw_styles(2)
-  np.testing.assert_allclose(between.images[:, 0], model.decode(latents[:, 3], [3, 3]), atol=1e-5)
-  np.testing.assert_allclose(between.images[:, -1], model.decode(latents[:, 8], [8, 8]), atol=1e-5)
+  for column, label in ((0, 3), (-1, 8)):
+    expected = model.decode(model.draw_latents([label] * 2), [label] * 2)
+    np.testing.assert_allclose(between.images[:, column], expected, atol=1e-5)
 
   styles = drawn(model, '--mode style --num_images 2')
-  expected = model.decode(latents[1:, 7], [7])[0]
+  latents = model.draw_latents([0, 1])  # the second row's is of a 1
+  expected = model.decode(latents[1:], [7])[0]
   np.testing.assert_allclose(styles.images[1, 7], expected, atol=1e-5)
   traversed = drawn(model, '--mode traverse --label 3 --prior model')
   latent = np.array([[0, 3.0, 0]])

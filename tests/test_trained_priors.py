@@ -1,5 +1,6 @@
 """Which prior a model draws from, and what it says of it."""
 
+import dataclasses
 import json
 import shutil
 
@@ -48,12 +49,19 @@ def test_what_is_said_of_it(model):
   assert model.priors.describe('model', 0.8) == 'N(0, 0.8² I)'
 
 
-def test_styles_share_their_noise(model):
-  standard = model.draw_styles(4, prior='model')
-  np.testing.assert_array_equal(standard, standard[:, :1].repeat(10, axis=1))
-  fitted = model.draw_styles(4)
-  assert not np.allclose(fitted[:, 0], fitted[:, 1])
-  np.testing.assert_allclose(fitted[2:3, 7], model.draw_latents([7, 7, 7])[2:], atol=1e-6)
+def test_a_style_is_the_same_latent_where_the_model_s_prior_knows_no_class(model):
+  for prior in ('model', 'fitted'):
+    styles = model.draw_styles(12, prior=prior)
+    np.testing.assert_array_equal(styles, styles[:, :1].repeat(10, axis=1))
+    drawn = model.draw_latents(np.arange(12) % 10, prior=prior)
+    np.testing.assert_allclose(styles[:, 0], drawn, atol=1e-6)
+
+
+def test_a_style_is_the_same_noise_where_it_does(model):
+  learned = dataclasses.replace(model, priors=dataclasses.replace(model.priors, kind='flow'))
+  styles = learned.draw_styles(4)
+  assert not np.allclose(styles[:, 0], styles[:, 1])
+  np.testing.assert_allclose(styles[2:3, 7], model.draw_latents([7, 7, 7])[2:], atol=1e-6)
 
 
 def test_moments(model):
