@@ -43,6 +43,11 @@ class FittedPrior(NamedTuple):
     return f'{number} Gaussian{"" if many == 1 else "s"}{" per class" if len(counts) > 1 else ""}'
 
 
+def num_classes(config) -> int:
+  """How many mixtures the prior of a checked config's model has: 1 if it is unconditional."""
+  return config.data.num_classes if config.conditional else 1
+
+
 @jax.jit
 def draw(
   prior: FittedPrior, labels: Array, key: Array, indices: Array, temperature: Array

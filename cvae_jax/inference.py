@@ -367,7 +367,7 @@ def _shipped(name: str) -> Model:
 
 
 def _fitted_prior(folder: Path, config, step: int) -> FittedPrior | None:
-  num_classes = config.data.num_classes if config.conditional else 1
+  num_classes = fitted_prior.num_classes(config)
   return jax.device_put(fitted_prior.read(folder, num_classes, config.latent_dim, step))
 
 

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
+from cvae_jax.data import batches
+
 ACTIVE_VARIANCE = 0.01  # Burda et al. 2016, section 5.2
 MAX_IMAGES = 10_000  # of the mutual information, whose cost grows with their square
 PIECE = 512
@@ -78,9 +80,9 @@ def mutual_information(mean: np.ndarray, logvar: np.ndarray, latents: np.ndarray
   factors = np.concatenate([precision, -2 * mean * precision], axis=1).T
   offsets = np.sum(mean**2 * precision + logvar, axis=1)
   total = 0.0
-  for begin in range(0, len(latents), PIECE):
-    piece = latents[begin : begin + PIECE]
+  for rows in batches.pieces(len(latents), PIECE):
+    piece = latents[rows]
     log_q = -0.5 * (np.concatenate([piece**2, piece], axis=1) @ factors + offsets)
-    own = log_q[np.arange(len(piece)), begin + np.arange(len(piece))]
+    own = log_q[np.arange(len(piece)), rows.start + np.arange(len(piece))]
     total += np.sum(own - special.logsumexp(log_q, axis=1))
   return float(total / len(latents) + np.log(len(latents)))

@@ -159,7 +159,7 @@ def _finish(
 
 def _fit_priors(prog: Program, workdir: Path, state: TrainState, reporter: Reporter) -> None:
   """Stores a fitted prior with the best and the last checkpoint, where there is none yet."""
-  num_classes = prog.config.data.num_classes if prog.config.conditional else 1
+  num_classes = fitted_prior.num_classes(prog.config)
   size = num_classes * prog.config.latent_dim**2
   if size > fitted_prior.MAX_NUMBERS:
     reporter.line(

@@ -269,7 +269,7 @@ def fit_prior(program: Program, variables) -> FittedPrior:
   conditional = program.config.conditional
   labels = np.asarray(jax.device_get(devices.own_copy(program.train.labels)))
   classes = labels if conditional else np.zeros_like(labels)
-  num_classes = program.config.data.num_classes if conditional else 1
+  num_classes = fitted_prior.num_classes(program.config)
   rows = [np.flatnonzero(classes == c)[: fitted_prior.MAX_IMAGES] for c in range(num_classes)]
   rows = np.sort(np.concatenate(rows))
   images = np.asarray(jax.device_get(devices.own_copy(program.train.images)[rows]))
