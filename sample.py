@@ -27,7 +27,7 @@ flags.DEFINE_string('workdir', None, 'A run, a checkpoint in one, or shipped wei
 flags.DEFINE_string('checkpoint', 'best', 'best (by validation ELBO), last, or a step.')
 flags.DEFINE_list('label', None, 'Classes, by name or number: 3 or 3,8. All, if not given.')
 flags.DEFINE_list('digit', None, 'The same as --label.')
-flags.DEFINE_multi_string('images', None, 'Pictures to begin with: files or folders.')
+flags.DEFINE_multi_string('images', None, 'Pictures to begin with: files or folders')
 flags.DEFINE_list('indices', None, "Images of the model's own set to begin with: 0,1,2.")
 flags.DEFINE_enum(
   'split', None, ['train', 'validation', 'test'], 'Of --indices: test if not given.'
@@ -70,8 +70,7 @@ def main() -> None:
   model = cvae_jax.load(given.workdir, given.checkpoint)
   print(f'{model.folder}, weights of step {model.step}')
   drawing = sampling.draw(model, request)
-  step = None if given.checkpoint == 'best' else model.step
-  output = output or model.folder / 'samples' / sampling.file_name(request, step)
+  output = output or model.folder / 'samples' / sampling.file_name(request, model)
   try:
     sampling.write(drawing, output)
   except OSError as error:

@@ -14,3 +14,7 @@ def __getattr__(name):
 
     return available
   raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+
+def __dir__():
+  return [*globals(), 'available', 'load']

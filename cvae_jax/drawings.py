@@ -106,7 +106,8 @@ def posterior(
     np.concatenate([inputs.images[:, None], variations], axis=1),
     inputs.names,
     ('image', *(str(number + 1) for number in range(num_draws))),
-    'Variations: decoded draws from q(z | x)',
+    'Variations: decoded draws from q(z | x)'
+    + ('' if temperature == 1 else f', temperature {temperature:g}'),
   )
 
 
@@ -244,8 +245,8 @@ def manifold(
   across, down = dimensions
   return Drawing(
     images.reshape(MANIFOLD_SIDE, MANIFOLD_SIDE, *model.image_shape),
-    title=f'Manifold{_of_class(model, label)}: z{across} across, z{down} down, quantiles as of '
-    f'{_prior_name(model, source)}',
+    title=f'Manifold{_of_class(model, label)}: z{across} across, z{down} down, quantiles of '
+    f'{_manifold_name(model, source)}',
     latents=points,
   )
 
@@ -253,28 +254,23 @@ def manifold(
 def style(
   model: Model, latents: np.ndarray, names: tuple[str, ...] = (), drawn_from: str = ''
 ) -> Drawing:
-  """A row for each latent, decoded as every class: one handwriting, all digits.
+  """A row for each style, in every class: one handwriting, all digits.
 
   Args:
     model: a conditional model.
-    latents: [N, D], or [N, classes, D], one for each class, as `Model.draw_styles` draws them.
+    latents: [N, classes, D], as `Model.draw_styles` and `Model.restyle` give them.
     names: of the rows.
     drawn_from: the prior, for the title.
   """
-  if not model.conditional:
-    raise InputError('This model is unconditional: it cannot draw one style in all classes.')
-  count, classes = len(latents), len(model.class_names)
+  count, classes = latents.shape[:2]
   labels = np.tile(np.arange(classes, dtype=np.int32), (count, 1))
-  of_classes = latents
-  if latents.ndim == 2:
-    of_classes = np.repeat(latents[:, None], classes, axis=1)
-  images = model.decode(of_classes.reshape(count * classes, -1), labels.reshape(-1))
+  images = model.decode(latents.reshape(count * classes, -1), labels.reshape(-1))
   return Drawing(
     images.reshape(count, classes, *model.image_shape),
     names,
     _class_names(model, range(classes)),
     'One style in each row, as every class' + (f', z ~ {drawn_from}' if drawn_from else ''),
-    of_classes,
+    latents,
     labels,
   )
 
@@ -295,6 +291,12 @@ def _prior_name(model: Model, source: str | None) -> str:
   if model.priors.is_standard(source):
     return 'N(0, 1)'
   return f'the {model.priors.describe(source)}'
+
+
+def _manifold_name(model: Model, source: str | None) -> str:
+  if model.priors.is_standard(source):
+    return 'N(0, 1)'
+  return f'a normal with the moments of the {model.priors.describe(source)}'
 
 
 def _class_names(model: Model, labels) -> tuple[str, ...]:

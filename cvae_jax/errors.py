@@ -1,6 +1,7 @@
 """What can go wrong by the user's hand, and the words to say it in."""
 
 import difflib
+import numbers
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -27,6 +28,14 @@ class NonFiniteError(RuntimeError):
 
 class LostProcessError(RuntimeError):
   """Another process of the same run has gone, and this one cannot go on without it."""
+
+
+def check_integer(name: str, value, low: int, high: int | None = None) -> None:
+  """Raises InputError where the argument `name` is no integer from `low` to `high`."""
+  is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+  if not (is_integer and low <= value and (high is None or value <= high)):
+    expected = f', {low} or more' if high is None else f' from {low} to {high}'
+    raise InputError(f'{name}={value!r} is not an integer{expected}.')
 
 
 def did_you_mean(given: str, choices: Iterable[str]) -> str:

@@ -216,13 +216,15 @@ def aggregate_posterior(latents: np.ndarray, kl: np.ndarray, standard: bool) -> 
   shown = np.argsort(-kl)[:MAX_MARGINALS]
   columns = min(4, len(shown))
   rows = -(-len(shown) // columns)
-  grid = np.linspace(-4, 4, 161)
+  # As wide as what is drawn, and as N(0, 1) where that is what it is to be like.
+  reach = max(4.0, float(np.quantile(np.abs(latents[:, shown]), 0.999)))
+  grid = np.linspace(-reach, reach, 161)
   with rc_context(STYLE):
     figure = Figure(figsize=(max(2.1 * columns, 4.6), 1.6 * rows + 0.9), layout='constrained')
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for axes, dimension in zip(panels, shown, strict=False):
       values = latents[:, dimension]
-      axes.hist(np.clip(values, -4, 4), bins=np.linspace(-4, 4, 41), density=True, color='#88CCEE')
+      axes.hist(np.clip(values, -reach, reach), bins=grid[::4], density=True, color='#88CCEE')
       if standard:
         axes.plot(grid, stats.norm.pdf(grid), color=CONTRAST, linewidth=1.5)
       axes.set_title(f'z{dimension}: {values.mean():.2f} ± {values.std():.2f}', fontsize=9, pad=3)

@@ -8,7 +8,7 @@ with the model's own prior in any case.
 
 import warnings
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -40,7 +40,9 @@ class FittedPrior(NamedTuple):
     counts = np.sum(self.weights > 0, axis=1)
     few, many = counts.min(), counts.max()
     number = f'{few}' if few == many else f'{few} to {many}'
-    return f'{number} Gaussian{"" if many == 1 else "s"}{" per class" if len(counts) > 1 else ""}'
+    of = f'{number} Gaussian{"" if many == 1 else "s"}{" per class" if len(counts) > 1 else ""}'
+    shared = len(counts) - len(np.unique(self.means.reshape(len(counts), -1), axis=0))
+    return f'{of}, those of {shared + 1} small classes the fit of all' if shared else of
 
 
 def num_classes(config) -> int:
@@ -157,38 +159,25 @@ def _mixture(values: np.ndarray, number: int, floor: float):
     return GaussianMixture(number, reg_covar=floor, random_state=0).fit(values)
 
 
-def save(folder: Path, prior: FittedPrior, step: int) -> None:
-  """Writes the prior into a folder, beside the weights of `step` that it goes with."""
-  weights.save(folder / FILE_NAME, prior._asdict(), step)
+def save(folder: Path, prior: FittedPrior, variables: dict[str, Any]) -> None:
+  """Writes the prior into a folder, beside the weights `variables` that it was fitted to."""
+  weights.save(folder / FILE_NAME, prior._asdict(), fitted_to=weights.digest(variables))
 
 
-def read(folder: Path, num_classes: int, latent_dim: int, step: int) -> FittedPrior | None:
+def read(folder: Path, variables: dict[str, Any]) -> FittedPrior | None:
   """What `save` wrote into `folder`; None where it wrote nothing.
 
   Args:
     folder: of a checkpoint, or of shipped weights.
-    num_classes: of the model; 1 if it is unconditional.
-    latent_dim: of the model.
-    step: of the weights.
+    variables: the weights there.
 
   Raises:
-    InputError: the file is damaged, or of other weights.
+    InputError: the file is damaged, or was fitted to other weights.
   """
   path = folder / FILE_NAME
   if not path.is_file():
     return None
-  advice = 'Remove it to do without; train.py, called on a finished run, makes it again.'
-  try:
-    arrays, own_step = weights.read_arrays(path)
-  except InputError as error:
-    raise InputError(f'{error} {advice}') from error
-  shapes = {name: array.shape for name, array in arrays.items()}
-  count = shapes.get('weights', (0, 0))[-1]
-  expected = {
-    'weights': (num_classes, count),
-    'means': (num_classes, count, latent_dim),
-    'factors': (num_classes, count, latent_dim, latent_dim),
-  }
-  if shapes != expected or own_step != step:
-    raise InputError(f'{path} was fitted to other weights than those of step {step}. {advice}')
+  arrays, notes = weights.read_arrays(path)
+  if notes.get('fitted_to') != weights.digest(variables):
+    raise InputError(f'{path} was fitted to other weights than those beside it.')
   return FittedPrior(**arrays)

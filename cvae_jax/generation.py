@@ -32,6 +32,16 @@ def make_draw_prior(model: CVAE) -> Callable[[dict, Array, Array, Array, Array],
   return draw_prior
 
 
+def make_change_class(model: CVAE) -> Callable[[dict, Array, Array, Array], Array]:
+  """Compiles (variables, latents, labels, others) -> the same noise in others, [N, latent]."""
+
+  @jax.jit
+  def change_class(variables, latents, labels, others):
+    return model.apply(variables, latents, labels, others, method='change_class')
+
+  return change_class
+
+
 @jax.jit
 def draw_gaussian(
   mean: Array, logvar: Array, indices: Array, key: Array, temperature: Array

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import numbers
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -23,9 +22,8 @@ from cvae_jax import (
 )
 from cvae_jax.data import batches, splits
 from cvae_jax.data.splits import Splits
-from cvae_jax.errors import InputError, did_you_mean
+from cvae_jax.errors import InputError, check_integer, did_you_mean
 from cvae_jax.evaluation.likelihood import Trained
-from cvae_jax.fitted_prior import FittedPrior
 from cvae_jax.models import cvae
 from cvae_jax.objectives import likelihoods
 from cvae_jax.trained_priors import MAX_BATCH, TrainedPriors
@@ -44,17 +42,19 @@ class Model:
   An unconditional model takes no labels. Each batch shape is compiled once.
   """
 
-  config: ConfigDict
+  config: ConfigDict = dataclasses.field(repr=False)
   class_names: tuple[str, ...]
   image_shape: tuple[int, int, int]  # (H, W, C)
   step: int  # of the checkpoint the weights are from
-  data_fingerprint: str | None  # of the images it was trained and validated on, if it was kept
+  asked_step: int | None  # the same where that checkpoint was asked for, None where the best was
+  # Of the images it was trained and validated on, if it was kept.
+  data_fingerprint: str | None = dataclasses.field(repr=False)
   folder: Path  # where its results belong: the run's, or shipped/<name> for shipped weights
-  trained: Trained
-  priors: TrainedPriors
-  _encode: Callable
-  _decode: Callable
-  _decode_draw: Callable
+  trained: Trained = dataclasses.field(repr=False)
+  priors: TrainedPriors = dataclasses.field(repr=False)
+  _encode: Callable = dataclasses.field(repr=False)
+  _decode: Callable = dataclasses.field(repr=False)
+  _decode_draw: Callable = dataclasses.field(repr=False)
 
   @property
   def conditional(self) -> bool:
@@ -163,8 +163,8 @@ class Model:
     """z ~ p(z | c), [N, latent]: those of `sample` with the same arguments."""
     if (num_images is None) == (labels is None):
       raise InputError('Give labels to a conditional model, num_images to an unconditional one.')
-    if not isinstance(num_images, numbers.Integral | None) or (num_images or 0) < 0:
-      raise InputError(f'num_images={num_images!r} is not an integer, 0 or more.')
+    if num_images is not None:
+      check_integer('num_images', num_images, 0)
     return self.priors.draw(self._check_labels(labels, num_images), temperature, seed, prior)
 
   def draw_styles(
@@ -172,21 +172,26 @@ class Model:
   ) -> np.ndarray:
     """Latents for the same handwriting in all digits, [count, classes, latent].
 
-    A model trained with N(0, I) for every class has the same latent in all classes of a row, which
-    one of them after the other is drawn for; another model the same noise of its draws.
+    Each row is drawn for one class after the other, and then restyled.
     """
+    self._check_styles()
+    check_integer('count', count, 0)
+    labels = np.arange(count, dtype=np.int32) % len(self.class_names)
+    return self.restyle(self.priors.draw(labels, temperature, seed, prior), labels)
+
+  def restyle(self, latents, labels) -> np.ndarray:
+    """Latents [N, latent] of classes [N] as those of the same style in all, [N, classes, latent].
+
+    What the noise that gives a latent in its own class gives in the others, of the prior that the
+    model was trained with. Where that is N(0, I), it is the same latent in all classes.
+    """
+    self._check_styles()
+    latents = self._check_latents(latents)
+    return self.priors.in_all_classes(latents, self._check_labels(labels, len(latents)))
+
+  def _check_styles(self) -> None:
     if not self.conditional:
       raise InputError('This model is unconditional: it cannot draw one style in all classes.')
-    classes = len(self.class_names)
-    if self.priors.is_standard('model'):
-      latents = self.priors.draw(
-        np.arange(count, dtype=np.int32) % classes, temperature, seed, prior
-      )
-      return np.repeat(latents[:, None], classes, axis=1)
-    labels = np.tile(np.arange(classes, dtype=np.int32), count)
-    draws = np.repeat(np.arange(count, dtype=np.int32), classes)
-    latents = self.priors.draw(labels, temperature, seed, prior, draws)
-    return latents.reshape(count, classes, -1)
 
   def encode(self, images, labels=None) -> tuple[np.ndarray, np.ndarray]:
     """Mean and log-variance of q(z | x, c), [N, latent] each. Grey values are taken as they are."""
@@ -201,12 +206,7 @@ class Model:
 
     Labels may be shares of a mixture of classes, floats [N, classes], which embeds between them.
     """
-    latents, expected = np.asarray(latents), self.config.latent_dim
-    if latents.dtype.kind not in 'fiu' or not np.isfinite(latents).all():
-      raise InputError(f'latents ({latents.dtype}) are not all finite real numbers.')
-    latents = latents.astype(np.float32)
-    if latents.ndim != 2 or latents.shape[1] != expected:
-      raise InputError(f'latents have shape {latents.shape}, expected [N, {expected}].')
+    latents = self._check_latents(latents)
     labels = self._check_labels(labels, len(latents), mixtures=True)
     return batches.map_rows(
       lambda *rows: self._decode(self.trained.variables, *rows), MAX_BATCH, latents, labels
@@ -229,7 +229,7 @@ class Model:
       temperature: factor on the posterior's standard deviation.
       seed: the same seed gives the same draws.
     """
-    _check_count('num_draws', num_draws)
+    check_integer('num_draws', num_draws, 1)
     mean, logvar = self.encode(images, labels)
     count = len(mean)
     mean, logvar = (np.repeat(x, num_draws, axis=0) for x in (mean, logvar))
@@ -260,7 +260,7 @@ class Model:
     Returns:
       [N, num_steps, H, W, C] in [0, 1].
     """
-    _check_count('num_steps', num_steps)
+    check_integer('num_steps', num_steps, 1)
     path = latent_space.PATHS.get(method)
     if path is None:
       raise InputError(
@@ -294,6 +294,14 @@ class Model:
     if images.size and not (images.min() >= 0 and images.max() <= 1):
       raise InputError(f'images range from {images.min():g} to {images.max():g}, expected 0 to 1.')
     return images.astype(np.float32)
+
+  def _check_latents(self, latents) -> np.ndarray:
+    latents, expected = np.asarray(latents), self.config.latent_dim
+    if latents.dtype.kind not in 'fiu' or not np.isfinite(latents).all():
+      raise InputError(f'latents ({latents.dtype}) are not all finite real numbers.')
+    if latents.ndim != 2 or latents.shape[1] != expected:
+      raise InputError(f'latents have shape {latents.shape}, expected [N, {expected}].')
+    return latents.astype(np.float32)
 
   def _check_labels(self, labels, num_examples: int | None, mixtures: bool = False) -> np.ndarray:
     if not self.conditional:
@@ -339,9 +347,10 @@ def load(path: str | Path | None = None, checkpoint: str | int = 'best') -> Mode
     if checkpoint not in ('best', 'last'):
       raise InputError(f'The shipped {name} has no checkpoint {checkpoint!r}, only its weights.')
     return _shipped(name)
-  run, step = run_folder.locate(Path(path), weights.available())
-  if step is not None and checkpoint != 'best':
+  run, named = run_folder.locate(Path(path), weights.available())
+  if named is not None and checkpoint != 'best':
     raise InputError(f'{path} is a checkpoint already: leave out checkpoint={checkpoint!r}.')
+  checkpoint = checkpoint if named is None else named
   from cvae_jax.training import checkpoints  # late: shipped weights need no Orbax
 
   saved = config_lib.read(run)
@@ -350,11 +359,10 @@ def load(path: str | Path | None = None, checkpoint: str | int = 'best') -> Mode
     lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
     cvae.abstract_variables(cvae.build(saved.config)),
   )
-  variables, step = checkpoints.restore_variables(
-    run, str(checkpoint) if step is None else str(step), like
-  )
-  fitted = _fitted_prior(run_folder.checkpoint_path(run, step), saved.config, step)
-  return _model(saved, variables, step, _as_given(run), fitted)
+  variables, step = checkpoints.restore_variables(run, str(checkpoint), like)
+  files = run_folder.checkpoint_path(run, step)
+  model = _model(saved, variables, step, files, _as_given(run))
+  return dataclasses.replace(model, asked_step=None if checkpoint == 'best' else step)
 
 
 def _shipped(name: str) -> Model:
@@ -362,17 +370,13 @@ def _shipped(name: str) -> Model:
   saved = config_lib.read(folder)
   like = cvae.abstract_variables(cvae.build(saved.config))
   variables, step = weights.read(folder / weights.FILE_NAME, like)
-  fitted = _fitted_prior(folder, saved.config, step)
-  return _model(saved, jax.device_put(variables), step, SHIPPED_RESULTS / name, fitted)
-
-
-def _fitted_prior(folder: Path, config, step: int) -> FittedPrior | None:
-  num_classes = fitted_prior.num_classes(config)
-  return jax.device_put(fitted_prior.read(folder, num_classes, config.latent_dim, step))
+  return _model(saved, jax.device_put(variables), step, folder, SHIPPED_RESULTS / name)
 
 
 def _shipped_name(path: Path) -> str | None:
-  """The shipped weights that `path` names: by their name alone, or the folder of their results."""
+  """The shipped weights that `path` names: their folder, that of their results, or their name."""
+  if path.resolve().parent == weights.SHIPPED:
+    return path.resolve().name
   named = path.parent == SHIPPED_RESULTS or (path.parent == Path() and not path.exists())
   is_run = run_folder.holds_run(path)
   return path.name if named and not is_run and path.name in weights.available() else None
@@ -384,30 +388,39 @@ def _as_given(run: Path) -> Path:
 
 
 def _model(
-  saved: config_lib.SavedConfig,
-  variables: dict,
-  step: int,
-  folder: Path,
-  fitted: FittedPrior | None,
+  saved: config_lib.SavedConfig, variables: dict, step: int, files: Path, folder: Path
 ) -> Model:
+  """A model of `variables`, from the folder `files`, whose results belong in `folder`."""
   config = saved.config
   network, likelihood = cvae.build(config), likelihoods.build(config)
-  draw_own = functools.partial(generation.make_draw_prior(network), variables)
   return Model(
     config=config,
     class_names=saved.class_names,
     image_shape=network.image_shape,
     step=step,
+    asked_step=None,
     data_fingerprint=saved.data_fingerprint,
     folder=folder,
     trained=Trained(network, likelihood, config.data.binarize, config.model.name, variables),
-    priors=TrainedPriors(config.prior, config.latent_dim, fitted, draw_own),
+    priors=_priors(config, network, variables, files),
     _encode=generation.make_encode(network, likelihood),
     _decode=generation.make_decode_mean(network, likelihood),
     _decode_draw=generation.make_decode_draw(network, likelihood),
   )
 
 
-def _check_count(name: str, value) -> None:
-  if not (isinstance(value, numbers.Integral) and value > 0):
-    raise InputError(f'{name}={value!r} is not an integer, 1 or more.')
+def _priors(config, network: cvae.CVAE, variables: dict, files: Path) -> TrainedPriors:
+  fitted, fault = None, ''
+  try:
+    fitted = fitted_prior.read(files, variables)
+  except InputError as error:  # much can be done without it
+    fault = str(error)
+  return TrainedPriors(
+    kind=config.prior,
+    latent_dim=config.latent_dim,
+    num_classes=fitted_prior.num_classes(config),
+    fitted=jax.device_put(fitted),
+    fault=fault,
+    draw_own=functools.partial(generation.make_draw_prior(network), variables),
+    change_class=functools.partial(generation.make_change_class(network), variables),
+  )

@@ -1,12 +1,11 @@
 """Stateless randomness: every key is a function of the run's seed, a named stream and a counter."""
 
-import numbers
 import zlib
 
 import jax
 from jax import Array
 
-from cvae_jax.errors import InputError
+from cvae_jax.errors import check_integer
 
 
 def stream(seed: int, name: str) -> Array:
@@ -27,8 +26,7 @@ def of_user(seed: int, name: str) -> Array:
   Raises:
     InputError: it is no seed.
   """
-  if not (isinstance(seed, numbers.Integral) and 0 <= seed < 2**32):
-    raise InputError(f'seed={seed!r} is not an integer from 0 to {2**32 - 1}.')
+  check_integer('seed', seed, 0, 2**32 - 1)
   return stream(seed, name)
 
 

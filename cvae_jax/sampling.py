@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cvae_jax import drawings, grids, paths
+from cvae_jax import drawings, grids, paths, trained_priors
 from cvae_jax.drawings import Drawing, Inputs
 from cvae_jax.errors import InputError
 from cvae_jax.evaluation import prediction
@@ -32,6 +32,7 @@ FORMATS = ('png', 'npz', 'gif')
 MAX_IMAGES = 1_000  # to begin with
 CLASS_MEAN_IMAGES = 500  # of a class
 SHOWN_NAME = 24  # characters of a picture's name
+MAX_NAME = 112  # of a file
 MAX_PIXELS = 20_000_000  # of all images of one picture
 
 
@@ -102,6 +103,8 @@ def check(request: Request) -> None:
   for flag in ('split', 'data_dir'):
     if getattr(request, flag) is not None and not from_set:
       raise InputError(f'--{flag} is about images of a set: name them with --indices.')
+  if request.temperature is not None:
+    trained_priors.check_temperature(request.temperature)
   if request.format == 'gif' and mode not in ANIMATED:
     raise InputError(f'--format=gif animates {" and ".join(ANIMATED)}, not {mode}.')
 
@@ -134,7 +137,10 @@ def draw(model: Model, request: Request) -> Drawing:
     return _class_arithmetic(model, request, labels)
   if mode == 'style' and not has_images:
     if labels is not None:
-      raise InputError('--mode=style draws all classes: leave out --label, or give --images.')
+      raise InputError(
+        '--mode=style draws all classes: leave out --label, or name images with --images or '
+        '--indices.'
+      )
     styles = model.draw_styles(request.num_images or 10, temperature, seed, request.prior)
     source = model.priors.describe(request.prior, temperature)
     return drawings.style(model, styles, drawn_from=source)
@@ -153,7 +159,7 @@ def draw(model: Model, request: Request) -> Drawing:
     return drawings.interpolate_images(model, inputs, request.interpolation or 'linear')
   mean, _ = model.encode(inputs.images, inputs.labels)
   if mode == 'style':
-    return drawings.style(model, mean, inputs.names)
+    return drawings.style(model, model.restyle(mean, inputs.labels), inputs.names)
   if mode == 'traverse':
     if len(mean) != 1:
       raise InputError(f'--mode=traverse begins with one image, not {len(mean)}.')
@@ -205,9 +211,7 @@ def _inputs(model: Model, request: Request, labels: list[int] | None) -> Inputs:
     return inputs
   count = len(inputs.images)
   if len(labels) not in (1, count):
-    raise InputError(
-      f'--label names {len(labels)} classes for {count} images: give one, or {count}.'
-    )
+    raise InputError(f'{len(labels)} classes are named for {count} images: give one, or {count}.')
   return inputs._replace(labels=np.resize(np.array(labels, np.int32), count))
 
 
@@ -237,7 +241,7 @@ def _split(model: Model, request: Request):
 
 def _one_label(model: Model, labels: list[int] | None) -> int | None:
   if labels is not None and len(labels) > 1:
-    raise InputError(f'--label names {len(labels)} classes, expected one.')
+    raise InputError(f'{len(labels)} classes are named, expected one.')
   if labels is None:
     return 0 if model.conditional else None
   return labels[0]
@@ -259,30 +263,27 @@ def _dimensions(texts: list[str] | None) -> tuple[int, int] | None:
   return numbers[0], numbers[1]
 
 
-def file_name(request: Request, step: int | None) -> str:
+def file_name(request: Request, model: Model) -> str:
   """What the file is called where --output does not say: the mode, and what differs from usual.
 
-  Args:
-    request: the flags.
-    step: of a checkpoint that was asked for; None for the best.
+  That is a picture of the best checkpoint, where no other was asked for.
   """
   parts = [] if request.mode == 'prior' else [request.mode]
   if request.label is not None:
     parts.append('-'.join(request.label))
   elif request.mode == 'prior':
     parts.append('all')
-  chosen = request.indices or [Path(path).stem for path in request.images or []]
-  parts += chosen[:3]
-  if len(chosen) > 3 or request.images:
-    # Names of files in other folders may be the same, and not all of many are named.
-    told = repr(request.indices or [str(Path(path).resolve()) for path in request.images])
-    parts.append(hashlib.blake2b(told.encode(), digest_size=3).hexdigest())
+  if request.indices:
+    parts.append('i' + '-'.join(request.indices))
+  if request.images:
+    # Names of files in other folders may be the same.
+    told = repr([str(Path(path).resolve()) for path in request.images])
+    parts += [*(Path(path).stem for path in request.images[:3]), _digest(told)]
   if request.split:
     parts.append(request.split)
-  seeded = 'seed' in MODES[request.mode]
-  if request.mode in ('interpolate', 'style'):
-    seeded = not chosen
-  if seeded:
+  begins = bool(request.indices or request.images)
+  draws = not (begins and request.mode in ('interpolate', 'style'))
+  if draws and 'seed' in MODES[request.mode]:
     parts.append(f'seed{request.seed or 0}')
   short = {'num_images': 'n', 'num_draws': 'draws', 'temperature': 't'}
   for name, letter in short.items():
@@ -294,13 +295,20 @@ def file_name(request: Request, step: int | None) -> str:
     parts.append(request.interpolation)
   if request.dims:
     parts.append('z' + '-'.join(request.dims))
-  if request.prior:
-    parts.append(f'{request.prior}_prior')
+  if draws and 'prior' in MODES[request.mode]:
+    parts.append(f'{model.priors.choose(request.prior)}_prior')
   if request.draw:
     parts.append('draw')
-  if step is not None:
-    parts.append(f'step{step}')
-  return re.sub(r'[^\w.+-]+', '_', '-'.join(parts))[:120] + f'.{request.format}'
+  if model.asked_step is not None:
+    parts.append(f'step{model.asked_step}')
+  name = re.sub(r'[^\w.+-]+', '_', '-'.join(parts))
+  if len(name) > MAX_NAME:
+    name = f'{name[:MAX_NAME]}-{_digest(name)}'
+  return f'{name}.{request.format}'
+
+
+def _digest(text: str) -> str:
+  return hashlib.blake2b(text.encode(), digest_size=3).hexdigest()
 
 
 def write(drawing: Drawing, path: Path) -> None:

@@ -64,16 +64,17 @@ def ship(run: Path, machine: str) -> Path:
       f'{run} was evaluated at step {evaluation["step"]}, but its best checkpoint is that of step '
       f'{model.step}: run evaluate.py on it again.'
     )
-  if (model.priors.fitted is not None) != (generation.of_own_prior(model) in evaluation['metrics']):
-    raise InputError(f'{run} was evaluated without its fitted prior: run evaluate.py on it again.')
+  groups = [generation.group_of(model, prior) for prior in generation.judged(model)]
+  if not set(groups) <= set(evaluation['metrics']):
+    raise InputError(f'{run} was evaluated with other priors: run evaluate.py on it again.')
   folder = weights.SHIPPED / config.name
   folder.mkdir(parents=True, exist_ok=True)
   config.data.dir = ''  # of the machine at hand, and of no other
   config_lib.save(folder, config, model.class_names, model.data_fingerprint)
-  weights.save(folder / weights.FILE_NAME, model.trained.variables, model.step)
+  weights.save(folder / weights.FILE_NAME, model.trained.variables, step=model.step)
   (folder / fitted_prior.FILE_NAME).unlink(missing_ok=True)  # that of weights that were here
   if model.priors.fitted is not None:
-    fitted_prior.save(folder, model.priors.fitted, model.step)
+    fitted_prior.save(folder, model.priors.fitted, model.trained.variables)
   (folder / 'README.md').write_text(_card(run, model, evaluation, machine), encoding='utf-8')
   return folder
 

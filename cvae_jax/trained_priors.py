@@ -1,6 +1,7 @@
 """What a trained model's latents can be drawn from: its own prior, and the one fitted to it."""
 
 import dataclasses
+import functools
 import numbers
 from collections.abc import Callable
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from cvae_jax import fitted_prior, keys
 from cvae_jax.data import batches
-from cvae_jax.errors import InputError, did_you_mean
+from cvae_jax.errors import InputError, check_integer, did_you_mean
 from cvae_jax.fitted_prior import FittedPrior
 
 NAMES = ('fitted', 'model')
@@ -17,6 +18,7 @@ NAMES = ('fitted', 'model')
 MAX_TEMPERATURE = 100
 # Larger requests run in pieces of this many images, so that memory stays bounded.
 MAX_BATCH = 256
+MAX_DRAWN_FACTORS = 1 << 24  # numbers, 64 MB: each image of a piece has a covariance of its own
 MOMENT_DRAWS = 4_096  # which the moments of a learned prior are estimated from
 
 
@@ -26,7 +28,8 @@ def check_temperature(temperature: float) -> np.float32:
   Raises:
     InputError: it is no number that could be one.
   """
-  if not (isinstance(temperature, numbers.Real) and 0 <= temperature <= MAX_TEMPERATURE):
+  is_number = isinstance(temperature, numbers.Real) and not isinstance(temperature, bool)
+  if not (is_number and 0 <= temperature <= MAX_TEMPERATURE):
     raise InputError(f'temperature={temperature!r} is not a number from 0 to {MAX_TEMPERATURE}.')
   return np.float32(temperature)
 
@@ -37,8 +40,11 @@ class TrainedPriors:
 
   kind: str  # config.prior
   latent_dim: int
+  num_classes: int  # 1 of an unconditional model
   fitted: FittedPrior | None
+  fault: str  # why the fitted prior cannot be used that is there
   draw_own: Callable  # (labels, key, indices, temperature) -> [N, latent]
+  change_class: Callable  # (latents, labels, other labels) -> [N, latent]
 
   def choose(self, prior: str | None) -> str:
     """'fitted' or 'model'.
@@ -46,22 +52,27 @@ class TrainedPriors:
     Raises:
       InputError: it is neither, or there is no such prior.
     """
-    if prior is None:
-      return 'model' if self.fitted is None else 'fitted'
-    if prior not in NAMES:
+    if prior not in (None, *NAMES):
       raise InputError(
         f'prior={prior!r} is not one of: {", ".join(NAMES)}.{did_you_mean(str(prior), NAMES)}'
+      )
+    if prior != 'model' and self.fault:
+      raise InputError(
+        f'{self.fault} Remove that file, or take the prior "model", the one that the model was '
+        'trained with. train.py, called on a finished run, makes those of its best and last '
+        'checkpoint again.'
       )
     if prior == 'fitted' and self.fitted is None:
       raise InputError(
         'These weights have no fitted prior. Training makes it when it ends, for the best and the '
-        'last checkpoint of a run, and so does train.py on a finished one; --prior=model is the '
-        "model's own."
+        'last checkpoint of a run, and so does train.py on a finished one; the prior "model" is '
+        'the one that the model was trained with.'
       )
-    return prior
+    return prior or ('model' if self.fitted is None else 'fitted')
 
   def describe(self, prior: str | None = None, temperature: float = 1.0) -> str:
     """What latents are drawn from, for people."""
+    check_temperature(temperature)
     if self.is_standard(prior):
       return 'N(0, I)' if temperature == 1 else f'N(0, {temperature:g}² I)'
     name = 'fitted prior' if self.choose(prior) == 'fitted' else f'{self.kind} prior'
@@ -77,31 +88,42 @@ class TrainedPriors:
     temperature: float = 1.0,
     seed: int = 0,
     prior: str | None = None,
-    draws: np.ndarray | None = None,
   ) -> np.ndarray:
     """z ~ p(z | c).
 
     Args:
       labels: [N] int32; zeros for an unconditional model.
       temperature: factor on the standard deviation of the prior.
-      seed: the same seed gives the same latent for a draw and label.
+      seed: the same seed gives the same latent for a place and label.
       prior: 'fitted' or 'model'.
-      draws: [N] which of the seed's draws each is; None counts from 0. One draw has the same noise
-        in every class.
 
     Returns:
       [N, latent] float32.
     """
     key, temperature = keys.of_user(seed, 'prior'), check_temperature(temperature)
+    draw, size = self.draw_own, MAX_BATCH
     if self.choose(prior) == 'fitted':
-      compute = lambda *rows: fitted_prior.draw(  # noqa: E731
-        self.fitted, rows[0], key, rows[1], temperature
-      )
-    else:
-      compute = lambda *rows: self.draw_own(rows[0], key, rows[1], temperature)  # noqa: E731
-    if draws is None:
-      draws = np.arange(len(labels), dtype=np.int32)
-    return batches.map_rows(compute, MAX_BATCH, labels, draws)
+      draw = functools.partial(fitted_prior.draw, self.fitted)
+      size = int(np.clip(MAX_DRAWN_FACTORS // self.latent_dim**2, 1, MAX_BATCH))
+    return batches.map_rows(
+      lambda labels, indices: draw(labels, key, indices, temperature),
+      size,
+      labels,
+      np.arange(len(labels), dtype=np.int32),
+    )
+
+  def in_all_classes(self, latents: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """What the noise that gives latents [N, latent] of classes [N] gives in every class.
+
+    Returns:
+      [N, classes, latent] float32; the latents themselves where the model's prior is N(0, I).
+    """
+    repeated = np.repeat(latents, self.num_classes, axis=0)
+    if not self.is_standard('model'):
+      others = np.tile(np.arange(self.num_classes, dtype=np.int32), len(labels))
+      own = np.repeat(labels, self.num_classes)
+      repeated = batches.map_rows(self.change_class, MAX_BATCH, repeated, own, others)
+    return repeated.reshape(len(labels), self.num_classes, self.latent_dim)
 
   def moments(self, label: int, prior: str | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of p(z | c) in each dimension, [latent] float32 each.
@@ -113,6 +135,7 @@ class TrainedPriors:
     Returns:
       Exact ones but of a learned prior, whose are those of MOMENT_DRAWS draws.
     """
+    check_integer('label', label, 0, self.num_classes - 1)
     if self.is_standard(prior):
       return np.zeros(self.latent_dim, np.float32), np.ones(self.latent_dim, np.float32)
     if self.choose(prior) == 'fitted':

@@ -28,53 +28,61 @@ def available() -> tuple[str, ...]:
   return tuple(sorted(path.parent.name for path in SHIPPED.glob(f'*/{FILE_NAME}')))
 
 
-def save(path: Path, variables: dict[str, Any], step: int = 0) -> None:
+def save(path: Path, variables: dict[str, Any], **notes) -> None:
   """Writes a nested dict of arrays, whole or not at all.
 
   Args:
     path: the file; its folder is created.
     variables: as linen has them.
-    step: how many steps they were trained for.
+    **notes: what else is to be known of them; `step`, how many they were trained for.
   """
-  flat = traverse_util.flatten_dict(jax.device_get(variables), sep=SEPARATOR)
-  arrays = {name: np.ascontiguousarray(array) for name, array in flat.items()}
+  arrays = _flat(variables)
   path.parent.mkdir(parents=True, exist_ok=True)
   temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
   try:
     # Not `save_file`, whose files nobody but their owner may read.
-    metadata = {'step': str(step), 'blake2b': _digest(arrays)}
+    metadata = {name: str(note) for name, note in notes.items()} | {'blake2b': _digest(arrays)}
     temporary.write_bytes(safetensors_numpy.save(arrays, metadata=metadata))
     temporary.replace(path)
   finally:
     temporary.unlink(missing_ok=True)
 
 
+def digest(variables: dict[str, Any]) -> str:
+  """Tells weights from others: of their names and their numbers."""
+  return _digest(_flat(variables))
+
+
+def _flat(variables: dict[str, Any]) -> dict[str, np.ndarray]:
+  flat = traverse_util.flatten_dict(jax.device_get(variables), sep=SEPARATOR)
+  return {name: np.ascontiguousarray(array) for name, array in flat.items()}
+
+
 def _digest(arrays: dict[str, np.ndarray]) -> str:
   digest = hashlib.blake2b(digest_size=16)
   for name in sorted(arrays):
     digest.update(name.encode())
-    digest.update(np.ascontiguousarray(arrays[name]))
+    digest.update(arrays[name])
   return digest.hexdigest()
 
 
-def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], int]:
-  """Reads what `save` wrote, whatever it is: arrays by their joined names, and the step.
+def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+  """Reads what `save` wrote, whatever it is: arrays by their joined names, and the notes.
 
   Raises:
     InputError: the file is missing or damaged.
   """
   try:
     with safetensors.safe_open(path, framework='numpy') as file:
-      metadata = file.metadata() or {}
+      notes = file.metadata() or {}
       flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    step = int(metadata.get('step', 0))
-    if metadata.get('blake2b') != _digest(flat):
+    if notes.get('blake2b') != _digest(flat):
       raise ValueError('its numbers are not those that were written')
   except (OSError, ValueError, safetensors.SafetensorError) as error:
     raise InputError(
       f'{path} cannot be read as weights: {" ".join(str(error).split())[:100]}.'
     ) from error
-  return flat, step
+  return flat, notes
 
 
 def read(path: Path, like: dict[str, Any]) -> tuple[dict[str, Any], int]:
@@ -90,9 +98,9 @@ def read(path: Path, like: dict[str, Any]) -> tuple[dict[str, Any], int]:
   Raises:
     InputError: the file is missing, damaged, or holds another model's weights.
   """
-  flat, step = read_arrays(path)
+  flat, notes = read_arrays(path)
   expected = traverse_util.flatten_dict(like, sep=SEPARATOR)
   given = {name: (array.shape, array.dtype) for name, array in flat.items()}
   if given != {name: (leaf.shape, leaf.dtype) for name, leaf in expected.items()}:
     raise InputError(f'{path} holds the weights of another model.')
-  return traverse_util.unflatten_dict(flat, sep=SEPARATOR), step
+  return traverse_util.unflatten_dict(flat, sep=SEPARATOR), int(notes.get('step', 0))

@@ -86,7 +86,7 @@ def test_few_images_and_none():
   np.testing.assert_allclose(fitted.means[1, 0], mean.mean(axis=0), atol=0.2)
   np.testing.assert_array_equal(fitted.means[1], fitted.means[2])
   assert np.isfinite(fitted.factors).all()
-  assert str(fitted) == '1 Gaussian per class'
+  assert str(fitted) == '1 Gaussian per class, those of 2 small classes the fit of all'
 
 
 def test_one_dimension_and_no_classes():
@@ -117,17 +117,19 @@ def test_what_cannot_be_fitted_is_said_and_no_traceback():
 
 
 def test_a_file_of_other_weights_or_a_damaged_one_is_refused(known, tmp_path):
-  assert fitted_prior.read(tmp_path, 2, 2, step=9) is None
-  fitted_prior.save(tmp_path, known, step=9)
-  again = fitted_prior.read(tmp_path, 2, 2, step=9)
+  own = {'params': {'kernel': np.arange(4.0), 'bias': np.ones(2)}}
+  assert fitted_prior.read(tmp_path, own) is None
+  fitted_prior.save(tmp_path, known, own)
+  again = fitted_prior.read(tmp_path, own)
   for saved, read in zip(known, again, strict=True):
     np.testing.assert_array_equal(saved, read)
-  for num_classes, latent_dim, step in ((3, 2, 9), (2, 5, 9), (2, 2, 8)):
-    with pytest.raises(InputError, match='fitted to other weights than those of step'):
-      fitted_prior.read(tmp_path, num_classes, latent_dim, step)
-  weights.save(tmp_path / fitted_prior.FILE_NAME, {'weights': np.ones(3)}, step=9)
+  # Of the same shapes, after another run of the same length, say.
+  other = {'params': own['params'] | {'bias': np.float64([1, 1 + 1e-9])}}
+  with pytest.raises(InputError, match='fitted to other weights than those beside it'):
+    fitted_prior.read(tmp_path, other)
+  weights.save(tmp_path / fitted_prior.FILE_NAME, {'weights': np.ones(3)})
   with pytest.raises(InputError, match='fitted to other weights'):
-    fitted_prior.read(tmp_path, 2, 2, step=9)
+    fitted_prior.read(tmp_path, own)
   (tmp_path / fitted_prior.FILE_NAME).write_bytes(b'nothing')
-  with pytest.raises(InputError, match=r'cannot be read as weights.*Remove it to do without'):
-    fitted_prior.read(tmp_path, 2, 2, step=9)
+  with pytest.raises(InputError, match='cannot be read as weights'):
+    fitted_prior.read(tmp_path, own)

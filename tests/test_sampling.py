@@ -1,5 +1,6 @@
 """What sample.py is asked for, in the hand."""
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -137,7 +138,7 @@ def test_the_same_seed_is_the_same_picture(model):
     ('--mode posterior --indices 0,x', '--indices=0,x are not numbers like 0,1,2'),
     ('--mode posterior --indices 300', 'index 300 is not in this split: 0 to 299'),
     ('--mode posterior --indices 0 --images a.png', 'give one of them'),
-    ('--mode posterior --indices 0,1,2 --label 1,2', '2 classes for 3 images'),
+    ('--mode posterior --indices 0,1,2 --label 1,2', '2 classes are named for 3 images'),
     ('--mode style --label 3', '--mode=style draws all classes'),
     ('--mode interpolate', '--mode=interpolate needs images'),
     ('--mode interpolate --label 3', 'or two classes'),
@@ -147,7 +148,7 @@ def test_the_same_seed_is_the_same_picture(model):
     ('--mode traverse --indices 1,2', 'begins with one image, not 2'),
     ('--mode manifold --dims 0,3', 'dimension 3 is not in this latent space: 0 to 2'),
     ('--mode manifold --dims 1,1', 'are not two different dimensions'),
-    ('--mode manifold --label 1,2', '--label names 2 classes, expected one'),
+    ('--mode manifold --label 1,2', '2 classes are named, expected one'),
     ('--num_draws 3', '--num_draws means nothing to --mode=prior: it is for posterior'),
     ('--split train', '--split means nothing to --mode=prior'),
     (
@@ -211,16 +212,22 @@ def test_formats(tmp_path):
     sampling.format_of('png', tmp_path / 'x.gif')
 
 
-def test_names_of_files_tell_requests_apart():
+def test_names_of_files_tell_requests_apart(model):
   flags = ['--label 3', '--label 3 --seed 1', '--label 3 --num_images 5', '', *MODES]
   flags += ['--mode reconstruct --indices 0,1,2,3', '--mode reconstruct --indices 0,1,2,9']
   flags += ['--mode reconstruct --images a/x.png', '--mode reconstruct --images b/x.png']
-  names = [sampling.file_name(request(text), None) for text in flags]
+  for mode in ('traverse', 'reconstruct', 'arithmetic'):
+    flags += [f'--mode {mode} --label 1,2,3', f'--mode {mode} --indices 1,2,3']
+  flags += ['--label 3 --prior model', *(f'--label {",".join("7" * n)}' for n in (100, 101))]
+  names = [sampling.file_name(request(text), model) for text in flags]
   assert len(set(names)) == len(names)
-  assert names[0] == '3-seed0.png'
-  assert sampling.file_name(request('--label 3'), 4290) == '3-seed0-step4290.png'
-  hostile = Request(label=['../../x y'], mode='manifold')
-  assert sampling.file_name(hostile, None) == 'manifold-.._.._x_y.png'
+  assert names[0] == '3-seed0-fitted_prior.png'
+  assert 'reconstruct-i1-2-3.png' in names
+  assert max(map(len, names)) < 150
+  asked = dataclasses.replace(model, asked_step=4290)
+  assert sampling.file_name(request('--label 3'), asked) == '3-seed0-fitted_prior-step4290.png'
+  hostile = Request(label=['../../x y'], mode='manifold', prior='model')
+  assert sampling.file_name(hostile, model) == 'manifold-.._.._x_y-model_prior.png'
 
 
 def test_a_run_that_moved(tiny_run, tmp_path, monkeypatch):

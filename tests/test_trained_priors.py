@@ -57,13 +57,6 @@ def test_a_style_is_the_same_latent_where_the_model_s_prior_knows_no_class(model
     np.testing.assert_allclose(styles[:, 0], drawn, atol=1e-6)
 
 
-def test_a_style_is_the_same_noise_where_it_does(model):
-  learned = dataclasses.replace(model, priors=dataclasses.replace(model.priors, kind='flow'))
-  styles = learned.draw_styles(4)
-  assert not np.allclose(styles[:, 0], styles[:, 1])
-  np.testing.assert_allclose(styles[2:3, 7], model.draw_latents([7, 7, 7])[2:], atol=1e-6)
-
-
 def test_moments(model):
   mean, deviation = model.priors.moments(0, 'model')
   assert (mean.tolist(), deviation.tolist()) == ([0, 0, 0], [1, 1, 1])
@@ -81,8 +74,77 @@ def test_a_prior_that_is_not_there(model, tiny_run, tmp_path):
     path.unlink()
   without = cvae_jax.load(tmp_path / 'run')
   np.testing.assert_allclose(without.sample([3, 4]), model.sample([3, 4], prior='model'), atol=1e-6)
-  with pytest.raises(InputError, match=r'no fitted prior.*train\.py on a finished.*--prior=model'):
+  with pytest.raises(InputError, match=r'no fitted prior.*train\.py on a finished.*prior "model"'):
     without.sample([3], prior='fitted')
+
+
+def test_a_fitted_prior_that_is_damaged_stops_only_what_needs_it(model, tiny_run, tmp_path):
+  run = tmp_path / 'run'
+  shutil.copytree(tiny_run, run)
+  files = sorted(run.rglob(fitted_prior.FILE_NAME))
+  for path in files:
+    path.write_bytes(b'damaged')
+  broken = cvae_jax.load(run)
+  for prior in (None, 'fitted'):
+    with pytest.raises(InputError, match=r'cannot be read.*Remove that file, or take .*"model"'):
+      broken.sample([3], prior=prior)
+  expected = model.sample([3, 4], prior='model')
+  np.testing.assert_array_equal(broken.sample([3, 4], prior='model'), expected)
+  assert broken.reconstruct(expected, [3, 4]).shape == expected.shape
+  # That of another run, of the same step and shapes.
+  other = model.trained.variables | {'params': {'other': np.ones(3)}}
+  fitted_prior.save(files[0].parent, model.priors.fitted, other)
+  with pytest.raises(InputError, match='fitted to other weights'):
+    cvae_jax.load(run, int(files[0].parent.name)).sample([3])
+  # train.py, called on it, fits both again.
+  loop.train(tiny_config(checkpoint_every_steps=2, keep_checkpoints=10), run)
+  for path in files:
+    again = cvae_jax.load(path.parent).sample([3, 4])
+    np.testing.assert_allclose(
+      again, cvae_jax.load(tiny_run, path.parent.name).sample([3, 4]), atol=1e-5
+    )
+
+
+def test_arguments_that_mean_nothing(model):
+  for count in (-1, 2.5, '3', True):
+    with pytest.raises(InputError, match=r'count=.* is not an integer, 0 or more'):
+      model.draw_styles(count)
+  for label in (10, -1, None, 1.0):
+    with pytest.raises(InputError, match=r'label=.* is not an integer from 0 to 9'):
+      model.priors.moments(label)
+  for temperature in (True, -1, float('nan'), '1'):
+    with pytest.raises(InputError, match=r'temperature=.* is not a number from 0 to 100'):
+      model.priors.describe(temperature=temperature)
+    with pytest.raises(InputError, match=r'temperature=.* is not a number from 0 to 100'):
+      model.sample([3], temperature=temperature)
+  with pytest.raises(InputError, match='seed=True is not an integer'):
+    model.sample([3], seed=True)
+  assert len(repr(model)) < 500
+
+
+def test_large_latents_are_drawn_in_pieces_that_fit(model):
+  """Each image of a piece has a covariance of its own in memory."""
+  size, count = 2_000, 30
+  fitted = fitted_prior.FittedPrior(
+    np.ones((10, 1), np.float32),
+    np.zeros((10, 1, size), np.float32),
+    np.broadcast_to(np.eye(size, dtype=np.float32), (10, 1, size, size)),
+  )
+  seen = []
+
+  def draw_fitted(prior, labels, *rest):
+    seen.append(len(labels))
+    return draw(prior, labels, *rest)
+
+  draw, fitted_prior.draw = fitted_prior.draw, draw_fitted
+  try:
+    priors = dataclasses.replace(model.priors, fitted=fitted, latent_dim=size)
+    drawn = priors.draw(np.arange(count) % 10)
+  finally:
+    fitted_prior.draw = draw
+  assert max(seen) * size**2 * 4 < 100e6
+  assert drawn.shape == (count, size)
+  assert drawn.std() == pytest.approx(1, abs=0.02)
 
 
 def test_a_run_of_before_there_were_priors(tiny_run, model, tmp_path):
@@ -114,7 +176,7 @@ def test_a_run_with_a_learned_prior(prior, tmp_path):
   """Its KL in the log is that of the evaluation, and its own prior can be drawn from."""
   config = tiny_config(
     prior=prior,
-    free_bits=0.1,
+    free_bits=0.001,
     model__num_pseudo_inputs=2,
     model__num_flow_layers=2,
     model__flow_hidden_dim=4,
@@ -136,3 +198,10 @@ def test_a_run_with_a_learned_prior(prior, tmp_path):
   # Draws lie where the density says: no worse than a Gaussian of their moments, in the mean.
   fitted = stats.multivariate_normal(own.mean(axis=0), np.cov(own.T)).logpdf(own)
   assert np.mean(log_prior - fitted) == pytest.approx(0, abs=0.1)
+  # A style is the noise: what it gave in one class, it gives in the others.
+  threes, sevens = (model.draw_latents(np.full(9, c), prior='model') for c in (3, 7))
+  styles = model.restyle(threes, np.full(9, 3))
+  np.testing.assert_allclose(styles[:, 3], threes, atol=1e-5)
+  if prior != 'vamp':  # whose component it takes for the likeliest
+    np.testing.assert_allclose(styles[:, 7], sevens, atol=1e-5)
+  assert np.abs(threes - sevens).max() > 1e-4

@@ -12,6 +12,7 @@ from cvae_jax.evaluation.likelihood import proportion
 from cvae_jax.evaluation.record import Evaluation
 from cvae_jax.inference import Model
 
+GROUP = 'generation'
 NUM_SAMPLES = 10_000
 MAX_TRAINING_SAMPLES = 60_000  # that a classifier is trained on alone
 SAMPLE_CLASSIFIER_EPOCHS = 5
@@ -34,7 +35,7 @@ def add(evaluation: Evaluation, data: Splits, part: Dataset, num_samples: int) -
     part: the real images that samples are held against.
     num_samples: how many samples are judged.
   """
-  model, group = evaluation.model, 'generation'
+  model, group = evaluation.model, GROUP
   if not part.class_names:
     for name in OF_A_CLASSIFIER:
       evaluation.miss(group, name, 'the set has no labels to train a classifier on')
@@ -61,20 +62,24 @@ def add(evaluation: Evaluation, data: Splits, part: Dataset, num_samples: int) -
       f'the first {len(seen):,} training images, which the classifier has seen, in place of '
       'samples',
     )
-  _add_samples(evaluation, group, None, judge, real, data, part, num_samples)
-  if model.priors.fitted is not None:
-    _add_samples(evaluation, of_own_prior(model), 'model', judge, real, data, part, num_samples)
+  for prior in judged(model):
+    _add_samples(evaluation, prior, judge, real, data, part, num_samples)
 
 
-def of_own_prior(model: Model) -> str:
-  """The group of what is measured of samples from the model's own prior, beside the fitted one."""
-  return f'generation, z ~ {model.priors.describe("model")}'
+def judged(model: Model) -> list[str]:
+  """The priors whose samples are judged, the default first."""
+  default = model.priors.choose(None)
+  return [default] if default == 'model' else [default, 'model']
+
+
+def group_of(model: Model, prior: str) -> str:
+  """The group of what is measured of samples from one prior."""
+  return f'{GROUP}, z ~ {model.priors.describe(prior)}'
 
 
 def _add_samples(
   evaluation: Evaluation,
-  group: str,
-  prior: str | None,
+  prior: str,
   judge: classifier.Classifier,
   real: np.ndarray,
   data: Splits,
@@ -82,7 +87,7 @@ def _add_samples(
   num_samples: int,
 ) -> None:
   """How samples from one prior look to the reference classifier, beside its features of `part`."""
-  model = evaluation.model
+  model, group = evaluation.model, group_of(evaluation.model, prior)
   source = model.priors.describe(prior)
   drawn = f'samples, z ~ {source}, decoder means as bytes'
   labels = np.resize(part.labels, num_samples)
@@ -97,6 +102,7 @@ def _add_samples(
     samples.coverage(real, features),
     '',
     f'k = {samples.NEIGHBOURS} (Naeem et al. 2020); {against}',
+    f'{len(real):,} real images have no {samples.NEIGHBOURS} neighbours each',
   )
   if not model.conditional:
     for name in OF_A_CLASSIFIER[2:]:
@@ -112,7 +118,7 @@ def _add_samples(
   # As many samples as there are images to learn from, or fewer for a quick look.
   most = MAX_TRAINING_SAMPLES if num_samples == NUM_SAMPLES else num_samples
   known = np.concatenate([data.train.labels, data.validation.labels])[:most]
-  _add_sample_classifier(evaluation, group, prior, known, part)
+  _add_sample_classifier(evaluation, prior, known, part)
   spread, real_spread = (
     samples.diversity(x, y) for x, y in ((features, labels), (real, part.labels))
   )
@@ -123,11 +129,12 @@ def _add_samples(
     '× real',
     f'mean distance of two samples of a class, z ~ {source}, over that of two real images, at most '
     f'{samples.MAX_PER_CLASS:,} of each class, {in_features}',
+    'no class has two samples, and two real images that differ',
   )
 
 
 def _add_sample_classifier(
-  evaluation: Evaluation, group: str, prior: str | None, labels: np.ndarray, part: Dataset
+  evaluation: Evaluation, prior: str, labels: np.ndarray, part: Dataset
 ) -> None:
   model, config = evaluation.model, evaluation.model.config.data
   source = model.priors.describe(prior)
@@ -143,12 +150,12 @@ def _add_sample_classifier(
       advance=advance,
     )
   evaluation.add(
-    group,
+    group_of(model, prior),
     'classification_accuracy_score',
     proportion(trained.predict(part.images) == part.labels),
     '',
-    f'a classifier trained for {SAMPLE_CLASSIFIER_EPOCHS} epochs, or {classifier.MIN_STEPS:,} '
-    f'steps, on {len(labels):,} samples alone, z ~ {source}, decoder means as bytes; on '
+    f'a classifier trained for {SAMPLE_CLASSIFIER_EPOCHS} epochs, {classifier.MIN_STEPS:,} steps '
+    f'or more, on {len(labels):,} samples alone, z ~ {source}, decoder means as bytes; on '
     f'{len(part.labels):,} real images',
   )
 
@@ -157,7 +164,7 @@ def _samples(
   model: Model,
   labels: np.ndarray,
   first_seed: int,
-  prior: str | None,
+  prior: str,
   advance: Callable[[float], None],
 ) -> np.ndarray:
   """Samples of these classes as bytes, uint8 [N, H, W, C]; each piece has a seed of its own."""

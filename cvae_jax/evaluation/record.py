@@ -31,15 +31,34 @@ class Evaluation:
   model: Model
   split: str
   num_images: int
+  num_in_split: int  # of which the evaluated ones are the first
   metrics: list[Metric] = dataclasses.field(default_factory=list)
   arrays: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
   pictures: dict[str, tuple[str, bytes]] = dataclasses.field(default_factory=dict)  # title, PNG
 
-  def add(self, group: str, name: str, value, unit: str, protocol: str) -> None:
-    """Adds a number, or an `Interval`; one that is not finite could not be measured."""
+  @property
+  def name(self) -> str:
+    """Of its files: the split, and what is not the best checkpoint on all of it."""
+    first = '' if self.num_images == self.num_in_split else f'-first{self.num_images}'
+    step = '' if self.model.asked_step is None else f'-step{self.model.asked_step}'
+    return f'{self.split}{first}{step}'
+
+  def add(
+    self, group: str, name: str, value, unit: str, protocol: str, unless_finite: str = ''
+  ) -> None:
+    """Adds a number, or an `Interval`; one that is not finite could not be measured.
+
+    Args:
+      group: of metrics.
+      name: of the metric.
+      value: of it.
+      unit: of the value.
+      protocol: how it was measured.
+      unless_finite: why it could not be.
+    """
     mean, low, high = value if isinstance(value, Interval) else (value, np.nan, np.nan)
     if not np.isfinite(mean):
-      self.miss(group, name, f'{mean}, of {self.num_images} images')
+      self.miss(group, name, unless_finite or f'{mean}, of {self.num_images} images')
       return
     low, high = (float(x) if np.isfinite(x) else None for x in (low, high))
     self.metrics.append(Metric(group, name, float(mean), unit, protocol, low, high))

@@ -51,7 +51,7 @@ figcaption {{ font-weight: 600; margin-bottom: .4rem; }}
 
 
 def write(evaluation: Evaluation) -> Path:
-  """Writes `evaluation/<split>.json`, `.csv` and `.html`, and the figures as PNG files.
+  """Writes `evaluation/<name>.json`, `.csv` and `.html`, and the figures as PNG files.
 
   Returns:
     The HTML file, in the folder of the model's results; each file is written whole or not at all.
@@ -61,14 +61,14 @@ def write(evaluation: Evaluation) -> Path:
   """
   folder = evaluation.model.folder / 'evaluation'
   pictures = {
-    folder / evaluation.split / f'{name}.png': picture
+    folder / evaluation.name / f'{name}.png': picture
     for name, (_, picture) in evaluation.pictures.items()
   }
   content = {'cvae_jax': cvae_jax.__version__} | record.plain(evaluation)
-  page = folder / f'{evaluation.split}.html'
+  page = folder / f'{evaluation.name}.html'
   files = pictures | {
-    folder / f'{evaluation.split}.json': (json.dumps(content, indent=1) + '\n').encode(),
-    folder / f'{evaluation.split}.csv': _csv(evaluation).encode(),
+    folder / f'{evaluation.name}.json': (json.dumps(content, indent=1) + '\n').encode(),
+    folder / f'{evaluation.name}.csv': _csv(evaluation).encode(),
     page: _html(evaluation).encode(),
   }
   try:

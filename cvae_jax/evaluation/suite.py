@@ -48,11 +48,12 @@ def evaluate(
     lpips_weights: those of LPIPS; None where there are none.
     before_iwae: hears of what there is before the last part begins.
   """
+  model.priors.choose(None)  # before minutes of work: it raises where the fitted one is damaged
   whole = getattr(data, split)
   part = whole._replace(images=whole.images[:max_examples], labels=whole.labels[:max_examples])
   # The validation's stream: on that split, the numbers are those of the training's log.
   key = keys.stream(model.config.seed, 'validation')
-  evaluation = Evaluation(model, split, len(part.labels))
+  evaluation = Evaluation(model, split, len(part.labels), len(whole.labels))
   terms = likelihood.elbo_terms(model.trained, part.images, part.labels, key)
   _add_elbo(evaluation, terms)
   _add_reconstruction(evaluation, part, lpips_weights)
@@ -82,6 +83,11 @@ def _shown_images(model: Model) -> str:
   return f'a density of pixels in [{low:g}, {high:g}], no probability'
 
 
+def _bounded_with(model: Model) -> str:
+  """The prior that is part of a bound, whatever samples come from."""
+  return f'p(z{" | c" if model.conditional else ""}) is its {model.priors.describe("model")}'
+
+
 def _per_dimension(model: Model, values: Interval) -> Interval:
   return Interval(*(bits_per_dimension(value, model.image_shape) for value in values))
 
@@ -90,7 +96,7 @@ def _add_elbo(evaluation: Evaluation, terms: likelihood.Terms) -> None:
   model, group = evaluation.model, 'likelihood'
   protocol = (
     f'{evaluation.num_images:,} images, {_shown_images(model)}; one posterior sample, β = 1, '
-    f'z ~ {model.priors.describe("model")}; sum over pixels and latents, mean over images'
+    f'{_bounded_with(model)}; sum over pixels and latents, mean over images'
   )
   elbo = interval(terms.negative_elbo)
   evaluation.add(group, 'negative_elbo', elbo, 'nats', protocol)
@@ -116,8 +122,7 @@ def _add_iwae(
     )
   spaced = '' if count == evaluation.num_images else f' of {evaluation.num_images:,}, evenly spaced'
   protocol = (
-    f'K = {num_samples:,}, {count:,} images{spaced}, {_shown_images(model)}; '
-    f'z ~ {model.priors.describe("model")}'
+    f'K = {num_samples:,}, {count:,} images{spaced}, {_shown_images(model)}; {_bounded_with(model)}'
   )
   value = interval(-bounds)
   evaluation.add(group, 'iwae', value, 'nats', protocol)
@@ -271,12 +276,11 @@ def _add_pictures(evaluation: Evaluation, part: Dataset) -> None:
   count = min(GRID_ROWS * GRID_COLUMNS, len(part.labels))
   inputs = drawings.of_set(model, part, range(count))
   shown = range(min(len(model.class_names), MAX_CLASSES)) if model.conditional else None
-  drawn: dict[str, drawings.Drawing] = {
-    'reconstructions': drawings.reconstruct(model, inputs),
-    'samples': drawings.prior(
-      model, shown, GRID_COLUMNS if model.conditional else 64, 1.0, 0, draw=False
-    ),
-  }
+  drawn = {'reconstructions': drawings.reconstruct(model, inputs)}
+  per_class = GRID_COLUMNS if model.conditional else 64
+  for prior in generation.judged(model):
+    name = 'samples' if prior == model.priors.choose(None) else f'samples_{prior}_prior'
+    drawn[name] = drawings.prior(model, shown, per_class, 1.0, 0, draw=False, source=prior)
   if model.conditional and len(model.class_names) <= MAX_CLASSES:
     source = model.priors.describe()
     drawn['styles'] = drawings.style(model, model.draw_styles(8), drawn_from=source)

@@ -91,6 +91,10 @@ class CVAE(nn.Module):
     """z ~ p(z | c), [B, latent], from [B] keys and labels [B] int32; see `priors.Density`."""
     return self._prior(labels).draw(keys, temperature)
 
+  def change_class(self, latents: Array, labels: Array, others: Array) -> Array:
+    """What the noise that gives `latents` [B, latent] in the classes `labels` gives in `others`."""
+    return self._prior(others).to_latents(self._prior(labels).to_noise(latents))
+
   def _prior(self, labels: Array) -> priors.Density:
     if not self.conditional:
       labels = jnp.zeros_like(labels)

@@ -1,12 +1,12 @@
 """p(z | c): what latents are drawn from, and what the KL is measured against.
 
-A prior is a module whose call gives the density of each class of a batch: `log_prob`, `kl` and
-`draw`. All in float32.
+A prior is a module whose call gives the density of each class of a batch: `log_prob`, `kl`,
+`draw` and what it draws from. All in float32.
 """
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +38,12 @@ class Density(Protocol):
   def draw(self, keys: Array, temperature: Array) -> Array:
     """[B] keys to [B, latent]; `temperature` multiplies the standard deviation of the noise."""
 
+  def to_noise(self, latents: Array) -> Any:
+    """What [B, latent] would have been drawn from: noise that means the same in every class."""
+
+  def to_latents(self, noise: Any) -> Array:
+    """The inverse, [B, latent]."""
+
 
 class Gaussian(NamedTuple):
   """N(mean, exp(logvar)) of each class."""
@@ -53,8 +59,13 @@ class Gaussian(NamedTuple):
     return gaussians.kl(mean, logvar, self.mean, self.logvar)
 
   def draw(self, keys: Array, temperature: Array) -> Array:  # noqa: D102
-    noise = _noise(keys, self.mean.shape[-1])
-    return self.mean + temperature * jnp.exp(0.5 * self.logvar) * noise
+    return self.to_latents(temperature * _noise(keys, self.mean.shape[-1]))
+
+  def to_noise(self, latents: Array) -> Array:  # noqa: D102
+    return (latents - self.mean) * jnp.exp(-0.5 * self.logvar)
+
+  def to_latents(self, noise: Array) -> Array:  # noqa: D102
+    return self.mean + jnp.exp(0.5 * self.logvar) * noise
 
 
 class Mixture(NamedTuple):
@@ -64,10 +75,7 @@ class Mixture(NamedTuple):
   logvar: Array  # [B, K, latent]
 
   def log_prob(self, latents: Array) -> Array:  # noqa: D102
-    latents = latents[..., None, :]
-    mean, logvar = (_like(x, latents) for x in self)
-    log_probs = gaussians.log_normal(latents, mean, logvar)
-    return jax.nn.logsumexp(log_probs, axis=-1) - math.log(self.mean.shape[1])
+    return jax.nn.logsumexp(self._log_probs(latents), axis=-1) - math.log(self.mean.shape[1])
 
   def kl(self, mean: Array, logvar: Array, latents: Array) -> Array:  # noqa: D102
     return _estimated_kl(self, mean, logvar, latents)
@@ -75,8 +83,25 @@ class Mixture(NamedTuple):
   def draw(self, keys: Array, temperature: Array) -> Array:  # noqa: D102
     choices, noise_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
     component = jax.vmap(lambda key: jax.random.randint(key, (), 0, self.mean.shape[1]))(choices)
-    mean, logvar = (jnp.take_along_axis(x, component[:, None, None], axis=1)[:, 0] for x in self)
-    return Gaussian(mean, logvar).draw(noise_keys, temperature)
+    return self._component(component).draw(noise_keys, temperature)
+
+  def to_noise(self, latents: Array) -> tuple[Array, Array]:
+    """The likeliest component, [B], and the noise that is added to its mean, [B, latent]."""
+    component = jnp.argmax(self._log_probs(latents), axis=-1)
+    return component, self._component(component).to_noise(latents)
+
+  def to_latents(self, noise: tuple[Array, Array]) -> Array:  # noqa: D102
+    return self._component(noise[0]).to_latents(noise[1])
+
+  def _log_probs(self, latents: Array) -> Array:
+    """[..., B, latent] to those of each component, [..., B, K]."""
+    latents = latents[..., None, :]
+    mean, logvar = (_like(x, latents) for x in self)
+    return gaussians.log_normal(latents, mean, logvar)
+
+  def _component(self, number: Array) -> Gaussian:
+    """The one of each class that [B] numbers name."""
+    return Gaussian(*(jnp.take_along_axis(x, number[:, None, None], axis=1)[:, 0] for x in self))
 
 
 class StandardNormal(nn.Module):
@@ -210,7 +235,13 @@ class FlowDensity(NamedTuple):
     return _estimated_kl(self, mean, logvar, latents)
 
   def draw(self, keys: Array, temperature: Array) -> Array:  # noqa: D102
-    return self.flow.to_latents(temperature * _noise(keys, self.flow.latent_dim), self.context)
+    return self.to_latents(temperature * _noise(keys, self.flow.latent_dim))
+
+  def to_noise(self, latents: Array) -> Array:  # noqa: D102
+    return self.flow.to_noise(latents, self.context)[0]
+
+  def to_latents(self, noise: Array) -> Array:  # noqa: D102
+    return self.flow.to_latents(noise, self.context)
 
 
 def build(config, image_shape: tuple[int, int, int], activation) -> nn.Module:

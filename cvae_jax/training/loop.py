@@ -142,23 +142,24 @@ def _finish(
   reporter: Reporter,
 ) -> None:
   """Goes on from `state` to the end of the run, and draws the final grid."""
-  grid_path = workdir / 'samples' / f'step_{prog.total_steps}.png'
   if int(state.step) < prog.total_steps:
     _introduce(prog, state, workdir, reporter)
     state = _run(prog, workdir, state, window, saved, reporter)
     saved.wait()
   else:
-    reporter.line(f'{workdir} is complete: {prog.config.num_epochs} epochs, step {state.step}.')
+    epochs = int(state.step) // prog.steps_per_epoch
+    reporter.line(f'{workdir} is complete: {epochs} epochs, step {state.step}.')
+  grid_path = workdir / 'samples' / f'step_{state.step}.png'
   if processes.is_main() and not grid_path.exists():
     grids.save_png(grid_path, program.sample_grid(prog, state.eval_variables))
     mean, shown = program.validation_latents(prog, state.eval_variables)
     projector.write(workdir, mean, *shown)
   _fit_priors(prog, workdir, state, reporter)
-  reporter.line(f'samples: {grid_path}')
+  reporter.line(f'samples of the prior it was trained with: {grid_path}')
 
 
 def _fit_priors(prog: Program, workdir: Path, state: TrainState, reporter: Reporter) -> None:
-  """Stores a fitted prior with the best and the last checkpoint, where there is none yet."""
+  """Stores a fitted prior with the best and the last checkpoint that have none of their own."""
   num_classes = fitted_prior.num_classes(prog.config)
   size = num_classes * prog.config.latent_dim**2
   if size > fitted_prior.MAX_NUMBERS:
@@ -171,11 +172,12 @@ def _fit_priors(prog: Program, workdir: Path, state: TrainState, reporter: Repor
   best = processes.from_main(checkpoints.choose(workdir, 'best'))
   for step in sorted({best, last}):
     folder = run_folder.checkpoint_path(workdir, step)
-    if processes.from_main((folder / fitted_prior.FILE_NAME).exists()):
-      continue
     variables = state.eval_variables
     if step != last:
       variables, _ = checkpoints.restore_variables(workdir, str(step), variables)
+    variables = devices.own_copy(variables)
+    if processes.from_main(_has_prior(folder, variables)):
+      continue
     if processes.is_main():
       began = time.perf_counter()
       try:
@@ -183,11 +185,18 @@ def _fit_priors(prog: Program, workdir: Path, state: TrainState, reporter: Repor
       except InputError as error:
         reporter.line(f'no fitted prior of step {step}: {error}')
       else:
-        fitted_prior.save(folder, fitted, step)
+        fitted_prior.save(folder, fitted, variables)
         seconds = time.perf_counter() - began
         reporter.line(f'fitted prior of step {step}: {fitted}, in {seconds:.0f} s')
     # The others wait here: JAX ends all processes some minutes after the first has left.
     processes.from_main(None)
+
+
+def _has_prior(folder: Path, variables) -> bool:
+  try:
+    return fitted_prior.read(folder, variables) is not None
+  except InputError:  # it is damaged, or of other weights
+    return False
 
 
 def _run(
@@ -349,7 +358,7 @@ def smoke(config) -> None:
   terms.check_finite(window, now=1, last_good=None)
   print(
     f'train step: loss {window["loss"][0]:.2f} (reconstruction {window["reconstruction"][0]:.2f}, '
-    f'KL {window["kl"][0]:.2f}, β {window["beta"][0]:.3g})'
+    f'KL {window["kl"][0]:z.2f}, β {window["beta"][0]:.3g})'
   )
   images, labels, _ = prog.validation
   key = keys.stream(config.seed, 'validation')

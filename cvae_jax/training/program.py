@@ -264,7 +264,7 @@ def validation_latents(program: Program, variables) -> tuple[np.ndarray, Dataset
 def fit_prior(program: Program, variables) -> FittedPrior:
   """The prior that `variables` go best with: fitted to where they encode the training images.
 
-  Of each class the first `fitted_prior.MAX_IMAGES`.
+  Of each class the first `fitted_prior.MAX_IMAGES`. The variables are this process's own copy.
   """
   conditional = program.config.conditional
   labels = np.asarray(jax.device_get(devices.own_copy(program.train.labels)))
@@ -273,7 +273,7 @@ def fit_prior(program: Program, variables) -> FittedPrior:
   rows = [np.flatnonzero(classes == c)[: fitted_prior.MAX_IMAGES] for c in range(num_classes)]
   rows = np.sort(np.concatenate(rows))
   images = np.asarray(jax.device_get(devices.own_copy(program.train.images)[rows]))
-  variables, key = devices.own_copy(variables), keys.stream(program.config.seed, 'fitted_prior')
+  key = keys.stream(program.config.seed, 'fitted_prior')
   see = jax.jit(partial(observe, key=key, binarize=program.config.data.binarize))
   moments = batches.map_rows(
     lambda images, labels, indices: program.encode(variables, see(images, indices)[0], labels),

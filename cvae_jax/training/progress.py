@@ -68,7 +68,7 @@ class Reporter:
 
   def terms(self, step: int, terms: Mapping[str, float], images_per_second: float) -> None:
     """The averages since the last call."""
-    status = f'loss {terms["loss"]:.2f}  KL {terms["kl"]:.2f}  {images_per_second:,.0f} images/s'
+    status = f'loss {terms["loss"]:.2f}  KL {terms["kl"]:z.2f}  {images_per_second:,.0f} images/s'
     plain = f'step {step:6d}  {status}  β {terms["beta"]:.3g}  lr {terms["learning_rate"]:.2e}'
     if self._bar:
       self._bar.update(self._task, status=status)
@@ -80,7 +80,7 @@ class Reporter:
     """What the validation after `epoch` epochs gave, and how long the epoch took with it."""
     self.line(
       f'epoch {epoch:3d}/{self._num_epochs}  validation −ELBO {values["negative_elbo"]:.2f} = '
-      f'{values["reconstruction"]:.2f} + KL {values["kl"]:.2f}  {seconds:.1f} s'
+      f'{values["reconstruction"]:.2f} + KL {values["kl"]:z.2f}  {seconds:.1f} s'
     )
 
   def close(self) -> None:

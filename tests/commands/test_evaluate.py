@@ -63,9 +63,11 @@ def test_table_json_csv_and_report_agree(evaluated):
         if metric['low'] is not None:
           assert metric['low'] <= metric['value'] <= metric['high']
   groups = content['metrics']
-  both = {'generation', 'generation, z ~ N(0, I)'}  # the fitted prior, and the model's own
-  assert set(groups) == {'likelihood', 'reconstruction', 'latent', 'as a classifier'} | both
-  assert 'z ~ fitted prior' in groups['generation']['coverage']['protocol']
+  both = {'generation, z ~ fitted prior', 'generation, z ~ N(0, I)'}
+  others = {'likelihood', 'reconstruction', 'latent', 'generation', 'as a classifier'}
+  assert set(groups) == both | others
+  assert 'z ~ fitted prior' in groups['generation, z ~ fitted prior']['coverage']['protocol']
+  assert 'p(z | c) is its N(0, I)' in groups['likelihood']['iwae']['protocol']
   assert groups['likelihood']['iwae']['value'] < groups['likelihood']['negative_elbo']['value'] + 1
   assert 'K = 3, 300 images' in groups['likelihood']['iwae']['protocol']
   assert groups['reconstruction']['lpips']['value'] is None
@@ -91,7 +93,7 @@ def test_the_report_is_one_file(evaluated):
   run, _ = evaluated
   page = (run / 'evaluation' / 'test.html').read_text()
   sources = re.findall(r'(?:src|href)="(.*?)"', page)
-  assert len(sources) == len(list((run / 'evaluation' / 'test').glob('*.png'))) == 10
+  assert len(sources) == len(list((run / 'evaluation' / 'test').glob('*.png'))) == 11
   assert all(source.startswith('data:image/png;base64,') for source in sources)
   assert 'http' not in page
 
@@ -134,9 +136,12 @@ def test_few_images_of_a_conditional_model_in_colour(command, tmp_path):
   done = command('evaluate.py', '--max_examples', '2', *QUICK, **cache)
   assert done.returncode == 0, done.stderr
   assert 'training a reference classifier' not in done.stdout  # it saw all of the training set
-  test = json.loads((tmp_path / 'runs' / 'pets' / 'evaluation' / 'test.json').read_text())
-  assert test['metrics']['generation']['diversity']['value'] is None
-  assert 'NaN' not in (tmp_path / 'runs' / 'pets' / 'evaluation' / 'test.json').read_text()
+  text = (tmp_path / 'runs' / 'pets' / 'evaluation' / 'test.json').read_text()
+  drawn = json.loads(text)['metrics']['generation, z ~ fitted prior']
+  for name, reason in (('diversity', 'no class has two'), ('coverage', '2 real images have no 5')):
+    assert drawn[name]['value'] is None
+    assert f'not measured: {reason}' in drawn[name]['protocol']
+  assert 'NaN' not in text
 
 
 @pytest.mark.slow
@@ -147,10 +152,12 @@ def test_an_unconditional_model_and_few_images(command, tmp_path):
   cache = tmp_path / 'cache'
   done = command('evaluate.py', '--max_examples', '20', *QUICK, XDG_CACHE_HOME=str(cache))
   assert done.returncode == 0, done.stderr
-  metrics = json.loads((run / 'evaluation' / 'test.json').read_text())['metrics']
+  metrics = json.loads((run / 'evaluation' / 'test-first20.json').read_text())['metrics']
   assert metrics['as a classifier']['accuracy']['value'] is None
-  assert 'unconditional' in metrics['generation']['conditional_accuracy']['protocol']
-  assert metrics['generation']['frechet_distance']['value'] > 0
+  for prior in ('fitted prior', 'N(0, I)'):
+    drawn = metrics[f'generation, z ~ {prior}']
+    assert 'unconditional' in drawn['conditional_accuracy']['protocol']
+    assert drawn['frechet_distance']['value'] > 0
   elbo = metrics['likelihood']['negative_elbo']
   assert '20 images, dynamically binarized, one draw' in elbo['protocol']
   bits = metrics['likelihood']['bits_per_dim']['value']

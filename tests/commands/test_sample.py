@@ -33,10 +33,10 @@ def test_a_digit_of_the_newest_run(command, run, tmp_path):
   assert done.returncode == 0, done.stderr
   assert done.stderr == ''
   assert done.stdout.splitlines()[0] == 'runs/tiny, weights of step 6'
-  said = 'Samples of 3, z ~ fitted prior: runs/tiny/samples/3-seed0.png'
+  said = 'Samples of 3, z ~ fitted prior: runs/tiny/samples/3-seed0-fitted_prior.png'
   assert done.stdout.splitlines()[1] == said
   expected = cvae_jax.load(run).sample(np.full(64, 3))
-  shown = picture(run / 'samples' / '3-seed0.png')
+  shown = picture(run / 'samples' / '3-seed0-fitted_prior.png')
   np.testing.assert_allclose(shown, grids.grid(expected, 8), atol=1)
 
 
@@ -54,13 +54,13 @@ def test_all_classes_have_a_row_each(command, run, tmp_path):
   np.testing.assert_allclose(decoded, expected, atol=1e-5)
   assert saved['row_names'].tolist() == [str(digit) for digit in range(10)]
   assert command('sample.py', '--workdir', run).returncode == 0
-  assert (run / 'samples' / 'all-seed0.png').is_file()
+  assert (run / 'samples' / 'all-seed0-fitted_prior.png').is_file()
 
 
 def test_a_checkpoint_as_workdir_writes_beside_it(command, run):
   done = command('sample.py', '--digit', '3', '--workdir', 'runs/tiny/checkpoints/4')
   assert done.returncode == 0, done.stderr
-  assert (run / 'samples' / '3-seed0.png').is_file()
+  assert (run / 'samples' / '3-seed0-model_prior-step4.png').is_file()
 
 
 def test_every_option(command, run, tmp_path):
@@ -111,7 +111,7 @@ def test_without_a_run_the_shipped_weights(command, tmp_path):
   assert done.stdout.splitlines()[0].startswith('No trained run under runs/: these are the weights')
   assert done.stdout.splitlines()[1].startswith('shipped/mnist, weights of step ')
   expected = cvae_jax.load('mnist').sample(np.full(64, 3))
-  shown = picture(tmp_path / 'shipped' / 'mnist' / 'samples' / '3-seed0.png')
+  shown = picture(tmp_path / 'shipped' / 'mnist' / 'samples' / '3-seed0-fitted_prior.png')
   np.testing.assert_allclose(shown, grids.grid(expected, 8), atol=1)
 
 

@@ -390,7 +390,7 @@ def test_pictures_of_a_folder_streamed_to_an_unconditional_model(command, tmp_pa
     assert float(row['train/loss']) == pytest.approx(float(other['train/loss']), rel=1e-5)
   sampled = command('sample.py', '--workdir=again', '--num_images=6')
   assert sampled.returncode == 0, sampled.stderr
-  said = 'Samples, z ~ fitted prior: again/samples/all-seed0-n6.png'
+  said = 'Samples, z ~ fitted prior: again/samples/all-seed0-n6-fitted_prior.png'
   assert sampled.stdout.splitlines()[1] == said
   refused = command('sample.py', '--workdir=again', '--digit=3')
   assert refused.returncode == 2

@@ -186,3 +186,18 @@ def test_a_wrong_name_is_refused():
   config.prior = 'horseshoe'
   with pytest.raises(ValueError, match='not one of: standard, class_gaussian'):
     cvae.build(config)
+
+
+@ALL
+def test_the_noise_of_a_latent_gives_it_back_and_in_another_class_what_it_draws_there(module):
+  variables = scattered(module)
+  method = lambda self, z, labels, others: self(others, encode).to_latents(  # noqa: E731
+    self(labels, encode).to_noise(z)
+  )
+  ones, twos = (np.full(50, label) for label in (1, 2))
+  drawn = {label: draw(module, variables, 50, label) for label in (1, 2)}
+  again = module.apply(variables, drawn[1], ones, ones, method=method)
+  np.testing.assert_allclose(again, drawn[1], atol=1e-4)
+  moved = module.apply(variables, drawn[1], ones, twos, method=method)
+  if module is not VAMP:  # which takes the likeliest component, not the one that was drawn
+    np.testing.assert_allclose(moved, drawn[2], atol=1e-4)

@@ -116,6 +116,16 @@ def test_a_run_stopped_before_its_first_checkpoint_begins_again(tiny_run, tmp_pa
   assert rows(tmp_path / 'run') == rows(tiny_run)
 
 
+def test_a_run_that_is_longer_than_asked_for_says_how_long_it_is(tmp_path, capsys):
+  config = tiny_config(learning_rate_schedule='constant', **DENSE)
+  loop.train(config, tmp_path / 'run')
+  capsys.readouterr()
+  config.num_epochs = 1
+  loop.train(config, tmp_path / 'run')
+  assert 'is complete: 2 epochs, step 6' in capsys.readouterr().out
+  assert [path.name for path in (tmp_path / 'run' / 'samples').iterdir()] == ['step_6.png']
+
+
 def test_a_complete_run_is_left_alone_but_for_a_missing_grid(tiny_run, tmp_path, capsys):
   shutil.copytree(tiny_run, tmp_path / 'run')
   before = (tmp_path / 'run' / 'metrics.csv').read_bytes()
@@ -125,7 +135,7 @@ def test_a_complete_run_is_left_alone_but_for_a_missing_grid(tiny_run, tmp_path,
     loop.train(tiny_config(), tmp_path / 'run')
     said = capsys.readouterr().out
     assert 'is complete: 2 epochs, step 6' in said
-    assert f'samples: {grid}' in said
+    assert f'samples of the prior it was trained with: {grid}' in said
     assert grid.read_bytes() == (tiny_run / 'samples' / 'step_6.png').read_bytes()
   assert (tmp_path / 'run' / 'metrics.csv').read_bytes() == before
 
