@@ -15,13 +15,14 @@ from absl import flags
 
 from cvae_jax import command_line
 from cvae_jax.errors import InputError
+from cvae_jax.evaluation import IWAE_SAMPLES
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'A run, a checkpoint in one, or shipped weights.')
 _CHECKPOINT = flags.DEFINE_string(
   'checkpoint', 'best', 'best (by validation ELBO), last, or a step.'
 )
 _SPLIT = flags.DEFINE_enum('split', 'test', ['train', 'validation', 'test'], 'Which images.')
-_IWAE_SAMPLES = flags.DEFINE_integer('iwae_samples', 5000, 'K of the IWAE bound.', 1, 10**7)
+_IWAE_SAMPLES = flags.DEFINE_integer('iwae_samples', IWAE_SAMPLES, 'K of the IWAE bound.', 1, 10**7)
 _MAX_EXAMPLES = flags.DEFINE_integer('max_examples', None, 'Only the first N of the split.', 2)
 _DATA_DIR = flags.DEFINE_string(
   'data_dir', None, "Where the data are, if not where the run's were."
@@ -66,7 +67,7 @@ def main() -> None:
     _MAX_EXAMPLES.value,
     _PROJECTION.value,
     lpips_weights,
-    before_iwae=report.write,
+    before_iwae=report.write_unless_finished,
   )
   page = report.write(evaluation)
   summary, table = report.summary(evaluation), report.table(evaluation)

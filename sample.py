@@ -25,7 +25,7 @@ _MODES += ['manifold', 'style']
 flags.DEFINE_enum('mode', 'prior', _MODES, 'What to draw.')
 flags.DEFINE_string('workdir', None, 'A run, a checkpoint in one, or shipped weights.')
 flags.DEFINE_string('checkpoint', 'best', 'best (by validation ELBO), last, or a step.')
-flags.DEFINE_list('label', None, 'Classes, by name or number: 3 or 3,8. All, if not given.')
+flags.DEFINE_list('label', None, 'Classes, by name or number: 3 or 3,8.')
 flags.DEFINE_list('digit', None, 'The same as --label.')
 flags.DEFINE_multi_string('images', None, 'Pictures to begin with: files or folders')
 flags.DEFINE_list('indices', None, "Images of the model's own set to begin with: 0,1,2.")
@@ -34,12 +34,16 @@ flags.DEFINE_enum(
 )
 flags.DEFINE_string('data_dir', None, "Where that set is, if not where the run's was.")
 flags.DEFINE_integer(
-  'num_images', None, 'How many of one class (64 if not given), or of each (10).', 1, 10_000
+  'num_images',
+  None,
+  'How many of one class (64 if not given), of each (10), or ways between two (4).',
+  1,
+  10_000,
 )
 flags.DEFINE_integer('num_draws', None, 'Variations of each image (8), for posterior.', 1, 100)
 flags.DEFINE_enum('interpolation', None, ['linear', 'spherical'], 'The way (linear).')
 flags.DEFINE_list('dims', None, 'Two dimensions for manifold; those that change most.')
-flags.DEFINE_float('temperature', None, 'Factor on the standard deviation of z (1).', 0.0)
+flags.DEFINE_float('temperature', None, 'Factor on the noise of the prior (1).', 0.0)
 flags.DEFINE_enum(
   'prior',
   None,

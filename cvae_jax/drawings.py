@@ -71,7 +71,7 @@ def prior(
     model: a trained model.
     labels: the classes; None for an unconditional model.
     num_images: of each class.
-    temperature: factor on the standard deviation of the prior.
+    temperature: as of `Model.sample`.
     seed: the same seed gives the same pictures.
     draw: sample the pixels too.
     source: 'fitted' or 'model', the prior; None is the fitted one where there is one.

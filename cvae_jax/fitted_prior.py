@@ -40,9 +40,7 @@ class FittedPrior(NamedTuple):
     counts = np.sum(self.weights > 0, axis=1)
     few, many = counts.min(), counts.max()
     number = f'{few}' if few == many else f'{few} to {many}'
-    of = f'{number} Gaussian{"" if many == 1 else "s"}{" per class" if len(counts) > 1 else ""}'
-    shared = len(counts) - len(np.unique(self.means.reshape(len(counts), -1), axis=0))
-    return f'{of}, those of {shared + 1} small classes the fit of all' if shared else of
+    return f'{number} Gaussian{"" if many == 1 else "s"}{" per class" if len(counts) > 1 else ""}'
 
 
 def num_classes(config) -> int:
@@ -78,7 +76,7 @@ def draw(
 def fit(mean: np.ndarray, logvar: np.ndarray, labels: np.ndarray, num_classes: int) -> FittedPrior:
   """Fits to draws from the posteriors N(mean, exp(logvar)) of N images.
 
-  A class of fewer than MIN_IMAGES gets the fit of all images.
+  A class of fewer than MIN_IMAGES gets the fit of the first MAX_IMAGES of all classes.
 
   Args:
     mean: [N, latent].
@@ -124,8 +122,8 @@ def moments(prior: FittedPrior, label: int) -> tuple[np.ndarray, np.ndarray]:
   """Mean and standard deviation of one class in each dimension, [latent] float32 each."""
   shares, means, factors = (x[label] for x in prior)
   mean = shares @ means
-  second = np.sum(np.square(factors), axis=-1) + np.square(means)
-  return mean, np.sqrt(shares @ second - np.square(mean))
+  squares = np.sum(np.square(factors), axis=-1) + np.square(means - mean)
+  return mean, np.sqrt(shares @ squares)
 
 
 def _fit_draws(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -142,7 +140,12 @@ def _fit_draws(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   held_out, kept = (draws[:, rows].reshape(-1, size) for rows in (is_held_out, ~is_held_out))
   chosen, best = 1, -np.inf
   for number in candidates:
-    score = _mixture(kept, number, floor).score(held_out)
+    try:
+      score = _mixture(kept, number, floor).score(held_out)
+    except ValueError:  # one of so many has collapsed
+      if number == 1:
+        raise
+      break
     if score <= best:
       break
     chosen, best = number, score

@@ -127,7 +127,8 @@ class Model:
 
     Args:
       labels: [N] class numbers; None for an unconditional model.
-      temperature: factor on the standard deviation of the prior, 0 or more.
+      temperature: factor on the standard deviation of each Gaussian of the prior, or of a flow's
+        noise; 0 or more.
       seed: the same seed gives the same image, to float tolerance, for a place and label.
       draw: sample the pixels too, instead of taking the decoder's mean.
       num_images: N, for an unconditional model.
@@ -233,7 +234,8 @@ class Model:
     mean, logvar = self.encode(images, labels)
     count = len(mean)
     mean, logvar = (np.repeat(x, num_draws, axis=0) for x in (mean, logvar))
-    temperature, key = trained_priors.check_temperature(temperature), keys.of_user(seed, 'prior')
+    temperature = trained_priors.check_temperature(temperature)
+    key = keys.of_user(seed, 'posterior')
     latents = batches.map_rows(
       lambda *rows: generation.draw_gaussian(*rows, key, temperature),
       MAX_BATCH,
@@ -268,6 +270,10 @@ class Model:
         f'{did_you_mean(method, latent_space.PATHS)}'
       )
     sides = (None, None) if labels is None else labels
+    if len(sides) != 2:
+      raise InputError(
+        f'{len(sides)} rows of labels, expected two: the classes of first, and those of second.'
+      )
     means = [self.encode(x, y)[0] for x, y in zip((first, second), sides, strict=True)]
     if len(means[0]) != len(means[1]):
       raise InputError(f'{len(means[0])} images cannot be paired with {len(means[1])}.')
@@ -296,12 +302,14 @@ class Model:
     return images.astype(np.float32)
 
   def _check_latents(self, latents) -> np.ndarray:
-    latents, expected = np.asarray(latents), self.config.latent_dim
-    if latents.dtype.kind not in 'fiu' or not np.isfinite(latents).all():
-      raise InputError(f'latents ({latents.dtype}) are not all finite real numbers.')
+    given, expected = np.asarray(latents), self.config.latent_dim
+    with np.errstate(over='ignore'):
+      latents = given.astype(np.float32) if given.dtype.kind in 'fiu' else np.float32(np.nan)
+    if not np.isfinite(latents).all():
+      raise InputError(f'latents ({given.dtype}) are not all finite real numbers of float32.')
     if latents.ndim != 2 or latents.shape[1] != expected:
       raise InputError(f'latents have shape {latents.shape}, expected [N, {expected}].')
-    return latents.astype(np.float32)
+    return latents
 
   def _check_labels(self, labels, num_examples: int | None, mixtures: bool = False) -> np.ndarray:
     if not self.conditional:

@@ -1,6 +1,8 @@
 """Paths as people type them, and where what can be made again is kept."""
 
+import hashlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from cvae_jax.errors import InputError
@@ -35,3 +37,9 @@ def cache_folder() -> Path:
     raise InputError(
       'There is no home folder to keep a cache in: set XDG_CACHE_HOME to a folder.'
     ) from error
+
+
+def digest(paths: Iterable[Path]) -> str:
+  """Six characters that tell these files or folders from others of the same names."""
+  told = '\0'.join(str(path.resolve()) for path in paths)
+  return hashlib.blake2b(told.encode(errors='surrogateescape'), digest_size=3).hexdigest()

@@ -1,6 +1,5 @@
 """What sample.py is asked for: a mode, what it begins with, and the file it ends in."""
 
-import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -277,8 +276,8 @@ def file_name(request: Request, model: Model) -> str:
     parts.append('i' + '-'.join(request.indices))
   if request.images:
     # Names of files in other folders may be the same.
-    told = repr([str(Path(path).resolve()) for path in request.images])
-    parts += [*(Path(path).stem for path in request.images[:3]), _digest(told)]
+    files = [Path(path) for path in request.images]
+    parts += [*(path.stem for path in files[:3]), paths.digest(files)]
   if request.split:
     parts.append(request.split)
   begins = bool(request.indices or request.images)
@@ -303,12 +302,8 @@ def file_name(request: Request, model: Model) -> str:
     parts.append(f'step{model.asked_step}')
   name = re.sub(r'[^\w.+-]+', '_', '-'.join(parts))
   if len(name) > MAX_NAME:
-    name = f'{name[:MAX_NAME]}-{_digest(name)}'
+    name = f'{name[:MAX_NAME]}-{paths.digest([Path(name)])}'
   return f'{name}.{request.format}'
-
-
-def _digest(text: str) -> str:
-  return hashlib.blake2b(text.encode(), digest_size=3).hexdigest()
 
 
 def write(drawing: Drawing, path: Path) -> None:

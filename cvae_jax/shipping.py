@@ -65,7 +65,7 @@ def ship(run: Path, machine: str) -> Path:
       f'{model.step}: run evaluate.py on it again.'
     )
   groups = [generation.group_of(model, prior) for prior in generation.judged(model)]
-  if not set(groups) <= set(evaluation['metrics']):
+  if model.class_names and not set(groups) <= set(evaluation['metrics']):
     raise InputError(f'{run} was evaluated with other priors: run evaluate.py on it again.')
   folder = weights.SHIPPED / config.name
   folder.mkdir(parents=True, exist_ok=True)

@@ -93,7 +93,8 @@ class TrainedPriors:
 
     Args:
       labels: [N] int32; zeros for an unconditional model.
-      temperature: factor on the standard deviation of the prior.
+      temperature: factor on the standard deviation of each Gaussian of the prior, of which a
+        mixture has several, or of a flow's noise.
       seed: the same seed gives the same latent for a place and label.
       prior: 'fitted' or 'model'.
 

@@ -1,7 +1,8 @@
 """Weights as files that anyone may read: safetensors, which hold numbers and no code.
 
 A few trained models ship with the package, each a folder like that of a run: `config.json`,
-`weights.safetensors` and, for people, a card. `python -m cvae_jax.shipping` makes them.
+`weights.safetensors`, `prior.safetensors` and, for people, a card. `python -m cvae_jax.shipping`
+makes them.
 """
 
 import hashlib

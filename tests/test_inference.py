@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import cvae_jax
+from cvae_jax import keys
 from cvae_jax.errors import InputError
 from cvae_jax.models import cvae
 from cvae_jax.training import checkpoints, loop
@@ -209,7 +210,8 @@ def test_variations_are_draws_from_the_posterior(model):
   mean, logvar = model.encode(IMAGES, LABELS)
   varied = model.vary(IMAGES, LABELS, num_draws=4, seed=2)
   assert varied.shape == (5, 4, 8, 8, 1)
-  noise = model.draw_latents(np.zeros(20, int), seed=2, prior='model').reshape(5, 4, 3)
+  own_keys = keys.per_example(keys.stream(2, 'posterior'), np.arange(20))
+  noise = jax.vmap(lambda key: jax.random.normal(key, (3,)))(own_keys).reshape(5, 4, 3)
   expected = model.decode(mean + np.exp(0.5 * logvar) * noise[:, 1], LABELS)
   np.testing.assert_allclose(varied[:, 1], expected, atol=1e-5)
   with pytest.raises(InputError, match='num_draws=0 is not an integer, 1 or more'):

@@ -10,10 +10,10 @@ import pytest
 from scipy import stats
 
 import cvae_jax
-from cvae_jax import fitted_prior, keys
+from cvae_jax import fitted_prior, keys, weights
 from cvae_jax.errors import InputError
 from cvae_jax.evaluation import likelihood
-from cvae_jax.training import loop
+from cvae_jax.training import loop, program
 from tiny import DENSE, rows, tiny_config
 
 
@@ -103,6 +103,47 @@ def test_a_fitted_prior_that_is_damaged_stops_only_what_needs_it(model, tiny_run
     np.testing.assert_allclose(
       again, cvae_jax.load(tiny_run, path.parent.name).sample([3, 4]), atol=1e-5
     )
+
+
+def test_the_best_checkpoint_gets_a_prior_of_its_own_weights(tiny_run, tmp_path, monkeypatch):
+  run = tmp_path / 'run'
+  shutil.copytree(tiny_run, run)
+  metrics = run / 'checkpoints' / '3' / 'metrics' / 'metrics'
+  metrics.write_text(json.dumps(json.loads(metrics.read_text()) | {'negative_elbo': 1.0}))
+  seen, fit_prior = [], program.fit_prior
+
+  def fit(prog, variables):
+    seen.append(weights.digest(variables))
+    return fit_prior(prog, variables)
+
+  monkeypatch.setattr(program, 'fit_prior', fit)
+  loop.train(tiny_config(checkpoint_every_steps=2, keep_checkpoints=10), run)
+  best, last = (cvae_jax.load(run, checkpoint) for checkpoint in ('best', 'last'))
+  assert (best.step, last.step) == (3, 6)
+  assert seen == [weights.digest(best.trained.variables)]  # the last has one
+  for model in (best, last):
+    assert model.priors.choose(None) == 'fitted'
+  assert not np.allclose(best.priors.fitted.means, last.priors.fitted.means, atol=1e-6)
+
+
+def test_where_no_prior_can_be_fitted_the_run_ends_well(tiny_run, tmp_path, capsys, monkeypatch):
+  run = tmp_path / 'run'
+  shutil.copytree(tiny_run, run)
+  for path in run.rglob(fitted_prior.FILE_NAME):
+    path.unlink()
+
+  def fit(*_):
+    raise InputError('No Gaussian fits.')
+
+  monkeypatch.setattr(fitted_prior, 'fit', fit)
+  config = tiny_config(checkpoint_every_steps=2, keep_checkpoints=10)
+  loop.train(config, run)
+  assert 'no fitted prior of step 6: No Gaussian fits.' in capsys.readouterr().out
+  monkeypatch.setattr(fitted_prior, 'MAX_NUMBERS', 10)
+  loop.train(config, run)
+  said = capsys.readouterr().out
+  assert 'the covariances of 10 classes would be 90 numbers, more than 10' in said
+  assert cvae_jax.load(run).priors.choose(None) == 'model'
 
 
 def test_arguments_that_mean_nothing(model):

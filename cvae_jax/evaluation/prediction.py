@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cvae_jax import grids, keys
+from cvae_jax import paths as paths_lib
 from cvae_jax.data import folder as folder_lib
 from cvae_jax.data import pictures
 from cvae_jax.errors import InputError
@@ -106,7 +107,7 @@ def find_labels(model: Model, images: np.ndarray) -> Labelled | None:
 
 
 def predict(model: Model, folder: Path) -> Path:
-  """Writes `predictions/<folder>.npz` and `.csv` into the folder of the model's results.
+  """Writes `predictions/<folder>-<digest>.npz` and `.csv` into the folder of the model's results.
 
   A picture in a folder that has the name or number of a class is of that class; of the others a
   conditional model finds the likeliest. Latents and reconstructions are of the grey values as they
@@ -146,7 +147,10 @@ def predict(model: Model, folder: Path) -> Path:
       'probability': np.where(given, 1.0, found.probabilities),
     }
   columns |= {f'z{d}': mean[:, d] for d in range(mean.shape[1])}
-  target = model.folder / 'predictions' / (folder.resolve().name or 'pictures')
+  step = '' if model.asked_step is None else f'-step{model.asked_step}'
+  # Other folders may have the same name.
+  name = f'{folder.resolve().name or "pictures"}-{paths_lib.digest([folder])}{step}'
+  target = model.folder / 'predictions' / name
   arrays = {
     'files': np.array(files),
     'mean': mean,

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from cvae_jax import figures
+from cvae_jax.evaluation import IWAE_SAMPLES
 from cvae_jax.evaluation.likelihood import Interval
 from cvae_jax.inference import Model
 
@@ -32,16 +33,18 @@ class Evaluation:
   split: str
   num_images: int
   num_in_split: int  # of which the evaluated ones are the first
+  iwae_samples: int  # K
   metrics: list[Metric] = dataclasses.field(default_factory=list)
   arrays: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
   pictures: dict[str, tuple[str, bytes]] = dataclasses.field(default_factory=dict)  # title, PNG
 
   @property
   def name(self) -> str:
-    """Of its files: the split, and what is not the best checkpoint on all of it."""
+    """Of its files: the split, and what is less than all of it, or other than usual."""
     first = '' if self.num_images == self.num_in_split else f'-first{self.num_images}'
     step = '' if self.model.asked_step is None else f'-step{self.model.asked_step}'
-    return f'{self.split}{first}{step}'
+    samples = '' if self.iwae_samples == IWAE_SAMPLES else f'-iwae{self.iwae_samples}'
+    return f'{self.split}{first}{samples}{step}'
 
   def add(
     self, group: str, name: str, value, unit: str, protocol: str, unless_finite: str = ''
@@ -70,10 +73,6 @@ class Evaluation:
   def draw(self, name: str, title: str, figure: Figure) -> None:
     """Adds a figure, as the PNG file that it will be."""
     self.pictures[name] = title, figures.to_png(figure)
-
-  def __getitem__(self, name: str) -> float | None:
-    """The value of the metric of that name."""
-    return next(metric.value for metric in self.metrics if metric.name == name)
 
 
 def plain(evaluation: Evaluation) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import csv
 import html
 import io
 import json
+import tempfile
 from pathlib import Path
 
 import cvae_jax
@@ -80,13 +81,24 @@ def write(evaluation: Evaluation) -> Path:
   return page
 
 
+def write_unless_finished(evaluation: Evaluation) -> None:
+  """Writes an evaluation that is not, where there is no finished one of the same name."""
+  try:
+    text = (evaluation.model.folder / 'evaluation' / f'{evaluation.name}.json').read_text('utf-8')
+    is_finished = json.loads(text)['metrics']['likelihood']['iwae']['value'] is not None
+  except (OSError, ValueError, TypeError, KeyError):
+    is_finished = False
+  if not is_finished:
+    write(evaluation)
+
+
 def check_writable(model: Model) -> None:
   """Raises InputError where `write` will not be able to."""
   folder = model.folder / 'evaluation'
   try:
-    with grids.whole(folder / 'table.txt') as temporary:
-      temporary.touch()
-    (folder / 'table.txt').unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+      pass
   except OSError as error:
     raise _cannot_write(folder, error) from error
 

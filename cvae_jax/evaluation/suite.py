@@ -53,7 +53,7 @@ def evaluate(
   part = whole._replace(images=whole.images[:max_examples], labels=whole.labels[:max_examples])
   # The validation's stream: on that split, the numbers are those of the training's log.
   key = keys.stream(model.config.seed, 'validation')
-  evaluation = Evaluation(model, split, len(part.labels), len(whole.labels))
+  evaluation = Evaluation(model, split, len(part.labels), len(whole.labels), iwae_samples)
   terms = likelihood.elbo_terms(model.trained, part.images, part.labels, key)
   _add_elbo(evaluation, terms)
   _add_reconstruction(evaluation, part, lpips_weights)
@@ -69,12 +69,19 @@ def evaluate(
   return evaluation
 
 
-def _shown_images(model: Model) -> str:
-  """How the pixels came about that a likelihood is of."""
+def _seen_images(model: Model) -> str:
+  """What the encoder sees."""
   if model.config.data.name == 'binarized_mnist':
     return 'statically binarized'
+  return 'dynamically binarized' if model.config.data.binarize == 'dynamic' else 'not binarized'
+
+
+def _shown_images(model: Model) -> str:
+  """How the pixels came about that a likelihood is of."""
   if model.config.data.binarize == 'dynamic':
-    return 'dynamically binarized, one draw'
+    return f'{_seen_images(model)}, one draw'
+  if model.config.data.name == 'binarized_mnist':
+    return _seen_images(model)
   if model.config.likelihood == 'bernoulli':
     return 'grey values, so a cross-entropy and no likelihood'
   if likelihoods.is_probability(model.config):
@@ -173,8 +180,7 @@ def _add_latents(
   evaluation: Evaluation, terms: likelihood.Terms, part: Dataset, method: str
 ) -> None:
   group, count = 'latent', evaluation.num_images
-  # Binarized, where the model is of binarized images, as for the bounds.
-  seen = f'{count:,} images, {_shown_images(evaluation.model).split(",")[0]}'
+  seen = f'{count:,} images, {_seen_images(evaluation.model)}'
   standard = evaluation.model.priors.is_standard('model')
   joint = terms.kl.shape[1] != terms.mean.shape[1]  # a prior that gives no KL per dimension
   if joint:
@@ -183,8 +189,9 @@ def _add_latents(
     kl = terms.kl.mean(axis=0)
   active = latent_statistics.active_units(terms.mean)
   moments = latent_statistics.aggregate(terms.mean, terms.logvar)
+  kl_name = f'kl{"_to_aggregate" if joint else ""}_per_dimension'
   evaluation.arrays |= {
-    'kl_per_dimension': kl,
+    kl_name: kl,
     'active': active,
     'aggregate_mean': moments.mean,
     'aggregate_covariance': moments.covariance,
@@ -235,8 +242,8 @@ def _add_latents(
     'Latents',
     figures.latent_scatter(plane, part.labels[:SCATTERED] if names else None, names, axes),
   )
-  title = 'KL per dimension' + (' to the aggregate posterior' if joint else '')
-  evaluation.draw('kl_per_dimension', title, figures.kl_per_dimension(kl, active, title))
+  title = 'KL per dimension' + (' to a Gaussian with the moments of q(z)' if joint else '')
+  evaluation.draw(kl_name, title, figures.kl_per_dimension(kl, active, title))
   evaluation.draw(
     'aggregate_posterior',
     f'Aggregate posterior of {count:,} images',

@@ -39,7 +39,7 @@ class Density(Protocol):
     """[B] keys to [B, latent]; `temperature` multiplies the standard deviation of the noise."""
 
   def to_noise(self, latents: Array) -> Any:
-    """What [B, latent] would have been drawn from: noise that means the same in every class."""
+    """What gives [B, latent]: noise to give latents of the same style in another class."""
 
   def to_latents(self, noise: Any) -> Array:
     """The inverse, [B, latent]."""
@@ -86,7 +86,10 @@ class Mixture(NamedTuple):
     return self._component(component).draw(noise_keys, temperature)
 
   def to_noise(self, latents: Array) -> tuple[Array, Array]:
-    """The likeliest component, [B], and the noise that is added to its mean, [B, latent]."""
+    """The likeliest component, [B], and its noise, [B, latent].
+
+    Nothing ties the components of one class to those of another: the style is that of the noise.
+    """
     component = jnp.argmax(self._log_probs(latents), axis=-1)
     return component, self._component(component).to_noise(latents)
 

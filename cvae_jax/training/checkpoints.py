@@ -24,7 +24,8 @@ class Checkpoints:
 
   Each holds separate items, so that a reader of the weights need not read the rest: 'model' (the
   variables), 'ema' (their average, if any), 'optimizer', and 'window' (the terms of the steps
-  since the last line of the log). Writing happens in the background; a folder without its step
+  since the last line of the log). Beside them lies the prior that was fitted when training ended
+  (`fitted_prior`). Writing happens in the background; a folder without its step
   number is unfinished and never read.
   """
 

@@ -141,7 +141,7 @@ def _finish(
   saved: Checkpoints,
   reporter: Reporter,
 ) -> None:
-  """Goes on from `state` to the end of the run, and draws the final grid."""
+  """Goes on from `state` to the end of the run; writes the final grid, projector and priors."""
   if int(state.step) < prog.total_steps:
     _introduce(prog, state, workdir, reporter)
     state = _run(prog, workdir, state, window, saved, reporter)
@@ -169,7 +169,7 @@ def _fit_priors(prog: Program, workdir: Path, state: TrainState, reporter: Repor
     )
     return
   last = int(state.step)
-  best = processes.from_main(checkpoints.choose(workdir, 'best'))
+  best = processes.from_main(checkpoints.choose(workdir, 'best') if processes.is_main() else None)
   for step in sorted({best, last}):
     folder = run_folder.checkpoint_path(workdir, step)
     variables = state.eval_variables
@@ -187,7 +187,9 @@ def _fit_priors(prog: Program, workdir: Path, state: TrainState, reporter: Repor
       else:
         fitted_prior.save(folder, fitted, variables)
         seconds = time.perf_counter() - began
-        reporter.line(f'fitted prior of step {step}: {fitted}, in {seconds:.0f} s')
+        small = program.num_small_classes(prog)
+        few = f' ({small} with few images: the fit of all)' if small else ''
+        reporter.line(f'fitted prior of step {step}: {fitted}{few}, in {seconds:.0f} s')
     # The others wait here: JAX ends all processes some minutes after the first has left.
     processes.from_main(None)
 

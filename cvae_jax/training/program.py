@@ -261,6 +261,13 @@ def validation_latents(program: Program, variables) -> tuple[np.ndarray, Dataset
   return mean, Dataset(images, labels, part.class_names)
 
 
+def num_small_classes(program: Program) -> int:
+  """How many classes have too few training images for a fitted prior of their own."""
+  labels = np.asarray(jax.device_get(devices.own_copy(program.train.labels)))
+  counts = np.bincount(labels, minlength=fitted_prior.num_classes(program.config))
+  return int(np.sum(counts < fitted_prior.MIN_IMAGES)) if program.config.conditional else 0
+
+
 def fit_prior(program: Program, variables) -> FittedPrior:
   """The prior that `variables` go best with: fitted to where they encode the training images.
 
@@ -272,7 +279,8 @@ def fit_prior(program: Program, variables) -> FittedPrior:
   num_classes = fitted_prior.num_classes(program.config)
   rows = [np.flatnonzero(classes == c)[: fitted_prior.MAX_IMAGES] for c in range(num_classes)]
   rows = np.sort(np.concatenate(rows))
-  images = np.asarray(jax.device_get(devices.own_copy(program.train.images)[rows]))
+  # Chosen on the host: a second copy might not fit on the device.
+  images = np.asarray(jax.device_get(devices.own_copy(program.train.images)))[rows]
   key = keys.stream(program.config.seed, 'fitted_prior')
   see = jax.jit(partial(observe, key=key, binarize=program.config.data.binarize))
   moments = batches.map_rows(

@@ -12,6 +12,7 @@ from sklearn import datasets
 
 import cvae_jax
 from cvae_jax import shipping, weights
+from cvae_jax.errors import InputError
 from cvae_jax.training import loop
 from tiny import DENSE, tiny_config
 
@@ -48,10 +49,10 @@ def evaluated(tiny_run, tmp_path_factory):
 def test_table_json_csv_and_report_agree(evaluated):
   run, said = evaluated
   folder = run / 'evaluation'
-  content = json.loads((folder / 'test.json').read_text())
-  with open(folder / 'test.csv', newline='') as file:
+  content = json.loads((folder / 'test-iwae3.json').read_text())
+  with open(folder / 'test-iwae3.csv', newline='') as file:
     listed = {(row['group'], row['metric']): row for row in csv.DictReader(file)}
-  page = (folder / 'test.html').read_text()
+  page = (folder / 'test-iwae3.html').read_text()
   for group, metrics in content['metrics'].items():
     for name, metric in metrics.items():
       row = listed[group, name]
@@ -79,6 +80,9 @@ def test_table_json_csv_and_report_agree(evaluated):
 def test_a_run_that_was_evaluated_can_ship(evaluated, tmp_path, monkeypatch):
   run, _ = evaluated
   monkeypatch.setattr(weights, 'SHIPPED', tmp_path / 'shipped')
+  with pytest.raises(InputError, match=r'no evaluation/test\.json'):  # of 5,000 samples
+    shipping.ship(run, 'a test machine')
+  shutil.copy(run / 'evaluation' / 'test-iwae3.json', run / 'evaluation' / 'test.json')
   folder = shipping.ship(run, 'a test machine')
   assert folder == tmp_path / 'shipped' / 'tiny'
   card = (folder / 'README.md').read_text(encoding='utf-8')
@@ -91,9 +95,9 @@ def test_a_run_that_was_evaluated_can_ship(evaluated, tmp_path, monkeypatch):
 
 def test_the_report_is_one_file(evaluated):
   run, _ = evaluated
-  page = (run / 'evaluation' / 'test.html').read_text()
+  page = (run / 'evaluation' / 'test-iwae3.html').read_text()
   sources = re.findall(r'(?:src|href)="(.*?)"', page)
-  assert len(sources) == len(list((run / 'evaluation' / 'test').glob('*.png'))) == 11
+  assert len(sources) == len(list((run / 'evaluation' / 'test-iwae3').glob('*.png'))) == 11
   assert all(source.startswith('data:image/png;base64,') for source in sources)
   assert 'http' not in page
 
@@ -124,7 +128,7 @@ def test_few_images_of_a_conditional_model_in_colour(command, tmp_path):
   cache = {'XDG_CACHE_HOME': str(tmp_path / 'cache')}
   done = command('evaluate.py', '--split', 'train', *QUICK, **cache)
   assert done.returncode == 0, done.stderr
-  metrics = json.loads((tmp_path / 'runs' / 'pets' / 'evaluation' / 'train.json').read_text())
+  metrics = json.loads((tmp_path / 'runs' / 'pets' / 'evaluation' / 'train-iwae3.json').read_text())
   metrics = metrics['metrics']
   assert metrics['likelihood']['bits_per_dim']['value'] > 0
   assert 'probabilities of 256 levels' in metrics['likelihood']['iwae']['protocol']
@@ -136,7 +140,7 @@ def test_few_images_of_a_conditional_model_in_colour(command, tmp_path):
   done = command('evaluate.py', '--max_examples', '2', *QUICK, **cache)
   assert done.returncode == 0, done.stderr
   assert 'training a reference classifier' not in done.stdout  # it saw all of the training set
-  text = (tmp_path / 'runs' / 'pets' / 'evaluation' / 'test.json').read_text()
+  text = (tmp_path / 'runs' / 'pets' / 'evaluation' / 'test-iwae3.json').read_text()
   drawn = json.loads(text)['metrics']['generation, z ~ fitted prior']
   for name, reason in (('diversity', 'no class has two'), ('coverage', '2 real images have no 5')):
     assert drawn[name]['value'] is None
@@ -152,7 +156,7 @@ def test_an_unconditional_model_and_few_images(command, tmp_path):
   cache = tmp_path / 'cache'
   done = command('evaluate.py', '--max_examples', '20', *QUICK, XDG_CACHE_HOME=str(cache))
   assert done.returncode == 0, done.stderr
-  metrics = json.loads((run / 'evaluation' / 'test-first20.json').read_text())['metrics']
+  metrics = json.loads((run / 'evaluation' / 'test-first20-iwae3.json').read_text())['metrics']
   assert metrics['as a classifier']['accuracy']['value'] is None
   for prior in ('fitted prior', 'N(0, I)'):
     drawn = metrics[f'generation, z ~ {prior}']
@@ -182,9 +186,10 @@ def test_predict(command, tmp_path, pictures, binarize):
   done = command('evaluate.py', '--predict', pictures)
   assert done.returncode == 0, done.stderr
   assert '1 of 4 pictures cannot be read and are left out' in done.stdout
-  with open(run / 'predictions' / 'own pictures.csv', newline='', encoding='utf-8') as file:
+  (table,) = (run / 'predictions').glob('own pictures-*.csv')
+  with open(table, newline='', encoding='utf-8') as file:
     listed = list(csv.DictReader(file))
-  arrays = np.load(run / 'predictions' / 'own pictures.npz')
+  arrays = np.load(table.with_suffix('.npz'))
   assert [row['file'] for row in listed] == ['3/d.png', 'c.png', 'ä b.png']
   assert arrays['files'].tolist() == ['3/d.png', 'c.png', 'ä b.png']
   assert (listed[0]['class'], listed[0]['class_from']) == ('3', 'folder')

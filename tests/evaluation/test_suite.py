@@ -1,6 +1,7 @@
 """The suite's numbers beside those of other parts of the package."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 import cvae_jax
 from cvae_jax import keys
 from cvae_jax.errors import InputError
-from cvae_jax.evaluation import likelihood
+from cvae_jax.evaluation import likelihood, report
 from cvae_jax.evaluation.likelihood import Interval
 from cvae_jax.evaluation.record import Evaluation
 from tiny import rows
@@ -33,15 +34,34 @@ def test_the_numbers_of_the_log_are_those_of_the_evaluation(model, tiny_run):
 
 
 def test_what_is_not_finite_was_not_measured(model):
-  evaluation = Evaluation(model, 'test', 2)
+  evaluation = Evaluation(model, 'test', 2, 2, 5000)
   evaluation.add('g', 'whole', Interval(1.0, 0.5, 1.5), 'nats', 'p')
   evaluation.add('g', 'alone', Interval(1.0, np.nan, np.nan), 'nats', 'p')
   evaluation.add('g', 'nothing', np.nan, 'nats', 'p')
-  whole, alone, nothing = evaluation.metrics
+  evaluation.add('g', 'reason', np.nan, 'nats', 'p', unless_finite='there is none')
+  whole, alone, nothing, reason = evaluation.metrics
   assert (whole.low, whole.high) == (0.5, 1.5)
   assert (alone.value, alone.low, alone.high) == (1.0, None, None)
-  assert nothing.value is None
-  assert evaluation['whole'] == 1.0
+  assert (nothing.value, nothing.protocol) == (None, 'not measured: nan, of 2 images')
+  assert (reason.value, reason.protocol) == (None, 'not measured: there is none')
+
+
+def test_files_tell_a_part_of_an_evaluation_from_a_whole_one(model):
+  asked = dataclasses.replace(model, asked_step=4)
+  assert Evaluation(model, 'test', 300, 300, 5000).name == 'test'
+  assert Evaluation(model, 'train', 20, 300, 100).name == 'train-first20-iwae100'
+  assert Evaluation(asked, 'test', 300, 300, 5000).name == 'test-step4'
+
+
+def test_an_evaluation_that_is_not_finished_leaves_a_finished_one(model, tmp_path):
+  model = dataclasses.replace(model, folder=tmp_path)
+  path = tmp_path / 'evaluation' / 'test.json'
+  for value, reads in ((None, None), (80.0, 80.0), (None, 80.0)):
+    evaluation = Evaluation(model, 'test', 2, 2, 5000)
+    evaluation.add('likelihood', 'iwae', np.nan if value is None else value, 'nats', 'p')
+    write = report.write_unless_finished if value is None else report.write
+    write(evaluation)
+    assert json.loads(path.read_text())['metrics']['likelihood']['iwae']['value'] == reads
 
 
 def test_data_of_other_classes_are_refused(model):
