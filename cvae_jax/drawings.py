@@ -251,15 +251,12 @@ def manifold(
   )
 
 
-def style(
-  model: Model, latents: np.ndarray, names: tuple[str, ...] = (), drawn_from: str = ''
-) -> Drawing:
+def style(model: Model, latents: np.ndarray, drawn_from: str = '') -> Drawing:
   """A row for each style, in every class: one handwriting, all digits.
 
   Args:
     model: a conditional model.
     latents: [N, classes, D], as `Model.draw_styles` and `Model.restyle` give them.
-    names: of the rows.
     drawn_from: the prior, for the title.
   """
   count, classes = latents.shape[:2]
@@ -267,12 +264,28 @@ def style(
   images = model.decode(latents.reshape(count * classes, -1), labels.reshape(-1))
   return Drawing(
     images.reshape(count, classes, *model.image_shape),
-    names,
+    (),
     _class_names(model, range(classes)),
     'One style in each row, as every class' + (f', z ~ {drawn_from}' if drawn_from else ''),
     latents,
     labels,
   )
+
+
+def restyle(model: Model, inputs: Inputs) -> Drawing:
+  """Each image, and its style in every class."""
+  mean, _ = model.encode(inputs.images, inputs.labels)
+  drawn = style(model, model.restyle(mean, inputs.labels))
+  images, latents, labels = (
+    np.concatenate([own[:, None], of_classes], axis=1)
+    for own, of_classes in (
+      (inputs.images, drawn.images),
+      (mean, drawn.latents),
+      (inputs.labels, drawn.labels),
+    )
+  )
+  names = ('image', *drawn.column_names)
+  return Drawing(images, inputs.names, names, drawn.title, latents, labels)
 
 
 def _short(name: str) -> str:

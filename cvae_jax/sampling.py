@@ -156,9 +156,9 @@ def draw(model: Model, request: Request) -> Drawing:
     return drawings.reconstruct(model, inputs)
   if mode == 'interpolate':
     return drawings.interpolate_images(model, inputs, request.interpolation or 'linear')
-  mean, _ = model.encode(inputs.images, inputs.labels)
   if mode == 'style':
-    return drawings.style(model, model.restyle(mean, inputs.labels), inputs.names)
+    return drawings.restyle(model, inputs)
+  mean, _ = model.encode(inputs.images, inputs.labels)
   if mode == 'traverse':
     if len(mean) != 1:
       raise InputError(f'--mode=traverse begins with one image, not {len(mean)}.')

@@ -58,7 +58,7 @@ MODES = {
   '--mode arithmetic --label 3,8,5': (1, 4),
   '--mode manifold --dims 2,0 --label 1': (15, 15),
   '--mode style --num_images 2 --temperature 0.5': (2, 10),
-  '--mode style --indices 3': (1, 10),
+  '--mode style --indices 3': (1, 11),  # the image, and all classes
 }
 
 
@@ -99,6 +99,13 @@ def test_what_the_modes_show(model):
   latents = model.draw_latents([0, 1])  # the second row's is of a 1
   expected = model.decode(latents[1:], [7])[0]
   np.testing.assert_allclose(styles.images[1, 7], expected, atol=1e-5)
+  test = model.data().test
+  images = test.images[[5, 8]].astype(np.float32) / 255
+  styles = drawn(model, '--mode style --indices 5,8')
+  np.testing.assert_array_equal(styles.images[:, 0], images)
+  mean, _ = model.encode(images, test.labels[[5, 8]])
+  np.testing.assert_allclose(styles.images[:, 8], model.decode(mean, [7, 7]), atol=1e-5)
+  np.testing.assert_array_equal(styles.labels[:, 0], test.labels[[5, 8]])
   traversed = drawn(model, '--mode traverse --label 3 --prior model')
   latent = np.array([[0, 3.0, 0]])
   np.testing.assert_allclose(traversed.images[1, -1], model.decode(latent, [3])[0], atol=1e-5)
