@@ -100,10 +100,10 @@ def test_what_the_modes_show(model):
   expected = model.decode(latents[1:], [7])[0]
   np.testing.assert_allclose(styles.images[1, 7], expected, atol=1e-5)
   test = model.data().test
-  images = test.images[[5, 8]].astype(np.float32) / 255
+  begun = test.images[[5, 8]].astype(np.float32) / 255
   styles = drawn(model, '--mode style --indices 5,8')
-  np.testing.assert_array_equal(styles.images[:, 0], images)
-  mean, _ = model.encode(images, test.labels[[5, 8]])
+  np.testing.assert_array_equal(styles.images[:, 0], begun)
+  mean, _ = model.encode(begun, test.labels[[5, 8]])
   np.testing.assert_allclose(styles.images[:, 8], model.decode(mean, [7, 7]), atol=1e-5)
   np.testing.assert_array_equal(styles.labels[:, 0], test.labels[[5, 8]])
   traversed = drawn(model, '--mode traverse --label 3 --prior model')
