@@ -72,7 +72,9 @@ def test_these_ship_and_are_small():
 
 
 # Of 200 samples; the cards say how many of 10,000.
-@pytest.mark.parametrize(('name', 'least'), list(zip(SHIPPED, (0.9, 0.65, 0.95, 0.95), strict=True)))
+@pytest.mark.parametrize(
+  ('name', 'least'), list(zip(SHIPPED, (0.9, 0.65, 0.95, 0.95), strict=True))
+)
 def test_what_ships_draws_what_it_is_asked_for(name, least):
   from cvae_jax.evaluation import classifier
 
