@@ -119,7 +119,7 @@ def test_the_folder_of_their_results_names_them_too(tmp_path, monkeypatch):
 
 def test_a_name_that_does_not_ship(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
-  with pytest.raises(InputError, match=r"digits, fashion_mnist, mnist\. Did you mean 'mnist'"):
+  with pytest.raises(InputError, match=r"mnist, mnist_large\. Did you mean 'mnist'"):
     cvae_jax.load('mnsit')
   with pytest.raises(InputError, match="has no checkpoint '5'"):
     cvae_jax.load('mnist', checkpoint='5')
