@@ -20,8 +20,6 @@ REAL = {
 }
 # Writes the original batches from a lossless copy.
 CIFAR10_UNPACK = DATA / 'cifar10' / 'unpack.py'
-# Quick to compile: in `make test` too.
-QUICK = {'mlp_mnist'}
 
 
 def module(name):
@@ -55,10 +53,8 @@ def test_the_experiments_are_all_there():
   }
 
 
-@pytest.mark.parametrize(
-  'name',
-  [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in EXPERIMENTS],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('name', EXPERIMENTS)
 def test_every_config_passes_its_smoke_run(command, tmp_path, name):
   data_name = module(name).get_config().data.name
   if data_name in REAL and REAL[data_name].exists():

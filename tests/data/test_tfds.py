@@ -21,6 +21,7 @@ def test_finds_the_newest_version(tmp_path):
 
 
 @pytest.mark.data('tensorflow_datasets')
+@pytest.mark.slow
 def test_real_mnist_is_the_same_run_as_from_idx_files(real_data):
   """The two forms hold the images in different orders; a run must not notice."""
   config = mnist.get_config()

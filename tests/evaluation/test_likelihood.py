@@ -137,6 +137,7 @@ def test_iwae_tells_how_far_it_is():
   assert shares == [8 / 11, 1]
 
 
+@pytest.mark.slow
 def test_10001_images_give_the_same_in_batches_of_128_and_of_1(tiny_trained, monkeypatch):
   random = np.random.RandomState(0)
   images = random.randint(0, 256, (10_001, 8, 8, 1), np.uint8)

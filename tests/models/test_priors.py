@@ -1,5 +1,7 @@
 """Priors as densities: they integrate to 1, draws follow them, the KL is that of integrals."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,14 +38,14 @@ def initialise(module):
 
 def log_prob(module, variables, latents, labels=LABELS):
   method = lambda self, z: self(labels, encode).log_prob(z)  # noqa: E731
-  return module.apply(variables, jnp.float32(latents), method=method)
+  return jax.jit(partial(module.apply, method=method))(variables, jnp.float32(latents))
 
 
 def draw(module, variables, count, label, temperature=1.0):
   keys = jax.random.split(jax.random.key(5), count)
   labels = np.full(count, label)
   method = lambda self: self(labels, encode).draw(keys, temperature)  # noqa: E731
-  return np.asarray(module.apply(variables, method=method))
+  return np.asarray(jax.jit(partial(module.apply, method=method))(variables))
 
 
 FLOW = priors.Flow(CLASSES, LATENT, 4, 8, nn.silu)
@@ -95,19 +97,19 @@ def test_temperature_0_takes_the_noise_away_and_1_gives_other_classes_other_late
 def test_the_flow_inverts():
   module = priors.Flow(CLASSES, 16, 8, 32, nn.silu)
   labels = np.arange(200) % CLASSES
-  variables = module.init(
-    jax.random.key(0), method=lambda self: self(labels, None).log_prob(jnp.zeros((200, 16)))
-  )
+  initialise = lambda self: self(labels, None).log_prob(jnp.zeros((200, 16)))  # noqa: E731
+  variables = jax.jit(partial(module.init, method=initialise))(jax.random.key(0))
   variables = jax.tree.map(
     lambda x: x + 0.1 * jax.random.normal(jax.random.key(3), x.shape), variables
   )
   noise = jax.random.normal(jax.random.key(1), (200, 16))
   context = jax.nn.one_hot(labels, CLASSES)
-  latents = module.apply(variables, noise, context, method='to_latents')
-  again, log_det = module.apply(variables, latents, context, method='to_noise')
+  latents = jax.jit(partial(module.apply, method='to_latents'))(variables, noise, context)
+  to_noise = jax.jit(partial(module.apply, method='to_noise'))
+  again, log_det = to_noise(variables, latents, context)
   assert float(jnp.abs(latents - noise).max()) > 1  # it does move them
   np.testing.assert_allclose(again, noise, atol=1e-4)
-  one = lambda z: module.apply(variables, z[None], context[:1], method='to_noise')[0][0]  # noqa: E731
+  one = lambda z: to_noise(variables, z[None], context[:1])[0][0]  # noqa: E731
   _, expected = np.linalg.slogdet(jax.jacobian(one)(latents[0]))
   np.testing.assert_allclose(log_det[0], expected, atol=1e-4)
 
@@ -163,22 +165,13 @@ def test_a_vamp_of_the_image_itself_costs_nothing():
   shaken = jax.tree.map(lambda x: x + 0.1, variables['params']['mean_head'])
   variables['params']['mean_head'] = shaken
   noise = np.float32(np.random.RandomState(1).randn(50, 4, 3))
-  forward = network.apply(
-    variables,
-    np.stack([image] * 4),
-    jnp.array([0, 3, 9, 3]),
-    draw=lambda mean, logvar: mean[None] + jnp.exp(0.5 * logvar)[None] * noise,
-    train=False,
+  draw = lambda mean, logvar: mean[None] + jnp.exp(0.5 * logvar)[None] * noise  # noqa: E731
+  apply = jax.jit(partial(network.apply, draw=draw, train=False))
+  own, other = (
+    apply(variables, np.stack([x] * 4), jnp.array([0, 3, 9, 3])).kl for x in (image, 1 - image)
   )
-  np.testing.assert_allclose(forward.kl, 0, atol=1e-4)
-  other = network.apply(
-    variables,
-    np.stack([1 - image] * 4),
-    jnp.array([0, 3, 9, 3]),
-    draw=lambda mean, logvar: mean,
-    train=False,
-  )
-  assert float(jnp.abs(other.kl).max()) > 1e-3
+  np.testing.assert_allclose(own, 0, atol=1e-4)
+  assert float(jnp.abs(other).max()) > 1e-3
 
 
 def test_a_wrong_name_is_refused():
@@ -196,8 +189,9 @@ def test_the_noise_of_a_latent_gives_it_back_and_in_another_class_what_it_draws_
   )
   ones, twos = (np.full(50, label) for label in (1, 2))
   drawn = {label: draw(module, variables, 50, label) for label in (1, 2)}
-  again = module.apply(variables, drawn[1], ones, ones, method=method)
+  move = jax.jit(partial(module.apply, method=method))
+  again = move(variables, drawn[1], ones, ones)
   np.testing.assert_allclose(again, drawn[1], atol=1e-4)
-  moved = module.apply(variables, drawn[1], ones, twos, method=method)
+  moved = move(variables, drawn[1], ones, twos)
   if module is not VAMP:  # which takes the likeliest component, not the one that was drawn
     np.testing.assert_allclose(moved, drawn[2], atol=1e-4)
