@@ -169,7 +169,7 @@ def _fit_priors(prog: Program, workdir: Path, state: TrainState, reporter: Repor
     )
     return
   last = int(state.step)
-  best = processes.from_main(checkpoints.choose(workdir, 'best') if processes.is_main() else None)
+  best = checkpoints.choose(workdir, 'best')  # by all processes: Orbax makes them wait
   for step in sorted({best, last}):
     folder = run_folder.checkpoint_path(workdir, step)
     variables = state.eval_variables
