@@ -243,10 +243,13 @@ def manifold(
   points = latent_space.plane(*moments, dimensions, MANIFOLD_SIDE)
   images = model.decode(points.reshape(-1, size), _labels(model, label, MANIFOLD_SIDE**2))
   across, down = dimensions
+  normal = _prior_name(model, source)
+  if not model.priors.is_standard(source):
+    normal = f'a normal with the moments of {normal}'
   return Drawing(
     images.reshape(MANIFOLD_SIDE, MANIFOLD_SIDE, *model.image_shape),
     title=f'Manifold{_of_class(model, label)}: z{across} across, z{down} down, quantiles of '
-    f'{_manifold_name(model, source)}',
+    f'{normal}',
     latents=points,
   )
 
@@ -304,12 +307,6 @@ def _prior_name(model: Model, source: str | None) -> str:
   if model.priors.is_standard(source):
     return 'N(0, 1)'
   return f'the {model.priors.describe(source)}'
-
-
-def _manifold_name(model: Model, source: str | None) -> str:
-  if model.priors.is_standard(source):
-    return 'N(0, 1)'
-  return f'a normal with the moments of the {model.priors.describe(source)}'
 
 
 def _class_names(model: Model, labels) -> tuple[str, ...]:

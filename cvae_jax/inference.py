@@ -61,6 +61,11 @@ class Model:
     """Whether the model knows classes."""
     return self.config.conditional
 
+  @property
+  def suffix(self) -> str:
+    """What the names of its results end in, so that they are not taken for the best's."""
+    return '' if self.asked_step is None else f'-step{self.asked_step}'
+
   def label(self, text: str | int) -> int:
     """The class that a number or a class name (in any case) stands for.
 

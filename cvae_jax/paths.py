@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-from collections.abc import Iterable
 from pathlib import Path
 
 from cvae_jax.errors import InputError
@@ -39,7 +38,7 @@ def cache_folder() -> Path:
     ) from error
 
 
-def digest(paths: Iterable[Path]) -> str:
-  """Six characters that tell these files or folders from others of the same names."""
-  told = '\0'.join(str(path.resolve()) for path in paths)
-  return hashlib.blake2b(told.encode(errors='surrogateescape'), digest_size=3).hexdigest()
+def digest(*texts: str) -> str:
+  """Six characters for a file's name, that tell these texts from others."""
+  told = '\0'.join(texts).encode(errors='surrogateescape')
+  return hashlib.blake2b(told, digest_size=3).hexdigest()

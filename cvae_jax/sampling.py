@@ -277,7 +277,8 @@ def file_name(request: Request, model: Model) -> str:
   if request.images:
     # Names of files in other folders may be the same.
     files = [Path(path) for path in request.images]
-    parts += [*(path.stem for path in files[:3]), paths.digest(files)]
+    parts += [*(path.stem for path in files[:3])]
+    parts.append(paths.digest(*(str(path.resolve()) for path in files)))
   if request.split:
     parts.append(request.split)
   begins = bool(request.indices or request.images)
@@ -298,11 +299,9 @@ def file_name(request: Request, model: Model) -> str:
     parts.append(f'{model.priors.choose(request.prior)}_prior')
   if request.draw:
     parts.append('draw')
-  if model.asked_step is not None:
-    parts.append(f'step{model.asked_step}')
-  name = re.sub(r'[^\w.+-]+', '_', '-'.join(parts))
+  name = re.sub(r'[^\w.+-]+', '_', '-'.join(parts) + model.suffix)
   if len(name) > MAX_NAME:
-    name = f'{name[:MAX_NAME]}-{paths.digest([Path(name)])}'
+    name = f'{name[:MAX_NAME]}-{paths.digest(name)}'
   return f'{name}.{request.format}'
 
 

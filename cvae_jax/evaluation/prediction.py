@@ -147,9 +147,9 @@ def predict(model: Model, folder: Path) -> Path:
       'probability': np.where(given, 1.0, found.probabilities),
     }
   columns |= {f'z{d}': mean[:, d] for d in range(mean.shape[1])}
-  step = '' if model.asked_step is None else f'-step{model.asked_step}'
   # Other folders may have the same name.
-  name = f'{folder.resolve().name or "pictures"}-{paths_lib.digest([folder])}{step}'
+  whole = folder.resolve()
+  name = f'{whole.name or "pictures"}-{paths_lib.digest(str(whole))}{model.suffix}'
   target = model.folder / 'predictions' / name
   arrays = {
     'files': np.array(files),

@@ -42,9 +42,8 @@ class Evaluation:
   def name(self) -> str:
     """Of its files: the split, and what is less than all of it, or other than usual."""
     first = '' if self.num_images == self.num_in_split else f'-first{self.num_images}'
-    step = '' if self.model.asked_step is None else f'-step{self.model.asked_step}'
     samples = '' if self.iwae_samples == IWAE_SAMPLES else f'-iwae{self.iwae_samples}'
-    return f'{self.split}{first}{samples}{step}'
+    return f'{self.split}{first}{samples}{self.model.suffix}'
 
   def add(
     self, group: str, name: str, value, unit: str, protocol: str, unless_finite: str = ''

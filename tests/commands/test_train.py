@@ -1,5 +1,6 @@
 """train.py as a user runs it."""
 
+import json
 import math
 import os
 import shlex
@@ -51,7 +52,10 @@ def test_a_run_and_what_is_said_when_it_is_called_again(command, tmp_path):
   assert 'beta is 1.0 there, 4.0 here' in other.stderr
   suggested = shlex.split(other.stderr.partition('Choose a free folder: ')[2])
   assert suggested[-1] == '--workdir=runs/tiny-2'
-  assert '--config.beta=4' in suggested
+  pasted = command('train.py', *suggested[2:])
+  assert pasted.returncode == 0, pasted.stderr
+  saved = json.loads((tmp_path / 'runs/tiny-2/config.json').read_text())
+  assert saved['config']['beta'] == 4.0
 
 
 @pytest.mark.slow
