@@ -23,6 +23,13 @@ jax.config.update('jax_numpy_rank_promotion', 'raise')
 skipped_with_data = []
 
 
+def pytest_configure(config):
+  """Where small models are compiled more than they are run, XLA may leave its best work undone."""
+  if config.option.markexpr == 'not slow':
+    os.environ['JAX_DISABLE_MOST_OPTIMIZATIONS'] = '1'  # of the commands
+    jax.config.update('jax_disable_most_optimizations', True)
+
+
 @pytest.fixture(scope='session')
 def tiny_run(tmp_path_factory):
   """The folder of a trained tiny run, with a checkpoint every 2 steps. Read only: copy it."""
