@@ -28,7 +28,7 @@ def linear(first: np.ndarray, second: np.ndarray, num_steps: int) -> np.ndarray:
 def spherical(first: np.ndarray, second: np.ndarray, num_steps: int) -> np.ndarray:
   """Arcs of great circles, so that the length stays between that of the ends (White 2016).
 
-  In many dimensions the prior lies in a shell, which a straight line leaves. Directions that are
+  In many dimensions N(0, I) lies in a shell, which a straight line leaves. Directions that are
   parallel or opposite are joined by a line. Arguments and result are as in `linear`.
   """
   first, second = (np.asarray(x, np.float64) for x in (first, second))

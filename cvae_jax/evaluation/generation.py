@@ -49,21 +49,30 @@ def add(evaluation: Evaluation, data: Splits, part: Dataset, num_samples: int) -
     '',
     f'of the reference classifier, on the {len(part.labels):,} real images',
   )
-  name = 'frechet_distance_of_training_images'
-  if evaluation.split == 'train':
-    evaluation.miss(group, name, 'the split is the training set')
-  else:
-    seen, _ = judge.judge(data.train.images[:num_samples])
-    evaluation.add(
-      group,
-      name,
-      samples.frechet_distance(real, seen),
-      '',
-      f'the first {len(seen):,} training images, which the classifier has seen, in place of '
-      'samples',
-    )
+  _add_training_images(evaluation, judge, real, data.train.images[:num_samples])
   for prior in judged(model):
     _add_samples(evaluation, prior, judge, real, data, part, num_samples)
+
+
+def _add_training_images(
+  evaluation: Evaluation, judge: classifier.Classifier, real: np.ndarray, images: np.ndarray
+) -> None:
+  """What the distances between samples and real images would be if samples were perfect."""
+  distance, share = 'frechet_distance_of_training_images', 'coverage_of_training_images'
+  if evaluation.split == 'train':
+    for name in (distance, share):
+      evaluation.miss(GROUP, name, 'the split is the training set')
+    return
+  seen, _ = judge.judge(images)
+  protocol = (
+    f'the first {len(seen):,} training images, which the classifier has seen, in place of samples'
+  )
+  evaluation.add(GROUP, distance, samples.frechet_distance(real, seen), '', protocol)
+  evaluation.add(GROUP, share, samples.coverage(real, seen), '', protocol, _too_few(real))
+
+
+def _too_few(real: np.ndarray) -> str:
+  return f'{len(real):,} real images have no {samples.NEIGHBOURS} neighbours each'
 
 
 def judged(model: Model) -> list[str]:
@@ -102,7 +111,7 @@ def _add_samples(
     samples.coverage(real, features),
     '',
     f'k = {samples.NEIGHBOURS} (Naeem et al. 2020); {against}',
-    f'{len(real):,} real images have no {samples.NEIGHBOURS} neighbours each',
+    _too_few(real),
   )
   if not model.conditional:
     for name in OF_A_CLASSIFIER[2:]:

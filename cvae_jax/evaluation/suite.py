@@ -57,11 +57,11 @@ def evaluate(
   terms = likelihood.elbo_terms(model.trained, part.images, part.labels, key)
   _add_elbo(evaluation, terms)
   _add_reconstruction(evaluation, part, lpips_weights)
-  _add_latents(evaluation, terms, part, method)
+  kl = _add_latents(evaluation, terms, part, method)
   num_samples = min(generation.NUM_SAMPLES, max_examples or generation.NUM_SAMPLES)
   generation.add(evaluation, data, part, num_samples)
   _add_bayes(evaluation, part, key)
-  _add_pictures(evaluation, part)
+  _add_pictures(evaluation, part, kl)
   evaluation.miss('likelihood', 'iwae', 'the evaluation was ended before')
   before_iwae(evaluation)
   evaluation.metrics.pop()
@@ -120,7 +120,7 @@ def _add_iwae(
   count = len(part.labels)
   if jax.default_backend() == 'cpu':
     count = min(count, MAX_IWAE_IMAGES_ON_CPU)
-  # Evenly spaced: the first images of a set need not be like the rest, and MNIST's are not.
+  # Evenly spaced: not every set comes shuffled.
   rows = np.arange(count) * evaluation.num_images // count
   name = f'−log p(x{" | c" if model.conditional else ""}), IWAE with {num_samples:,} samples'
   with progress.shown(f'{name} of {count:,} images') as advance:
@@ -151,8 +151,9 @@ def _add_reconstruction(
 ) -> None:
   model, group = evaluation.model, 'reconstruction'
   protocol = (
-    f'E[x | z] at the posterior mean of {evaluation.num_images:,} images as they are, not '
-    'binarized; pixels in [0, 1]; mean over images'
+    f'E[x | z] at the posterior mean of {evaluation.num_images:,} images as they are'
+    f'{", not binarized" if model.config.data.binarize == "dynamic" else ""}; pixels in [0, 1]; '
+    'mean over images'
   )
   pieces = []
   for rows in batches.pieces(len(part.labels), PIECE):
@@ -178,7 +179,8 @@ def _add_reconstruction(
 
 def _add_latents(
   evaluation: Evaluation, terms: likelihood.Terms, part: Dataset, method: str
-) -> None:
+) -> np.ndarray:
+  """Returns the KL of each dimension, [latent]; see the figure for to what."""
   group, count = 'latent', evaluation.num_images
   seen = f'{count:,} images, {_seen_images(evaluation.model)}'
   standard = evaluation.model.priors.is_standard('model')
@@ -249,6 +251,7 @@ def _add_latents(
     f'Aggregate posterior of {count:,} images',
     figures.aggregate_posterior(terms.latents, kl, standard),
   )
+  return kl
 
 
 def _add_bayes(evaluation: Evaluation, part: Dataset, key) -> None:
@@ -278,7 +281,7 @@ def _add_bayes(evaluation: Evaluation, part: Dataset, key) -> None:
   )
 
 
-def _add_pictures(evaluation: Evaluation, part: Dataset) -> None:
+def _add_pictures(evaluation: Evaluation, part: Dataset, kl: np.ndarray) -> None:
   model = evaluation.model
   count = min(GRID_ROWS * GRID_COLUMNS, len(part.labels))
   inputs = drawings.of_set(model, part, range(count))
@@ -294,8 +297,8 @@ def _add_pictures(evaluation: Evaluation, part: Dataset) -> None:
   pairs = min(INTERPOLATED_PAIRS, count // 2)
   if pairs:
     chosen = drawings.of_set(model, part, range(2 * pairs))
-    drawn['interpolations'] = drawings.interpolate_images(model, chosen, 'spherical')
-  largest = np.sort(np.argsort(-evaluation.arrays['kl_per_dimension'])[:MAX_TRAVERSED])
+    drawn['interpolations'] = drawings.interpolate_images(model, chosen, 'linear')
+  largest = np.sort(np.argsort(-kl)[:MAX_TRAVERSED])
   drawn['traversals'] = drawings.traverse(model, None, 0 if model.conditional else None, largest)
   for name, drawing in drawn.items():
     figure = figures.image_grid(

@@ -160,17 +160,20 @@ def test_few_images_of_a_conditional_model_in_colour(command, tmp_path):
 @pytest.mark.slow
 def test_an_unconditional_model_and_few_images(command, tmp_path):
   run = tmp_path / 'runs' / 'free'
-  config = tiny_config(conditional=False, data__binarize='dynamic', num_epochs=1, **DENSE)
+  config = tiny_config(
+    conditional=False, data__binarize='dynamic', num_epochs=1, prior='flow', **DENSE
+  )
   loop.train(config, run)
   cache = tmp_path / 'cache'
   done = command('evaluate.py', '--max_examples', '20', *QUICK, XDG_CACHE_HOME=str(cache))
   assert done.returncode == 0, done.stderr
   metrics = json.loads((run / 'evaluation' / 'test-first20-iwae3.json').read_text())['metrics']
   assert metrics['as a classifier']['accuracy']['value'] is None
-  for prior in ('fitted prior', 'N(0, I)'):
+  for prior in ('fitted prior', 'flow prior'):
     drawn = metrics[f'generation, z ~ {prior}']
     assert 'unconditional' in drawn['conditional_accuracy']['protocol']
     assert drawn['frechet_distance']['value'] > 0
+  assert 0 < metrics['generation']['coverage_of_training_images']['value'] <= 1
   elbo = metrics['likelihood']['negative_elbo']
   assert '20 images, dynamically binarized, one draw' in elbo['protocol']
   bits = metrics['likelihood']['bits_per_dim']['value']
