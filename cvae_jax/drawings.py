@@ -78,9 +78,10 @@ def prior(
   """
   count = num_images * len(labels or [0])
   repeated = None if labels is None else np.repeat(np.asarray(labels, np.int32), num_images)
-  num_images_of_all = count if labels is None else None
-  images = model.sample(repeated, temperature, seed, draw, num_images_of_all, source)
-  latents = model.draw_latents(repeated, temperature, seed, num_images_of_all, source)
+  latents = model.draw_latents(
+    repeated, temperature, seed, count if labels is None else None, source
+  )
+  images = model.decode_draw(latents, repeated, seed) if draw else model.decode(latents, repeated)
   subject = f' of {model.class_names[labels[0]]}' if labels is not None and len(labels) == 1 else ''
   title = f'Samples{subject}, z ~ {model.priors.describe(source, temperature)}'
   if labels is None or len(labels) == 1:

@@ -73,6 +73,11 @@ def draw(
   return mean + temperature * jnp.sum(factor * noise[:, None, :], axis=-1)
 
 
+def has_own(labels: np.ndarray, num_classes: int) -> np.ndarray:
+  """Which classes have images enough for a fit of their own, [classes] bool."""
+  return np.bincount(labels, minlength=num_classes) >= MIN_IMAGES
+
+
 def fit(mean: np.ndarray, logvar: np.ndarray, labels: np.ndarray, num_classes: int) -> FittedPrior:
   """Fits to draws from the posteriors N(mean, exp(logvar)) of N images.
 
@@ -97,12 +102,12 @@ def fit(mean: np.ndarray, logvar: np.ndarray, labels: np.ndarray, num_classes: i
     noise = random.randn(-(-MIN_DRAWS // len(rows)), len(rows), mean.shape[1])
     return _fit_draws(mean[rows] + np.exp(0.5 * logvar[rows]) * noise)
 
-  has_own = np.bincount(labels, minlength=num_classes) >= MIN_IMAGES
+  own = has_own(labels, num_classes)
   try:
     # Threads that wait for each other take 50 times as long, for products as small as these.
     with threadpool_limits(1), np.errstate(over='raise'):
-      of_all = None if has_own.all() else fit_rows(np.ones_like(labels))
-      fits = [fit_rows(labels == c) if has_own[c] else of_all for c in range(num_classes)]
+      of_all = None if own.all() else fit_rows(np.ones_like(labels))
+      fits = [fit_rows(labels == c) if own[c] else of_all for c in range(num_classes)]
       return _stack(fits)
   except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
     raise InputError(f'No Gaussian fits to the latents: {error}') from error

@@ -144,19 +144,7 @@ class Model:
       [N, H, W, C] float32 in [0, 1].
     """
     latents = self.draw_latents(labels, temperature, seed, num_images, prior)
-    labels = self._check_labels(labels, num_images)
-    if not draw:
-      return self.decode(latents, labels if self.conditional else None)
-    key = keys.of_user(seed, 'pixels')
-    return batches.map_rows(
-      lambda latents, labels, numbers: self._decode_draw(
-        self.trained.variables, latents, labels, key, numbers
-      ),
-      MAX_BATCH,
-      latents,
-      labels,
-      np.arange(len(labels), dtype=np.int32),
-    )
+    return self.decode_draw(latents, labels, seed) if draw else self.decode(latents, labels)
 
   def draw_latents(
     self,
@@ -216,6 +204,19 @@ class Model:
     labels = self._check_labels(labels, len(latents), mixtures=True)
     return batches.map_rows(
       lambda *rows: self._decode(self.trained.variables, *rows), MAX_BATCH, latents, labels
+    )
+
+  def decode_draw(self, latents, labels=None, seed: int = 0) -> np.ndarray:
+    """x ~ p(x | z, c), [N, H, W, C] in [0, 1]; the same seed gives the same pixels."""
+    latents = self._check_latents(latents)
+    labels = self._check_labels(labels, len(latents))
+    key = keys.of_user(seed, 'pixels')
+    return batches.map_rows(
+      lambda *rows: self._decode_draw(self.trained.variables, *rows[:2], key, rows[2]),
+      MAX_BATCH,
+      latents,
+      labels,
+      np.arange(len(latents), dtype=np.int32),
     )
 
   def reconstruct(self, images, labels=None) -> np.ndarray:

@@ -129,6 +129,7 @@ def draw(model: Model, request: Request) -> Drawing:
         '(--label 3,8).'
       )
     count = request.num_images or 4
+    _check_size(request.format, count * drawings.NUM_STEPS, model.image_shape)
     return drawings.interpolate_classes(
       model, tuple(labels), count, temperature, seed, request.prior
     )
@@ -140,7 +141,9 @@ def draw(model: Model, request: Request) -> Drawing:
         '--mode=style draws all classes: leave out --label, or name images with --images or '
         '--indices.'
       )
-    styles = model.draw_styles(request.num_images or 10, temperature, seed, request.prior)
+    count = request.num_images or 10
+    _check_size(request.format, count * len(model.class_names), model.image_shape)
+    styles = model.draw_styles(count, temperature, seed, request.prior)
     source = model.priors.describe(request.prior, temperature)
     return drawings.style(model, styles, drawn_from=source)
   if mode == 'manifold':
@@ -151,7 +154,9 @@ def draw(model: Model, request: Request) -> Drawing:
 
   inputs = _inputs(model, request, labels)
   if mode == 'posterior':
-    return drawings.posterior(model, inputs, request.num_draws or 8, temperature, seed)
+    count = request.num_draws or 8
+    _check_size(request.format, len(inputs.images) * (count + 1), model.image_shape)
+    return drawings.posterior(model, inputs, count, temperature, seed)
   if mode == 'reconstruct':
     return drawings.reconstruct(model, inputs)
   if mode == 'interpolate':
@@ -173,7 +178,17 @@ def _prior(model, request, labels, temperature, seed) -> Drawing:
   if labels is None and model.conditional:
     labels = list(range(len(model.class_names)))
   count = request.num_images or (10 if labels is not None and len(labels) > 1 else 64)
+  _check_size(request.format, count * len(labels or [0]), model.image_shape)
   return drawings.prior(model, labels, count, temperature, seed, bool(request.draw), request.prior)
+
+
+def _check_size(form: str, count: int, shape: tuple[int, ...]) -> None:
+  """Raises InputError where so many images make no picture."""
+  if form == 'png' and count * shape[0] * shape[1] > MAX_PIXELS:
+    raise InputError(
+      f'{count:,} images of {shape[0]}×{shape[1]} are too many for one picture: draw fewer, or '
+      'take --format=npz.'
+    )
 
 
 def _class_arithmetic(model: Model, request: Request, labels) -> Drawing:
@@ -287,9 +302,8 @@ def file_name(request: Request, model: Model) -> str:
     parts.append(f'seed{request.seed or 0}')
   short = {'num_images': 'n', 'num_draws': 'draws', 'temperature': 't'}
   for name, letter in short.items():
-    if (value := getattr(request, name)) is not None and value != (
-      1 if name == 'temperature' else None
-    ):
+    value = getattr(request, name)
+    if value is not None and (name, value) != ('temperature', 1):
       parts.append(f'{letter}{value:g}')
   if request.interpolation not in (None, 'linear'):
     parts.append(request.interpolation)
@@ -319,16 +333,12 @@ def write(drawing: Drawing, path: Path) -> None:
     with grids.whole(path) as temporary, open(temporary, 'wb') as file:
       np.savez_compressed(file, **known, **{name: np.array(x) for name, x in names.items()})
     return
-  shape = drawing.images.shape[2:]
   if path.suffix.lower() == '.gif':
     across = int(np.ceil(np.sqrt(rows)))
     grids.save_gif(path, [grids.grid(drawing.images[:, step], across) for step in range(columns)])
-  elif rows * columns * shape[0] * shape[1] > MAX_PIXELS:
-    raise InputError(
-      f'{rows * columns:,} images of {shape[0]}×{shape[1]} are too many for one picture: draw '
-      'fewer, or take --format=npz.'
-    )
-  elif has_names:
+    return
+  _check_size('png', rows * columns, drawing.images.shape[2:])  # of modes that take any number
+  if has_names:
     from cvae_jax import figures  # late: matplotlib takes its time, and one class needs none
 
     figure = figures.image_grid(
@@ -336,5 +346,5 @@ def write(drawing: Drawing, path: Path) -> None:
     )
     figures.save({path: figure})
   else:
-    blank = np.nan_to_num(drawing.images.reshape(rows * columns, *shape))
+    blank = np.nan_to_num(drawing.images.reshape(rows * columns, *drawing.images.shape[2:]))
     grids.save_png(path, grids.grid(blank, columns))

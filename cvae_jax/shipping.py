@@ -67,6 +67,7 @@ def ship(run: Path, machine: str) -> Path:
   groups = [generation.group_of(model, prior) for prior in generation.judged(model)]
   if model.class_names and not set(groups) <= set(evaluation['metrics']):
     raise InputError(f'{run} was evaluated with other priors: run evaluate.py on it again.')
+  card = _card(run, model, evaluation, machine)
   folder = weights.SHIPPED / config.name
   folder.mkdir(parents=True, exist_ok=True)
   config.data.dir = ''  # of the machine at hand, and of no other
@@ -75,14 +76,17 @@ def ship(run: Path, machine: str) -> Path:
   (folder / fitted_prior.FILE_NAME).unlink(missing_ok=True)  # that of weights that were here
   if model.priors.fitted is not None:
     fitted_prior.save(folder, model.priors.fitted, model.trained.variables)
-  (folder / 'README.md').write_text(_card(run, model, evaluation, machine), encoding='utf-8')
+  (folder / 'README.md').write_text(card, encoding='utf-8')
   return folder
 
 
 def _card(run: Path, model: inference.Model, evaluation: dict, machine: str) -> str:
   config = model.config
-  with open(run / 'metrics.csv', newline='', encoding='utf-8') as file:
-    seconds = float(list(csv.DictReader(file))[-1]['seconds'])
+  try:
+    with open(run / 'metrics.csv', newline='', encoding='utf-8') as file:
+      seconds = float(list(csv.DictReader(file))[-1]['seconds'])
+  except (OSError, ValueError, LookupError) as error:
+    raise InputError(f'{run} has no metrics.csv that says how long it took.') from error
   flags = f' --config.num_epochs={config.num_epochs}'
   rows = []
   for group, metrics in evaluation['metrics'].items():

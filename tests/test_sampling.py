@@ -12,6 +12,7 @@ from cvae_jax import sampling
 from cvae_jax.drawings import Drawing
 from cvae_jax.errors import InputError
 from cvae_jax.sampling import Request
+from cvae_jax.trained_priors import TrainedPriors
 from cvae_jax.training import loop
 from tiny import DENSE, tiny_config
 
@@ -207,6 +208,21 @@ def test_files(model, tmp_path):
   many = Drawing(np.broadcast_to(np.float32(0), (10, 100_000, 8, 8, 1)))
   with pytest.raises(InputError, match='1,000,000 images of 8×8 are too many for one picture'):
     sampling.write(many, tmp_path / 'many.png')
+
+
+@pytest.mark.parametrize(
+  'flags',
+  [
+    '--num_images 80',
+    '--mode style --num_images 80',
+    '--mode interpolate --label 3,8 --num_images 80',
+  ],
+)
+def test_too_many_for_one_picture_are_not_drawn(model, monkeypatch, flags):
+  monkeypatch.setattr(sampling, 'MAX_PIXELS', 800 * 64 - 1)
+  monkeypatch.setattr(TrainedPriors, 'draw', lambda *_: pytest.fail('drawn'))
+  with pytest.raises(InputError, match='8[08]0 images of 8×8 are too many for one picture'):
+    drawn(model, flags)
 
 
 def test_formats(tmp_path):

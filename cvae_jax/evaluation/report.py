@@ -82,10 +82,12 @@ def write(evaluation: Evaluation) -> Path:
 
 
 def write_unless_finished(evaluation: Evaluation) -> None:
-  """Writes an evaluation that is not, where there is no finished one of the same name."""
+  """Writes an evaluation that is not, where there is no finished one of the same weights."""
   try:
     text = (evaluation.model.folder / 'evaluation' / f'{evaluation.name}.json').read_text('utf-8')
-    is_finished = json.loads(text)['metrics']['likelihood']['iwae']['value'] is not None
+    content = json.loads(text)
+    is_finished = content['metrics']['likelihood']['iwae']['value'] is not None
+    is_finished &= content['step'] == evaluation.model.step
   except (OSError, ValueError, TypeError, KeyError):
     is_finished = False
   if not is_finished:

@@ -150,10 +150,12 @@ def _finish(
     epochs = int(state.step) // prog.steps_per_epoch
     reporter.line(f'{workdir} is complete: {epochs} epochs, step {state.step}.')
   grid_path = workdir / 'samples' / f'step_{state.step}.png'
-  if processes.is_main() and not grid_path.exists():
-    grids.save_png(grid_path, program.sample_grid(prog, state.eval_variables))
-    mean, shown = program.validation_latents(prog, state.eval_variables)
-    projector.write(workdir, mean, *shown)
+  with processes.together():
+    if processes.is_main() and not grid_path.exists():
+      mean, shown = program.validation_latents(prog, state.eval_variables)
+      projector.write(workdir, mean, *shown)
+      # Last, for where it lies all is done.
+      grids.save_png(grid_path, program.sample_grid(prog, state.eval_variables))
   _fit_priors(prog, workdir, state, reporter)
   reporter.line(f'samples of the prior it was trained with: {grid_path}')
 
@@ -169,7 +171,7 @@ def _fit_priors(prog: Program, workdir: Path, state: TrainState, reporter: Repor
     )
     return
   last = int(state.step)
-  best = checkpoints.choose(workdir, 'best')  # by all processes: Orbax makes them wait
+  best = program.agree_on_step(run_folder.CheckpointPath(workdir, None), 'best')
   for step in sorted({best, last}):
     folder = run_folder.checkpoint_path(workdir, step)
     variables = state.eval_variables
@@ -178,20 +180,23 @@ def _fit_priors(prog: Program, workdir: Path, state: TrainState, reporter: Repor
     variables = devices.own_copy(variables)
     if processes.from_main(_has_prior(folder, variables)):
       continue
-    if processes.is_main():
-      began = time.perf_counter()
-      try:
-        fitted = program.fit_prior(prog, variables)
-      except InputError as error:
-        reporter.line(f'no fitted prior of step {step}: {error}')
-      else:
-        fitted_prior.save(folder, fitted, variables)
-        seconds = time.perf_counter() - began
-        small = program.num_small_classes(prog)
-        few = f' ({small} with few images: the fit of all)' if small else ''
-        reporter.line(f'fitted prior of step {step}: {fitted}{few}, in {seconds:.0f} s')
-    # The others wait here: JAX ends all processes some minutes after the first has left.
-    processes.from_main(None)
+    # The others wait: JAX ends all processes some minutes after the first has left.
+    with processes.together():
+      if processes.is_main():
+        reporter.line(_fit_prior(prog, folder, variables))
+
+
+def _fit_prior(prog: Program, folder: Path, variables) -> str:
+  """Fits a prior to `variables`, stores it beside them in `folder`, and says so."""
+  began = time.perf_counter()
+  try:
+    fitted, num_small = program.fit_prior(prog, variables)
+  except InputError as error:
+    return f'no fitted prior of step {folder.name}: {error}'
+  fitted_prior.save(folder, fitted, variables)
+  few = f' ({num_small} with few images: the fit of all)' if num_small else ''
+  seconds = time.perf_counter() - began
+  return f'fitted prior of step {folder.name}: {fitted}{few}, in {seconds:.0f} s'
 
 
 def _has_prior(folder: Path, variables) -> bool:

@@ -261,17 +261,17 @@ def validation_latents(program: Program, variables) -> tuple[np.ndarray, Dataset
   return mean, Dataset(images, labels, part.class_names)
 
 
-def num_small_classes(program: Program) -> int:
-  """How many classes have too few training images for a fitted prior of their own."""
-  labels = np.asarray(jax.device_get(devices.own_copy(program.train.labels)))
-  counts = np.bincount(labels, minlength=fitted_prior.num_classes(program.config))
-  return int(np.sum(counts < fitted_prior.MIN_IMAGES)) if program.config.conditional else 0
-
-
-def fit_prior(program: Program, variables) -> FittedPrior:
+def fit_prior(program: Program, variables) -> tuple[FittedPrior, int]:
   """The prior that `variables` go best with: fitted to where they encode the training images.
 
-  Of each class the first `fitted_prior.MAX_IMAGES`. The variables are this process's own copy.
+  Of each class the first `fitted_prior.MAX_IMAGES`, as no more are fitted to. The variables are
+  this process's own copy.
+
+  Returns:
+    The prior, and how many classes have too few images for a part of their own.
+
+  Raises:
+    InputError: there is none to be fitted.
   """
   conditional = program.config.conditional
   labels = np.asarray(jax.device_get(devices.own_copy(program.train.labels)))
@@ -290,4 +290,5 @@ def fit_prior(program: Program, variables) -> FittedPrior:
     labels[rows],
     np.arange(len(rows), dtype=np.int32),
   )
-  return fitted_prior.fit(*moments, classes[rows], num_classes)
+  fitted = fitted_prior.fit(*moments, classes[rows], num_classes)
+  return fitted, int(np.sum(~fitted_prior.has_own(classes, num_classes)))
