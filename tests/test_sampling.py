@@ -221,7 +221,7 @@ def test_files(model, tmp_path):
 def test_too_many_for_one_picture_are_not_drawn(model, monkeypatch, flags):
   monkeypatch.setattr(sampling, 'MAX_PIXELS', 800 * 64 - 1)
   monkeypatch.setattr(TrainedPriors, 'draw', lambda *_: pytest.fail('drawn'))
-  with pytest.raises(InputError, match='8[08]0 images of 8×8 are too many for one picture'):
+  with pytest.raises(InputError, match=r'8[08]0 images of 8×8 are too many for one picture'):
     drawn(model, flags)
 
 
