@@ -43,6 +43,7 @@ def get_config() -> ConfigDict:
   config.checkpoint_every_epochs = 1  # epochs between checkpoints; a new best is always kept
   config.checkpoint_every_steps = 0  # also every so many steps; 0: only at the ends of epochs
   config.keep_checkpoints = 3  # the newest so many checkpoints stay, and the best
+  config.max_train_seconds = 0.0  # stop after so long, to be gone on with; 0: no limit
 
   config.data = ConfigDict()
   config.data.name = 'digits'  # digits, mnist, fashion_mnist, cifar10, celeba, ...; see README

@@ -22,6 +22,7 @@ from cvae_jax.errors import (
   LostProcessError,
   NonFiniteError,
   OccupiedError,
+  StoppedError,
   did_you_mean,
 )
 
@@ -34,7 +35,8 @@ _DEBUG = flags.DEFINE_bool('debug', False, 'Show the traceback of an error.')
 def run(main: Callable[[], None], doc: str, interrupted: str = 'Interrupted.') -> None:
   """Parses the flags, runs `main`, and ends the process.
 
-  The exit status is 0, 2 for something the user gave, 1 where training failed, 130 after Ctrl-C.
+  The exit status is 0, 2 for something the user gave, 1 where training failed, 130 after Ctrl-C,
+  143 where training ended at a SIGTERM.
 
   Args:
     main: the command, which reads its flags itself.
@@ -75,6 +77,9 @@ def _run(action, argv) -> int:
   except BrokenPipeError:  # the reader, `| head` say, has had enough
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+  except StoppedError as stop:
+    print(f'{Path(argv[0]).name}: {stop}', file=sys.stderr)
+    return stop.status
   except Exception as error:
     message = _message(error, argv)
     if message is None:

@@ -102,6 +102,7 @@ RULES: dict[str, Rule] = {
   'checkpoint_every_epochs': _integer(1),
   'checkpoint_every_steps': _integer(0),
   'keep_checkpoints': _integer(1),
+  'max_train_seconds': _number(0),
   'data.name': _one_of(
     'digits', 'mnist', 'fashion_mnist', 'cifar10', 'celeba', 'binarized_mnist', 'folder'
   ),
@@ -155,6 +156,7 @@ LATER_FIELDS = {
   'free_bits': 0.0,
   'num_importance_samples': 1,
   'optimizer': 'adamw',
+  'max_train_seconds': 0.0,
   'data.crop_size': 0,
   'data.label_attribute': 'Smiling',
   'data.pixel_range': 'auto',
@@ -189,6 +191,7 @@ FREE = frozenset(
     'checkpoint_every_epochs',
     'checkpoint_every_steps',
     'keep_checkpoints',
+    'max_train_seconds',
     'data.dir',
     'data.placement',
   }

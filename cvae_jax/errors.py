@@ -26,6 +26,14 @@ class NonFiniteError(RuntimeError):
   """Training met a loss or a gradient that is not a finite number."""
 
 
+class StoppedError(Exception):
+  """Training was asked to end early, and has done so; `status` is that of the process."""
+
+  def __init__(self, message: str, status: int):
+    super().__init__(message)
+    self.status = status
+
+
 class LostProcessError(RuntimeError):
   """Another process of the same run has gone, and this one cannot go on without it."""
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -9,15 +10,25 @@ from clu import parameter_overview
 
 from cvae_jax import config as config_lib
 from cvae_jax import devices, fitted_prior, grids, keys, processes
-from cvae_jax.errors import InputError, OccupiedError
+from cvae_jax.errors import InputError, OccupiedError, StoppedError
 from cvae_jax.evaluation.metrics import bits_per_dimension
 from cvae_jax.objectives import likelihoods
-from cvae_jax.training import checkpoints, chunks, program, projector, run_folder, terms, writers
+from cvae_jax.training import (
+  checkpoints,
+  chunks,
+  program,
+  projector,
+  run_folder,
+  stopping,
+  terms,
+  writers,
+)
 from cvae_jax.training.checkpoints import Checkpoints
 from cvae_jax.training.profiling import make_profiler
 from cvae_jax.training.program import Program
 from cvae_jax.training.progress import Reporter
 from cvae_jax.training.state import TrainState
+from cvae_jax.training.stopping import Cause
 from cvae_jax.training.writers import Writers
 
 
@@ -36,6 +47,7 @@ def train(config, workdir: Path, resume_from: Path | None = None) -> None:
   Raises:
     InputError: the config, the data or the folder cannot be used.
     NonFiniteError: the loss or its gradient is not finite; the last good checkpoint stays.
+    StoppedError: a signal or the clock asked for an end, before which a checkpoint was written.
   """
   _check_command(
     config,
@@ -144,8 +156,9 @@ def _finish(
   """Goes on from `state` to the end of the run; writes the final grid, projector and priors."""
   if int(state.step) < prog.total_steps:
     _introduce(prog, state, workdir, reporter)
-    state = _run(prog, workdir, state, window, saved, reporter)
-    saved.wait()
+    with stopping.listening(prog.config.max_train_seconds) as asked_to_stop:
+      state = _run(prog, workdir, state, window, saved, reporter, asked_to_stop)
+      saved.wait()
   else:
     epochs = int(state.step) // prog.steps_per_epoch
     reporter.line(f'{workdir} is complete: {epochs} epochs, step {state.step}.')
@@ -213,6 +226,7 @@ def _run(
   window: terms.Window,
   saved: Checkpoints,
   reporter: Reporter,
+  asked_to_stop: Callable[[], Cause | None],
 ) -> TrainState:
   """Takes the steps that are left, and returns the state after the last."""
   config, steps_per_epoch = prog.config, prog.steps_per_epoch
@@ -242,6 +256,8 @@ def _run(
       ends_epoch = into_epoch == 0
       logs = ends_epoch or now // config.log_every_steps > begin // config.log_every_steps
       saves = bool(config.checkpoint_every_steps) and now % config.checkpoint_every_steps == 0
+      stop = stopping.agreed(asked_to_stop(), is_meeting=logs or saves)
+      saves |= stop is not None
       if not (logs or saves):
         continue
 
@@ -282,6 +298,13 @@ def _run(
         reporter.validation(epoch, validation, clock.epoch_seconds())
       if ends_epoch:
         clock.next_epoch()
+      if stop:
+        saved.wait()
+        raise StoppedError(
+          f'Stopped by {stop.name} at step {now} of {prog.total_steps}, where a checkpoint lies: '
+          'the same command goes on from it.',
+          stop.status,
+        )
       clock.restart()
   finally:
     if profiler:
