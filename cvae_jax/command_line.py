@@ -71,6 +71,8 @@ def run(main: Callable[[], None], doc: str, interrupted: str = 'Interrupted.') -
 def _run(action, argv) -> int:
   # Orbax and JAX tell their own story otherwise.
   absl_logging.set_verbosity(absl_logging.FATAL)
+  # Where one of Orbax's reads fails, so do the others, later and with no one to catch it.
+  sys.unraisablehook = lambda _: None
   try:
     action()
     return 0

@@ -1,7 +1,7 @@
 """Checkpoints of a run: Orbax, asynchronous, the newest few and the best."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,14 +9,15 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
-from cvae_jax import devices, processes
+from cvae_jax import devices, processes, weights
 from cvae_jax.errors import InputError
-from cvae_jax.training.run_folder import CHECKPOINTS, is_step
+from cvae_jax.training.run_folder import CHECKPOINTS, checkpoint_path, is_step
 from cvae_jax.training.state import TrainState
 from cvae_jax.training.terms import Window
 
 # What is best: the validation ELBO at β = 1, whatever the run was trained with.
 RANKING = 'negative_elbo'
+DAMAGED = 'damaged'  # where a run's folder keeps checkpoints that cannot be read
 
 
 class Checkpoints:
@@ -24,9 +25,10 @@ class Checkpoints:
 
   Each holds separate items, so that a reader of the weights need not read the rest: 'model' (the
   variables), 'ema' (their average, if any), 'optimizer', and 'window' (the terms of the steps
-  since the last line of the log). Beside them lies the prior that was fitted when training ended
-  (`fitted_prior`). Writing happens in the background; a folder without its step
-  number is unfinished and never read.
+  since the last line of the log). 'digests' has a hash of each, and of the metrics, since Orbax
+  does not promise to notice that a file has changed. Beside them lies the prior that was fitted
+  when training ended (`fitted_prior`). Writing happens in the background; a folder without its
+  step number is unfinished and never read.
   """
 
   def __init__(self, workdir: Path, keep: int):
@@ -47,13 +49,7 @@ class Checkpoints:
       cleanup_tmp_directories=True,
     )
     self._folder = workdir / CHECKPOINTS
-    try:
-      self._manager = ocp.CheckpointManager(self._folder.absolute(), options=options)
-    except ValueError as error:
-      raise InputError(
-        f'A checkpoint in {self._folder} is damaged ({error}). Find it with sample.py '
-        '--checkpoint STEP, and remove its folder to go on from the others.'
-      ) from error
+    self._manager = ocp.CheckpointManager(self._folder.absolute(), options=options)
 
   @property
   def latest_step(self) -> int | None:
@@ -90,25 +86,15 @@ class Checkpoints:
     items = _items(state)
     if window:
       items['window'] = window
+    digests = {name: _digest(item) for name, item in (items | {'metrics': validation}).items()}
     self._manager.save(
       step,
       args=ocp.args.Composite(
-        **{name: ocp.args.StandardSave(item) for name, item in items.items()}
+        digests=ocp.args.JsonSave(digests),
+        **{name: ocp.args.StandardSave(item) for name, item in items.items()},
       ),
       metrics=validation,
     )
-
-  def restore(self, step: int, like: TrainState) -> tuple[TrainState, Window]:
-    """Reads the state and the window of one checkpoint.
-
-    Args:
-      step: which.
-      like: a state of the same run, for structure, shapes and placement.
-
-    Raises:
-      InputError: the checkpoint is broken, or of another model.
-    """
-    return _restore(self._manager, step, like)
 
   def wait(self) -> None:
     """Returns when all checkpoints are on disk."""
@@ -119,8 +105,69 @@ class Checkpoints:
     self._manager.close()
 
 
-def restore_elsewhere(run: Path, step: int, like: TrainState) -> tuple[TrainState, Window]:
-  """Like `Checkpoints.restore`, from any run's folder, which stays untouched.
+class Resumed(NamedTuple):
+  """Where a run stands."""
+
+  state: TrainState
+  window: Window
+  damaged: dict[int, str]  # what is wrong with checkpoints that had to be set aside, by their step
+
+
+def resume(run: Path, like: TrainState) -> Resumed:
+  """Reads the newest checkpoint that is whole; those that are not are moved to `damaged/`.
+
+  To be called before `Checkpoints` are made, which need metrics that can be read.
+
+  Args:
+    run: a run's folder, which has checkpoints.
+    like: a state of the same run, for structure, shapes and placement.
+
+  Raises:
+    InputError: no checkpoint can be read; nothing has been moved.
+  """
+  damaged: dict[int, str] = {}
+  with _reader(run) as manager:
+    steps = processes.from_main(sorted(manager.all_steps(), reverse=True))
+    for step in steps:
+      fault, found = '', None
+      try:
+        found = _restore(manager, step, like)
+        _metrics(manager, step)
+      except InputError as error:
+        fault = _short(error.__cause__)
+      faults = [fault for fault in processes.gather(fault) if fault]
+      if not faults:
+        break
+      damaged[step] = faults[0]
+    else:
+      raise InputError(
+        f'None of the {len(steps)} checkpoints of {run} can be read, and all are left as they are. '
+        f'Of the newest: {damaged[steps[0]]}. Name another --workdir to begin anew.'
+      )
+    # Orbax reads the metrics of all.
+    for step in steps[len(damaged) + 1 :]:
+      try:
+        _metrics(manager, step)
+      except InputError as error:
+        damaged[step] = _short(error.__cause__)
+  damaged = dict(processes.from_main(list(damaged.items())))
+  with processes.together():
+    if processes.is_main():
+      for step in damaged:
+        _set_aside(run, step)
+  return Resumed(*found, damaged)
+
+
+def _set_aside(run: Path, step: int) -> None:
+  (run / DAMAGED).mkdir(exist_ok=True)
+  target, number = run / DAMAGED / str(step), 2
+  while target.exists():
+    target, number = run / DAMAGED / f'{step}-{number}', number + 1
+  checkpoint_path(run, step).rename(target)
+
+
+def restore(run: Path, step: int, like: TrainState) -> tuple[TrainState, Window]:
+  """Reads the state and the window of a checkpoint of any run, whose folder stays untouched.
 
   A run without a moving average lends its weights to begin one.
 
@@ -204,12 +251,46 @@ def _scores(manager: ocp.CheckpointManager) -> dict[int, float]:
   scores = {}
   for step in sorted(manager.all_steps()):
     try:
-      metrics = manager.metrics(step)
-    except ValueError:  # a damaged file; the weights beside it may be whole
+      metrics = _metrics(manager, step)
+    except InputError:  # the weights beside it may be whole
       continue
     if metrics:
       scores[step] = metrics[RANKING]
   return scores
+
+
+def _metrics(manager: ocp.CheckpointManager, step: int) -> dict[str, float] | None:
+  """What the validation at a checkpoint gave; None where there was none."""
+  digests = _digests(manager, step)
+  try:
+    metrics = manager.metrics(step)
+  except ValueError as error:
+    raise _unreadable(manager, step, error) from error
+  _check_digest(manager, step, digests, 'metrics', metrics)
+  return metrics
+
+
+def _digest(item) -> str:
+  """A hash of names and numbers; of the numbers as this process has them."""
+  leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(devices.own_copy(item)))
+  return weights.digest({jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves})
+
+
+def _digests(manager, step) -> dict[str, str]:
+  """What `Checkpoints.save` knew of each item; of a checkpoint of before nothing."""
+  if not (Path(manager.directory) / str(step) / 'digests').is_dir():
+    return {}
+  try:
+    args = ocp.args.Composite(digests=ocp.args.JsonRestore())
+    return dict(manager.restore(step, args=args)['digests'])
+  except Exception as error:
+    raise _unreadable(manager, step, error) from error
+
+
+def _check_digest(manager, step, digests, name, item) -> None:
+  if digests and digests.get(name) != _digest(item):
+    error = ValueError(f'{name} is not what was written')
+    raise _unreadable(manager, step, error) from error
 
 
 def _items(state: TrainState) -> dict[str, Any]:
@@ -228,8 +309,7 @@ def _restore(manager, step, like):
     ema = jax.tree.map(jnp.copy, restored['model'])
   window = {}
   if (folder / 'window').is_dir():
-    window = manager.restore(step, args=ocp.args.Composite(window=ocp.args.StandardRestore()))
-    window = jax.tree.map(np.asarray, window['window'])
+    window = jax.tree.map(np.asarray, _read_items(manager, step, {'window': None})['window'])
   state = TrainState(
     step=devices.place(np.asarray(step, np.int32), like.step.sharding),
     variables=restored['model'],
@@ -239,18 +319,30 @@ def _restore(manager, step, like):
   return state, window
 
 
-def _read_items(manager, step, items):
+def _read_items(manager, step, items) -> dict[str, Any]:
+  """Items of a checkpoint by their names, like those given; whatever it is, where that is None."""
   abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, items)
   args = ocp.args.Composite(
     **{name: ocp.args.StandardRestore(item) for name, item in abstract.items()}
   )
+  digests = _digests(manager, step)
   try:
-    return dict(manager.restore(step, args=args).items())
+    restored = dict(manager.restore(step, args=args).items())
   except Exception as error:  # Orbax and TensorStore share no base class of errors.
-    if processes.is_of_connection(error):
+    if processes.is_of_connection(error) or isinstance(error, MemoryError):
       raise
-    path = Path(manager.directory) / str(step)
-    raise InputError(
-      f'Checkpoint {path} cannot be read: it is damaged, or of another model. Name another one '
-      f'({type(error).__name__}: {" ".join(str(error).split())[:100]}...).'
-    ) from error
+    raise _unreadable(manager, step, error) from error
+  for name, item in restored.items():
+    _check_digest(manager, step, digests, name, item)
+  return restored
+
+
+def _unreadable(manager, step, error: Exception) -> InputError:
+  return InputError(
+    f'Checkpoint {Path(manager.directory) / str(step)} cannot be read: it is damaged, or of '
+    f'another model ({_short(error)}). Name another one.'
+  )
+
+
+def _short(error: BaseException) -> str:
+  return f'{type(error).__name__}: {" ".join(str(error).split())[:100]}'

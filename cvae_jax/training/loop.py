@@ -71,11 +71,14 @@ def train(config, workdir: Path, resume_from: Path | None = None) -> None:
         config_lib.save(workdir, config, prog.train.class_names, prog.data_fingerprint)
     log_path = workdir / 'train.log' if processes.is_main() else None
     reporter = Reporter(log_path, config.num_epochs, prog.steps_per_epoch)
+    if resumes:
+      state, window, damaged = checkpoints.resume(workdir, state)
+      for step, fault in damaged.items():
+        reporter.line(
+          f'checkpoint {step} is damaged ({fault}) and was moved to {workdir / checkpoints.DAMAGED}'
+        )
     saved = Checkpoints(workdir, config.keep_checkpoints)
     try:
-      latest = processes.from_main(saved.latest_step)
-      if latest is not None:
-        state, window = saved.restore(latest, state)
       _finish(prog, workdir, state, window, saved, reporter)
     finally:
       saved.close()
@@ -130,7 +133,7 @@ def _check_same_data(workdir: Path, prog: Program) -> None:
 def _begin_at(source: run_folder.CheckpointPath, prog: Program, workdir: Path) -> None:
   """Makes `workdir` a run that stands at a checkpoint of another one; whole or not at all."""
   step = program.agree_on_step(source, 'last')
-  state, window = checkpoints.restore_elsewhere(source.run, step, prog.fresh_state())
+  state, window = checkpoints.restore(source.run, step, prog.fresh_state())
   if int(state.step) >= prog.total_steps:
     raise InputError(
       f'The checkpoint is from step {state.step}, and the run would end at step '

@@ -72,11 +72,11 @@ def test_everything_comes_back(tmp_path):
   saved = Checkpoints(tmp_path, keep=1)
   saved.save(state, 7, window, None)
   saved.wait()
-  restored, restored_window = saved.restore(7, toy_state(0.0, 0))
+  restored, restored_window, _ = checkpoints.resume(tmp_path, toy_state(0.0, 0))
   jax.tree.map(np.testing.assert_array_equal, restored, state)
   assert restored_window['loss'].tolist() == [1.5, 2.5]
   saved.close()
-  elsewhere, _ = checkpoints.restore_elsewhere(tmp_path, 7, toy_state(0.0, 0))
+  elsewhere, _ = checkpoints.restore(tmp_path, 7, toy_state(0.0, 0))
   jax.tree.map(np.testing.assert_array_equal, elsewhere, state)
 
 
@@ -84,9 +84,9 @@ def test_a_run_without_an_average_lends_its_weights_to_begin_one(tmp_path):
   saved = Checkpoints(tmp_path, keep=1)
   saved.save(toy_state(3.0, 7).replace(ema=None), 7, {}, None)
   saved.close()
-  restored, _ = checkpoints.restore_elsewhere(tmp_path, 7, toy_state(0.0, 0))
+  restored, _ = checkpoints.restore(tmp_path, 7, toy_state(0.0, 0))
   np.testing.assert_array_equal(restored.ema['params']['w'], 3.0)
-  without, _ = checkpoints.restore_elsewhere(tmp_path, 7, toy_state(0.0, 0).replace(ema=None))
+  without, _ = checkpoints.restore(tmp_path, 7, toy_state(0.0, 0).replace(ema=None))
   assert without.ema is None
 
 
@@ -99,7 +99,7 @@ def test_a_save_holds_the_state_of_its_step_though_the_buffers_are_donated_at_on
     saved.save(state, begin, {}, None)
     state, _ = prog.chunk(state, data, num_steps=1)
   saved.wait()
-  restored, _ = saved.restore(0, prog.initial_state())
+  restored, _ = checkpoints.restore(tmp_path, 0, prog.initial_state())
   jax.tree.map(np.testing.assert_array_equal, restored.variables, before)
   saved.close()
 
@@ -108,8 +108,10 @@ def test_damaged_metrics_hide_no_other_checkpoint(saved, tmp_path):
   (tmp_path / 'checkpoints' / '4' / 'metrics' / 'metrics').write_text('{')
   _, step = checkpoints.restore_variables(tmp_path, 'best', toy_state(0.0, 0).variables)
   assert step == 2
-  with pytest.raises(InputError, match=r'A checkpoint in .* is damaged'):
-    Checkpoints(tmp_path, keep=2)
+  state, _, damaged = checkpoints.resume(tmp_path, toy_state(0.0, 0))
+  assert (int(state.step), list(damaged)) == (5, [4])
+  assert kept(tmp_path) == [2, 5]
+  Checkpoints(tmp_path, keep=2).close()
 
 
 def test_no_checkpoint(tmp_path):

@@ -11,15 +11,12 @@ from cvae_jax import config as config_lib
 from cvae_jax import devices
 from cvae_jax.data import sources
 from cvae_jax.errors import InputError, NonFiniteError, OccupiedError
-from cvae_jax.training import loop, program
-from cvae_jax.training.checkpoints import Checkpoints
+from cvae_jax.training import checkpoints, loop, program
 from tiny import DENSE, rows, tiny_config
 
 
 def final_state(workdir, config, step):
-  saved = Checkpoints(workdir, keep=100)
-  state, _ = saved.restore(step, program.build(config).initial_state())
-  saved.close()
+  state, _ = checkpoints.restore(workdir, step, program.build(config).initial_state())
   return state
 
 
