@@ -43,6 +43,9 @@ def get_config() -> ConfigDict:
   config.checkpoint_every_epochs = 1  # epochs between checkpoints; a new best is always kept
   config.checkpoint_every_steps = 0  # also every so many steps; 0: only at the ends of epochs
   config.keep_checkpoints = 3  # the newest so many checkpoints stay, and the best
+  config.on_nonfinite = 'stop'  # or skip: leave out a step whose loss or gradient is not finite
+  config.max_skipped_steps = 10  # so many in a row are left out; one more stops the run
+  config.max_gradient_norm = 0.0  # a longer gradient counts as not finite; 0: no limit
   config.max_train_seconds = 0.0  # stop after so long, to be gone on with; 0: no limit
 
   config.data = ConfigDict()

@@ -103,6 +103,9 @@ RULES: dict[str, Rule] = {
   'checkpoint_every_steps': _integer(0),
   'keep_checkpoints': _integer(1),
   'max_train_seconds': _number(0),
+  'on_nonfinite': _one_of('stop', 'skip'),
+  'max_skipped_steps': _integer(0),
+  'max_gradient_norm': _number(0),
   'data.name': _one_of(
     'digits', 'mnist', 'fashion_mnist', 'cifar10', 'celeba', 'binarized_mnist', 'folder'
   ),
@@ -157,6 +160,9 @@ LATER_FIELDS = {
   'num_importance_samples': 1,
   'optimizer': 'adamw',
   'max_train_seconds': 0.0,
+  'on_nonfinite': 'stop',
+  'max_skipped_steps': 10,
+  'max_gradient_norm': 0.0,
   'data.crop_size': 0,
   'data.label_attribute': 'Smiling',
   'data.pixel_range': 'auto',

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
+import numpy as np
 from clu import parameter_overview
 
 from cvae_jax import config as config_lib
@@ -239,6 +240,7 @@ def _run(
   log.write_hparams(dict(config_lib.fields(config)))
   profiler = make_profiler(config.profile and processes.is_main(), workdir, reporter.line)
   pending = [window] if window else []
+  seen, skipped = now, 0  # the last step whose terms the host has seen; steps in a row left out
   clock = _Clock(config.batch_size, seconds_before)
   reporter.start(now)
   bounds = chunks.bounds(
@@ -266,9 +268,14 @@ def _run(
 
       # Only from here on does the host wait for the device.
       window = terms.concatenate(jax.device_get(pending))
-      terms.check_finite(window, now, saved.latest_path)
+      usable = terms.usable_steps(window, config)
+      new = usable[-(now - seen) :]
+      skipped = terms.check_usable(window, new, now, skipped, saved.latest_path, config)
+      if not new.all():
+        reporter.line(f'{np.sum(~new)} of the {len(new)} steps up to {now} were skipped')
+      seen = now
       images_per_second = clock.images_per_second()
-      lines, window = terms.average(window, now, config.log_every_steps, flush=ends_epoch)
+      lines, window = terms.average(window, usable, now, config.log_every_steps, flush=ends_epoch)
       pending = [window] if window else []
       validation = None
       if ends_epoch and (epoch % config.eval_every_epochs == 0 or now == prog.total_steps):
@@ -281,7 +288,7 @@ def _run(
         row |= {'epoch': step / steps_per_epoch, 'images_per_second': images_per_second}
         log.write_scalars(step, row | {'seconds': clock.seconds()})
       if validation:
-        terms.check_finite({name: [v] for name, v in validation.items()}, now, saved.latest_path)
+        terms.check_finite(validation, now, saved.latest_path)
       if validation and processes.is_main():
         log.write_pictures(
           now,
@@ -388,7 +395,7 @@ def smoke(config) -> None:
   first = next(prog.feed.chunks([(0, 1)]))
   state, step_terms = prog.chunk(prog.initial_state(), first.data, num_steps=1)
   window = jax.device_get(step_terms)
-  terms.check_finite(window, now=1, last_good=None)
+  terms.check_finite({name: series[0] for name, series in window.items()}, now=1, last_good=None)
   print(
     f'train step: loss {window["loss"][0]:.2f} (reconstruction {window["reconstruction"][0]:.2f}, '
     f'KL {window["kl"][0]:z.2f}, β {window["beta"][0]:.3g})'

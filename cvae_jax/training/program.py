@@ -100,10 +100,10 @@ def assemble(config, train: Dataset, validation: Dataset) -> Program:
     config.beta_cycles,
   )
   train_step = step.make_train_step(
+    config,
     step.make_loss(config, model, likelihood, beta_schedule),
     optimizer,
     state.learning_rate_schedule(config, steps_per_epoch),
-    config.ema_decay,
   )
   order = jax.jit(
     partial(batches.epoch_order, config.seed, num_examples=num_train, batch_size=config.batch_size),

@@ -95,10 +95,26 @@ def make_loss(
 TERMS = ('loss', 'reconstruction', 'kl', 'beta', 'gradient_norm', 'learning_rate')
 
 
+def is_usable(terms: Terms, max_gradient_norm: float, xp=jnp) -> Array:
+  """Whether the numbers of steps are finite and their gradients not too long, bool.
+
+  Args:
+    terms: numbers of any one shape.
+    max_gradient_norm: what a gradient's norm may be; 0 is no limit.
+    xp: what to compute with, jax.numpy or, on the host, numpy.
+  """
+  usable = xp.isfinite(xp.stack(list(terms.values()))).all(axis=0)
+  return usable & (terms['gradient_norm'] <= max_gradient_norm) if max_gradient_norm else usable
+
+
 def make_train_step(
-  loss_fn, optimizer: optax.GradientTransformation, learning_rate: Schedule, ema_decay: float
+  config, loss_fn, optimizer: optax.GradientTransformation, learning_rate: Schedule
 ) -> Callable[[TrainState, Batch, Array], tuple[TrainState, Terms]]:
-  """A pure function (state, (images, labels), key) -> (state, terms)."""
+  """A pure function (state, (images, labels), key) -> (state, terms).
+
+  With on_nonfinite='skip' a step that is not usable changes nothing but the counts of steps, on
+  which the schedules depend.
+  """
 
   def train_step(state, batch, key):
     params = state.variables['params']
@@ -110,12 +126,20 @@ def make_train_step(
     variables = {'params': optax.apply_updates(params, updates), **updated}
     ema = state.ema
     if ema is not None:
-      ema = update_ema(ema, variables, ema_decay, state.step)
+      ema = update_ema(ema, variables, config.ema_decay, state.step)
     terms = terms | {
       'gradient_norm': optax.tree.norm(gradient),  # before the clip
       'learning_rate': jnp.asarray(learning_rate(state.step), jnp.float32),
     }
-    return TrainState(state.step + 1, variables, ema, opt_state), terms
+    after = TrainState(state.step + 1, variables, ema, opt_state)
+    if config.on_nonfinite == 'skip':
+      usable = is_usable(terms, config.max_gradient_norm)
+      after = jax.tree.map(
+        lambda new, old: new if jnp.issubdtype(new, jnp.integer) else jnp.where(usable, new, old),
+        after,
+        state,
+      )
+    return after, terms
 
   return train_step
 

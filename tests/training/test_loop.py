@@ -263,6 +263,17 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_checkpoi
   assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(kept))
 
 
+def test_steps_that_are_skipped_are_counted_and_too_many_in_a_row_stop_the_run(tmp_path, capsys):
+  changes = {'on_nonfinite': 'skip', 'max_gradient_norm': 1e-9, 'log_every_steps': 1} | DENSE
+  with pytest.raises(NonFiniteError, match=r'Step 5 gave a gradient .*, the 5\. in a row'):
+    loop.train(tiny_config(max_skipped_steps=4, **changes), tmp_path / 'run')
+  assert '1 of the 1 steps up to 4 were skipped' in capsys.readouterr().out
+  config = tiny_config(max_skipped_steps=4, **changes)
+  kept = final_state(tmp_path / 'run', config, 3)
+  fresh = program.build(config).initial_state()
+  jax.tree.map(np.testing.assert_array_equal, kept.variables, fresh.variables)
+
+
 def test_a_new_best_is_kept_between_the_regular_checkpoints(tmp_path):
   loop.train(tiny_config(checkpoint_every_epochs=100), tmp_path / 'run')
   assert steps(tmp_path / 'run') == [3, 6]

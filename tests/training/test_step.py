@@ -207,7 +207,7 @@ def test_the_gradient_norm_is_that_before_the_clip():
   loss_fn = step.make_loss(config, model, Gaussian(0.5), lambda step: 1.0)
   images = np.random.RandomState(0).randint(0, 256, (6, 8, 8, 1), np.uint8)
   batch, key = (images, jnp.arange(6)), jax.random.key(1)
-  train_step = jax.jit(step.make_train_step(loss_fn, optimizer, lambda step: 0.1, 0.9))
+  train_step = jax.jit(step.make_train_step(config, loss_fn, optimizer, lambda step: 0.1))
   _, terms = train_step(current, batch, key)
   gradient = jax.jit(jax.grad(lambda params: loss_fn(params, {}, *batch, key, 0)[0]))(
     current.variables['params']
@@ -216,6 +216,40 @@ def test_the_gradient_norm_is_that_before_the_clip():
   expected = np.linalg.norm(np.concatenate(leaves))
   assert expected > 1
   np.testing.assert_allclose(terms['gradient_norm'], expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+  ('changes', 'skipped'),
+  [
+    ({'on_nonfinite': 'skip'}, [2]),
+    ({'on_nonfinite': 'skip', 'max_gradient_norm': 50.0}, [1, 2]),
+    ({'max_gradient_norm': 50.0}, []),  # the host stops the run instead
+  ],
+)
+def test_a_step_that_is_not_usable_changes_only_counts(changes, skipped):
+  config = tiny_config(learning_rate_schedule='constant', **changes)
+  optimizer = state.build_optimizer(config, 3)
+  current = state.create(config, optimizer, {'params': {'w': jnp.ones(2)}})
+  factors = jnp.array([1.0, 100.0, jnp.nan, 2.0])  # of the loss, by step
+
+  def loss_fn(params, batch_stats, images, labels, key, step):
+    loss = factors[step] * jnp.sum(params['w'] ** 2)
+    return loss, ({'loss': loss}, {})
+
+  train_step = jax.jit(step.make_train_step(config, loss_fn, optimizer, lambda step: 0.1))
+  batch, key = (jnp.zeros(1), jnp.zeros(1, jnp.int32)), jax.random.key(0)
+  for number in range(4 if skipped else 2):
+    before, (current, terms) = current, train_step(current, batch, key)
+    assert int(current.step) == number + 1
+    pairs = list(zip(jax.tree.leaves(before), jax.tree.leaves(current), strict=True))
+    assert all(int(new) == int(old) + 1 for old, new in pairs if new.dtype == jnp.int32)
+    floats = [(old, new) for old, new in pairs if new.dtype == jnp.float32]
+    assert len(floats) == 4  # the weight, its average, two moments
+    is_same = [np.array_equal(old, new) for old, new in floats]
+    assert is_same == [number in skipped] * 4
+    assert step.is_usable(terms, config.max_gradient_norm) == (
+      number not in ([1, 2] if config.max_gradient_norm else [2])
+    )
 
 
 def test_the_state_is_donated(prog):
