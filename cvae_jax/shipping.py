@@ -1,7 +1,8 @@
 """Makes the weights that ship with the package, of runs that have been evaluated.
 
-  python -m cvae_jax.shipping runs/mnist "2 CPU cores"     cvae_jax/shipped/mnist/
-  python -m cvae_jax.shipping --classifier mnist DIR       its reference classifier
+  python -m cvae_jax.shipping runs/mnist "2 CPU cores"       cvae_jax/shipped/mnist/
+  python -m cvae_jax.shipping runs/mnist "..." test-iwae100   of that evaluation
+  python -m cvae_jax.shipping --classifier mnist DIR         its reference classifier
 
 A model becomes `config.json`, `weights.safetensors` (the moving average of the best checkpoint),
 `prior.safetensors` (what was fitted to it) and `README.md`, its card, with the numbers that
@@ -10,6 +11,7 @@ evaluate.py wrote for the same step.
 
 import csv
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -32,7 +34,7 @@ CARD = """# {name}
 {epochs} epochs, batch {batch_size}, {minutes} on {machine}, cvae_jax {version}; of the
 checkpoint that was best on the {validation:,} validation images. {prior}
 
-`python evaluate.py --workdir {name}`, {split} split of {data}, {num_images:,} images:
+`python evaluate.py --workdir {name}{flags}`, {split} split of {data}, {num_images:,} images:
 
 | group | metric | value | 95 % interval | unit | protocol |
 |---|---|---|---|---|---|
@@ -40,12 +42,13 @@ checkpoint that was best on the {validation:,} validation images. {prior}
 """
 
 
-def ship(run: Path, machine: str) -> Path:
+def ship(run: Path, machine: str, name: str = 'test') -> Path:
   """Writes the folder of `run`'s weights, under the name of its config.
 
   Args:
     run: a run's folder, evaluated on its test split.
     machine: what it was trained on, for the card.
+    name: of the evaluation, `evaluation/<name>.json`.
 
   Returns:
     The folder.
@@ -56,9 +59,12 @@ def ship(run: Path, machine: str) -> Path:
   model = inference.load(run)
   config = model.config.copy_and_resolve_references()
   try:
-    evaluation = json.loads((run / 'evaluation' / 'test.json').read_text(encoding='utf-8'))
+    text = (run / 'evaluation' / f'{name}.json').read_text(encoding='utf-8')
+    evaluation = json.loads(text) | {'name': name}
   except (OSError, ValueError) as error:
-    raise InputError(f'{run} has no evaluation/test.json: run evaluate.py on it first.') from error
+    raise InputError(
+      f'{run} has no evaluation/{name}.json: run evaluate.py on it first.'
+    ) from error
   if evaluation['step'] != model.step:
     raise InputError(
       f'{run} was evaluated at step {evaluation["step"]}, but its best checkpoint is that of step '
@@ -87,7 +93,7 @@ def _card(run: Path, model: inference.Model, evaluation: dict, machine: str) -> 
       seconds = float(list(csv.DictReader(file))[-1]['seconds'])
   except (OSError, ValueError, LookupError) as error:
     raise InputError(f'{run} has no metrics.csv that says how long it took.') from error
-  flags = f' --config.num_epochs={config.num_epochs}'
+  samples = re.search(r'-iwae(\d+)', evaluation['name'])
   rows = []
   for group, metrics in evaluation['metrics'].items():
     for name, fields in metrics.items():
@@ -103,7 +109,9 @@ def _card(run: Path, model: inference.Model, evaluation: dict, machine: str) -> 
     averaged='Moving average of the weights' if config.ema_decay else 'Weights',
     step=model.step,
     parameters=parameter_overview.count_parameters(model.trained.variables['params']),
-    command=f'python train.py --config configs/{config.name}.py{flags}',
+    command=f'python train.py --config configs/{config.name}.py '
+    f'--config.num_epochs={config.num_epochs}',
+    flags=f' --iwae_samples {samples[1]}' if samples else '',
     epochs=config.num_epochs,
     batch_size=config.batch_size,
     minutes=f'{max(1, round(seconds / 60))} minute{"" if seconds < 90 else "s"}',
@@ -155,8 +163,8 @@ if __name__ == '__main__':
     match sys.argv[1:]:
       case ['--classifier', name, data_dir]:
         print(f'accuracy {ship_classifier(name, data_dir):.4f}')
-      case [run, machine]:
-        print(ship(Path(run), machine))
+      case [run, machine, *name] if len(name) < 2:
+        print(ship(Path(run), machine, *name))
       case _:
         sys.exit(__doc__)
   except InputError as error:

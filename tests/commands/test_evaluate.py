@@ -91,10 +91,10 @@ def test_a_run_that_was_evaluated_can_ship(evaluated, tmp_path, monkeypatch):
   monkeypatch.setattr(weights, 'SHIPPED', tmp_path / 'shipped')
   with pytest.raises(InputError, match=r'no evaluation/test\.json'):  # of 5,000 samples
     shipping.ship(run, 'a test machine')
-  shutil.copy(run / 'evaluation' / 'test-iwae3.json', run / 'evaluation' / 'test.json')
-  folder = shipping.ship(run, 'a test machine')
+  folder = shipping.ship(run, 'a test machine', 'test-iwae3')
   assert folder == tmp_path / 'shipped' / 'tiny'
   card = (folder / 'README.md').read_text(encoding='utf-8')
+  assert '`python evaluate.py --workdir tiny --iwae_samples 3`, test split' in card
   assert 'Trained with z ~ N(0, I); fitted afterwards, in `prior.safetensors`: 1 Gau' in card
   assert 'samples, z ~ N(0, I), decoder means' in card
   monkeypatch.chdir(tmp_path)
