@@ -292,6 +292,7 @@ def test_data_that_cannot_be_had(refused_train, tmp_path):
   assert 'is truncated' in refused_train(*flags)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_is_no_traceback(command):
   done = train(
     command,
@@ -312,6 +313,7 @@ def test_a_screen_without_greek_letters_is_no_reason_to_stop(command):
 
 
 @pytest.mark.skipif(not hasattr(os, 'openpty'), reason='no pseudo-terminals here')
+@pytest.mark.slow
 def test_a_terminal_shows_a_progress_bar(tmp_path, command):
   del command  # only for the link to configs/
   primary, secondary = os.openpty()

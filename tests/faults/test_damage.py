@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -64,7 +65,15 @@ def files_of(run, step):
 
 # Orbax leaves coroutines unfinished where one of them fails.
 @pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
-@pytest.mark.parametrize('damage', [truncate, flip, empty, lambda path: path.unlink()])
+@pytest.mark.parametrize(
+  'damage',
+  [
+    flip,
+    Path.unlink,
+    pytest.param(truncate, marks=pytest.mark.slow),
+    pytest.param(empty, marks=pytest.mark.slow),
+  ],
+)
 def test_whatever_happens_to_a_file_no_other_state_comes_back(run, tmp_path, damage):
   """Either nothing was lost, or the checkpoint before is taken and the damaged one kept."""
   outcomes = set()
