@@ -1,5 +1,6 @@
 """Checkpoints that something has happened to on disk."""
 
+import gc
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,17 @@ from cvae_jax.training import checkpoints, loop
 from cvae_jax.training.checkpoints import Checkpoints
 from cvae_jax.training.state import TrainState
 from tiny import rows, tiny_config
+
+# Orbax leaves coroutines unfinished where one of them fails.
+pytestmark = pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
+
+
+@pytest.fixture(autouse=True)
+def no_coroutines_left():
+  """They complain when they are collected, which is not to be in another test."""
+  yield
+  for _ in range(3):
+    gc.collect()
 
 
 def state_of(step):
@@ -63,8 +75,6 @@ def files_of(run, step):
   return sorted(path for path in (run / 'checkpoints' / str(step)).rglob('*') if path.is_file())
 
 
-# Orbax leaves coroutines unfinished where one of them fails.
-@pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
 @pytest.mark.parametrize(
   'damage',
   [
@@ -97,7 +107,6 @@ def test_whatever_happens_to_a_file_no_other_state_comes_back(run, tmp_path, dam
   assert 1 in outcomes
 
 
-@pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
 def test_if_all_are_damaged_nothing_is_touched(run, tmp_path):
   copy = tmp_path / 'copy'
   shutil.copytree(run, copy)
@@ -110,7 +119,6 @@ def test_if_all_are_damaged_nothing_is_touched(run, tmp_path):
   assert {path: path.read_bytes() for path in copy.rglob('*') if path.is_file()} == before
 
 
-@pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
 def test_a_run_goes_on_from_the_checkpoint_before_to_the_same_end(tiny_run, tmp_path, capsys):
   run = tmp_path / 'run'
   shutil.copytree(tiny_run, run)
