@@ -43,7 +43,7 @@ flags.DEFINE_integer(
 flags.DEFINE_integer('num_draws', None, 'Variations of each image (8), for posterior.', 1, 100)
 flags.DEFINE_enum('interpolation', None, ['linear', 'spherical'], 'The way (linear).')
 flags.DEFINE_list('dims', None, 'Two dimensions for manifold; those that change most.')
-flags.DEFINE_float('temperature', None, 'Factor on the noise of the prior (1).', 0.0)
+flags.DEFINE_float('temperature', None, 'Factor on the deviation of each Gaussian (1).', 0.0)
 flags.DEFINE_enum(
   'prior',
   None,

@@ -37,6 +37,7 @@ def get_config() -> ConfigDict:
   config.ema_decay = 0.999  # moving average of the weights, used for results; 0 turns it off
   config.precision = 'float32'  # of convolutions: float32 (TF32 on most GPUs) or bfloat16
   config.init_from = ''  # start from the weights of this run folder or checkpoint
+  config.deterministic = False  # True: the same bits each time on a GPU too, at some speed
   config.profile = False  # trace some steps for TensorBoard's profiler
   config.log_every_steps = 50  # steps between lines of the log, metrics.csv and TensorBoard
   config.eval_every_epochs = 1  # epochs between validations
@@ -46,6 +47,8 @@ def get_config() -> ConfigDict:
   config.on_nonfinite = 'stop'  # or skip: leave out a step whose loss or gradient is not finite
   config.max_skipped_steps = 10  # so many in a row are left out; one more stops the run
   config.max_gradient_norm = 0.0  # a longer gradient counts as not finite; 0: no limit
+  config.early_stopping_epochs = 0  # stop so long after the best validation or the rise of β; 0: no
+  config.min_active_share = 0.1  # warn if fewer latents are in use once β has risen
   config.max_train_seconds = 0.0  # stop after so long, to be gone on with; 0: no limit
 
   config.data = ConfigDict()

@@ -6,7 +6,7 @@ nothing.
 
 import json
 import math
-import os
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 import cvae_jax
+from cvae_jax import paths
 from cvae_jax.config_fields import FREE, LATER_FIELDS, RULES
 from cvae_jax.errors import InputError, did_you_mean
 
 FILE_NAME = 'config.json'
 FORMAT = 1
+MAX_BYTES = 1 << 24  # of a config.json
 # Likelihoods whose standard deviation is one of the weights.
 LEARNED_SIGMA = frozenset({'gaussian_learned', 'discretized_logistic'})
 MIN_LEARNED_SIGMA = 1e-3
@@ -31,6 +33,7 @@ class SavedConfig(NamedTuple):
   config: ConfigDict
   class_names: tuple[str, ...]
   data_fingerprint: str | None  # None in runs of before it was kept
+  data_parts: dict[str, int | str] | None  # the same in parts: see `splits.describe`
 
 
 class Difference(NamedTuple):
@@ -162,21 +165,27 @@ def differences(saved: ConfigDict, given: ConfigDict) -> list[Difference]:
   ]
 
 
-def save(
-  folder: Path, config: ConfigDict, class_names: tuple[str, ...], data_fingerprint: str
-) -> None:
+def save(folder: Path, saved: SavedConfig) -> None:
   """Writes `config.json` into `folder`, whole or not at all."""
   content = {
     'format': FORMAT,
     'cvae_jax': cvae_jax.__version__,
-    'class_names': list(class_names),
-    'data_fingerprint': data_fingerprint,
-    'config': config.to_dict(),
+    'class_names': list(saved.class_names),
+    'data_fingerprint': saved.data_fingerprint,
+    'data_parts': saved.data_parts,
+    'config': saved.config.to_dict(),
   }
-  path = folder / FILE_NAME
-  temporary = folder / f'.{FILE_NAME}.tmp'
-  temporary.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
-  os.replace(temporary, path)
+  with paths.whole(folder / FILE_NAME) as temporary:
+    temporary.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
+
+
+def from_plain(content: dict[str, Any]) -> ConfigDict:
+  """The config that `to_dict` and JSON made `content` of, with the fields that came later.
+
+  Raises:
+    KeyError, TypeError, AttributeError, ValueError, RecursionError: it is none.
+  """
+  return _with_later_fields(ConfigDict(_with_tuples(content)))
 
 
 def _with_tuples(value):
@@ -206,30 +215,66 @@ def read(folder: Path) -> SavedConfig:
     InputError: there is none, it is no such file, or its config is not one of this version.
   """
   path = folder / FILE_NAME
-  try:
-    content = json.loads(path.read_text(encoding='utf-8'))
-  except OSError as error:
-    raise InputError(f'{folder} is no run folder: {path} {error.strerror.lower()}.') from error
-  except ValueError as error:
-    raise InputError(f'{path} is no JSON: {error}.') from error
-  if isinstance(content, dict) and content.get('format', FORMAT) != FORMAT:
+  content = _content(path)
+  version = content.get('cvae_jax')
+  if content.get('format', FORMAT) != FORMAT:
     raise InputError(
-      f'{path} has format {content["format"]!r}, written by cvae_jax {content.get("cvae_jax")}; '
+      f'{path} has format {content["format"]!r}, written by cvae_jax {version}; '
       f'this version {cvae_jax.__version__} reads format {FORMAT}. Install that version.'
     )
   try:
-    config = _with_later_fields(ConfigDict(_with_tuples(content['config'])))
-    class_names = tuple(str(name) for name in content['class_names'])
-    fingerprint = content.get('data_fingerprint')
-  except (KeyError, TypeError, AttributeError, ValueError) as error:
-    raise InputError(f'{path} is not what this version writes: {error}.') from error
+    config = from_plain(content['config'])
+    saved = SavedConfig(
+      config,
+      _class_names(content['class_names']),
+      content.get('data_fingerprint'),
+      _data_parts(content.get('data_parts')),
+    )
+  except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+    raise InputError(f'{path} is not what this version writes: {str(error)[:200]}.') from error
   try:
     check(config)
   except InputError as error:
-    raise InputError(f'{path}: {error}') from error
-  if config.conditional and len(class_names) != config.data.num_classes:
+    another = f' It was written by cvae_jax {version}; this is {cvae_jax.__version__}.'
     raise InputError(
-      f'{path} names {len(class_names)} classes, expected {config.data.num_classes} '
+      f'{path}: {error}{another if version != cvae_jax.__version__ else ""}'
+    ) from error
+  if config.conditional and len(saved.class_names) != config.data.num_classes:
+    raise InputError(
+      f'{path} names {len(saved.class_names)} classes, expected {config.data.num_classes} '
       '(data.num_classes).'
     )
-  return SavedConfig(config, class_names, fingerprint)
+  return saved
+
+
+def _content(path: Path) -> dict[str, Any]:
+  try:
+    if path.stat().st_size > MAX_BYTES:
+      raise InputError(f'{path} has more than {MAX_BYTES:,} bytes: no run wrote it.')
+    content = json.loads(path.read_text(encoding='utf-8'))
+  except OSError as error:
+    raise InputError(f'{path.parent} is no run folder: {path} {error.strerror.lower()}.') from error
+  except (ValueError, RecursionError) as error:
+    raise InputError(f'{path} is no JSON: {error}.') from error
+  if not isinstance(content, dict):
+    raise InputError(f'{path} is not what this version writes: a {type(content).__name__}.')
+  return content
+
+
+def _data_parts(parts) -> dict[str, int | str] | None:
+  if parts is None:
+    return None
+  kinds = {'training images': int, 'validation images': int, 'labels': str}
+  if not isinstance(parts, dict) or any(
+    not isinstance(value, kinds.get(name, int | str)) for name, value in parts.items()
+  ):
+    raise TypeError(f'data_parts are not numbers of images and a hash of labels: {parts!r}'[:150])
+  return parts
+
+
+def _class_names(names) -> tuple[str, ...]:
+  if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+    raise TypeError('class_names are no list of texts')
+  if any(unicodedata.category(letter) == 'Cc' for name in names for letter in name):
+    raise ValueError('class_names hold characters that command a terminal')
+  return tuple(names)

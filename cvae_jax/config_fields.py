@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 MAX_STEPS = 2**31 - 1  # the step is an int32
 MAX_EPOCHS = 1_000_000  # of a warm-up or a delay
+MAX_STAGES = 64
 MAX_WIDTH = 65_536  # of any layer: what exceeds it is a slip of the finger
 
 
@@ -22,7 +23,9 @@ def _is_integer(value) -> bool:
 
 
 def _is_number(value) -> bool:
-  return (_is_integer(value) or isinstance(value, float)) and math.isfinite(value)
+  if isinstance(value, float):
+    return math.isfinite(value)
+  return _is_integer(value) and abs(value) < 2**63  # which a float can hold
 
 
 def _integer(minimum: int, maximum: int = MAX_STEPS) -> Rule:
@@ -58,10 +61,10 @@ _FLAG = Rule(lambda v: isinstance(v, bool), 'True or False')
 _WIDTHS = Rule(
   lambda v: (
     isinstance(v, tuple | list)
-    and len(v) > 0
+    and 0 < len(v) <= MAX_STAGES
     and all(_is_integer(c) and 0 < c <= MAX_WIDTH for c in v)
   ),
-  f'a tuple of integers from 1 to {MAX_WIDTH}, one for each stage',
+  f'a tuple of integers from 1 to {MAX_WIDTH}, one for each of up to {MAX_STAGES} stages',
 )
 
 RULES: dict[str, Rule] = {
@@ -97,6 +100,9 @@ RULES: dict[str, Rule] = {
   'precision': _one_of('float32', 'bfloat16'),
   'init_from': _TEXT,
   'profile': _FLAG,
+  'deterministic': _FLAG,
+  'early_stopping_epochs': _integer(0),
+  'min_active_share': _PROBABILITY,
   'log_every_steps': _integer(1),
   'eval_every_epochs': _integer(1),
   'checkpoint_every_epochs': _integer(1),
@@ -159,6 +165,9 @@ LATER_FIELDS = {
   'free_bits': 0.0,
   'num_importance_samples': 1,
   'optimizer': 'adamw',
+  'deterministic': False,
+  'early_stopping_epochs': 0,
+  'min_active_share': 0.1,
   'max_train_seconds': 0.0,
   'on_nonfinite': 'stop',
   'max_skipped_steps': 10,
@@ -192,6 +201,8 @@ LATER_FIELDS = {
 FREE = frozenset(
   {
     'profile',
+    'early_stopping_epochs',
+    'min_active_share',
     'log_every_steps',
     'eval_every_epochs',
     'checkpoint_every_epochs',

@@ -98,10 +98,19 @@ def chunk_steps() -> int:
 
 def free_bytes() -> int | None:
   """Memory left on the fullest device, or None where the backend does not tell, as a CPU's."""
+  statistics = _memory_stats()
+  return statistics and min(entry['bytes_limit'] - entry['bytes_in_use'] for entry in statistics)
+
+
+def limit_bytes() -> int | None:
+  """Memory of the smallest device, free or not, or None as for `free_bytes`."""
+  statistics = _memory_stats()
+  return statistics and min(entry['bytes_limit'] for entry in statistics)
+
+
+def _memory_stats() -> list[dict[str, int]] | None:
   statistics = [device.memory_stats() for device in jax.local_devices()]
-  if not all(statistics):
-    return None
-  return min(entry['bytes_limit'] - entry['bytes_in_use'] for entry in statistics)
+  return statistics if all(statistics) else None
 
 
 def compile_fold(
@@ -136,13 +145,18 @@ def compile_fold(
   return run
 
 
-def compiler_options(architecture: str) -> dict[str, str]:
+def compiler_options(architecture: str, deterministic: bool = False) -> dict[str, str]:
   """XLA's options, for `jax.jit`, for the programs of a `config.model.name`.
+
+  If `deterministic`, a GPU leaves out operations whose threads add up in any order, and chooses its
+  kernels without timing them. A CPU and a TPU have none of either.
 
   On a CPU, YNNPACK takes 1.1 to 2 times as long as Eigen for the convolutions of a ResNet, so there
   it is left the dot products alone. The small ones of the other architectures it does as well or
   better.
   """
+  if deterministic and jax.default_backend() == 'gpu':
+    return {'xla_gpu_deterministic_ops': 'true'}
   if architecture != 'resnet' or jax.default_backend() != 'cpu':
     return {}
   return _known(('xla_cpu_experimental_ynn_fusion_type', 'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT'))
@@ -189,7 +203,7 @@ def _has_accelerator() -> bool:
 
 def use_compilation_cache() -> None:
   """Keeps compiled programs in the user's cache folder, unless JAX is told of another place."""
-  # A damaged entry is compiled anew, which needs no words.
-  warnings.filterwarnings('ignore', message='Error reading persistent compilation cache')
+  # What cannot be read, or not be kept, is compiled anew, which needs no words.
+  warnings.filterwarnings('ignore', message='Error (reading|writing) persistent compilation cache')
   if jax.config.jax_compilation_cache_dir is None:
     jax.config.update('jax_compilation_cache_dir', str(cache_folder()))

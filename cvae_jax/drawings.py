@@ -216,7 +216,7 @@ def arithmetic(model: Model, operands: Inputs, latents: np.ndarray) -> Drawing:
   return Drawing(
     np.concatenate([operands.images, image])[None],
     column_names=(*(f'{s}{n}' for s, n in zip(('', '− ', '+ '), operands.names, strict=True)), '='),
-    title='Arithmetic in z',
+    title='Arithmetic in z' + ('' if label is None else f', decoded as {model.class_names[label]}'),
   )
 
 

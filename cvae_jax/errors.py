@@ -1,7 +1,10 @@
 """What can go wrong by the user's hand, and the words to say it in."""
 
 import difflib
+import errno
 import numbers
+import os
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -26,6 +29,10 @@ class NonFiniteError(RuntimeError):
   """Training met a loss or a gradient that is not a finite number."""
 
 
+class WriteError(RuntimeError):
+  """A run's folder cannot be written to any more; what was complete in it still is."""
+
+
 class StoppedError(Exception):
   """Training was asked to end early, and has done so; `status` is that of the process."""
 
@@ -38,6 +45,32 @@ class LostProcessError(RuntimeError):
   """Another process of the same run has gone, and this one cannot go on without it."""
 
 
+# Why a file cannot be written, in the words of the system.
+_SYSTEM_REASONS = [
+  os.strerror(number)
+  for number in (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+  )
+]
+
+
+def reason(error: BaseException) -> str:
+  """Why something failed, in few words: the system's, where a library's text has them in it."""
+  if isinstance(error, OSError) and error.strerror:
+    return error.strerror
+  text = ' '.join(str(error).split())
+  found = [known for known in _SYSTEM_REASONS if known in text]
+  if found:
+    return found[0]
+  return f'{type(error).__name__}: {textwrap.shorten(text, 120, placeholder=" ...")}'
+
+
 def check_integer(name: str, value, low: int, high: int | None = None) -> None:
   """Raises InputError where the argument `name` is no integer from `low` to `high`."""
   is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
@@ -48,5 +81,7 @@ def check_integer(name: str, value, low: int, high: int | None = None) -> None:
 
 def did_you_mean(given: str, choices: Iterable[str]) -> str:
   """Returns " Did you mean 'x'?" for the nearest of `choices`, or '' where none is near."""
+  if str(given).lstrip('-').isdecimal():  # a number is no slip of the finger
+    return ''
   matches = difflib.get_close_matches(str(given), [str(choice) for choice in choices], n=1)
   return f' Did you mean {matches[0]!r}?' if matches else ''

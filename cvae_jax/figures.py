@@ -11,7 +11,7 @@ from matplotlib import rc_context, ticker
 from matplotlib.figure import Figure
 from scipy import stats
 
-from cvae_jax import grids
+from cvae_jax import paths
 
 # Of Paul Tol's muted scheme, which colour-blind readers can tell apart; classes are also named
 # where their points lie.
@@ -236,16 +236,62 @@ def aggregate_posterior(latents: np.ndarray, kl: np.ndarray, standard: bool) -> 
   return figure
 
 
+def learning_rate_ramp(rates: np.ndarray, losses: np.ndarray, suggestion: float) -> Figure:
+  """The loss over the learning rate while that rises, and the rate that was chosen.
+
+  Args:
+    rates: [n] learning rates.
+    losses: [n] averaged losses.
+    suggestion: one of the rates.
+  """
+  with rc_context(STYLE):
+    figure = Figure(figsize=(6, 3.6), layout='constrained')
+    axes = figure.subplots()
+    axes.plot(rates, losses, color=MAIN, linewidth=1.5)
+    axes.axvline(suggestion, color=CONTRAST, linewidth=1)
+    axes.annotate(
+      f'{suggestion:.1e}',
+      (suggestion, 1),
+      xycoords=('data', 'axes fraction'),
+      color=CONTRAST,
+      xytext=(4, -12),
+      textcoords='offset points',
+    )
+    axes.set_xscale('log')
+    # The last few, which end the ramp, would flatten all before them.
+    fall = losses[0] - losses.min()
+    axes.set_ylim(losses.min() - 0.1 * fall, losses[0] + 0.5 * fall)
+    axes.set_xlabel('learning rate')
+    axes.set_ylabel('loss, nats')
+    axes.set_title('The loss falls fastest at the line', fontsize=11)
+  return figure
+
+
+def _number(text: str | None) -> float | None:
+  """A number that an axis can bear, or None."""
+  try:
+    value = float(text or 'nan')
+  except ValueError:
+    return None
+  return value if abs(value) < 1e30 else None
+
+
 def training_curves(metrics_csv: Path) -> Figure | None:
-  """Loss, its terms and β over the epochs of a run, from its metrics.csv; None of an empty one."""
-  with open(metrics_csv, newline='', encoding='utf-8') as file:
-    rows = list(csv.DictReader(file))
+  """Loss, its terms and β over the epochs of a run, from its metrics.csv; None of an empty one.
+
+  What is no number there, as in a row that is just being written, is left out.
+  """
+  with open(metrics_csv, newline='', encoding='utf-8', errors='replace') as file:
+    try:
+      rows = list(csv.DictReader(file))
+    except csv.Error:
+      rows = []
   if not rows:
     return None
 
   def series(name):
-    pairs = [(float(row['epoch']), float(row[name])) for row in rows if row.get(name)]
-    return np.array(pairs).reshape(-1, 2).T
+    pairs = [(_number(row.get('epoch')), _number(row.get(name))) for row in rows]
+    return np.array([pair for pair in pairs if None not in pair]).reshape(-1, 2).T
 
   panels = {
     'loss (β-weighted) and −ELBO, nats': {
@@ -333,5 +379,5 @@ def to_png(figure: Figure) -> bytes:
 def save(figures: Mapping[Path, Figure]) -> None:
   """Writes each figure to its path as PNG, whole or not at all."""
   for path, figure in figures.items():
-    with grids.whole(path) as temporary:
+    with paths.whole(path) as temporary:
       temporary.write_bytes(to_png(figure))

@@ -172,12 +172,13 @@ def save(folder: Path, prior: FittedPrior, variables: dict[str, Any]) -> None:
   weights.save(folder / FILE_NAME, prior._asdict(), fitted_to=weights.digest(variables))
 
 
-def read(folder: Path, variables: dict[str, Any]) -> FittedPrior | None:
+def read(folder: Path, variables: dict[str, Any], config) -> FittedPrior | None:
   """What `save` wrote into `folder`; None where it wrote nothing.
 
   Args:
     folder: of a checkpoint, or of shipped weights.
     variables: the weights there.
+    config: their model's, checked.
 
   Raises:
     InputError: the file is damaged, or was fitted to other weights.
@@ -188,4 +189,13 @@ def read(folder: Path, variables: dict[str, Any]) -> FittedPrior | None:
   arrays, notes = weights.read_arrays(path)
   if notes.get('fitted_to') != weights.digest(variables):
     raise InputError(f'{path} was fitted to other weights than those beside it.')
+  classes, latent = num_classes(config), config.latent_dim
+  number = arrays['weights'].shape[-1] if arrays.get('weights', np.zeros(0)).ndim == 2 else 0
+  expected = {
+    'weights': (classes, number),
+    'means': (classes, number, latent),
+    'factors': (classes, number, latent, latent),
+  }
+  if {name: array.shape for name, array in arrays.items()} != expected or not number:
+    raise InputError(f'{path} holds a prior of another shape than the model has.')
   return FittedPrior(**arrays)

@@ -1,12 +1,12 @@
 """Images laid out in one picture, pixel by pixel, and written as PNG or GIF."""
 
-import contextlib
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from cvae_jax import paths
 
 # A picture is enlarged by whole pixels to about this side, so that 28×28 images can be looked at.
 TARGET_SIDE_PIXELS = 640
@@ -52,7 +52,7 @@ def pairs(images: np.ndarray, reconstructions: np.ndarray, columns: int) -> np.n
 
 def save_png(path: Path, picture: np.ndarray) -> None:
   """Writes uint8 [H, W, 1 or 3] to `path`, whole or not at all."""
-  with whole(path) as temporary:
+  with paths.whole(path) as temporary:
     _image(picture).save(temporary, 'PNG')
 
 
@@ -64,7 +64,7 @@ def save_gif(path: Path, frames: Sequence[np.ndarray]) -> None:
     frames: uint8 [H, W, 1 or 3] each, from one end to the other.
   """
   there_and_back = [_image(frame) for frame in (*frames, *frames[-2:0:-1])]
-  with whole(path) as temporary:
+  with paths.whole(path) as temporary:
     there_and_back[0].save(
       temporary,
       'GIF',
@@ -77,15 +77,3 @@ def save_gif(path: Path, frames: Sequence[np.ndarray]) -> None:
 
 def _image(picture):
   return Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
-
-
-@contextlib.contextmanager
-def whole(path: Path) -> Iterator[Path]:
-  """A name to write to, which becomes `path` once the block has ended well."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-  try:
-    yield temporary
-    temporary.replace(path)
-  finally:
-    temporary.unlink(missing_ok=True)

@@ -344,7 +344,7 @@ def load(path: str | Path | None = None, checkpoint: str | int = 'best') -> Mode
 
   Args:
     path: a run's folder, one checkpoint in it (`runs/mnist/checkpoints/4290`), or the name of
-      weights that ship with the package (`available()`); a path that exists comes first. None is
+      weights that ship with the package (`available()`); a run of that name comes first. None is
       the run under `runs/` that was written last or, where there is none, the shipped 'mnist'.
     checkpoint: 'best' (by validation ELBO at β = 1), 'last', or a step, of a run.
 
@@ -360,8 +360,10 @@ def load(path: str | Path | None = None, checkpoint: str | int = 'best') -> Mode
   if name := _shipped_name(paths.from_user(path)):
     if checkpoint not in ('best', 'last'):
       raise InputError(f'The shipped {name} has no checkpoint {checkpoint!r}, only its weights.')
-    return _shipped(name)
+    return _exported(weights.SHIPPED / name, SHIPPED_RESULTS / name)
   run, named = run_folder.locate(Path(path), weights.available())
+  if (run / weights.FILE_NAME).is_file() and not run_folder.has_checkpoint(run):  # a copy of those
+    return _exported(run, _as_given(run))
   if named is not None and checkpoint != 'best':
     raise InputError(f'{path} is a checkpoint already: leave out checkpoint={checkpoint!r}.')
   checkpoint = checkpoint if named is None else named
@@ -373,27 +375,26 @@ def load(path: str | Path | None = None, checkpoint: str | int = 'best') -> Mode
     lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
     cvae.abstract_variables(cvae.build(saved.config)),
   )
-  variables, step = checkpoints.restore_variables(run, str(checkpoint), like)
+  variables, step = checkpoints.restore_variables(run, str(checkpoint), saved.config, like)
   files = run_folder.checkpoint_path(run, step)
   model = _model(saved, variables, step, files, _as_given(run))
   return dataclasses.replace(model, asked_step=None if checkpoint == 'best' else step)
 
 
-def _shipped(name: str) -> Model:
-  folder = weights.SHIPPED / name
+def _exported(folder: Path, results: Path) -> Model:
+  """The model of a folder with `weights.safetensors`, as those that ship."""
   saved = config_lib.read(folder)
   like = cvae.abstract_variables(cvae.build(saved.config))
   variables, step = weights.read(folder / weights.FILE_NAME, like)
-  return _model(saved, jax.device_put(variables), step, folder, SHIPPED_RESULTS / name)
+  return _model(saved, jax.device_put(variables), step, folder, results)
 
 
 def _shipped_name(path: Path) -> str | None:
   """The shipped weights that `path` names: their folder, that of their results, or their name."""
   if path.resolve().parent == weights.SHIPPED:
     return path.resolve().name
-  named = path.parent == SHIPPED_RESULTS or (path.parent == Path() and not path.exists())
-  is_run = run_folder.holds_run(path)
-  return path.name if named and not is_run and path.name in weights.available() else None
+  is_named = path.parent in (SHIPPED_RESULTS, Path()) and path.name in weights.available()
+  return path.name if is_named and not run_folder.holds_run(path) else None
 
 
 def _as_given(run: Path) -> Path:
@@ -426,7 +427,7 @@ def _model(
 def _priors(config, network: cvae.CVAE, variables: dict, files: Path) -> TrainedPriors:
   fitted, fault = None, ''
   try:
-    fitted = fitted_prior.read(files, variables)
+    fitted = fitted_prior.read(files, variables, config)
   except InputError as error:  # much can be done without it
     fault = str(error)
   return TrainedPriors(

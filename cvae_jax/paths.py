@@ -1,7 +1,9 @@
-"""Paths as people type them, and where what can be made again is kept."""
+"""Paths as people type them, files written whole, and where what can be made again is kept."""
 
+import contextlib
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from cvae_jax.errors import InputError
@@ -22,6 +24,18 @@ def from_user(text: str | Path) -> Path:
     shown = str(text) if len(str(text)) < 100 else f'{str(text)[:60]}...'
     raise InputError(f'{shown!r} cannot be a path: {reason}.') from error
   return path
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+  """A name to write to, which becomes `path` once the block has ended well."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+  try:
+    yield temporary
+    temporary.replace(path)
+  finally:
+    temporary.unlink(missing_ok=True)
 
 
 def cache_folder() -> Path:

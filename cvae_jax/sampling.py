@@ -330,7 +330,7 @@ def write(drawing: Drawing, path: Path) -> None:
       arrays = {name: None if x is None else x[is_there] for name, x in arrays.items()}
     names = {'row_names': drawing.row_names, 'column_names': drawing.column_names}
     known = {name: value for name, value in arrays.items() if value is not None}
-    with grids.whole(path) as temporary, open(temporary, 'wb') as file:
+    with paths.whole(path) as temporary, open(temporary, 'wb') as file:
       np.savez_compressed(file, **known, **{name: np.array(x) for name, x in names.items()})
     return
   if path.suffix.lower() == '.gif':

@@ -77,7 +77,9 @@ def ship(run: Path, machine: str, name: str = 'test') -> Path:
   folder = weights.SHIPPED / config.name
   folder.mkdir(parents=True, exist_ok=True)
   config.data.dir = ''  # of the machine at hand, and of no other
-  config_lib.save(folder, config, model.class_names, model.data_fingerprint)
+  config_lib.save(
+    folder, config_lib.SavedConfig(config, model.class_names, model.data_fingerprint, None)
+  )
   weights.save(folder / weights.FILE_NAME, model.trained.variables, step=model.step)
   (folder / fitted_prior.FILE_NAME).unlink(missing_ok=True)  # that of weights that were here
   if model.priors.fitted is not None:

@@ -58,9 +58,9 @@ class TrainedPriors:
       )
     if prior != 'model' and self.fault:
       raise InputError(
-        f'{self.fault} Remove that file, or take the prior "model", the one that the model was '
-        'trained with. train.py, called on a finished run, makes those of its best and last '
-        'checkpoint again.'
+        f'{self.fault} Remove that file, or call train.py on the finished run, which makes those '
+        'of its best and last checkpoint again. Samples can be had without it, from the prior '
+        '"model", the one that the model was trained with.'
       )
     if prior == 'fitted' and self.fitted is None:
       raise InputError(

@@ -6,7 +6,6 @@ makes them.
 """
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import safetensors
 from flax import traverse_util
 from safetensors import numpy as safetensors_numpy
 
+from cvae_jax import paths
 from cvae_jax.errors import InputError
 
 SHIPPED = Path(__file__).parent / 'shipped'
@@ -38,15 +38,10 @@ def save(path: Path, variables: dict[str, Any], **notes) -> None:
     **notes: what else is to be known of them; `step`, how many they were trained for.
   """
   arrays = _flat(variables)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-  try:
+  metadata = {name: str(note) for name, note in notes.items()} | {'blake2b': _digest(arrays)}
+  with paths.whole(path) as temporary:
     # Not `save_file`, whose files nobody but their owner may read.
-    metadata = {name: str(note) for name, note in notes.items()} | {'blake2b': _digest(arrays)}
     temporary.write_bytes(safetensors_numpy.save(arrays, metadata=metadata))
-    temporary.replace(path)
-  finally:
-    temporary.unlink(missing_ok=True)
 
 
 def digest(variables: dict[str, Any]) -> str:

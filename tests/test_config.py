@@ -11,6 +11,7 @@ from configs import default, mnist
 from conftest import ROOT
 from cvae_jax import config as config_lib
 from cvae_jax import config_fields
+from cvae_jax.config import SavedConfig
 from cvae_jax.data import sources
 from cvae_jax.errors import InputError
 from cvae_jax.models import blocks
@@ -18,6 +19,7 @@ from cvae_jax.objectives import likelihoods, schedules
 from tiny import set_fields, tiny_config
 
 NAMES = tuple('abcdefghij')
+PARTS = {'training images': 7, 'labels': 'f1'}
 
 
 def test_every_field_has_a_rule_and_a_comment():
@@ -122,10 +124,10 @@ def test_unknown_and_missing_fields_are_named():
 
 def test_saved_configs_come_back_the_same(tmp_path):
   config = tiny_config(data__dir='somewhere/ü')
-  config_lib.save(tmp_path, config, NAMES, 'f00d')
+  config_lib.save(tmp_path, SavedConfig(config, NAMES, 'f00d', PARTS))
   saved = config_lib.read(tmp_path)
   assert saved.class_names == NAMES
-  assert saved.data_fingerprint == 'f00d'
+  assert (saved.data_fingerprint, saved.data_parts) == ('f00d', PARTS)
   assert saved.config.to_dict() == config.to_dict()
   assert config_lib.differences(saved.config, config) == []
 
@@ -137,6 +139,10 @@ def test_saved_configs_come_back_the_same(tmp_path):
     ('[]', 'not what this version writes'),
     ('{"class_names": ["a"], "config": {"data.x": 1}}', 'not what this version writes'),
     ('{"format": 99, "cvae_jax": "7.0"}', 'format 99, written by cvae_jax 7.0'),
+    ('[' * 100_000, 'is no JSON'),
+    ('{"class_names": "abc", "config": {}}', 'class_names are no list of texts'),
+    ('{"class_names": [], "config": {}, "data_parts": ["a"]}', 'data_parts are not numbers of'),
+    (' ' * config_lib.MAX_BYTES + '{}', 'has more than 16,777,216 bytes'),
   ],
 )
 def test_broken_files_are_named(tmp_path, content, message):
@@ -146,12 +152,22 @@ def test_broken_files_are_named(tmp_path, content, message):
 
 
 def test_a_file_with_a_wrong_value_is_named(tmp_path):
-  config_lib.save(tmp_path, tiny_config(), NAMES, 'f00d')
+  config_lib.save(tmp_path, SavedConfig(tiny_config(), NAMES, 'f00d', PARTS))
   path = tmp_path / 'config.json'
   content = json.loads(path.read_text())
   content['config']['latent_dim'] = -1
   path.write_text(json.dumps(content))
   with pytest.raises(InputError, match=r'config.json: latent_dim=-1'):
+    config_lib.read(tmp_path)
+
+
+def test_a_file_of_a_newer_version_says_so(tmp_path):
+  config_lib.save(tmp_path, SavedConfig(tiny_config(), NAMES, 'f00d', PARTS))
+  path = tmp_path / 'config.json'
+  content = json.loads(path.read_text())
+  content['cvae_jax'], content['config']['colour'] = '9.1', 'red'
+  path.write_text(json.dumps(content))
+  with pytest.raises(InputError, match=r"field 'colour'.* written by cvae_jax 9\.1; this is 0\."):
     config_lib.read(tmp_path)
 
 
@@ -163,7 +179,7 @@ def test_a_file_of_an_older_version_is_read_as_what_it_was(tmp_path):
 
 
 def test_classes_without_names_are_noticed(tmp_path):
-  config_lib.save(tmp_path, tiny_config(), ('a', 'b'), 'f00d')
+  config_lib.save(tmp_path, SavedConfig(tiny_config(), ('a', 'b'), 'f00d', PARTS))
   with pytest.raises(InputError, match='names 2 classes, expected 10'):
     config_lib.read(tmp_path)
 

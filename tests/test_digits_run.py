@@ -1,5 +1,6 @@
 """What `make train` promises: a run of minutes, so only `make test-slow` has it."""
 
+import re
 import subprocess
 import sys
 
@@ -26,7 +27,7 @@ def test_a_classifier_of_real_digits_sees_the_labels_in_the_grid(tmp_path):
     text=True,
     check=True,
   )
-  with Image.open(tmp_path / done.stdout.strip().rpartition(' ')[2]) as image:
+  with Image.open(tmp_path / re.search(r'trained with: (.*)', done.stdout)[1]) as image:
     grid = np.asarray(image)
   side = grid.shape[0] // 10
   tiles = grid.reshape(10, side, 10, side).swapaxes(1, 2).reshape(100, side, side)

@@ -7,6 +7,7 @@ from scipy import special, stats
 
 from cvae_jax import fitted_prior, weights
 from cvae_jax.errors import InputError
+from tiny import tiny_config
 
 SHARES = np.array([0.5, 0.3, 0.2])
 MEANS = np.array([[0.0, 3.0], [-2.0, -1.0], [2.5, -0.5]])
@@ -117,19 +118,21 @@ def test_what_cannot_be_fitted_is_said_and_no_traceback():
 
 
 def test_a_file_of_other_weights_or_a_damaged_one_is_refused(known, tmp_path):
+  classes, _, latent = known.means.shape
+  config = tiny_config(latent_dim=latent, data__num_classes=classes)
   own = {'params': {'kernel': np.arange(4.0), 'bias': np.ones(2)}}
-  assert fitted_prior.read(tmp_path, own) is None
+  assert fitted_prior.read(tmp_path, own, config) is None
   fitted_prior.save(tmp_path, known, own)
-  again = fitted_prior.read(tmp_path, own)
+  again = fitted_prior.read(tmp_path, own, config)
   for saved, read in zip(known, again, strict=True):
     np.testing.assert_array_equal(saved, read)
   # Of the same shapes, after another run of the same length, say.
   other = {'params': own['params'] | {'bias': np.float64([1, 1 + 1e-9])}}
   with pytest.raises(InputError, match='fitted to other weights than those beside it'):
-    fitted_prior.read(tmp_path, other)
+    fitted_prior.read(tmp_path, other, config)
   weights.save(tmp_path / fitted_prior.FILE_NAME, {'weights': np.ones(3)})
   with pytest.raises(InputError, match='fitted to other weights'):
-    fitted_prior.read(tmp_path, own)
+    fitted_prior.read(tmp_path, own, config)
   (tmp_path / fitted_prior.FILE_NAME).write_bytes(b'nothing')
   with pytest.raises(InputError, match='cannot be read as weights'):
-    fitted_prior.read(tmp_path, own)
+    fitted_prior.read(tmp_path, own, config)

@@ -51,7 +51,7 @@ def test_shapes_ranges_and_types(model):
 def test_weights_are_the_average_of_the_best_checkpoint(model, run):
   network = cvae.build(tiny_config())
   like = cvae.init(network, jax.random.key(0))
-  variables, step = checkpoints.restore_variables(run, 'best', like)
+  variables, step = checkpoints.restore_variables(run, 'best', tiny_config(), like)
   assert model.step == step == 3
   mean, _ = network.apply(variables, IMAGES, np.array(LABELS), train=False, method='encode')
   np.testing.assert_allclose(model.encode(IMAGES, LABELS)[0], mean, atol=1e-5)

@@ -86,7 +86,7 @@ def test_a_fitted_prior_that_is_damaged_stops_only_what_needs_it(model, tiny_run
     path.write_bytes(b'damaged')
   broken = cvae_jax.load(run)
   for prior in (None, 'fitted'):
-    with pytest.raises(InputError, match=r'cannot be read.*Remove that file, or take .*"model"'):
+    with pytest.raises(InputError, match=r'cannot be read.*Remove that file, or .* prior "model"'):
       broken.sample([3], prior=prior)
   expected = model.sample([3, 4], prior='model')
   np.testing.assert_array_equal(broken.sample([3, 4], prior='model'), expected)

@@ -3,9 +3,9 @@
 import csv
 import functools
 import json
-import shutil
 
 from configs import default
+from cvae_jax.training import checkpoint_items
 
 
 def set_fields(config, changes):
@@ -70,6 +70,9 @@ def rows(workdir):
 def make_best(run, step):
   """Makes a checkpoint the best, as if its validation had been better than all others."""
   folder = run / 'checkpoints' / str(step)
-  metrics = folder / 'metrics' / 'metrics'
-  metrics.write_text(json.dumps(json.loads(metrics.read_text()) | {'negative_elbo': 1.0}))
-  shutil.rmtree(folder / 'digests')  # which would tell
+  path = folder / 'metrics' / 'metrics'
+  metrics = json.loads(path.read_text()) | {'negative_elbo': 1.0}
+  path.write_text(json.dumps(metrics))
+  path = folder / 'digests' / 'metadata'
+  digests = json.loads(path.read_text()) | {'metrics': checkpoint_items.digest(metrics)}
+  path.write_text(json.dumps(digests))

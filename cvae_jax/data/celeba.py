@@ -143,7 +143,10 @@ def _read_attribute(path: Path, attribute: str) -> dict[str, int]:
       f'{path}, line {line_number} should name the attributes, each once, but has '
       f'{", ".join(attributes)[:200] or "none"}. Fetch it again.'
     )
-  check_attribute(attribute, attributes)
+  try:
+    check_attribute(attribute, attributes)
+  except InputError as error:
+    raise InputError(f'{path}: {error}') from error
   column = attributes.index(attribute)
   labels = {}
   for number, line in enumerate(lines, line_number + 1):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cvae_jax import grids, keys
+from cvae_jax import keys
 from cvae_jax import paths as paths_lib
 from cvae_jax.data import folder as folder_lib
 from cvae_jax.data import pictures
@@ -164,9 +164,9 @@ def predict(model: Model, folder: Path) -> Path:
     arrays['labels'] = known
   table = target.with_name(f'{target.name}.csv')
   try:
-    with grids.whole(table.with_suffix('.npz')) as temporary, open(temporary, 'wb') as file:
+    with paths_lib.whole(table.with_suffix('.npz')) as temporary, open(temporary, 'wb') as file:
       np.savez_compressed(file, **arrays)
-    with grids.whole(table) as temporary:
+    with paths_lib.whole(table) as temporary:
       temporary.write_text(_csv(columns), encoding='utf-8')
   except OSError as error:
     raise InputError(

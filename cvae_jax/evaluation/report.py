@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 import cvae_jax
-from cvae_jax import grids
+from cvae_jax import paths
 from cvae_jax.errors import InputError
 from cvae_jax.evaluation import record
 from cvae_jax.evaluation.record import Evaluation, Metric
@@ -74,7 +74,7 @@ def write(evaluation: Evaluation) -> Path:
   }
   try:
     for path, data in files.items():
-      with grids.whole(path) as temporary:
+      with paths.whole(path) as temporary:
         temporary.write_bytes(data)
   except OSError as error:
     raise _cannot_write(folder, error) from error

@@ -1,5 +1,6 @@
 """β as a function of the step."""
 
+import math
 from collections.abc import Callable
 
 import jax.numpy as jnp
@@ -34,6 +35,14 @@ def beta_schedule(
   if not delay_steps:
     return schedule
   return optax.join_schedules([optax.constant_schedule(0.0), schedule], [delay_steps])
+
+
+def steps_to_full_beta(
+  name: str, delay_steps: int, warmup_steps: float, total_steps: int, cycles: int
+) -> int:
+  """How many steps pass before β first is what it is to be; the arguments of `beta_schedule`."""
+  rise = {'constant': 0, 'cyclical': max(total_steps - delay_steps, 1) / cycles / 2}
+  return delay_steps + math.ceil(rise.get(name, warmup_steps))
 
 
 def _undelayed(name, beta, warmup_steps, total_steps, cycles) -> Schedule:

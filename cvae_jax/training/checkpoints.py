@@ -1,5 +1,7 @@
 """Checkpoints of a run: Orbax, asynchronous, the newest few and the best."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -7,17 +9,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+from ml_collections import ConfigDict
 from orbax.checkpoint import checkpoint_managers as policies
 
-from cvae_jax import devices, processes, weights
-from cvae_jax.errors import InputError
+from cvae_jax import devices, processes
+from cvae_jax.errors import InputError, WriteError, reason
+from cvae_jax.training import checkpoint_items
 from cvae_jax.training.run_folder import CHECKPOINTS, checkpoint_path, is_step
 from cvae_jax.training.state import TrainState
 from cvae_jax.training.terms import Window
 
 # What is best: the validation ELBO at β = 1, whatever the run was trained with.
 RANKING = 'negative_elbo'
+YEARS = 10**9  # seconds
 DAMAGED = 'damaged'  # where a run's folder keeps checkpoints that cannot be read
+
+
+class Best(NamedTuple):
+  """The lowest validated negative ELBO of a run, and where it was; infinity and None without."""
+
+  value: float
+  step: int | None
 
 
 class Checkpoints:
@@ -25,13 +37,21 @@ class Checkpoints:
 
   Each holds separate items, so that a reader of the weights need not read the rest: 'model' (the
   variables), 'ema' (their average, if any), 'optimizer', and 'window' (the terms of the steps
-  since the last line of the log). 'digests' has a hash of each, and of the metrics, since Orbax
-  does not promise to notice that a file has changed. Beside them lies the prior that was fitted
-  when training ended (`fitted_prior`). Writing happens in the background; a folder without its
-  step number is unfinished and never read.
+  since the last line of the log). 'config' says what they were trained with, and 'digests' has a
+  hash of each and of the metrics, since Orbax does not promise to notice that a file has changed.
+  Beside them lies the prior that was fitted when training ended (`fitted_prior`). Writing happens
+  in the background; a folder without its step number is unfinished and never read.
   """
 
-  def __init__(self, workdir: Path, keep: int):
+  def __init__(self, workdir: Path, keep: int, config: ConfigDict):
+    """Creates the folder where it is not there, and drops what was not written to its end.
+
+    Args:
+      workdir: the run's folder.
+      keep: how many of the newest stay.
+      config: what the run is trained with.
+    """
+    self._config = config.to_dict()
     newest_and_best = policies.AnyPreservationPolicy(
       [
         policies.LatestN(keep),
@@ -46,6 +66,7 @@ class Checkpoints:
       best_fn=lambda metrics: metrics[RANKING],
       best_mode='min',
       preservation_policy=newest_and_best,
+      async_options=_async_options(),
       cleanup_tmp_directories=True,
     )
     self._folder = workdir / CHECKPOINTS
@@ -63,10 +84,9 @@ class Checkpoints:
     return None if step is None else self._folder / str(step)
 
   @property
-  def best_value(self) -> float:
-    """The lowest validated negative ELBO of the checkpoints kept; infinity where there is none."""
-    scores = _scores(self._manager)
-    return min(scores.values(), default=float('inf'))
+  def best(self) -> Best:
+    """That of the checkpoints on disk."""
+    return _best(self._manager)
 
   def save(
     self,
@@ -82,27 +102,65 @@ class Checkpoints:
       step: the checkpoint's name.
       window: the terms of the steps that no line of the log holds yet, [n] each.
       validation: what a validation at this step gave, if there was one.
+
+    Raises:
+      WriteError: this one, or the one before, cannot be written.
     """
-    items = _items(state)
+    items = checkpoint_items.items(state)
     if window:
       items['window'] = window
-    digests = {name: _digest(item) for name, item in (items | {'metrics': validation}).items()}
-    self._manager.save(
-      step,
-      args=ocp.args.Composite(
-        digests=ocp.args.JsonSave(digests),
-        **{name: ocp.args.StandardSave(item) for name, item in items.items()},
-      ),
-      metrics=validation,
-    )
+    digests = {
+      name: checkpoint_items.digest(item)
+      for name, item in (items | {'metrics': validation}).items()
+    }
+    with self._writing():
+      self._manager.save(
+        step,
+        args=ocp.args.Composite(
+          config=ocp.args.JsonSave(self._config),
+          digests=ocp.args.JsonSave(digests),
+          **{name: ocp.args.StandardSave(item) for name, item in items.items()},
+        ),
+        metrics=validation,
+      )
 
   def wait(self) -> None:
-    """Returns when all checkpoints are on disk."""
-    self._manager.wait_until_finished()
+    """Returns when all checkpoints are on disk.
+
+    Raises:
+      WriteError: they cannot be.
+    """
+    with self._writing():
+      self._manager.wait_until_finished()
 
   def close(self) -> None:
-    """Waits for what is being written, and lets go of the folder."""
-    self._manager.close()
+    """Waits for what is being written, and lets go of the folder.
+
+    Raises:
+      WriteError: it cannot be written.
+    """
+    with self._writing():
+      self._manager.close()
+
+  @contextlib.contextmanager
+  def _writing(self) -> Iterator[None]:
+    try:
+      yield
+    except Exception as error:  # Orbax and TensorStore share no base class of errors.
+      if processes.is_of_connection(error) or isinstance(error, MemoryError):
+        raise
+      raise WriteError(reason(error)) from error
+
+
+def _async_options() -> ocp.AsyncOptions:
+  """How long Orbax waits for its own threads, by a clock that people and time servers set.
+
+  A jump of that clock, or a computer that slept, would count as a write that takes too long. Where
+  there are several processes, one that waits for another shall not do so forever.
+  """
+  if jax.process_count() > 1:
+    return ocp.AsyncOptions()
+  return ocp.AsyncOptions(timeout_secs=YEARS, create_directories_asynchronously=False)
 
 
 class Resumed(NamedTuple):
@@ -113,13 +171,14 @@ class Resumed(NamedTuple):
   damaged: dict[int, str]  # what is wrong with checkpoints that had to be set aside, by their step
 
 
-def resume(run: Path, like: TrainState) -> Resumed:
+def resume(run: Path, config: ConfigDict, like: TrainState) -> Resumed:
   """Reads the newest checkpoint that is whole; those that are not are moved to `damaged/`.
 
   To be called before `Checkpoints` are made, which need metrics that can be read.
 
   Args:
     run: a run's folder, which has checkpoints.
+    config: the run's.
     like: a state of the same run, for structure, shapes and placement.
 
   Raises:
@@ -131,10 +190,10 @@ def resume(run: Path, like: TrainState) -> Resumed:
     for step in steps:
       fault, found = '', None
       try:
-        found = _restore(manager, step, like)
-        _metrics(manager, step)
+        found = _restore(manager, step, config, like)
+        checkpoint_items.metrics(manager, step)
       except InputError as error:
-        fault = _short(error.__cause__)
+        fault = reason(error.__cause__)
       faults = [fault for fault in processes.gather(fault) if fault]
       if not faults:
         break
@@ -144,12 +203,16 @@ def resume(run: Path, like: TrainState) -> Resumed:
         f'None of the {len(steps)} checkpoints of {run} can be read, and all are left as they are. '
         f'Of the newest: {damaged[steps[0]]}. Name another --workdir to begin anew.'
       )
-    # Orbax reads the metrics of all.
+    # Orbax reads the metrics of all, and the best of them is what results will be computed with.
     for step in steps[len(damaged) + 1 :]:
+      fault = ''
       try:
-        _metrics(manager, step)
+        checkpoint_items.metrics(manager, step)
+        _restore_variables(manager, step, config, like.eval_variables)
       except InputError as error:
-        damaged[step] = _short(error.__cause__)
+        fault = reason(error.__cause__)
+      if faults := [fault for fault in processes.gather(fault) if fault]:
+        damaged[step] = faults[0]
   damaged = dict(processes.from_main(list(damaged.items())))
   with processes.together():
     if processes.is_main():
@@ -166,7 +229,9 @@ def _set_aside(run: Path, step: int) -> None:
   checkpoint_path(run, step).rename(target)
 
 
-def restore(run: Path, step: int, like: TrainState) -> tuple[TrainState, Window]:
+def restore(
+  run: Path, step: int, config: ConfigDict, like: TrainState
+) -> tuple[TrainState, Window]:
   """Reads the state and the window of a checkpoint of any run, whose folder stays untouched.
 
   A run without a moving average lends its weights to begin one.
@@ -174,13 +239,14 @@ def restore(run: Path, step: int, like: TrainState) -> tuple[TrainState, Window]
   Args:
     run: a run's folder.
     step: which of its checkpoints.
+    config: that run's.
     like: a state of the same structure, shapes and placement.
 
   Raises:
     InputError: there is no such checkpoint, it is broken, or of another model.
   """
   with _reader(run) as manager:
-    return _restore(manager, _choose(manager, run, str(step)), like)
+    return _restore(manager, _choose(manager, run, str(step)), config, like)
 
 
 def choose(run: Path, which: str) -> int:
@@ -193,13 +259,22 @@ def choose(run: Path, which: str) -> int:
     return _choose(manager, run, which)
 
 
-def restore_variables(run: Path, which: str, like: dict[str, Any]) -> tuple[dict[str, Any], int]:
+def read_metrics(run: Path) -> dict[int, dict[str, float]]:
+  """What the validations at the checkpoints of a run gave, by step; those that can be read."""
+  with _reader(run) as manager:
+    return _all_metrics(manager)
+
+
+def restore_variables(
+  run: Path, which: str, config: ConfigDict, like: dict[str, Any]
+) -> tuple[dict[str, Any], int]:
   """Reads the variables that results are computed with: the average, where the run has one.
 
   Args:
     run: a run's folder.
     which: 'best' (by validation ELBO at β = 1; the newest where none was validated), 'last', or a
       step.
+    config: the run's.
     like: variables of the same structure, shapes and placement.
 
   Returns:
@@ -210,9 +285,7 @@ def restore_variables(run: Path, which: str, like: dict[str, Any]) -> tuple[dict
   """
   with _reader(run) as manager:
     step = _choose(manager, run, which)
-    item = 'ema' if (run / CHECKPOINTS / str(step) / 'ema').is_dir() else 'model'
-    restored = _read_items(manager, step, {item: like})
-    return restored[item], step
+    return _restore_variables(manager, step, config, like), step
 
 
 def _reader(run: Path) -> ocp.CheckpointManager:
@@ -237,8 +310,8 @@ def _choose(manager: ocp.CheckpointManager, run: Path, which: str) -> int:
   if which == 'last':
     return steps[-1]
   if which == 'best':
-    scores = _scores(manager)
-    return min(scores, key=scores.get) if scores else steps[-1]
+    best = _best(manager).step
+    return steps[-1] if best is None else best
   if not is_step(which) or int(which) not in steps:
     listed = ', '.join(map(str, steps))
     raise InputError(
@@ -247,69 +320,41 @@ def _choose(manager: ocp.CheckpointManager, run: Path, which: str) -> int:
   return int(which)
 
 
-def _scores(manager: ocp.CheckpointManager) -> dict[int, float]:
-  scores = {}
+def _best(manager: ocp.CheckpointManager) -> Best:
+  found = [Best(metrics[RANKING], step) for step, metrics in _all_metrics(manager).items()]
+  # Of equals the later one, as Orbax does where it chooses what stays.
+  return min(found, key=lambda best: (best.value, -best.step), default=Best(np.inf, None))
+
+
+def _all_metrics(manager: ocp.CheckpointManager) -> dict[int, dict[str, float]]:
+  found = {}
   for step in sorted(manager.all_steps()):
-    try:
-      metrics = _metrics(manager, step)
-    except InputError:  # the weights beside it may be whole
-      continue
-    if metrics:
-      scores[step] = metrics[RANKING]
-  return scores
+    with contextlib.suppress(InputError):  # the weights beside it may be whole
+      found[step] = checkpoint_items.metrics(manager, step)
+  return {step: metrics for step, metrics in found.items() if metrics}
 
 
-def _metrics(manager: ocp.CheckpointManager, step: int) -> dict[str, float] | None:
-  """What the validation at a checkpoint gave; None where there was none."""
-  digests = _digests(manager, step)
-  try:
-    metrics = manager.metrics(step)
-  except ValueError as error:
-    raise _unreadable(manager, step, error) from error
-  _check_digest(manager, step, digests, 'metrics', metrics)
-  return metrics
+def _restore_variables(manager, step, config, like):
+  checkpoint_items.check(manager, step, config)
+  item = 'ema' if (Path(manager.directory) / str(step) / 'ema').is_dir() else 'model'
+  return checkpoint_items.read_items(manager, step, {item: like})[item]
 
 
-def _digest(item) -> str:
-  """A hash of names and numbers; of the numbers as this process has them."""
-  leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(devices.own_copy(item)))
-  return weights.digest({jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves})
-
-
-def _digests(manager, step) -> dict[str, str]:
-  """What `Checkpoints.save` knew of each item; of a checkpoint of before nothing."""
-  if not (Path(manager.directory) / str(step) / 'digests').is_dir():
-    return {}
-  try:
-    args = ocp.args.Composite(digests=ocp.args.JsonRestore())
-    return dict(manager.restore(step, args=args)['digests'])
-  except Exception as error:
-    raise _unreadable(manager, step, error) from error
-
-
-def _check_digest(manager, step, digests, name, item) -> None:
-  if digests and digests.get(name) != _digest(item):
-    error = ValueError(f'{name} is not what was written')
-    raise _unreadable(manager, step, error) from error
-
-
-def _items(state: TrainState) -> dict[str, Any]:
-  items = {'model': state.variables, 'optimizer': state.opt_state}
-  return items if state.ema is None else items | {'ema': state.ema}
-
-
-def _restore(manager, step, like):
+def _restore(manager, step, config, like):
+  checkpoint_items.check(manager, step, config)
   folder = Path(manager.directory) / str(step)
-  items = _items(like)
+  items = checkpoint_items.items(like)
   if not (folder / 'ema').is_dir():
     items.pop('ema', None)
-  restored = _read_items(manager, step, items)
+  restored = checkpoint_items.read_items(manager, step, items)
   ema = None if like.ema is None else restored.get('ema')
   if like.ema is not None and ema is None:
     ema = jax.tree.map(jnp.copy, restored['model'])
   window = {}
   if (folder / 'window').is_dir():
-    window = jax.tree.map(np.asarray, _read_items(manager, step, {'window': None})['window'])
+    window = jax.tree.map(
+      np.asarray, checkpoint_items.read_items(manager, step, {'window': None})['window']
+    )
   state = TrainState(
     step=devices.place(np.asarray(step, np.int32), like.step.sharding),
     variables=restored['model'],
@@ -317,32 +362,3 @@ def _restore(manager, step, like):
     opt_state=restored['optimizer'],
   )
   return state, window
-
-
-def _read_items(manager, step, items) -> dict[str, Any]:
-  """Items of a checkpoint by their names, like those given; whatever it is, where that is None."""
-  abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, items)
-  args = ocp.args.Composite(
-    **{name: ocp.args.StandardRestore(item) for name, item in abstract.items()}
-  )
-  digests = _digests(manager, step)
-  try:
-    restored = dict(manager.restore(step, args=args).items())
-  except Exception as error:  # Orbax and TensorStore share no base class of errors.
-    if processes.is_of_connection(error) or isinstance(error, MemoryError):
-      raise
-    raise _unreadable(manager, step, error) from error
-  for name, item in restored.items():
-    _check_digest(manager, step, digests, name, item)
-  return restored
-
-
-def _unreadable(manager, step, error: Exception) -> InputError:
-  return InputError(
-    f'Checkpoint {Path(manager.directory) / str(step)} cannot be read: it is damaged, or of '
-    f'another model ({_short(error)}). Name another one.'
-  )
-
-
-def _short(error: BaseException) -> str:
-  return f'{type(error).__name__}: {" ".join(str(error).split())[:100]}'

@@ -10,21 +10,23 @@ import numpy as np
 from clu import parameter_overview
 
 from cvae_jax import config as config_lib
-from cvae_jax import devices, fitted_prior, grids, keys, processes
-from cvae_jax.errors import InputError, OccupiedError, StoppedError
+from cvae_jax import devices, keys, processes
+from cvae_jax.errors import StoppedError, WriteError, reason
+from cvae_jax.evaluation.latents import ACTIVE_VARIANCE, active_units
 from cvae_jax.evaluation.metrics import bits_per_dimension
 from cvae_jax.objectives import likelihoods
 from cvae_jax.training import (
   checkpoints,
   chunks,
   program,
-  projector,
   run_folder,
+  start,
   stopping,
   terms,
   writers,
 )
-from cvae_jax.training.checkpoints import Checkpoints
+from cvae_jax.training.checkpoints import Best, Checkpoints
+from cvae_jax.training.finish import finish
 from cvae_jax.training.profiling import make_profiler
 from cvae_jax.training.program import Program
 from cvae_jax.training.progress import Reporter
@@ -49,18 +51,31 @@ def train(config, workdir: Path, resume_from: Path | None = None) -> None:
     InputError: the config, the data or the folder cannot be used.
     NonFiniteError: the loss or its gradient is not finite; the last good checkpoint stays.
     StoppedError: a signal or the clock asked for an end, before which a checkpoint was written.
+    WriteError: the folder cannot be written to any more.
   """
-  _check_command(
+  start.check_command(
     config,
     smoke=False,
     workdir=str(workdir.absolute()),
     resume_from=resume_from and str(resume_from),
   )
   with processes.together():
-    source = _check_start(config, workdir, resume_from)
+    source = start.check_folder(config, workdir, resume_from)
   prog = program.build(config)
-  if source is not None:
-    _begin_at(source, prog, workdir)
+  try:
+    if source is not None:
+      start.begin_at(source, prog, workdir)
+    _train(prog, workdir)
+  except (OSError, WriteError) as error:
+    why = str(error) if isinstance(error, WriteError) else reason(error)
+    raise WriteError(
+      f'{workdir} cannot be written to: {why}. Every checkpoint in it is whole: once that is '
+      'mended, the same command goes on from the newest.'
+    ) from error
+
+
+def _train(prog: Program, workdir: Path) -> None:
+  config = prog.config
   resumes = processes.from_main(run_folder.has_checkpoint(workdir))
   state, window = prog.fresh_state() if resumes else prog.initial_state(), {}
   with contextlib.ExitStack() as held:
@@ -68,159 +83,55 @@ def train(config, workdir: Path, resume_from: Path | None = None) -> None:
       if processes.is_main():
         held.enter_context(run_folder.lock(workdir))
         run_folder.check_usable(workdir, config)  # again: another process may have been faster
-        _check_same_data(workdir, prog)
-        config_lib.save(workdir, config, prog.train.class_names, prog.data_fingerprint)
+        start.check_same_data(workdir, prog.described)
+        config_lib.save(workdir, prog.described)
     log_path = workdir / 'train.log' if processes.is_main() else None
     reporter = Reporter(log_path, config.num_epochs, prog.steps_per_epoch)
     if resumes:
-      state, window, damaged = checkpoints.resume(workdir, state)
+      state, window, damaged = checkpoints.resume(workdir, config, state)
       for step, fault in damaged.items():
         reporter.line(
           f'checkpoint {step} is damaged ({fault}) and was moved to {workdir / checkpoints.DAMAGED}'
         )
-    saved = Checkpoints(workdir, config.keep_checkpoints)
+    elif processes.is_main() and (
+      kept := writers.keep_copy(workdir, workdir / checkpoints.DAMAGED)
+    ):
+      # Where there was a validation there was a checkpoint, or one was being written.
+      reporter.line(f'{workdir} has no checkpoint: it begins anew, and its log is kept as {kept}')
+    saved = Checkpoints(workdir, config.keep_checkpoints, config)
     try:
-      _finish(prog, workdir, state, window, saved, reporter)
+      state = _advance(prog, workdir, state, window, saved, reporter)
+      finish(prog, workdir, state, reporter)
     finally:
-      saved.close()
       reporter.close()
+      saved.close()
 
 
-def _check_command(config, **flags) -> None:
-  """Raises InputError for a wrong config, or where another process was started with another."""
-  with processes.together():
-    config_lib.check(config)
-  values = flags | {f'config.{name}': value for name, value in config_lib.fields(config)}
-  processes.check_same({f'--{name}': value for name, value in values.items()})
-
-
-def _check_start(
-  config, workdir: Path, resume_from: Path | None
-) -> run_folder.CheckpointPath | None:
-  """Raises InputError where the run cannot begin; returns the checkpoint it is to begin at."""
-  run_folder.check_usable(workdir, config)
-  source = None if resume_from is None else run_folder.locate(resume_from)
-  if source is not None:
-    if run_folder.holds_run(workdir):
-      raise OccupiedError(
-        f'{workdir} holds a run already: to go on with that, leave out --resume_from.',
-        run_folder.free_name(workdir),
-      )
-    program.check_same_shapes(source.run, config)
-  if not run_folder.has_checkpoint(workdir):
-    program.check_init_from(config)
-  return source
-
-
-def _check_same_data(workdir: Path, prog: Program) -> None:
-  """Raises OccupiedError where the run in `workdir` was on other data than there are now."""
-  if not run_folder.holds_run(workdir):
-    return
-  saved = config_lib.read(workdir)
-  if saved.class_names != prog.train.class_names:
-    before, now = (', '.join(x)[:100] for x in (saved.class_names, prog.train.class_names))
-    raise OccupiedError(
-      f'{workdir} holds a run on other data: its classes are {before}, those now {now}.',
-      run_folder.free_name(workdir),
-    )
-  if saved.data_fingerprint not in (None, prog.data_fingerprint):
-    raise OccupiedError(
-      f'{workdir} holds a run on other data: images or labels have changed since it began. Bring '
-      'them back to go on with it.',
-      run_folder.free_name(workdir),
-    )
-
-
-def _begin_at(source: run_folder.CheckpointPath, prog: Program, workdir: Path) -> None:
-  """Makes `workdir` a run that stands at a checkpoint of another one; whole or not at all."""
-  step = program.agree_on_step(source, 'last')
-  state, window = checkpoints.restore(source.run, step, prog.fresh_state())
-  if int(state.step) >= prog.total_steps:
-    raise InputError(
-      f'The checkpoint is from step {state.step}, and the run would end at step '
-      f'{prog.total_steps}. Raise --config.num_epochs above '
-      f'{int(state.step) // prog.steps_per_epoch}.'
-    )
-  with run_folder.made_whole(workdir) as unfinished:
-    saved = Checkpoints(unfinished, prog.config.keep_checkpoints)
-    saved.save(state, int(state.step), window, validation=None)
-    saved.close()
-    if processes.is_main():
-      config_lib.save(unfinished, prog.config, prog.train.class_names, prog.data_fingerprint)
-
-
-def _finish(
+def _advance(
   prog: Program,
   workdir: Path,
   state: TrainState,
   window: terms.Window,
   saved: Checkpoints,
   reporter: Reporter,
-) -> None:
-  """Goes on from `state` to the end of the run; writes the final grid, projector and priors."""
-  if int(state.step) < prog.total_steps:
+) -> TrainState:
+  """Goes on from `state` to the end of the run, which may lie behind it already."""
+  best = Best(*processes.from_main(saved.best))
+  if int(state.step) < prog.total_steps and not _is_over(prog, int(state.step), best):
     _introduce(prog, state, workdir, reporter)
     with stopping.listening(prog.config.max_train_seconds) as asked_to_stop:
-      state = _run(prog, workdir, state, window, saved, reporter, asked_to_stop)
+      state = _run(prog, workdir, state, window, saved, best, reporter, asked_to_stop)
       saved.wait()
   else:
     epochs = int(state.step) // prog.steps_per_epoch
     reporter.line(f'{workdir} is complete: {epochs} epochs, step {state.step}.')
-  grid_path = workdir / 'samples' / f'step_{state.step}.png'
-  with processes.together():
-    if processes.is_main() and not grid_path.exists():
-      mean, shown = program.validation_latents(prog, state.eval_variables)
-      projector.write(workdir, mean, *shown)
-      # Last, for where it lies all is done.
-      grids.save_png(grid_path, program.sample_grid(prog, state.eval_variables))
-  _fit_priors(prog, workdir, state, reporter)
-  reporter.line(f'samples of the prior it was trained with: {grid_path}')
+  return state
 
 
-def _fit_priors(prog: Program, workdir: Path, state: TrainState, reporter: Reporter) -> None:
-  """Stores a fitted prior with the best and the last checkpoint that have none of their own."""
-  num_classes = fitted_prior.num_classes(prog.config)
-  size = num_classes * prog.config.latent_dim**2
-  if size > fitted_prior.MAX_NUMBERS:
-    reporter.line(
-      f'no fitted prior: the covariances of {num_classes:,} classes would be {size:,} numbers, '
-      f"more than {fitted_prior.MAX_NUMBERS:,}; samples come from the model's own prior"
-    )
-    return
-  last = int(state.step)
-  best = program.agree_on_step(run_folder.CheckpointPath(workdir, None), 'best')
-  for step in sorted({best, last}):
-    folder = run_folder.checkpoint_path(workdir, step)
-    variables = state.eval_variables
-    if step != last:
-      variables, _ = checkpoints.restore_variables(workdir, str(step), variables)
-    variables = devices.own_copy(variables)
-    if processes.from_main(_has_prior(folder, variables)):
-      continue
-    # The others wait: JAX ends all processes some minutes after the first has left.
-    with processes.together():
-      if processes.is_main():
-        reporter.line(_fit_prior(prog, folder, variables))
-
-
-def _fit_prior(prog: Program, folder: Path, variables) -> str:
-  """Fits a prior to `variables`, stores it beside them in `folder`, and says so."""
-  began = time.perf_counter()
-  try:
-    fitted, num_small = program.fit_prior(prog, variables)
-  except InputError as error:
-    return f'no fitted prior of step {folder.name}: {error}'
-  fitted_prior.save(folder, fitted, variables)
-  few = f' ({num_small} with few images: the fit of all)' if num_small else ''
-  seconds = time.perf_counter() - began
-  return f'fitted prior of step {folder.name}: {fitted}{few}, in {seconds:.0f} s'
-
-
-def _has_prior(folder: Path, variables) -> bool:
-  try:
-    return fitted_prior.read(folder, variables) is not None
-  except InputError:  # it is damaged, or of other weights
-    return False
+def _is_over(prog: Program, now: int, best: Best) -> bool:
+  """Whether the validation has not improved for as long as the config would wait."""
+  patience = prog.config.early_stopping_epochs * prog.steps_per_epoch
+  return stopping.is_stagnant(now, best.step, prog.warmup_steps, patience)
 
 
 def _run(
@@ -229,13 +140,16 @@ def _run(
   state: TrainState,
   window: terms.Window,
   saved: Checkpoints,
+  best: Best,
   reporter: Reporter,
   asked_to_stop: Callable[[], Cause | None],
 ) -> TrainState:
   """Takes the steps that are left, and returns the state after the last."""
   config, steps_per_epoch = prog.config, prog.steps_per_epoch
   now = int(state.step)
-  seconds_before = writers.forget_after(workdir, now) if processes.is_main() else 0.0
+  seconds_before = 0.0
+  if processes.is_main():
+    seconds_before = writers.forget_after(workdir, now, reporter.line)
   log = Writers(workdir, reporter.line) if processes.is_main() else writers.Silence()
   log.write_hparams(dict(config_lib.fields(config)))
   profiler = make_profiler(config.profile and processes.is_main(), workdir, reporter.line)
@@ -297,17 +211,28 @@ def _run(
             'reconstructions': program.reconstruction_grid(prog, state.eval_variables),
           },
         )
-      if ends_epoch:
-        saves |= epoch % config.checkpoint_every_epochs == 0 or now == prog.total_steps
-        saves |= validation is not None and validation['negative_elbo'] < saved.best_value
-        # Process 0's word, for what the others find on the disk may be older.
-        saves = processes.from_main(saves)
+      is_over = now == prog.total_steps
+      if validation:
+        is_best = validation['negative_elbo'] <= best.value
+        best = Best(validation['negative_elbo'], now) if is_best else best
+        is_over |= _is_over(prog, now, best)
+        saves |= is_best
+      saves |= is_over or (ends_epoch and epoch % config.checkpoint_every_epochs == 0)
       if saves:
         saved.save(state, now, window, validation)
       if validation:
         reporter.validation(epoch, validation, clock.epoch_seconds())
+        if now - config.eval_every_epochs * steps_per_epoch < max(prog.warmup_steps, 1) <= now:
+          _warn_of_collapse(prog, state, reporter)
       if ends_epoch:
         clock.next_epoch()
+      if is_over:
+        if now < prog.total_steps:
+          reporter.line(
+            f'stopped early: no better validation since epoch {best.step / steps_per_epoch:.4g} '
+            f'(early_stopping_epochs={config.early_stopping_epochs})'
+          )
+        break
       if stop:
         saved.wait()
         raise StoppedError(
@@ -360,6 +285,22 @@ def _validate(prog: Program, state: TrainState) -> dict[str, float]:
   return validation
 
 
+def _warn_of_collapse(prog: Program, state: TrainState, reporter: Reporter) -> None:
+  """Says so where the KL has grown to its full weight and few latents are used."""
+  if not processes.is_main():
+    return
+  config = prog.config
+  mean, shown = program.validation_latents(prog, state.eval_variables)
+  count = int(active_units(mean).sum())
+  if count < config.min_active_share * config.latent_dim:
+    reporter.line(
+      f'posterior collapse: {count} of {config.latent_dim} latents answer to the image (variance '
+      f'of their posterior means above {ACTIVE_VARIANCE:g}, {len(shown.labels):,} validation '
+      f'images). Try a lower --config.beta, --config.free_bits=0.1, a longer '
+      '--config.beta_warmup_epochs, or --config.beta_schedule=cyclical'
+    )
+
+
 def _introduce(prog: Program, state: TrainState, workdir: Path, reporter: Reporter) -> None:
   params = devices.own_copy(state.variables['params'])
   streams = ', images streamed from the host' if prog.placement == 'stream' else ''
@@ -388,7 +329,7 @@ def smoke(config) -> None:
     NonFiniteError: the step gave a number that is not finite.
   """
   began = time.perf_counter()
-  _check_command(config, smoke=True)
+  start.check_command(config, smoke=True)
   with processes.together():
     program.check_init_from(config)
   prog = program.build(config, at_most=config.batch_size)

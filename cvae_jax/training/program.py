@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from cvae_jax import config as config_lib
 from cvae_jax import config_fields, devices, fitted_prior, generation, grids, keys, paths, processes
+from cvae_jax.config import SavedConfig
 from cvae_jax.data import batches, splits
 from cvae_jax.data.splits import Dataset
 from cvae_jax.errors import InputError
@@ -36,15 +37,18 @@ class Program(NamedTuple):
   mesh: Mesh
   train: Dataset
   validation: Dataset  # on the device, unless the data are streamed
-  data_fingerprint: str
+  described: SavedConfig  # what config.json says of the run
   placement: str  # 'device' or 'stream'
   steps_per_epoch: int
   total_steps: int
   beta_delay_steps: int
+  warmup_steps: int  # until β first is what it is to be
   fresh_state: Callable[[], state.TrainState]
   initial_state: Callable[[], state.TrainState]  # fresh, or from config.init_from
   feed: Feed
   chunk: Callable[..., tuple[state.TrainState, step.Terms]]
+  # (optimizer, learning rate, β) -> another such chunk, of the same data and noise.
+  compile_chunk: Callable[..., Callable[..., tuple[state.TrainState, step.Terms]]]
   evaluate: Callable[..., dict[str, float]]
   encode: Callable[..., tuple[Array, Array]]
   decode: Callable[..., Array]
@@ -75,8 +79,14 @@ def assemble(config, train: Dataset, validation: Dataset) -> Program:
   """
   mesh = devices.mesh(config.batch_size)
   everywhere = devices.replicated(mesh)
-  num_train, data_fingerprint = len(train.labels), splits.fingerprint(train, validation)
-  processes.check_same({'the hash of images and labels': data_fingerprint})
+  num_train = len(train.labels)
+  described = SavedConfig(
+    config,
+    train.class_names,
+    splits.fingerprint(train, validation),
+    splits.describe(train, validation),
+  )
+  processes.check_same({'the hash of images and labels': described.data_fingerprint})
   steps_per_epoch = batches.steps_per_epoch(num_train, config.batch_size)
   total_steps = config.num_epochs * steps_per_epoch
 
@@ -89,22 +99,16 @@ def assemble(config, train: Dataset, validation: Dataset) -> Program:
 
   model = cvae.build(config)
   likelihood = likelihoods.build(config)
-  optimizer = state.build_optimizer(config, steps_per_epoch)
+  learning_rate = state.learning_rate_schedule(config, steps_per_epoch)
+  optimizer = state.build_optimizer(config, learning_rate)
   beta_delay_steps = config.beta_delay_steps or round(config.beta_delay_epochs * steps_per_epoch)
-  beta_schedule = schedules.beta_schedule(
-    config.beta_schedule,
-    config.beta,
+  beta_times = (
     beta_delay_steps,
     config.beta_warmup_steps or config.beta_warmup_epochs * steps_per_epoch,
     total_steps,
     config.beta_cycles,
   )
-  train_step = step.make_train_step(
-    config,
-    step.make_loss(config, model, likelihood, beta_schedule),
-    optimizer,
-    state.learning_rate_schedule(config, steps_per_epoch),
-  )
+  beta_schedule = schedules.beta_schedule(config.beta_schedule, config.beta, *beta_times)
   order = jax.jit(
     partial(batches.epoch_order, config.seed, num_examples=num_train, batch_size=config.batch_size),
     out_shardings=everywhere,
@@ -117,7 +121,13 @@ def assemble(config, train: Dataset, validation: Dataset) -> Program:
     feed = chunks.on_device(train.images, train.labels, order, steps_per_epoch, mesh)
 
   init = jax.jit(partial(cvae.init, model))
-  options = devices.compiler_options(config.model.name)
+  options = devices.compiler_options(config.model.name, config.deterministic)
+
+  def compile_chunk(optimizer, learning_rate, beta):
+    loss = step.make_loss(config, model, likelihood, beta)
+    train_step = step.make_train_step(config, loss, optimizer, learning_rate)
+    noise_key = keys.stream(config.seed, 'noise')
+    return step.make_chunk(train_step, feed.pick, noise_key, mesh, options)
 
   def fresh_state():
     variables = init(keys.stream(config.seed, 'init'))
@@ -135,15 +145,17 @@ def assemble(config, train: Dataset, validation: Dataset) -> Program:
     mesh=mesh,
     train=train,
     validation=validation,
-    data_fingerprint=data_fingerprint,
+    described=described,
     placement=placement,
     steps_per_epoch=steps_per_epoch,
     total_steps=total_steps,
     beta_delay_steps=beta_delay_steps,
+    warmup_steps=schedules.steps_to_full_beta(config.beta_schedule, *beta_times),
     fresh_state=fresh_state,
     initial_state=initial_state,
     feed=feed,
-    chunk=step.make_chunk(train_step, feed.pick, keys.stream(config.seed, 'noise'), mesh, options),
+    chunk=compile_chunk(optimizer, learning_rate, beta_schedule),
+    compile_chunk=compile_chunk,
     evaluate=make_evaluate(
       model, likelihood, config.data.binarize, config.batch_size, mesh, options
     ),
@@ -177,7 +189,8 @@ def check_init_from(config) -> None:
 def _variables_of(path: Path, config, like):
   source = run_folder.locate(path)
   step = agree_on_step(source, 'best')
-  return checkpoints.restore_variables(source.run, str(step), like)[0]
+  saved = config_lib.read(source.run).config
+  return checkpoints.restore_variables(source.run, str(step), saved, like)[0]
 
 
 def agree_on_step(source: run_folder.CheckpointPath, otherwise: str) -> int:

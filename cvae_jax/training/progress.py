@@ -37,6 +37,8 @@ class Reporter:
       self._log = logging.NullHandler()
     else:
       self._log = logging.FileHandler(log_path, encoding='utf-8')
+      # A full disk ends the run elsewhere, in one line; logging would print pages before that.
+      self._log.handleError = lambda record: None
     self._log.setFormatter(logging.Formatter('%(asctime)s %(message)s'))
     LOGGER.addHandler(self._log)
     LOGGER.setLevel(logging.INFO)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cvae_jax import grids
+from cvae_jax import grids, paths
 
 FOLDER = 'projector'
 CONFIG_NAME = 'projector_config.pbtxt'  # where TensorBoard looks, beside the event files
@@ -54,5 +54,5 @@ def write(
     workdir / CONFIG_NAME: [CONFIG.format(folder=FOLDER, width=width, height=height).rstrip()],
   }
   for path, texts in lines.items():
-    with grids.whole(path) as temporary:
+    with paths.whole(path) as temporary:
       temporary.write_text('\n'.join(texts) + '\n', encoding='utf-8')

@@ -43,9 +43,8 @@ def learning_rate_schedule(config, steps_per_epoch: int) -> optax.Schedule:
   )
 
 
-def build_optimizer(config, steps_per_epoch: int) -> optax.GradientTransformation:
+def build_optimizer(config, learning_rate: optax.Schedule) -> optax.GradientTransformation:
   """AdamW, or Adam, behind a clip of the global norm of the gradient."""
-  learning_rate = learning_rate_schedule(config, steps_per_epoch)
   if config.optimizer == 'adam':
     optimizer = optax.adam(learning_rate)
   else:

@@ -1,4 +1,4 @@
-"""What may ask a run to end before its last step: a signal, or the time that it was given."""
+"""What may end a run before its last step: a signal, its time being up, no more progress."""
 
 import contextlib
 import signal
@@ -62,6 +62,20 @@ def listening(max_seconds: float) -> Iterator[Callable[[], Cause | None]]:
   finally:
     for number, handler in before.items():
       signal.signal(number, handler)
+
+
+def is_stagnant(now: int, best: int | None, warmup_steps: int, patience: int) -> bool:
+  """Whether the best validation lies `patience` steps back, as many of them after the warm-up.
+
+  While β rises the bound at β = 1 is not what is trained on: what it does then says nothing.
+
+  Args:
+    now: steps taken.
+    best: the step of the best validation, None without any.
+    warmup_steps: after so many steps β is what it is to be.
+    patience: in steps; 0 waits forever.
+  """
+  return bool(patience) and best is not None and now - max(best, warmup_steps) >= patience
 
 
 def agreed(cause: Cause | None, is_meeting: bool) -> Cause | None:

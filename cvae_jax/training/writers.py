@@ -1,13 +1,16 @@
 """Where the numbers of a run go: metrics.csv and TensorBoard, both cut back when a run resumes."""
 
 import csv
+import mmap
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from cvae_jax import tensorflow_runtime
+from cvae_jax.errors import InputError, reason
 
 CSV_NAME = 'metrics.csv'
 EVENTS_PATTERN = 'events.out.tfevents.*'
@@ -55,48 +58,85 @@ class CsvWriter:
     self._file.close()
 
 
-class Writers:
-  """metrics.csv, and TensorBoard through CLU where TensorFlow is installed."""
+class TensorBoard:
+  """TensorBoard through CLU. Where it fails, that is said once, and nothing more is written."""
 
   def __init__(self, workdir: Path, say: Callable[[str], None]):
-    """Opens both; `say` hears of it where there is no TensorFlow."""
-    self._csv = CsvWriter(workdir / CSV_NAME)
-    self._tensorboard = None
+    """Opens it; `say` hears of it where there is no TensorFlow."""
+    self._say, self._writer = say, None
     self._knows_hparams = any(workdir.glob(EVENTS_PATTERN))
-    if tensorflow_runtime.installed('tensorboard'):
+    if not tensorflow_runtime.installed('tensorboard'):
+      say('TensorFlow is not installed: no TensorBoard logs; the numbers are in metrics.csv.')
+      return
+    try:
       with tensorflow_runtime.quiet():
         from clu import metric_writers
 
-        self._tensorboard = metric_writers.SummaryWriter(str(workdir))
-    else:
-      say('TensorFlow is not installed: no TensorBoard logs; the numbers are in metrics.csv.')
+        self._writer = metric_writers.SummaryWriter(str(workdir))
+    except Exception as error:  # whatever a broken installation raises
+      self._give_up(error)
 
   def write_hparams(self, hparams: Mapping[str, object]) -> None:
     """The config, flat, for TensorBoard's table of runs; once for a run, however often resumed."""
-    if self._tensorboard and not self._knows_hparams:
+    if not self._knows_hparams:
       plain = (bool, int, float, str)
-      self._tensorboard.write_hparams(
-        {name: value if isinstance(value, plain) else str(value) for name, value in hparams.items()}
+      self._write(
+        lambda writer: writer.write_hparams(
+          {
+            name: value if isinstance(value, plain) else str(value)
+            for name, value in hparams.items()
+          }
+        )
       )
+
+  def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
+    """A point for each of them."""
+    self._write(lambda writer: writer.write_scalars(step, scalars))
+
+  def write_pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
+    """uint8 [H, W, C] each."""
+    self._write(lambda writer: writer.write_images(step, pictures))
+
+  def close(self) -> None:
+    """Closes it."""
+    self._write(lambda writer: writer.close())
+
+  def _write(self, action) -> None:
+    if self._writer is None:
+      return
+    try:
+      with tensorflow_runtime.quiet():
+        action(self._writer)
+        self._writer.flush()
+    except Exception as error:  # TensorFlow's errors share no base class with Python's.
+      self._give_up(error)
+
+  def _give_up(self, error: Exception) -> None:
+    self._writer = None
+    self._say(
+      f'TensorBoard fails ({reason(error)}): no more logs for it; the numbers are in metrics.csv.'
+    )
+
+
+class Writers:
+  """metrics.csv, and TensorBoard where it can be had."""
+
+  def __init__(self, workdir: Path, say: Callable[[str], None]):
+    """Opens both; `say` hears of it where TensorBoard cannot be written to."""
+    self._csv = CsvWriter(workdir / CSV_NAME)
+    self._tensorboard = TensorBoard(workdir, say)
+    self.write_hparams = self._tensorboard.write_hparams
+    self.write_pictures = self._tensorboard.write_pictures
 
   def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
     """One row of metrics.csv, whose columns are the names, and as many points in TensorBoard."""
     self._csv.write_scalars(step, scalars)
-    if self._tensorboard:
-      self._tensorboard.write_scalars(step, scalars)
-      self._tensorboard.flush()
-
-  def write_pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
-    """uint8 [H, W, C] each."""
-    if self._tensorboard:
-      self._tensorboard.write_images(step, pictures)
-      self._tensorboard.flush()
+    self._tensorboard.write_scalars(step, scalars)
 
   def close(self) -> None:
     """Closes both."""
     self._csv.close()
-    if self._tensorboard:
-      self._tensorboard.close()
+    self._tensorboard.close()
 
 
 class Silence:
@@ -112,17 +152,44 @@ class Silence:
     """Nothing."""
 
 
-def forget_after(workdir: Path, step: int) -> float:
+def keep_copy(workdir: Path, folder: Path) -> Path | None:
+  """Copies metrics.csv into `folder`, if a validation stands in it; returns the copy."""
+  path = workdir / CSV_NAME
+  if not path.is_file():
+    return None
+  with open(path, newline='', encoding='utf-8', errors='replace') as file:
+    if not any(row.get('validation/negative_elbo') for row in csv.DictReader(file)):
+      return None
+  target, number = folder / CSV_NAME, 2
+  while target.exists():
+    target, number = target.with_stem(f'{path.stem}-{number}'), number + 1
+  folder.mkdir(exist_ok=True)
+  shutil.copy(path, target)
+  return target
+
+
+def forget_after(workdir: Path, step: int, say: Callable[[str], None]) -> float:
   """Drops all that was written about steps after `step`, so that a resumed run says it once.
+
+  Args:
+    workdir: the run's folder.
+    step: the last one to be kept.
+    say: hears of it where TensorBoard's files cannot be cut back.
 
   Returns:
     The seconds that the run had taken by the last row that stays.
+
+  Raises:
+    InputError: metrics.csv is not one of this version.
   """
   seconds = _cut_csv(workdir / CSV_NAME, step)
   event_files = list(workdir.glob(EVENTS_PATTERN))
   if event_files and tensorflow_runtime.installed():
-    for path in event_files:
-      _cut_events(path, step)
+    try:
+      for path in event_files:
+        _cut_events(path, step)
+    except Exception as error:  # TensorFlow's errors share no base class with Python's.
+      say(f'what TensorBoard has after step {step} could not be dropped ({reason(error)})')
   return seconds
 
 
@@ -130,14 +197,38 @@ def _cut_csv(path: Path, step: int) -> float:
   if not path.is_file():
     return 0.0
   with open(path, 'r+b') as file:
-    kept, last = 0, b''
-    for number, line in enumerate(file):
-      # A line without its end was cut off by a crash.
-      if not line.endswith(b'\n') or (number and int(line.split(b',', 1)[0]) > step):
-        break
-      kept, last = kept + len(line), line
-    file.truncate(kept)
-  return float(last.rpartition(b',')[2]) if last[:1].isdigit() else 0.0
+    if not path.stat().st_size:
+      return 0.0
+    # From the end, where the rows to drop are, however long the file is.
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+      header = content.readline()
+      if header.endswith(b'\n') and header.decode(errors='replace').rstrip() != ','.join(COLUMNS):
+        raise InputError(
+          f'{path} has other columns than this version writes: {",".join(COLUMNS)}. Move it '
+          'elsewhere, and training goes on with a new one.'
+        )
+      end, seconds = content.rfind(b'\n') + 1, 0.0  # a line without its end was cut off by a crash
+      while end > len(header):
+        begin = content.rfind(b'\n', 0, end - 1) + 1
+        last, seconds = _step_and_seconds(path, content[begin:end])
+        if last <= step:
+          break
+        end, seconds = begin, 0.0
+    file.truncate(end)
+  return seconds
+
+
+def _step_and_seconds(path: Path, row: bytes) -> tuple[int, float]:
+  values = row.rstrip().split(b',')
+  try:
+    if len(values) != len(COLUMNS):
+      raise ValueError
+    return int(values[0]), float(values[-1] or 0)
+  except ValueError as error:
+    shown = row[:60].decode(errors='replace').rstrip()
+    raise InputError(
+      f'{path} has a row that no run wrote: {shown!r}. Remove it, or move the file elsewhere.'
+    ) from error
 
 
 def _cut_events(path: Path, step: int) -> None:
@@ -145,20 +236,21 @@ def _cut_events(path: Path, step: int) -> None:
     import tensorflow as tf
     from tensorflow.core.util import event_pb2
 
-  kept, dropped = [], 0
-  records = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
-  while True:
-    try:
-      record = next(records)
-    except StopIteration:
-      break
-    except tf.errors.DataLossError:  # the crash was in the middle of a record
-      dropped += 1
-      break
-    if event_pb2.Event.FromString(record).step > step:
-      dropped += 1
-    else:
-      kept.append(record)
+    kept, dropped = [], 0
+    records = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+    while True:
+      try:
+        record = next(records)
+      except StopIteration:
+        break
+      except tf.errors.DataLossError as error:
+        # A crash left the half of a record; or one is damaged, and others may lie behind it.
+        dropped += 'truncated' in str(error)
+        break
+      if event_pb2.Event.FromString(record).step > step:
+        dropped += 1
+      else:
+        kept.append(record)
   if not dropped:
     return
   # Not a name that TensorBoard would read, should this be cut off too.

@@ -132,7 +132,7 @@ def test_two_processes_train_the_run_of_one(together, tmp_path, placement):
   assert [row['step'] for row in rows(two)] == ['2', '3', '4', '6']
   log = (two / 'train.log').read_text()
   assert log.count('817 parameters') == 1
-  assert log.count('validation −ELBO') == 2
+  assert log.count('/2  validation −ELBO') == 2
   assert len(list(two.glob('events.out.tfevents.*'))) == 1
   assert (two / 'samples' / 'step_6.png').is_file()
 

@@ -1,6 +1,5 @@
 """Checkpoints that something has happened to on disk."""
 
-import gc
 import shutil
 import subprocess
 import sys
@@ -18,17 +17,6 @@ from cvae_jax.training.checkpoints import Checkpoints
 from cvae_jax.training.state import TrainState
 from tiny import rows, tiny_config
 
-# Orbax leaves coroutines unfinished where one of them fails.
-pytestmark = pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
-
-
-@pytest.fixture(autouse=True)
-def no_coroutines_left():
-  """They complain when they are collected, which is not to be in another test."""
-  yield
-  for _ in range(3):
-    gc.collect()
-
 
 def state_of(step):
   random = np.random.RandomState(step)
@@ -43,6 +31,7 @@ def state_of(step):
   )
 
 
+CONFIG = tiny_config()
 WINDOW = {'loss': np.float32([1.5, 2.5, 3.5])}
 
 
@@ -50,7 +39,7 @@ WINDOW = {'loss': np.float32([1.5, 2.5, 3.5])}
 def run(tmp_path_factory):
   """Checkpoints 1 and 2, the second with all that one can hold."""
   run = tmp_path_factory.mktemp('run')
-  saved = Checkpoints(run, keep=5)
+  saved = Checkpoints(run, 5, CONFIG)
   saved.save(state_of(1), 1, {}, {'negative_elbo': 4.0, 'kl': 2.0})
   saved.save(state_of(2), 2, WINDOW, {'negative_elbo': 3.0, 'kl': 1.0})
   saved.close()
@@ -79,9 +68,9 @@ def files_of(run, step):
   'damage',
   [
     flip,
-    Path.unlink,
-    pytest.param(truncate, marks=pytest.mark.slow),
-    pytest.param(empty, marks=pytest.mark.slow),
+    pytest.param(Path.unlink, marks=pytest.mark.faults),
+    pytest.param(truncate, marks=pytest.mark.faults),
+    pytest.param(empty, marks=pytest.mark.faults),
   ],
 )
 def test_whatever_happens_to_a_file_no_other_state_comes_back(run, tmp_path, damage):
@@ -91,20 +80,49 @@ def test_whatever_happens_to_a_file_no_other_state_comes_back(run, tmp_path, dam
     copy = tmp_path / str(number)
     shutil.copytree(run, copy)
     damage(copy / path.relative_to(run))
-    state, window, damaged = checkpoints.resume(copy, state_of(0))
+    state, window, damaged = checkpoints.resume(copy, CONFIG, state_of(0))
     step = int(state.step)
     jax.tree.map(np.testing.assert_array_equal, state, state_of(step))
     jax.tree.map(np.testing.assert_array_equal, window, WINDOW if step == 2 else {})
     assert (step, list(damaged)) in ((2, []), (1, [2])), path
     assert (copy / 'damaged' / '2').is_dir() == bool(damaged)
     outcomes.add(step)
-    saved = Checkpoints(copy, keep=5)
-    assert saved.best_value == (3.0 if step == 2 else 4.0)
+    saved = Checkpoints(copy, 5, CONFIG)
+    assert saved.best == ((3.0, 2) if step == 2 else (4.0, 1))
     if step == 1:  # where training goes on, the same step is written again
       saved.save(state_of(2), 2, WINDOW, None)
     saved.close()
-    jax.tree.map(np.testing.assert_array_equal, checkpoints.restore(copy, 2, state)[0], state_of(2))
+    jax.tree.map(
+      np.testing.assert_array_equal,
+      checkpoints.restore(copy, 2, CONFIG, state)[0],
+      state_of(2),
+    )
   assert 1 in outcomes
+
+
+@pytest.mark.parametrize('item', ['model', 'ema', 'optimizer', 'window', 'config', 'digests'])
+def test_an_item_that_is_lost_is_noticed(run, tmp_path, item):
+  copy = tmp_path / 'copy'
+  shutil.copytree(run, copy)
+  shutil.rmtree(copy / 'checkpoints' / '2' / item)
+  with pytest.raises(InputError, match=f'it has lost {item}'):
+    checkpoints.restore_variables(copy, 'last', CONFIG, state_of(0).variables)
+  state, _, damaged = checkpoints.resume(copy, CONFIG, state_of(0))
+  assert (int(state.step), list(damaged)) == (1, [2])
+
+
+def test_the_best_is_looked_at_too(tmp_path):
+  """A run would end with it, after hours, and find it damaged then."""
+  saved = Checkpoints(tmp_path, 5, CONFIG)
+  for step, value in ((1, 1.0), (2, 3.0)):
+    saved.save(state_of(step), step, {}, {'negative_elbo': value})
+  saved.close()
+  for path in files_of(tmp_path, 1):
+    if 'ema' in path.parts and 'd' in path.parts:
+      empty(path)
+  state, _, damaged = checkpoints.resume(tmp_path, CONFIG, state_of(0))
+  assert (int(state.step), list(damaged)) == (2, [1])
+  assert (tmp_path / 'damaged' / '1').is_dir()
 
 
 def test_if_all_are_damaged_nothing_is_touched(run, tmp_path):
@@ -115,7 +133,7 @@ def test_if_all_are_damaged_nothing_is_touched(run, tmp_path):
       empty(path)
   before = {path: path.read_bytes() for path in copy.rglob('*') if path.is_file()}
   with pytest.raises(InputError, match=r'None of the 2 checkpoints of .* can be read'):
-    checkpoints.resume(copy, state_of(0))
+    checkpoints.resume(copy, CONFIG, state_of(0))
   assert {path: path.read_bytes() for path in copy.rglob('*') if path.is_file()} == before
 
 

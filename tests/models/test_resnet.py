@@ -86,6 +86,7 @@ def test_bfloat16_computes_near_float32_and_keeps_float32_outside():
   assert not np.array_equal(low[0], high[0])
 
 
+@pytest.mark.slow
 def test_relu_is_selectable():
   config = tiny_config()
   variables = variables_of(config)

@@ -1,10 +1,11 @@
 """β at steps computed by hand."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cvae_jax.objectives.schedules import beta_schedule
+from cvae_jax.objectives.schedules import beta_schedule, steps_to_full_beta
 
 
 @pytest.mark.parametrize(
@@ -59,3 +60,13 @@ def test_a_cycle_begins_at_zero_where_its_length_is_no_whole_number():
   schedule = jax.jit(beta_schedule('cyclical', 2.0, 0, warmup_steps=0, total_steps=1000, cycles=6))
   assert float(schedule(500)) == 0  # 3 cycles of 166.67 steps
   assert float(schedule(499)) == 2
+
+
+@pytest.mark.parametrize('name', ['constant', 'linear', 'cosine', 'cyclical'])
+@pytest.mark.parametrize('delay', [0, 7])
+def test_when_beta_first_is_what_it_is_to_be(name, delay):
+  times = (delay, 9.5, 80, 3)
+  schedule = beta_schedule(name, 4.0, *times)
+  values = np.array([schedule(jnp.int32(step)) for step in range(80)])
+  first = int(np.flatnonzero(values > 4.0 - 1e-6)[0])
+  assert steps_to_full_beta(name, *times) == first

@@ -16,7 +16,8 @@ from tiny import DENSE, rows, tiny_config
 
 
 def final_state(workdir, config, step):
-  state, _ = checkpoints.restore(workdir, step, program.build(config).initial_state())
+  like = program.build(config).initial_state()
+  state, _ = checkpoints.restore(workdir, step, config, like)
   return state
 
 
@@ -182,30 +183,6 @@ def test_what_the_weights_do_not_depend_on_may_differ(tiny_run):
     program.check_same_shapes(tiny_run, tiny_config(likelihood='gaussian_learned'))
 
 
-def test_other_classes_are_no_resumption(tiny_run, tmp_path, monkeypatch):
-  shutil.copytree(tiny_run, tmp_path / 'run')
-  others = tuple('abcdefghij')
-  monkeypatch.setitem(sources.CLASS_NAMES, 'digits', others)
-  with pytest.raises(OccupiedError, match=r'a run on other data: its classes are 0, 1'):
-    loop.train(tiny_config(), tmp_path / 'run')
-  assert config_lib.read(tmp_path / 'run').class_names == tuple('0123456789')
-
-
-def test_changed_data_are_no_resumption(tiny_run, tmp_path, monkeypatch):
-  shutil.copytree(tiny_run, tmp_path / 'run')
-  read = sources.read
-
-  def with_one_pixel_changed(data):
-    source = read(data)
-    for part in source.parts.values():
-      part.images[:, 0, 0] ^= 1
-    return source
-
-  monkeypatch.setattr(sources, 'read', with_one_pixel_changed)
-  with pytest.raises(OccupiedError, match='images or labels have changed since it began'):
-    loop.train(tiny_config(), tmp_path / 'run')
-
-
 def test_weights_to_begin_from_are_looked_for_before_the_data(tmp_path, monkeypatch):
   monkeypatch.setattr(sources, 'read', None)
   with pytest.raises(InputError, match='neither a run folder nor a checkpoint'):
@@ -358,3 +335,36 @@ def test_free_fields_are_saved_when_they_change(tiny_run, tmp_path):
   shutil.copytree(tiny_run, tmp_path / 'run')
   loop.train(tiny_config(keep_checkpoints=7), tmp_path / 'run')
   assert config_lib.read(tmp_path / 'run').config.keep_checkpoints == 7
+
+
+@pytest.mark.parametrize(
+  ('beta', 'said_to'), [(200.0, True), pytest.param(0.0, False, marks=pytest.mark.slow)]
+)
+def test_latents_that_are_not_used_are_said_once_beta_has_risen(beta, said_to, tmp_path, capsys):
+  fields = {'num_epochs': 40, 'beta': beta, 'beta_warmup_epochs': 25.0, 'learning_rate': 0.02}
+  loop.train(tiny_config(eval_every_epochs=10, **fields, **DENSE), tmp_path / 'run')
+  lines = capsys.readouterr().out.splitlines()
+  found = [number for number, line in enumerate(lines) if 'posterior collapse' in line]
+  assert len(found) == said_to
+  if said_to:
+    assert lines[found[0]].startswith('posterior collapse: 0 of 3 latents answer to the image')
+    assert lines[found[0] - 1].startswith('epoch  30/40')
+
+
+def test_the_same_config_gives_the_same_bits(tiny_run, tmp_path):
+  config = tiny_config(checkpoint_every_steps=2, keep_checkpoints=10)
+  loop.train(config, tmp_path / 'again')
+  assert rows(tiny_run) == rows(tmp_path / 'again')
+  states = [final_state(run, config, 6) for run in (tiny_run, tmp_path / 'again')]
+  jax.tree.map(np.testing.assert_array_equal, *states)
+
+
+def test_a_run_whose_checkpoints_are_gone_keeps_its_log(tiny_run, tmp_path, capsys):
+  run = tmp_path / 'run'
+  shutil.copytree(tiny_run, run)
+  shutil.rmtree(run / 'checkpoints')
+  loop.train(tiny_config(checkpoint_every_steps=2, keep_checkpoints=10), run)
+  assert f'begins anew, and its log is kept as {run}/damaged/metrics.csv' in capsys.readouterr().out
+  before = (run / 'damaged' / 'metrics.csv').read_bytes()
+  assert before == (tiny_run / 'metrics.csv').read_bytes()
+  assert rows(run) == rows(tiny_run)

@@ -7,23 +7,26 @@ from pathlib import Path
 import pytest
 
 from cvae_jax import config as config_lib
+from cvae_jax.config import SavedConfig
 from cvae_jax.errors import InputError, OccupiedError
 from cvae_jax.training import run_folder
 from tiny import tiny_config
+
+SAVED = SavedConfig(tiny_config(), tuple('0123456789'), 'f00d', {'training images': 7})
 
 
 def test_new_empty_and_own_folders_are_usable(tmp_path):
   run_folder.check_usable(tmp_path / 'new', tiny_config())
   (tmp_path / '.DS_Store').write_text('')
   run_folder.check_usable(tmp_path, tiny_config())
-  config_lib.save(tmp_path, tiny_config(), tuple('0123456789'), 'f00d')
+  config_lib.save(tmp_path, SAVED)
   run_folder.check_usable(tmp_path, tiny_config(log_every_steps=9))
 
 
 def test_another_run_is_refused_with_what_differs_and_a_free_folder(tmp_path):
   workdir = tmp_path / 'run'
   workdir.mkdir()
-  config_lib.save(workdir, tiny_config(), tuple('0123456789'), 'f00d')
+  config_lib.save(workdir, SAVED)
   (tmp_path / 'run-2').mkdir()
   with pytest.raises(OccupiedError, match=r'beta is 1.0 there, 4.0 here; seed') as error:
     run_folder.check_usable(workdir, tiny_config(beta=4.0, seed=3))

@@ -35,7 +35,7 @@ def test_constant_learning_rate():
 
 def first_update(**changes):
   config = tiny_config(learning_rate_schedule='constant', learning_rate=0.1, **changes)
-  optimizer = state.build_optimizer(config, 10)
+  optimizer = state.build_optimizer(config, state.learning_rate_schedule(config, 10))
   params = {'w': jnp.array([3.0, 0.0])}
   gradient = {'w': jnp.array([30.0, 40.0])}
   updates, opt_state = optimizer.update(gradient, optimizer.init(params), params)
@@ -71,7 +71,9 @@ def test_moving_average_reaches_its_decay_after_a_rise():
 def test_a_new_state(norm):
   config = tiny_config(model__norm=norm)
   variables = jax.jit(partial(cvae.init, cvae.build(config)))(jax.random.key(0))
-  fresh = state.create(config, state.build_optimizer(config, 3), variables)
+  fresh = state.create(
+    config, state.build_optimizer(config, state.learning_rate_schedule(config, 3)), variables
+  )
   assert fresh.step == 0
   assert ('batch_stats' in fresh.variables) == (norm == 'batch')
   jax.tree.map(np.testing.assert_array_equal, fresh.variables, fresh.ema)
@@ -82,6 +84,10 @@ def test_a_new_state(norm):
 
 def test_no_average_where_it_is_turned_off():
   config = tiny_config(ema_decay=0.0)
-  fresh = state.create(config, state.build_optimizer(config, 3), {'params': {'w': jnp.ones(2)}})
+  fresh = state.create(
+    config,
+    state.build_optimizer(config, state.learning_rate_schedule(config, 3)),
+    {'params': {'w': jnp.ones(2)}},
+  )
   assert fresh.ema is None
   assert fresh.eval_variables is fresh.variables

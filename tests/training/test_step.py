@@ -202,7 +202,10 @@ def test_each_step_draws_anew():
 
 def test_the_gradient_norm_is_that_before_the_clip():
   config = tiny_config(clip_norm=1e-3, **DENSE)
-  model, optimizer = cvae.build(config), state.build_optimizer(config, 3)
+  model, optimizer = (
+    cvae.build(config),
+    state.build_optimizer(config, state.learning_rate_schedule(config, 3)),
+  )
   current = state.create(config, optimizer, cvae.init(model, jax.random.key(0)))
   loss_fn = step.make_loss(config, model, Gaussian(0.5), lambda step: 1.0)
   images = np.random.RandomState(0).randint(0, 256, (6, 8, 8, 1), np.uint8)
@@ -228,7 +231,7 @@ def test_the_gradient_norm_is_that_before_the_clip():
 )
 def test_a_step_that_is_not_usable_changes_only_counts(changes, skipped):
   config = tiny_config(learning_rate_schedule='constant', **changes)
-  optimizer = state.build_optimizer(config, 3)
+  optimizer = state.build_optimizer(config, state.learning_rate_schedule(config, 3))
   current = state.create(config, optimizer, {'params': {'w': jnp.ones(2)}})
   factors = jnp.array([1.0, 100.0, jnp.nan, 2.0])  # of the loss, by step
 

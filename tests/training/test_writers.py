@@ -1,11 +1,13 @@
 """metrics.csv and TensorBoard's files: what is written, what a resumed run forgets."""
 
 import csv
+import sys
 
 import numpy as np
 import pytest
 
 from cvae_jax import tensorflow_runtime
+from cvae_jax.errors import InputError
 from cvae_jax.training import writers
 
 
@@ -62,7 +64,7 @@ def test_tensorboard_gets_scalars_pictures_and_the_config(tmp_path):
 
 def test_a_resumed_run_says_each_step_once(tmp_path):
   write(tmp_path, [2, 4, 6, 8])
-  writers.forget_after(tmp_path, 5)
+  writers.forget_after(tmp_path, 5, print)
   assert [row['step'] for row in read_csv(tmp_path)] == ['2', '4']
   write(tmp_path, [6, 8])
   assert [row['step'] for row in read_csv(tmp_path)] == ['2', '4', '6', '8']
@@ -76,7 +78,7 @@ def test_what_a_crash_cut_off_is_dropped(tmp_path):
     file.write('5,0.1')  # the end of the line is missing
   events = next(tmp_path.glob(writers.EVENTS_PATTERN))
   events.write_bytes(events.read_bytes()[:-7])
-  writers.forget_after(tmp_path, 5)
+  writers.forget_after(tmp_path, 5, print)
   assert [row['step'] for row in read_csv(tmp_path)] == ['2', '4']
   write(tmp_path, [6])
   assert [row['step'] for row in read_csv(tmp_path)] == ['2', '4', '6']
@@ -87,7 +89,7 @@ def test_what_a_crash_cut_off_is_dropped(tmp_path):
 def test_nothing_to_forget_changes_nothing(tmp_path):
   write(tmp_path, [2, 4])
   before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-  writers.forget_after(tmp_path, 4)
+  writers.forget_after(tmp_path, 4, print)
   assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
@@ -102,3 +104,92 @@ def test_training_goes_on_without_tensorflow(tmp_path, monkeypatch):
   assert len(said) == 1
   assert 'no TensorBoard logs' in said[0]
   assert [path.name for path in tmp_path.iterdir()] == ['metrics.csv']
+
+
+def test_training_goes_on_if_tensorboard_breaks(tmp_path, monkeypatch):
+  said = []
+  log = writers.Writers(tmp_path, said.append)
+  log.write_scalars(1, {'train/loss': 2.0})
+  from clu.metric_writers import SummaryWriter
+
+  def fail(*_):
+    raise OSError(28, 'No space left on device')
+
+  monkeypatch.setattr(SummaryWriter, 'write_scalars', fail)
+  log.write_scalars(2, {'train/loss': 3.0})
+  log.write_scalars(3, {'train/loss': 4.0})
+  log.write_pictures(3, {'samples': np.zeros((4, 4, 1), np.uint8)})
+  log.close()
+  (line,) = said
+  assert line.startswith('TensorBoard fails (No space left on device)')
+  assert [row['step'] for row in read_csv(tmp_path)] == ['1', '2', '3']
+
+
+def test_a_tensorflow_that_cannot_be_imported_costs_one_line(tmp_path, monkeypatch):
+  monkeypatch.setitem(sys.modules, 'clu', None)
+  said = []
+  log = writers.Writers(tmp_path, said.append)
+  log.write_hparams({'beta': 1.0})
+  log.write_scalars(1, {'train/loss': 2.0})
+  log.close()
+  (line,) = said
+  assert line.startswith('TensorBoard fails (ModuleNotFoundError: ')
+  assert len(read_csv(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+  ('content', 'message'),
+  [
+    (b'step,colour\n1,red\n', 'has other columns than this version writes: step,epoch,'),
+    (b'a;b\xff\xfe\x00\n', 'has other columns'),
+    (','.join(writers.COLUMNS).encode() + b'\n1,2\n', "a row that no run wrote: '1,2'"),
+    (','.join(writers.COLUMNS).encode() + b'\nx' + b',' * 13 + b'\n', 'a row that no run wrote'),
+  ],
+)
+def test_a_table_of_another_hand_is_refused_and_left_as_it_is(tmp_path, content, message):
+  (tmp_path / 'metrics.csv').write_bytes(content)
+  with pytest.raises(InputError, match=message):
+    writers.forget_after(tmp_path, 5, print)
+  assert (tmp_path / 'metrics.csv').read_bytes() == content
+
+
+@pytest.mark.parametrize('content', [b'', b'step,ep', ','.join(writers.COLUMNS).encode() + b'\n'])
+def test_a_table_without_rows_is_begun_anew(tmp_path, content):
+  (tmp_path / 'metrics.csv').write_bytes(content)
+  assert writers.forget_after(tmp_path, 5, print) == 0.0
+  write(tmp_path, [6])
+  assert [row['step'] for row in read_csv(tmp_path)] == ['6']
+
+
+def test_only_the_end_of_a_long_table_is_read(tmp_path):
+  """Of a million rows, in a file that takes no room where nothing was written to it."""
+  path = tmp_path / 'metrics.csv'
+  rows = b''.join(b'%d,' % step + b',' * 12 + b'7.5\n' for step in (999_998, 999_999, 1_000_000))
+  with open(path, 'wb') as file:
+    file.write(','.join(writers.COLUMNS).encode() + b'\n')
+    file.seek(1 << 36)  # 64 GB
+    file.write(b'\n' + rows)
+  assert writers.forget_after(tmp_path, 999_999, print) == 7.5
+  with open(path, 'rb') as file:
+    file.seek(1 << 36)
+    assert file.read() == b'\n' + rows[: rows.index(b'1000000')]
+
+
+def test_a_flipped_bit_in_the_events_costs_no_others(tmp_path):
+  write(tmp_path, [2, 4, 6])
+  events = next(tmp_path.glob(writers.EVENTS_PATTERN))
+  content = bytearray(events.read_bytes())
+  content[len(content) // 3] ^= 4
+  events.write_bytes(content)
+  writers.forget_after(tmp_path, 6, print)
+  assert events.read_bytes() == content
+
+
+def test_events_that_cannot_be_read_are_said(tmp_path):
+  write(tmp_path, [2, 4])
+  (tmp_path / 'events.out.tfevents.1.folder').mkdir()
+  said = []
+  writers.forget_after(tmp_path, 2, said.append)
+  (line,) = said
+  assert line.startswith('what TensorBoard has after step 2 could not be dropped')
+  assert [row['step'] for row in read_csv(tmp_path)] == ['2']

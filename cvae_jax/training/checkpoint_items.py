@@ -1,0 +1,160 @@
+"""What lies in one checkpoint: its items, checked against their hashes, and its config.
+
+Nothing in a file is believed before it is checked: it may be damaged, or a stranger's.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from ml_collections import ConfigDict
+
+from cvae_jax import config as config_lib
+from cvae_jax import devices, processes, weights
+from cvae_jax.errors import InputError, reason
+from cvae_jax.training.state import TrainState
+
+# Numbers are hard to compress: an item that promises to become this many times its files' size, and
+# so much more, is none that training wrote.
+MAX_RATIO = 100
+MAX_EXCESS_BYTES = 1 << 26
+
+
+def items(state: TrainState) -> dict[str, Any]:
+  """The items that hold a state, by their names."""
+  items = {'model': state.variables, 'optimizer': state.opt_state}
+  return items if state.ema is None else items | {'ema': state.ema}
+
+
+def digest(item) -> str:
+  """A hash of names and numbers; of the numbers as this process has them."""
+  leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(devices.own_copy(item)))
+  return weights.digest({jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves})
+
+
+def metrics(manager: ocp.CheckpointManager, step: int) -> dict[str, float] | None:
+  """What the validation at a checkpoint gave; None where there was none."""
+  digests = _digests(manager, step)
+  try:
+    metrics = manager.metrics(step)
+  except ValueError as error:
+    raise _unreadable(manager, step, error) from error
+  _check_digest(manager, step, digests, 'metrics', metrics)
+  return metrics
+
+
+def check(manager: ocp.CheckpointManager, step: int, config: ConfigDict) -> None:
+  """Raises InputError where a checkpoint has lost an item, or is not of the run `config`."""
+  _check_complete(manager, step)
+  _check_config(manager, step, config)
+
+
+def _check_complete(manager, step) -> None:
+  """Raises InputError where a checkpoint lacks an item that was written into it."""
+  folder = Path(manager.directory) / str(step)
+  try:
+    written = set(json.loads((folder / '_CHECKPOINT_METADATA').read_text())['item_handlers'])
+  except (OSError, ValueError, KeyError, TypeError):  # there may be hashes to go by
+    written = set()
+  written |= set(_digests(manager, step)) - {'metrics'}
+  if missing := sorted(name for name in written if not (folder / name).is_dir()):
+    error = ValueError(f'it has lost {", ".join(missing)}')
+    raise _unreadable(manager, step, error) from error
+
+
+def _check_config(manager, step, config: ConfigDict) -> None:
+  """Raises InputError where a checkpoint is of another run than its folder's config.json says."""
+  if (content := _json(manager, step, 'config')) is None:
+    return
+  try:
+    different = config_lib.differences(config_lib.from_plain(content), config)
+  except Exception as error:
+    raise _unreadable(manager, step, error) from error
+  # Where no schedule depends on their number, epochs may have been added since.
+  listed = '; '.join(str(each) for each in different if each.field != 'num_epochs')
+  if listed:
+    folder = Path(manager.directory) / str(step)
+    cause = ValueError(f'it was written with another config: {listed}')
+    raise InputError(
+      f'{folder} was written with another config than {folder.parents[1]} has: {listed} '
+      f'(in {config_lib.FILE_NAME}). Bring back the one it was written with.'
+    ) from cause
+
+
+def read_items(manager: ocp.CheckpointManager, step: int, items: dict[str, Any]) -> dict[str, Any]:
+  """Items of a checkpoint by their names.
+
+  Args:
+    manager: of a run's checkpoints.
+    step: which of them.
+    items: what each is like; None is whatever it is.
+
+  Raises:
+    InputError: one cannot be read, or is not what was written.
+  """
+  abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, items)
+  args = ocp.args.Composite(
+    **{name: ocp.args.StandardRestore(item) for name, item in abstract.items()}
+  )
+  digests = _digests(manager, step)
+  try:
+    for item in items:
+      _check_size(manager, step, item)
+    restored = dict(manager.restore(step, args=args).items())
+  except Exception as error:  # Orbax and TensorStore share no base class of errors.
+    if processes.is_of_connection(error) or isinstance(error, MemoryError):
+      raise
+    raise _unreadable(manager, step, error) from error
+  for name, item in restored.items():
+    _check_digest(manager, step, digests, name, item)
+  return restored
+
+
+def _check_size(manager, step, item: str) -> None:
+  """Raises InputError where an item would take more memory than its files can have filled."""
+  folder = Path(manager.directory) / str(step) / item
+  on_disk = sum(path.stat().st_size for path in folder.rglob('*') if path.is_file())
+  leaves = jax.tree.leaves(ocp.StandardCheckpointHandler().metadata(folder))
+  promised = sum(leaf.dtype.itemsize * _largest(leaf) for leaf in leaves)
+  if promised > MAX_RATIO * on_disk + MAX_EXCESS_BYTES:
+    raise ValueError(
+      f'{item!r} would take {promised:,} bytes of memory, and its files have {on_disk:,}'
+    )
+
+
+def _largest(leaf) -> int:
+  chunk = leaf.storage.chunk_shape if leaf.storage else None
+  return max(math.prod(leaf.shape), math.prod(chunk or ()))
+
+
+def _digests(manager, step) -> dict[str, str]:
+  """What `Checkpoints.save` knew of each item; of a checkpoint of before nothing."""
+  return _json(manager, step, 'digests') or {}
+
+
+def _json(manager, step, item: str) -> dict[str, Any] | None:
+  """A JSON item of a checkpoint, None where it has none."""
+  if not (Path(manager.directory) / str(step) / item).is_dir():
+    return None
+  try:
+    args = ocp.args.Composite(**{item: ocp.args.JsonRestore()})
+    return dict(manager.restore(step, args=args)[item])
+  except Exception as error:
+    raise _unreadable(manager, step, error) from error
+
+
+def _check_digest(manager, step, digests, name, item) -> None:
+  if digests and digests.get(name) != digest(item):
+    error = ValueError(f'{name} is not what was written')
+    raise _unreadable(manager, step, error) from error
+
+
+def _unreadable(manager, step, error: Exception) -> InputError:
+  return InputError(
+    f'Checkpoint {Path(manager.directory) / str(step)} cannot be read: it is damaged, or of '
+    f'another model than config.json describes ({reason(error)}). Name another one.'
+  )

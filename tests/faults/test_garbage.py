@@ -1,0 +1,253 @@
+"""Whatever is in a file, reading it ends: with what was meant, or with an error in plain words."""
+
+import csv
+import gzip
+import io
+import json
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import idx_files
+from cvae_jax import config as config_lib
+from cvae_jax import figures, weights
+from cvae_jax.config import SavedConfig
+from cvae_jax.data import binarized_mnist, celeba, cifar, idx, pictures
+from cvae_jax.errors import InputError
+from cvae_jax.training import writers
+from tiny import tiny_config
+
+FEW = settings(max_examples=40, deadline=None, derandomize=True, database=None)
+MANY = settings(max_examples=2_000, deadline=None, database=None)
+
+
+def changed(content: bytes):
+  """That content with bytes replaced, taken out or put in, cut off, or something else."""
+  places = st.integers(0, len(content))
+  changes = st.lists(
+    st.tuples(places, st.integers(0, 8), st.binary(max_size=8)), min_size=1, max_size=4
+  )
+
+  def apply(changes):
+    result = content
+    for place, removed, added in changes:
+      result = result[:place] + added + result[place + removed :]
+    return result
+
+  return st.one_of(
+    changes.map(apply), places.map(lambda end: content[:end]), st.binary(max_size=200)
+  )
+
+
+def idx_content():
+  return idx_files.encode(idx_files.IMAGES)
+
+
+def read_idx(path):
+  images = idx.read(path, 3)
+  assert images.dtype == np.uint8
+  assert images.ndim == 3
+
+
+def picture_content(form):
+  file = io.BytesIO()
+  random = np.random.RandomState(0)
+  Image.fromarray(random.randint(0, 256, (12, 9, 3), np.uint8)).save(file, form)
+  return file.getvalue()
+
+
+def read_picture(path):
+  images, readable = pictures.decode([path], 8, 0, 3, cache=False, skip_broken=False)
+  assert images.shape == (1, 8, 8, 3)
+  assert readable.all()
+
+
+def npz_content(save):
+  file = io.BytesIO()
+  random = np.random.RandomState(0)
+  names = ('train', 'valid', 'test')
+  save(file, **{name: random.randint(0, 256, (3, 98), np.uint8) for name in names})
+  return file.getvalue()
+
+
+def read_npz(path):
+  for bits in binarized_mnist.read(path).values():
+    assert bits.shape[1:] == (28, 28, 1)
+    assert set(np.unique(bits)) <= {0, 255}
+
+
+def config_content(folder):
+  parts = {'training images': 7}
+  config_lib.save(folder, SavedConfig(tiny_config(), tuple('abcdefghij'), 'f00d', parts))
+  return (folder / 'config.json').read_bytes()
+
+
+def read_config(path):
+  config_lib.check(config_lib.read(path.parent).config)
+
+
+ROWS = [[3, 1.5, *[0.25] * 11, 9.5], [6, 3.0, *[0.5] * 6, *[''] * 5, 19.5]]
+
+
+def csv_content():
+  text = io.StringIO()
+  csv.writer(text).writerows([writers.COLUMNS, *ROWS])
+  return text.getvalue().encode()
+
+
+def read_metrics(path):
+  before = path.read_bytes()
+  try:
+    figures.training_curves(path)
+    writers.forget_after(path.parent, 5, print)
+  except InputError:
+    assert path.read_bytes() == before
+    raise
+  assert before.startswith(path.read_bytes())
+
+
+CELEBA = b'image_id,Male,Smiling\n000001.jpg,1,-1\n000002.jpg,-1,1\n000003.jpg,1,1\n'
+
+
+def read_celeba(path):
+  folder = path.parent
+  partition = 'image_id,partition\n000001.jpg,0\n000002.jpg,1\n000003.jpg,2\n'
+  (folder / 'list_eval_partition.csv').write_text(partition)
+  (folder / 'img_align_celeba').mkdir(exist_ok=True)
+  for number in (1, 2, 3):
+    (folder / 'img_align_celeba' / f'00000{number}.jpg').touch()
+  splits = celeba.read(celeba.find(folder), 'Smiling')
+  assert [len(paths) for paths, _ in splits.values()] == [1, 1, 1]
+
+
+def cifar_content():
+  batch = {'data': np.zeros((5, 3072), np.uint8), 'labels': [0, 1, 2, 3, 9]}
+  return pickle.dumps(batch, protocol=4)
+
+
+def read_cifar(path):
+  images, labels = cifar.read_split([path])
+  assert images.shape == (len(labels), 32, 32, 3)
+
+
+def weights_content(folder):
+  weights.save(folder / 'w.safetensors', {'params': {'w': np.arange(12, dtype=np.float32)}}, step=3)
+  return (folder / 'w.safetensors').read_bytes()
+
+
+def read_weights(path):
+  read, step = weights.read(path, {'params': {'w': np.zeros(12, np.float32)}})
+  # There is a hash of the numbers: what is read is what was written.
+  np.testing.assert_array_equal(read['params']['w'], np.arange(12))
+  assert isinstance(step, int)
+
+
+FILES = {
+  'train-images-idx3-ubyte': (lambda _: idx_content(), read_idx),
+  'train-images-idx3-ubyte.gz': (lambda _: gzip.compress(idx_content()), read_idx),
+  'picture.png': (lambda _: picture_content('PNG'), read_picture),
+  'picture.jpg': (lambda _: picture_content('JPEG'), read_picture),
+  'picture.webp': (lambda _: picture_content('WEBP'), read_picture),
+  'binarized_mnist.npz': (lambda _: npz_content(np.savez), read_npz),
+  'compressed.npz': (lambda _: npz_content(np.savez_compressed), read_npz),
+  'config.json': (config_content, read_config),
+  'metrics.csv': (lambda _: csv_content(), read_metrics),
+  'list_attr_celeba.csv': (lambda _: CELEBA, read_celeba),
+  'data_batch_1': (lambda _: cifar_content(), read_cifar),
+  'data_batch_1.bin': (lambda _: bytes([7, *bytes(3072)]) * 5, read_cifar),
+  'weights.safetensors': (weights_content, read_weights),
+}
+
+
+def check_words(error, path):
+  """That the message names the file, or its folder, and can be read."""
+  assert str(path) in str(error) or str(path.parent) in str(error)
+  assert len(str(error)) < 2_000
+
+
+def check(name, folder, how):
+  make, read = FILES[name]
+  path = folder / name
+  content = make(folder)
+  outcomes = set()
+
+  @how
+  @given(changed(content))
+  def whatever_it_is(garbage):
+    path.write_bytes(garbage)
+    try:
+      read(path)
+      outcomes.add('read')
+    except InputError as error:
+      outcomes.add('refused')
+      check_words(error, path)
+
+  whatever_it_is()
+  assert 'refused' in outcomes
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_garbage_is_refused_in_plain_words(name, tmp_path):
+  check(name, tmp_path, FEW)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize('name', FILES)
+def test_much_garbage(name, tmp_path):
+  check(name, tmp_path, MANY)
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_the_file_itself_is_read(name, tmp_path):
+  make, read = FILES[name]
+  (tmp_path / name).write_bytes(make(tmp_path))
+  read(tmp_path / name)
+
+
+VALUES = st.recursive(
+  st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+  lambda inner: (
+    st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+  ),
+  max_leaves=6,
+)
+
+
+def places(content, before=()):
+  for name, value in content.items():
+    yield (*before, name)
+    if isinstance(value, dict):
+      yield from places(value, (*before, name))
+
+
+def test_any_value_in_any_place_of_a_config(tmp_path):
+  content = json.loads(config_content(tmp_path))
+
+  @settings(FEW, max_examples=300)
+  @given(st.sampled_from(list(places(content))), VALUES)
+  def whatever_it_is(place, value):
+    other = json.loads(json.dumps(content))
+    inner = other
+    for name in place[:-1]:
+      inner = inner[name]
+    inner[place[-1]] = value
+    (tmp_path / 'config.json').write_text(json.dumps(other))
+    try:
+      config_lib.check(config_lib.read(tmp_path).config)
+    except InputError as error:
+      check_words(error, tmp_path)
+
+  whatever_it_is()
+
+
+def test_a_bomb_is_not_unpacked(tmp_path):
+  with zipfile.ZipFile(tmp_path / 'binarized_mnist.npz', 'w', zipfile.ZIP_DEFLATED) as archive:
+    for name in ('train', 'valid', 'test'):
+      archive.writestr(f'{name}.npy', bytes(1 << 28))
+  with pytest.raises(InputError, match=r'unpacks to .* bytes, expected at most'):
+    binarized_mnist.read(tmp_path / 'binarized_mnist.npz')

@@ -1,0 +1,60 @@
+"""A run that is killed again and again, at any moment, loses nothing; and has its folder alone."""
+
+import os
+import random
+import signal
+import socket
+import time
+
+import pytest
+
+from cvae_jax.training import loop, run_folder
+from long_run import LongRun, last_step, wait_until
+
+LONGEST_SECONDS = 0.1  # that a process is given after its first line
+
+
+def is_writing(run):
+  """Whether a checkpoint is being written."""
+  return any('tmp' in path.name for path in (run / 'checkpoints').glob('*'))
+
+
+def test_of_two_processes_the_second_is_refused_and_a_dead_one_holds_nothing(tmp_path):
+  run, long = tmp_path / 'run', LongRun(num_epochs=1_000)
+  first = long.begin(tmp_path, 'run')
+  wait_until(lambda: last_step(run) > 0, first)
+  first.send_signal(signal.SIGSTOP)
+  second = long.complete(tmp_path, 'run')
+  assert second.returncode == 2
+  holder = f'process {first.pid} on {socket.gethostname()}'
+  assert second.stderr == (
+    f'train.py: {run.relative_to(tmp_path)} is being trained in by {holder}: wait for its end.\n'
+  )
+  first.kill()
+  first.communicate()
+  assert (run / '.lock').read_text() == holder
+  with run_folder.lock(run):
+    assert f'process {os.getpid()} on' in (run / '.lock').read_text()
+
+
+@pytest.mark.parametrize('num_kills', [3, pytest.param(20, marks=pytest.mark.faults)])
+def test_a_run_that_is_killed_ends_as_if_it_had_not_been(num_kills, tmp_path):
+  long = LongRun(num_epochs=1 + 2 * num_kills, checkpoint_every_steps=10, tensorflow=num_kills > 3)
+  chance, run = random.Random(num_kills), tmp_path / 'killed'
+  for number in range(num_kills):
+    process = long.begin(tmp_path, 'killed')
+    before = last_step(run)
+    # Not only by chance: every second time in the middle of a checkpoint.
+    wait_until(lambda before=before: last_step(run) > before, process)
+    if number % 2:
+      wait_until(lambda: is_writing(run), process)
+    else:
+      time.sleep(chance.uniform(0, LONGEST_SECONDS))
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+  done = long.complete(tmp_path, 'killed')
+  assert (done.returncode, done.stderr) == (0, '')
+  assert 'resuming at step' in done.stdout
+  loop.train(long.config(), tmp_path / 'whole')
+  long.assert_same(run, tmp_path / 'whole')

@@ -1,0 +1,41 @@
+"""Runs that other versions of this package wrote. What is in tests/stored is never written anew."""
+
+import tarfile
+
+import numpy as np
+import pytest
+
+import cvae_jax
+from conftest import ROOT
+from cvae_jax.training import loop
+from tiny import DENSE, rows, tiny_config
+
+CONFIG = tiny_config(checkpoint_every_steps=2, log_every_steps=3, keep_checkpoints=9, **DENSE)
+
+
+@pytest.fixture
+def run(tmp_path):
+  """A run of version 0.1.0 on digits, stopped in the middle of its second and last epoch."""
+  with tarfile.open(ROOT / 'tests' / 'stored' / 'run_of_0.1.0.tar.gz') as archive:
+    archive.extractall(tmp_path, filter='data')
+  return tmp_path / 'run'
+
+
+def test_a_model_of_0_1_0_gives_the_images_that_it_gave_then(run):
+  model = cvae_jax.load(run, checkpoint=4)
+  images = model.decode(np.float32([[9, -5, 20], [30, -30, 15]]), [3, 7])
+  expected = [[0.557109, 0.514830, 0.505554, 0.482484], [0.464845, 0.555123, 0.394001, 0.637287]]
+  np.testing.assert_allclose(images[:, 4, 2:6, 0], expected, atol=1e-5)
+  assert cvae_jax.load(run).step == 3  # the one that was validated
+
+
+def test_a_run_of_0_1_0_goes_on(run, tmp_path, capsys):
+  loop.train(CONFIG, run)
+  assert 'resuming at step 4' in capsys.readouterr().out
+  loop.train(CONFIG, tmp_path / 'new')
+  for old, new in zip(rows(run), rows(tmp_path / 'new'), strict=True):
+    assert set(old) == set(new)
+    for name, value in new.items():
+      assert (old[name] == '') == (value == '')
+      if value:
+        assert float(old[name]) == pytest.approx(float(value), rel=1e-3, abs=1e-3), name
