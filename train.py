@@ -3,11 +3,12 @@ r"""Trains a conditional VAE, or goes on with a run where its folder stands.
 Examples:
   python train.py --config configs/digits.py             2 minutes on two CPU cores, no download
   python train.py --config configs/mnist.py --smoke      does my setup work?
-  python train.py --config configs/mnist.py --config.data.dir=DIR
   python train.py --config configs/folder.py --config.data.dir=DIR --config.data.num_classes=5
   python train.py --config configs/mnist.py --config.beta=4 --workdir runs/mnist-beta4
   python train.py --config configs/mnist.py --resume_from runs/mnist/checkpoints/4290 \
       --workdir runs/mnist-on
+  python train.py --config configs/mnist.py --find_lr    the learning rate, from a ramp over all
+  python train.py --config configs/mnist.py --find_batch_size  the pace of each batch size
   python train.py --config configs/mnist.py --distributed  in each task of a SLURM job
   tensorboard --logdir runs
 """
@@ -17,60 +18,59 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from cvae_jax import command_line
+from cvae_jax import command_line, process_flags
 from cvae_jax.errors import InputError
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'The experiment: a file of configs/.')
-_WORKDIR = flags.DEFINE_string(
-  'workdir', None, "The run's folder; runs/<name of the config> if not given."
-)
+_WORKDIR = flags.DEFINE_string('workdir', None, "The run's folder; runs/<name> if not given.")
 _RESUME_FROM = flags.DEFINE_string(
-  'resume_from',
+  'resume_from', None, 'Go on from this checkpoint, optimizer and step included, in a new workdir.'
+)
+_SMOKE = flags.DEFINE_bool('smoke', False, 'One step, validation batch and grid; writes nothing.')
+_FIND_LR = flags.DEFINE_bool(
+  'find_lr', False, 'Suggest a learning rate, from 100 steps of a ramp; the run is left alone.'
+)
+_FIND_BATCH_SIZE = flags.DEFINE_enum(
+  'find_batch_size',
   None,
-  'Go on from this checkpoint, optimizer state and step included, in a new workdir.',
+  ['power', 'binsearch'],
+  'Try batch sizes: the pace of each (power, if not said), or the largest that fits (binsearch).',
 )
-_SMOKE = flags.DEFINE_bool(
-  'smoke', False, 'One train step, one validation batch, one sample grid; nothing left on disk.'
-)
-_DISTRIBUTED = flags.DEFINE_bool(
-  'distributed',
-  False,
-  'This is one of several processes that train one run, each started with this command. They share '
-  'a file system and meet at process 0. SLURM, Open MPI and cloud TPU tell JAX what is needed.',
-)
-_COORDINATOR_ADDRESS = flags.DEFINE_string(
-  'coordinator_address', None, 'HOST:PORT of process 0; or $JAX_COORDINATOR_ADDRESS.'
-)
-_NUM_PROCESSES = flags.DEFINE_integer(
-  'num_processes', None, 'How many processes there are; or $JAX_NUM_PROCESSES.', 1
-)
-_PROCESS_ID = flags.DEFINE_integer(
-  'process_id', None, "This one's number, from 0; or $JAX_PROCESS_ID.", 0
-)
+_APPLY = flags.DEFINE_bool('apply', False, 'Go on to train with what --find_lr suggests.')
+flags.adopt_module_key_flags(process_flags)
 
 
 def main() -> None:
   if not _CONFIG.present:
     raise InputError('--config is missing: name an experiment, e.g. --config configs/digits.py.')
+  if _APPLY.value and not _FIND_LR.value:
+    raise InputError('--apply goes on with what --find_lr suggests: give both, or neither.')
+  if sum(map(bool, (_SMOKE.value, _FIND_LR.value, _FIND_BATCH_SIZE.value))) > 1:
+    raise InputError('--smoke, --find_lr and --find_batch_size: give one of them.')
   # Late, so that --help and mistyped flags do not wait for JAX.
   from cvae_jax import config as config_lib
 
   config = _CONFIG.value
-  if not _DISTRIBUTED.value:  # else once the others are there, to hear of it too
+  if not process_flags.distributed():  # else once the others are there, to hear of it too
     config_lib.check(config)
   from cvae_jax import devices, paths, processes
-  from cvae_jax.training import loop
+  from cvae_jax.training import batch_size_finder, learning_rate_finder, loop
 
   devices.keep_freed_memory()
-  meeting = (_COORDINATOR_ADDRESS.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
-  with processes.joined(_DISTRIBUTED.value, *meeting):
+  with processes.joined(*process_flags.meeting()):
     if _SMOKE.value:
       loop.smoke(config)
+      return
+    if _FIND_BATCH_SIZE.value:
+      batch_size_finder.suggest(config, _FIND_BATCH_SIZE.value)
       return
     devices.use_compilation_cache()
     workdir = paths.from_user(_WORKDIR.value or Path('runs') / config.name)
     resume_from = paths.from_user(_RESUME_FROM.value) if _RESUME_FROM.value else None
-    loop.train(config, workdir, resume_from)
+    if _FIND_LR.value:
+      config.learning_rate = learning_rate_finder.suggest(config, workdir)
+    if _APPLY.value or not _FIND_LR.value:
+      loop.train(config, workdir, resume_from)
 
 
 if __name__ == '__main__':

@@ -23,10 +23,12 @@ from cvae_jax.errors import (
   NonFiniteError,
   OccupiedError,
   StoppedError,
+  WriteError,
   did_you_mean,
 )
 
 INPUT_ERROR = 2
+FAILURES = NonFiniteError | LostProcessError | WriteError  # of training, with status 1
 HELP_FLAGS = ('--help', '-h', '-help', '--helpfull', '--helpshort')
 
 _DEBUG = flags.DEFINE_bool('debug', False, 'Show the traceback of an error.')
@@ -43,7 +45,8 @@ def run(main: Callable[[], None], doc: str, interrupted: str = 'Interrupted.') -
     doc: what --help begins with.
     interrupted: what is said after Ctrl-C.
   """
-  argv = sys.argv = _spread(_as_ml_collections_needs(sys.argv))  # which reads sys.argv itself
+  argv = _with_method(_spread(_as_ml_collections_needs(sys.argv)))
+  sys.argv = argv  # which ml_collections reads itself
   for stream in (sys.stdout, sys.stderr):
     stream.reconfigure(errors='replace')  # a terminal without β is no reason to stop
   script = Path(argv[0]).name
@@ -90,17 +93,18 @@ def _run(action, argv) -> int:
     if _DEBUG.value if flags.FLAGS.is_parsed() else '--debug' in argv:
       traceback.print_exc()
     print(f'{Path(argv[0]).name}: {" ".join(message.splitlines())}', file=sys.stderr)
-    return 1 if isinstance(error, NonFiniteError | LostProcessError) else INPUT_ERROR
+    return 1 if isinstance(error, FAILURES) else INPUT_ERROR
 
 
 def _message(error: Exception, argv) -> str | None:
   """What to tell the user of an error; None where it is none of the user's."""
   if isinstance(error, OccupiedError):
     return f'{error} Choose a free folder: {_with_workdir(argv, error.free_workdir)}'
-  if isinstance(error, InputError | NonFiniteError | LostProcessError):
+  if isinstance(error, InputError | FAILURES):
     return str(error)
-  if isinstance(error, OSError) and error.filename:
-    return f'{str(error.filename)[:100]}: {error.strerror}.'
+  if isinstance(error, OSError) and error.strerror:
+    place = f'{str(error.filename)[:100]}: ' if error.filename else 'Writing failed: '
+    return f'{place}{error.strerror}.'
   if 'RESOURCE_EXHAUSTED' in str(error):
     return f'Out of memory: {_first_line(error)[:150]}. Choose a smaller batch or model.'
   return None
@@ -183,6 +187,17 @@ def _without(argv, flag: str) -> list[str]:
       kept.append(argument)
     skip = bool(re.match(rf'--?{flag}$', argument))
   return kept
+
+
+def _with_method(argv) -> list[str]:
+  """--find_batch_size alone as --find_batch_size=power."""
+  given = []
+  for position, argument in enumerate(argv):
+    follows = argv[position + 1] if position + 1 < len(argv) else '-'
+    if argument in ('--find_batch_size', '-find_batch_size') and follows.startswith('-'):
+      argument += '=power'
+    given.append(argument)
+  return given
 
 
 def _spread(argv) -> list[str]:

@@ -1,0 +1,179 @@
+"""How many images a step can take, and from how many on more are no faster.
+
+What a step needs is read off its compiled program, so that no memory has to run out to find out; a
+few real steps confirm it.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax
+
+from cvae_jax import config as config_lib
+from cvae_jax import devices, processes
+from cvae_jax.data import splits
+from cvae_jax.data.splits import Dataset
+from cvae_jax.errors import InputError
+from cvae_jax.training import program
+from cvae_jax.training.program import Program
+
+METHODS = ('power', 'binsearch')
+SMALLEST = 16  # images, or one for each device
+SHARE = 0.9  # of the memory, which others use too
+NUM_STEPS = 5  # that are timed
+GAIN = 1.05  # less than so much faster is no faster
+MAX_RATIO = 1.1  # of what did not fit to what did, where the search for the largest ends
+
+
+class Trial(NamedTuple):
+  """What one batch size came to."""
+
+  batch_size: int
+  num_bytes: int  # of memory for a step, with all that lies on the device
+  fits: bool
+  images_per_second: float | None = None  # of steps that were taken
+
+  def __str__(self) -> str:
+    outcome = 'fits' if self.fits else 'does not fit'
+    if self.images_per_second is not None:
+      outcome = f'{self.images_per_second:,.0f} images/s'
+    return f'batch {self.batch_size:6d}  {self.num_bytes / 2**30:7.2f} GiB  {outcome}'
+
+
+def memory_bytes() -> int:
+  """What there is on the smallest device; for a CPU, in the machine."""
+  return devices.limit_bytes() or os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+
+
+def step_bytes(prog: Program) -> int:
+  """Memory that one compiled step needs on each device; nothing is run."""
+  state = jax.eval_shape(prog.fresh_state)
+  first = next(prog.feed.chunks([(0, 1)]))
+  needs = prog.chunk.lower(state, first.data, num_steps=1).compile().memory_analysis()
+  return (
+    needs.argument_size_in_bytes
+    + needs.output_size_in_bytes
+    + needs.temp_size_in_bytes
+    - needs.alias_size_in_bytes
+  )
+
+
+def images_per_second(prog: Program) -> float | None:
+  """The pace of a few real steps; None where memory runs out all the same."""
+  num_steps = min(NUM_STEPS, prog.steps_per_epoch)
+  # As training dispatches them: one by one on a CPU.
+  bounds = [(0, num_steps)]
+  if devices.chunk_steps() == 1:
+    bounds = [(step, step + 1) for step in range(num_steps)]
+  try:
+    state = prog.fresh_state()
+    for is_timed in (False, True):
+      began = time.perf_counter()
+      for begin, end, data in prog.feed.chunks(bounds):
+        state, _ = prog.chunk(state, data, num_steps=end - begin)
+      jax.block_until_ready(state)
+      if is_timed:
+        return num_steps * prog.config.batch_size / (time.perf_counter() - began)
+  except jax.errors.JaxRuntimeError as error:
+    if 'RESOURCE_EXHAUSTED' not in str(error):
+      raise
+  return None
+
+
+def try_size(config, size: int, train: Dataset, validation: Dataset, runs: bool = True) -> Trial:
+  """Compiles a step on `size` images and, where it fits and `runs`, takes a few."""
+  config = config.copy_and_resolve_references()
+  config.batch_size = size
+  prog = program.assemble(config, train, validation)
+  needed = step_bytes(prog)
+  fits = needed <= SHARE * memory_bytes()
+  if not (fits and runs):
+    return Trial(size, needed, fits)
+  pace = images_per_second(prog)
+  return Trial(size, needed, pace is not None, pace)
+
+
+def powers(config, train: Dataset, validation: Dataset) -> Iterator[Trial]:
+  """Twice as many images each time, until they do not fit or two doublings were no faster."""
+  size, best, lagging = _smallest(len(train.labels)), 0.0, 0
+  while size <= len(train.labels) and lagging < 2:
+    trial = try_size(config, size, train, validation)
+    yield trial
+    if not trial.fits:
+      return
+    lagging = 0 if trial.images_per_second > GAIN * best else lagging + 1
+    best = max(best, trial.images_per_second)
+    size *= 2
+
+
+def bisection(config, train: Dataset, validation: Dataset) -> Iterator[Trial]:
+  """Closes in on the largest batch that fits, by compiled programs alone; the last one is run."""
+  count = len(jax.devices())
+  low = high = _smallest(len(train.labels))
+  while True:  # doubling, until it does not fit
+    trial = try_size(config, high, train, validation, runs=False)
+    yield trial
+    if not trial.fits:
+      break
+    low = high
+    if high == len(train.labels) // count * count:
+      break
+    high = min(2 * high, len(train.labels) // count * count)
+  while not trial.fits and high > MAX_RATIO * low:
+    middle = (low + high) // 2 // count * count
+    if middle in (low, high):
+      break
+    candidate = try_size(config, middle, train, validation, runs=False)
+    yield candidate
+    low, high = (middle, high) if candidate.fits else (low, middle)
+  while low >= count:
+    trial = try_size(config, low, train, validation)
+    yield trial
+    if trial.fits:
+      return
+    low = low // 2 // count * count  # the program promised too much
+
+
+def _smallest(num_images: int) -> int:
+  count = len(jax.devices())
+  smallest = -(-SMALLEST // count) * count
+  if smallest > num_images:
+    raise InputError(
+      f'There are {num_images} training images, fewer than a batch of {smallest} to begin with.'
+    )
+  return smallest
+
+
+def suggest(config, method: str) -> None:
+  """Tries batch sizes for a run, and says what each came to; nothing is written.
+
+  Args:
+    config: see configs/default.py; its own batch size has no part in this.
+    method: 'power' for the pace of each, 'binsearch' for the largest that fits.
+
+  Raises:
+    InputError: config or data cannot be used.
+  """
+  config_lib.check(config)
+  small = config.copy_and_resolve_references()
+  small.batch_size = 1  # a set may be smaller than the config's
+  train, validation, _ = processes.main_first(lambda: splits.load(small))
+  print(f'memory: {memory_bytes() / 2**30:.1f} GiB, of which a step may take {SHARE:.0%}')
+  trials = []
+  for trial in {'power': powers, 'binsearch': bisection}[method](config, train, validation):
+    print(trial)
+    trials.append(trial)
+  ran = [trial for trial in trials if trial.images_per_second is not None]
+  if not ran:
+    raise InputError('Not even the smallest batch fits: choose a smaller model.')
+  if method == 'binsearch':
+    print(f'The largest that fits: --config.batch_size={ran[-1].batch_size}')
+    return
+  best = max(trial.images_per_second for trial in ran)
+  enough = next(trial for trial in ran if GAIN * trial.images_per_second >= best)
+  print(
+    f'More images than {enough.batch_size} in a step are less than {GAIN - 1:.0%} faster: '
+    f'--config.batch_size={enough.batch_size}'
+  )

@@ -1,0 +1,115 @@
+"""The learning rate at which the loss falls fastest, from a ramp over all of them (Smith 2017)."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import optax
+
+from cvae_jax.errors import InputError
+from cvae_jax.training import program, state
+from cvae_jax.training.program import Program
+
+LOWEST, HIGHEST = 1e-8, 1.0
+NUM_STEPS = 100
+SMOOTHING = 0.9  # of the exponential average of the loss
+DIVERGED = 4  # times the best loss
+SKIPPED = 10  # first steps, in which the average settles
+
+
+class Ramp(NamedTuple):
+  """What the loss did while the learning rate rose, a value for each step that was taken."""
+
+  learning_rates: np.ndarray  # [n]
+  losses: np.ndarray  # [n] averaged, nats per image
+  suggestion: float
+
+
+def schedule(step):
+  """The learning rate of a step: from LOWEST to HIGHEST, by the same factor each time."""
+  return LOWEST * (HIGHEST / LOWEST) ** (step / (NUM_STEPS - 1))
+
+
+def smooth(losses: np.ndarray) -> np.ndarray:
+  """The exponential average of the losses [n], without the pull of its start towards 0."""
+  averages, average = [], 0.0
+  for step, loss in enumerate(losses, start=1):
+    average = SMOOTHING * average + (1 - SMOOTHING) * loss
+    averages.append(average / (1 - SMOOTHING**step))
+  return np.array(averages)
+
+
+def has_diverged(averages: np.ndarray) -> bool:
+  """Whether the last of the averages [n] is no number, or DIVERGED times the best.
+
+  Of a negative best, as densities have it, so far above as that is for a positive one.
+  """
+  best = np.min(averages)
+  return not averages[-1] <= best + (DIVERGED - 1) * abs(best)
+
+
+def steepest(learning_rates: np.ndarray, averages: np.ndarray) -> float:
+  """The rate at which the average falls fastest against the logarithm of the rate.
+
+  Raises:
+    InputError: it falls nowhere.
+  """
+  slopes = np.gradient(averages, np.log(learning_rates))[SKIPPED:]
+  slopes = np.where(np.isfinite(slopes), slopes, np.inf)
+  if not len(slopes) or not slopes.min() < 0:
+    raise InputError(
+      f'The loss falls at no learning rate from {learning_rates[0]:.0e} to '
+      f'{learning_rates[-1]:.0e}: none can be suggested. Is another field out of bounds?'
+    )
+  return float(learning_rates[SKIPPED + np.argmin(slopes)])
+
+
+def find(prog: Program) -> Ramp:
+  """Trains a state of its own for NUM_STEPS steps, or until the loss has gone up for good.
+
+  β is what it will be after its rise, so that the loss is the same at every step.
+
+  Raises:
+    InputError: the loss falls nowhere.
+  """
+  optimizer = state.build_optimizer(prog.config, schedule)
+  chunk = prog.compile_chunk(optimizer, schedule, optax.constant_schedule(prog.config.beta))
+  # Its optimizer has the structure that the run's has.
+  current, losses = prog.initial_state(), []
+  for one in prog.feed.chunks((step, step + 1) for step in range(NUM_STEPS)):
+    current, terms = chunk(current, one.data, num_steps=1)
+    losses.append(float(jax.device_get(terms['loss'])[0]))
+    if has_diverged(smooth(np.array(losses))):
+      break
+  rates = np.array([schedule(step) for step in range(len(losses))])
+  averages = smooth(np.array(losses))
+  return Ramp(rates, averages, steepest(rates, averages))
+
+
+def suggest(config, workdir: Path) -> float:
+  """Finds a learning rate for a run, draws the ramp, and says what to do with it.
+
+  Args:
+    config: see configs/default.py; its own learning rate has no part in this.
+    workdir: the run's folder; the picture lies beside it, for the run may not have begun.
+
+  Returns:
+    The rate, in two digits, as it is printed.
+
+  Raises:
+    InputError: config or data cannot be used, or no rate can be suggested.
+  """
+  from cvae_jax import figures  # late: matplotlib takes its time
+
+  ramp = find(program.build(config))
+  picture = workdir.with_name(f'{workdir.name}-find_lr.png')
+  figures.save({picture: figures.learning_rate_ramp(*ramp)})
+  num_steps = len(ramp.losses)
+  end = 'went up for good' if num_steps < NUM_STEPS else 'had been followed to the end'
+  print(
+    f'{num_steps} steps, from {LOWEST:g} to {ramp.learning_rates[-1]:.1e}, where the loss {end}: '
+    f'{picture}'
+  )
+  print(f'The loss falls fastest at --config.learning_rate={ramp.suggestion:.2g}')
+  return float(f'{ramp.suggestion:.2g}')
