@@ -1,15 +1,26 @@
 PYTHON ?= python3
+CONFIG ?= configs/digits.py
+WORKDIR ?=
+FLAGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
+IMAGES := --indices 0,1,2,3,4,5,6,7
+CLASSES := --label 0,1
+IN_WORKDIR := $(if $(WORKDIR),--workdir '$(WORKDIR)')
 
-.PHONY: help install train test test-slow clean
+.PHONY: help install install-dev train train-mnist train-fashion train-cifar10 evaluate sample \
+  reconstruct traverse interpolate notebook benchmark test test-slow test-faults lint format clean \
+  clean-all
 
 help: ## Print this list.
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' \
-	  | while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
-	@printf '\nExamples:\n  make train PYTHON=python3.12\n  $(BIN)/python train.py --help\n'
+	@awk -F ':.*## ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@printf '\nWith CONFIG=configs/mnist.py, WORKDIR=runs/mine and FLAGS="--config.beta=4", e.g.\n'
+	@printf '  make train CONFIG=configs/mnist.py FLAGS=--config.data.dir=data\n'
+	@printf '  make sample WORKDIR=mnist_large FLAGS="--digit 3"\n  make PYTHON=python3.12\n'
 
+##@ Install
 install: $(INSTALLED) ## Create .venv and install requirements.txt into it; nothing where that is done.
 
 $(INSTALLED): requirements.txt
@@ -21,15 +32,63 @@ $(INSTALLED): requirements.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-train: install ## Train configs/digits.py in about 2 minutes; needs no data download.
-	@$(BIN)/python train.py --config configs/digits.py
+install-dev: install ## The same, with ruff and PyTorch, which tests and benchmarks compare with.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'ruff>=0.17,<0.18' torch
 
+##@ Train
+train: install ## Train CONFIG, or go on with it; configs/digits.py takes 2 minutes and no download.
+	@$(BIN)/python train.py --config $(CONFIG) $(IN_WORKDIR) $(FLAGS)
+
+train-mnist: CONFIG = configs/mnist.py
+train-mnist: train ## Train configs/mnist.py.
+
+train-fashion: CONFIG = configs/fashion_mnist.py
+train-fashion: train ## Train configs/fashion_mnist.py.
+
+train-cifar10: CONFIG = configs/cifar10.py
+train-cifar10: train ## Train configs/cifar10.py.
+
+##@ Judge and draw: the run in WORKDIR, else the newest, else the shipped mnist
+evaluate: install ## Measure it: likelihoods, samples, reconstructions, latents.
+	@$(BIN)/python evaluate.py $(IN_WORKDIR) $(FLAGS)
+
+sample: install ## Draw all classes, a row each; FLAGS="--digit 3" one.
+	@$(BIN)/python sample.py $(IN_WORKDIR) $(FLAGS)
+
+reconstruct: install ## Images of its test set above what it makes of them; FLAGS="--indices 8,9".
+	@$(BIN)/python sample.py --mode reconstruct $(IN_WORKDIR) $(or $(FLAGS),$(IMAGES))
+
+traverse: install ## Each latent dimension in turn; FLAGS="--digit 3".
+	@$(BIN)/python sample.py --mode traverse $(IN_WORKDIR) $(FLAGS)
+
+interpolate: install ## The way between two classes; FLAGS="--label 3,8" others than 0,1.
+	@$(BIN)/python sample.py --mode interpolate $(IN_WORKDIR) $(or $(FLAGS),$(CLASSES))
+
+notebook: install ## Run the notebook from its first cell to its last.
+	@$(BIN)/python -m pytest tests/test_notebook.py -m "slow or not slow" -n0
+
+benchmark: install-dev ## Measure the speed here, beside PyTorch's.
+	@$(BIN)/python -m benchmarks
+
+##@ Develop
 test: install ## Run the tests, all but the longest.
 	@$(BIN)/python -m pytest
 
 test-slow: install ## Run the tests that take long, `make train` among them.
 	@$(BIN)/python -m pytest -m slow
 
+test-faults: install ## Run the tests of what can happen to a run, in full.
+	@$(BIN)/python -m pytest -m "faults or not faults" tests/faults
+
+lint: install-dev ## Check the code with ruff.
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+format: install-dev ## Format the code with ruff.
+	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
 clean: ## Remove caches; runs and .venv stay.
-	@rm -rf .cache .pytest_cache .ruff_cache *.egg-info
+	@rm -rf .cache .pytest_cache .ruff_cache .hypothesis *.egg-info
 	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+clean-all: clean ## Remove what was trained and made here too, and .venv: runs/ and shipped/ are lost.
+	@rm -rf runs shipped $(VENV)
