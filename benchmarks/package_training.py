@@ -26,7 +26,7 @@ def make_run(prog: Program) -> tuple[Callable[[int], float], int]:
   num_steps = min(prog.feed.longest, prog.steps_per_epoch)
   state = prog.initial_state()
   # The same rows in each chunk: an epoch's order takes a millisecond, and the loop has it too.
-  chunk = next(prog.feed.chunks([(0, num_steps)]))
+  chunk = next(prog.chunks([(0, num_steps)]))
 
   def run(num_chunks: int) -> float:
     nonlocal state

@@ -49,8 +49,10 @@ def count(precision: str, batch_sizes: tuple[int, ...]) -> dict[int, tuple[float
   counted = {}
   for batch_size in batch_sizes:
     prog = package_training.build(*_images(), batch_size, precision)
-    state, data = prog.fresh_state(), next(prog.feed.chunks([(0, 1)])).data
-    cost = prog.chunk.lower(state, data, num_steps=1).compile().cost_analysis()
+    state, data = prog.fresh_state(), next(prog.chunks([(0, 1)])).data
+    cost = (
+      prog.compiled_chunk.lower(state, data, prog.settings, num_steps=1).compile().cost_analysis()
+    )
     counted[batch_size] = cost['flops'], cost['bytes accessed']
   return counted
 

@@ -117,7 +117,7 @@ for count in (8, 4, 2, 1):
   assert prog.mesh.size == count
   start = start or jax.device_get(prog.initial_state())  # once, for the time it takes
   state, runs[count] = devices.place(start, devices.replicated(prog.mesh)), []
-  for begin, end, data in prog.feed.chunks((step, step + 1) for step in range(20)):
+  for begin, end, data in prog.chunks((step, step + 1) for step in range(20)):
     assert len(data[0].devices()) == count
     state, terms = prog.chunk(state, data, num_steps=1)
     runs[count] += [float(value[0]) for value in terms.values()]

@@ -5,7 +5,7 @@ import functools
 import json
 
 from configs import default
-from cvae_jax.training import checkpoint_items
+from cvae_jax.training import checkpoint_items, settings, state
 
 
 def set_fields(config, changes):
@@ -36,6 +36,12 @@ def tiny_config(**changes):
     }
   )
   return set_fields(config, changes)
+
+
+def build_optimizer(config):
+  """That of a run of `config` with epochs of 3 steps."""
+  learning_rate = state.learning_rate_schedule(config, config.learning_rate, 3)
+  return state.build_optimizer(config.optimizer, learning_rate, settings.of(config, 3))
 
 
 # Changes that make a network quick to compile, where the architecture does not matter.

@@ -8,21 +8,25 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from cvae_jax import keys
-
 
 def steps_per_epoch(num_examples: int, batch_size: int) -> int:
   """Full batches in one pass; the rest of a shuffled epoch is left out, another part each time."""
   return num_examples // batch_size
 
 
-def epoch_order(seed: int, epoch: Array, num_examples: int, batch_size: int) -> Array:
-  """The batches of one epoch, a function of (seed, epoch) alone.
+def epoch_order(key: Array, epoch: Array, num_examples: int, batch_size: int) -> Array:
+  """The batches of one epoch, a function of (key, epoch) alone.
+
+  Args:
+    key: of a run's stream 'order'.
+    epoch: from 0.
+    num_examples: how many there are.
+    batch_size: how many make a batch.
 
   Returns:
     [steps, batch] int32 row numbers, no row twice.
   """
-  key = jax.random.fold_in(keys.stream(seed, 'order'), epoch)
+  key = jax.random.fold_in(key, epoch)
   steps = steps_per_epoch(num_examples, batch_size)
   order = jax.random.permutation(key, num_examples)[: steps * batch_size]
   return order.astype(jnp.int32).reshape(steps, batch_size)

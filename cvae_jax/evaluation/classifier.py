@@ -158,10 +158,11 @@ def train(
   variables = jax.jit(lambda key, images: network.init(key, images, train=False))(
     keys.stream(seed, 'init'), jnp.zeros((1, *images.shape[1:]))
   )
+  order_key = keys.stream(seed, 'order')
   carry = dict(variables), optimizer.init(variables['params'])
   constants = *jax.device_put((images, labels.astype(np.int32))), keys.stream(seed, 'noise')
   for epoch in range(num_epochs):
-    order = jax.device_get(batches.epoch_order(seed, epoch, len(images), batch_size))
+    order = jax.device_get(batches.epoch_order(order_key, epoch, len(images), batch_size))
     numbers = epoch * steps_per_epoch + np.arange(steps_per_epoch, dtype=np.int32)
     carry = jax.block_until_ready(run(constants, carry, (numbers, order)))
     advance((epoch + 1) / num_epochs)

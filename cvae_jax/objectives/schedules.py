@@ -4,14 +4,19 @@ import math
 from collections.abc import Callable
 
 import jax.numpy as jnp
-import optax
 from jax import Array
 
 Schedule = Callable[[Array], Array]
+SCHEDULES = ('constant', 'linear', 'cosine', 'cyclical')
 
 
 def beta_schedule(
-  name: str, beta: float, delay_steps: int, warmup_steps: float, total_steps: int, cycles: int
+  name: str,
+  beta: float | Array,
+  delay_steps: int | Array,
+  warmup_steps: float | Array,
+  total_steps: int,
+  cycles: int,
 ) -> Schedule:
   """β(step) for one of the schedules the config can name.
 
@@ -25,16 +30,34 @@ def beta_schedule(
     total_steps: steps of the whole run; the cycles divide what the delay leaves of them.
     cycles: number of cycles of 'cyclical'.
 
+  The numbers but for `total_steps` and `cycles` may be traced.
+
   Returns:
     A function from the step (int32 scalar) to β (float32 scalar).
 
   Raises:
     ValueError: for a name that is none of these.
   """
-  schedule = _undelayed(name, beta, warmup_steps, max(total_steps - delay_steps, 1), cycles)
-  if not delay_steps:
-    return schedule
-  return optax.join_schedules([optax.constant_schedule(0.0), schedule], [delay_steps])
+  if name not in SCHEDULES:
+    raise ValueError(f'beta_schedule={name!r} is not one of: {", ".join(SCHEDULES)}.')
+
+  def schedule(step):
+    since = step - delay_steps
+    if name == 'constant':
+      share = 1.0
+    elif name == 'cyclical':
+      # In whole numbers: a step at which a cycle begins is not rounded to the end of the one
+      # before.
+      length = jnp.maximum(total_steps - delay_steps, 1)
+      share = jnp.minimum(1.0, 2 * (since * cycles % length) / length)
+    else:
+      rise = jnp.clip(since / jnp.where(warmup_steps > 0, warmup_steps, 1.0), 0.0, 1.0)
+      share = jnp.where(warmup_steps > 0, rise, 1.0)
+      if name == 'cosine':
+        share = 0.5 * (1 - jnp.cos(jnp.pi * share))
+    return jnp.where(since >= 0, beta * share, 0.0)
+
+  return schedule
 
 
 def steps_to_full_beta(
@@ -43,17 +66,3 @@ def steps_to_full_beta(
   """How many steps pass before β first is what it is to be; the arguments of `beta_schedule`."""
   rise = {'constant': 0, 'cyclical': max(total_steps - delay_steps, 1) / cycles / 2}
   return delay_steps + math.ceil(rise.get(name, warmup_steps))
-
-
-def _undelayed(name, beta, warmup_steps, total_steps, cycles) -> Schedule:
-  if name == 'constant' or (name in ('linear', 'cosine') and warmup_steps <= 0):
-    return optax.constant_schedule(beta)
-  if name == 'linear':
-    return optax.linear_schedule(0.0, beta, warmup_steps)
-  if name == 'cosine':
-    rise = optax.linear_schedule(0.0, 1.0, warmup_steps)
-    return lambda step: beta * 0.5 * (1 - jnp.cos(jnp.pi * rise(step)))
-  if name == 'cyclical':
-    # In whole numbers: a step at which a cycle begins is not rounded to the end of the one before.
-    return lambda step: beta * jnp.minimum(1.0, 2 * (step * cycles % total_steps) / total_steps)
-  raise ValueError(f'beta_schedule={name!r} is not one of: constant, linear, cosine, cyclical.')

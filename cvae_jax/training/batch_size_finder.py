@@ -50,8 +50,9 @@ def memory_bytes() -> int:
 def step_bytes(prog: Program) -> int:
   """Memory that one compiled step needs on each device; nothing is run."""
   state = jax.eval_shape(prog.fresh_state)
-  first = next(prog.feed.chunks([(0, 1)]))
-  needs = prog.chunk.lower(state, first.data, num_steps=1).compile().memory_analysis()
+  first = next(prog.chunks([(0, 1)]))
+  lowered = prog.compiled_chunk.lower(state, first.data, prog.settings, num_steps=1)
+  needs = lowered.compile().memory_analysis()
   return (
     needs.argument_size_in_bytes
     + needs.output_size_in_bytes
@@ -71,7 +72,7 @@ def images_per_second(prog: Program) -> float | None:
     state = prog.fresh_state()
     for is_timed in (False, True):
       began = time.perf_counter()
-      for begin, end, data in prog.feed.chunks(bounds):
+      for begin, end, data in prog.chunks(bounds):
         state, _ = prog.chunk(state, data, num_steps=end - begin)
       jax.block_until_ready(state)
       if is_timed:

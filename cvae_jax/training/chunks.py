@@ -28,8 +28,9 @@ class Chunk(NamedTuple):
 class Feed(NamedTuple):
   """How training images reach the device, and each step its batch."""
 
-  # (bounds) -> chunks, for bounds that do not cross the end of an epoch.
-  chunks: Callable[[Iterable[tuple[int, int]]], Iterator[Chunk]]
+  # (bounds, order) -> chunks, for bounds that do not cross the end of an epoch and an order that
+  # gives each epoch's [steps, batch] row numbers.
+  chunks: Callable[[Iterable[tuple[int, int]], Callable[[int], Array]], Iterator[Chunk]]
   # (a chunk's data, step) -> images uint8 [B, H, W, C] and labels [B], inside the compiled step.
   pick: Callable[[Any, Array], tuple[Array, Array]]
   longest: int  # steps in one chunk
@@ -60,21 +61,18 @@ def _next_end(now: int, steps_per_epoch: int, checkpoint_every_steps: int, longe
   return now + 2 ** (min(due - now, longest).bit_length() - 1)
 
 
-def on_device(
-  images: Array, labels: Array, order: Callable[[int], Array], steps_per_epoch: int, mesh: Mesh
-) -> Feed:
+def on_device(images: Array, labels: Array, steps_per_epoch: int, mesh: Mesh) -> Feed:
   """All images lie on the device, and each step gathers its own.
 
   Args:
     images: uint8 [N, H, W, C], on every device.
     labels: int32 [N], the same.
-    order: epoch -> [steps, batch] row numbers.
     steps_per_epoch: steps in one epoch.
     mesh: the devices over which each batch is split.
   """
   split = devices.split_batch(mesh)
 
-  def chunks(bounds):
+  def chunks(bounds, order):
     for epoch, group in itertools.groupby(bounds, lambda bound: bound[0] // steps_per_epoch):
       rows = order(epoch)
       for begin, end in group:
@@ -90,7 +88,6 @@ def on_device(
 
 def streamed(
   dataset: Dataset,
-  order: Callable[[int], Array],
   steps_per_epoch: int,
   batch_size: int,
   mesh: Mesh,
@@ -101,7 +98,6 @@ def streamed(
 
   Args:
     dataset: the training images.
-    order: epoch -> [steps, batch] row numbers, the same as for images on the device.
     steps_per_epoch: steps in one epoch.
     batch_size: images per step.
     mesh: the devices over which each batch is split.
@@ -112,7 +108,7 @@ def streamed(
   placement = (steps_then_batch, steps_then_batch, devices.replicated(mesh))
   columns = devices.own_columns(devices.split_batch(mesh), batch_size)
 
-  def chunks(bounds):
+  def chunks(bounds, order):
     for epoch, group in itertools.groupby(bounds, lambda bound: bound[0] // steps_per_epoch):
       rows = np.asarray(order(epoch))
 

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-import optax
 
 from cvae_jax.errors import InputError
-from cvae_jax.training import program, state
+from cvae_jax.training import program
 from cvae_jax.training.program import Program
 
 LOWEST, HIGHEST = 1e-8, 1.0
@@ -73,12 +73,14 @@ def find(prog: Program) -> Ramp:
   Raises:
     InputError: the loss falls nowhere.
   """
-  optimizer = state.build_optimizer(prog.config, schedule)
-  chunk = prog.compile_chunk(optimizer, schedule, optax.constant_schedule(prog.config.beta))
-  # Its optimizer has the structure that the run's has.
-  current, losses = prog.initial_state(), []
-  for one in prog.feed.chunks((step, step + 1) for step in range(NUM_STEPS)):
-    current, terms = chunk(current, one.data, num_steps=1)
+  constant = prog.config.copy_and_resolve_references()
+  constant.learning_rate_schedule = constant.beta_schedule = 'constant'
+  constant.beta_delay_epochs, constant.beta_delay_steps = 0.0, 0
+  ramped = program.assemble(constant, prog.train, prog.validation)
+  current, losses = ramped.initial_state(), []
+  for one in ramped.chunks((step, step + 1) for step in range(NUM_STEPS)):
+    settings = ramped.settings._replace(learning_rate=jnp.float32(schedule(one.begin)))
+    current, terms = ramped.compiled_chunk(current, one.data, settings, num_steps=1)
     losses.append(float(jax.device_get(terms['loss'])[0]))
     if has_diverged(smooth(np.array(losses))):
       break

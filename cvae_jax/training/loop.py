@@ -161,7 +161,7 @@ def _run(
     now, prog.total_steps, steps_per_epoch, config.checkpoint_every_steps, prog.feed.longest
   )
   try:
-    for begin, now, data in prog.feed.chunks(bounds):
+    for begin, now, data in prog.chunks(bounds):
       state, chunk_terms = prog.chunk(state, data, num_steps=now - begin)
       if pending:
         # The device has its next work; were it given more, that would take memory already.
@@ -333,7 +333,7 @@ def smoke(config) -> None:
   with processes.together():
     program.check_init_from(config)
   prog = program.build(config, at_most=config.batch_size)
-  first = next(prog.feed.chunks([(0, 1)]))
+  first = next(prog.chunks([(0, 1)]))
   state, step_terms = prog.chunk(prog.initial_state(), first.data, num_steps=1)
   window = jax.device_get(step_terms)
   terms.check_finite({name: series[0] for name, series in window.items()}, now=1, last_good=None)

@@ -1,9 +1,9 @@
 """A config becomes functions: what a run computes, compiled late, with its data on the device."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,9 @@ from cvae_jax.fitted_prior import FittedPrior
 from cvae_jax.models import cvae
 from cvae_jax.objectives import likelihoods, schedules
 from cvae_jax.training import checkpoints, chunks, projector, run_folder, state, step
-from cvae_jax.training.chunks import Feed
+from cvae_jax.training import settings as settings_lib
+from cvae_jax.training.chunks import Chunk, Feed
+from cvae_jax.training.settings import Settings
 
 RECONSTRUCTION_ROWS = 4
 LATENTS_BATCH = 256
@@ -43,16 +45,29 @@ class Program(NamedTuple):
   total_steps: int
   beta_delay_steps: int
   warmup_steps: int  # until β first is what it is to be
+  settings: Settings
   fresh_state: Callable[[], state.TrainState]
   initial_state: Callable[[], state.TrainState]  # fresh, or from config.init_from
+  order: Callable[[int], Array]  # epoch -> [steps, batch] row numbers
+  # What follows does not depend on the settings: runs that differ in them alone share it.
   feed: Feed
-  chunk: Callable[..., tuple[state.TrainState, step.Terms]]
-  # (optimizer, learning rate, β) -> another such chunk, of the same data and noise.
-  compile_chunk: Callable[..., Callable[..., tuple[state.TrainState, step.Terms]]]
+  init: Callable[[Array], Any]  # a key -> variables
+  shuffle: Callable[[Array, int], Array]  # (a key, epoch) -> what `order` returns
+  take_steps: Callable[..., tuple[state.TrainState, step.Terms]]  # see `step.make_chunk`
+  compile: Callable[..., Callable]  # jit, for functions of (state, data, settings, num_steps)
+  compiled_chunk: Callable[..., tuple[state.TrainState, step.Terms]]
   evaluate: Callable[..., dict[str, float]]
   encode: Callable[..., tuple[Array, Array]]
   decode: Callable[..., Array]
   draw_prior: Callable[..., Array]
+
+  def chunks(self, bounds: Iterable[tuple[int, int]]) -> Iterator[Chunk]:
+    """The data of the steps of this run between each two of `bounds`."""
+    return self.feed.chunks(bounds, self.order)
+
+  def chunk(self, now: state.TrainState, data, num_steps: int):
+    """The state `num_steps` steps on, and the terms of each; `now` is donated."""
+    return self.compiled_chunk(now, data, self.settings, num_steps=num_steps)
 
 
 def build(config, at_most: int | None = None) -> Program:
@@ -71,13 +86,19 @@ def build(config, at_most: int | None = None) -> Program:
   return assemble(config, train, validation)
 
 
-def assemble(config, train: Dataset, validation: Dataset) -> Program:
+def assemble(config, train: Dataset, validation: Dataset, mesh: Mesh | None = None) -> Program:
   """The functions of a run of a checked config on images at hand.
+
+  Args:
+    config: see configs/default.py.
+    train: what it is trained on.
+    validation: what it is validated on.
+    mesh: the devices over which each batch is split; all, if not given.
 
   Raises:
     InputError: the config does not go with the devices, or with so many images.
   """
-  mesh = devices.mesh(config.batch_size)
+  mesh = mesh or devices.mesh(config.batch_size)
   everywhere = devices.replicated(mesh)
   num_train = len(train.labels)
   described = SavedConfig(
@@ -97,37 +118,76 @@ def assemble(config, train: Dataset, validation: Dataset) -> Program:
       f'Choose at most {config_fields.MAX_STEPS // steps_per_epoch}.'
     )
 
-  model = cvae.build(config)
-  likelihood = likelihoods.build(config)
-  learning_rate = state.learning_rate_schedule(config, steps_per_epoch)
-  optimizer = state.build_optimizer(config, learning_rate)
-  beta_delay_steps = config.beta_delay_steps or round(config.beta_delay_epochs * steps_per_epoch)
-  beta_times = (
-    beta_delay_steps,
-    config.beta_warmup_steps or config.beta_warmup_epochs * steps_per_epoch,
-    total_steps,
-    config.beta_cycles,
-  )
-  beta_schedule = schedules.beta_schedule(config.beta_schedule, config.beta, *beta_times)
-  order = jax.jit(
-    partial(batches.epoch_order, config.seed, num_examples=num_train, batch_size=config.batch_size),
-    out_shardings=everywhere,
-  )
   placement = _placement(config, train.images.nbytes + validation.images.nbytes)
   if placement == 'stream':
-    feed = chunks.streamed(train, order, steps_per_epoch, config.batch_size, mesh)
+    feed = chunks.streamed(train, steps_per_epoch, config.batch_size, mesh)
   else:
     train, validation = (_on_device(part, everywhere) for part in (train, validation))
-    feed = chunks.on_device(train.images, train.labels, order, steps_per_epoch, mesh)
+    feed = chunks.on_device(train.images, train.labels, steps_per_epoch, mesh)
 
-  init = jax.jit(partial(cvae.init, model))
+  model = cvae.build(config)
+  likelihood = likelihoods.build(config)
   options = devices.compiler_options(config.model.name, config.deterministic)
+  init = jax.jit(partial(cvae.init, model))
+  shuffle = jax.jit(
+    partial(batches.epoch_order, num_examples=num_train, batch_size=config.batch_size),
+    out_shardings=everywhere,
+  )
+  compile_chunk = partial(
+    jax.jit,
+    donate_argnums=0,
+    static_argnames='num_steps',
+    out_shardings=everywhere,
+    compiler_options=options,
+  )
+  take_steps = step.make_chunk(
+    partial(_train_step, config, model, likelihood, steps_per_epoch), feed.pick
+  )
+  return Program(
+    **_of_run(config, steps_per_epoch, init, shuffle, everywhere),
+    mesh=mesh,
+    train=train,
+    validation=validation,
+    described=described,
+    placement=placement,
+    steps_per_epoch=steps_per_epoch,
+    total_steps=total_steps,
+    feed=feed,
+    init=init,
+    shuffle=shuffle,
+    take_steps=take_steps,
+    compile=compile_chunk,
+    compiled_chunk=compile_chunk(take_steps),
+    evaluate=make_evaluate(
+      model, likelihood, config.data.binarize, config.batch_size, mesh, options
+    ),
+    encode=generation.make_encode(model, likelihood),
+    decode=generation.make_decode_mean(model, likelihood),
+    draw_prior=generation.make_draw_prior(model),
+  )
 
-  def compile_chunk(optimizer, learning_rate, beta):
-    loss = step.make_loss(config, model, likelihood, beta)
-    train_step = step.make_train_step(config, loss, optimizer, learning_rate)
-    noise_key = keys.stream(config.seed, 'noise')
-    return step.make_chunk(train_step, feed.pick, noise_key, mesh, options)
+
+def varied(prog: Program, config) -> Program:
+  """The program of a run whose config differs in its settings alone: nothing is compiled anew.
+
+  Raises:
+    ValueError: it differs in more.
+  """
+  if not settings_lib.share_program(prog.config, config):
+    different = config_lib.differences(prog.config, config)
+    raise ValueError(f'other programs: {"; ".join(map(str, different))}')
+  return prog._replace(
+    **_of_run(config, prog.steps_per_epoch, prog.init, prog.shuffle, devices.replicated(prog.mesh)),
+    described=prog.described._replace(config=config),
+  )
+
+
+def _of_run(config, steps_per_epoch: int, init, shuffle, everywhere) -> dict[str, Any]:
+  """The fields of a Program that depend on the settings of its run."""
+  settings = settings_lib.of(config, steps_per_epoch)
+  delay_steps, rise_steps = settings_lib.beta_times(config, steps_per_epoch)
+  learning_rate = state.learning_rate_schedule(config, config.learning_rate, steps_per_epoch)
+  optimizer = state.build_optimizer(config.optimizer, learning_rate, settings)
 
   def fresh_state():
     variables = init(keys.stream(config.seed, 'init'))
@@ -140,29 +200,37 @@ def assemble(config, train: Dataset, validation: Dataset) -> Program:
     variables = _variables_of(paths.from_user(config.init_from), config, fresh.variables)
     return devices.place(state.create(config, optimizer, variables), everywhere)
 
-  return Program(
-    config=config,
-    mesh=mesh,
-    train=train,
-    validation=validation,
-    described=described,
-    placement=placement,
-    steps_per_epoch=steps_per_epoch,
-    total_steps=total_steps,
-    beta_delay_steps=beta_delay_steps,
-    warmup_steps=schedules.steps_to_full_beta(config.beta_schedule, *beta_times),
-    fresh_state=fresh_state,
-    initial_state=initial_state,
-    feed=feed,
-    chunk=compile_chunk(optimizer, learning_rate, beta_schedule),
-    compile_chunk=compile_chunk,
-    evaluate=make_evaluate(
-      model, likelihood, config.data.binarize, config.batch_size, mesh, options
+  return {
+    'config': config,
+    'settings': settings,
+    'beta_delay_steps': delay_steps,
+    'warmup_steps': schedules.steps_to_full_beta(
+      config.beta_schedule,
+      delay_steps,
+      rise_steps,
+      config.num_epochs * steps_per_epoch,
+      config.beta_cycles,
     ),
-    encode=generation.make_encode(model, likelihood),
-    decode=generation.make_decode_mean(model, likelihood),
-    draw_prior=generation.make_draw_prior(model),
+    'fresh_state': fresh_state,
+    'initial_state': initial_state,
+    'order': partial(shuffle, keys.stream(config.seed, 'order')),
+  }
+
+
+def _train_step(config, model, likelihood, steps_per_epoch: int, settings: Settings):
+  """The step of `step.make_train_step`, of settings that may be traced."""
+  beta = schedules.beta_schedule(
+    config.beta_schedule,
+    settings.beta,
+    settings.beta_delay_steps,
+    settings.beta_warmup_steps,
+    config.num_epochs * steps_per_epoch,
+    config.beta_cycles,
   )
+  loss = step.make_loss(config, model, likelihood, beta, settings.free_bits)
+  learning_rate = state.learning_rate_schedule(config, settings.learning_rate, steps_per_epoch)
+  optimizer = state.build_optimizer(config.optimizer, learning_rate, settings)
+  return step.make_train_step(config, loss, optimizer, learning_rate)
 
 
 def _placement(config, num_bytes: int) -> str:

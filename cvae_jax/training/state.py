@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from cvae_jax.training.settings import Settings
+
 
 @flax.struct.dataclass
 class TrainState:
@@ -28,30 +30,40 @@ class TrainState:
     return self.variables if self.ema is None else self.ema
 
 
-def learning_rate_schedule(config, steps_per_epoch: int) -> optax.Schedule:
-  """The learning rate by step: constant, or linear warm-up and cosine decay to 0."""
+def learning_rate_schedule(
+  config, learning_rate: float | Array, steps_per_epoch: int
+) -> optax.Schedule:
+  """The learning rate by step: constant, or linear warm-up and cosine decay to 0.
+
+  Args:
+    config: names the schedule.
+    learning_rate: its peak, which may be traced.
+    steps_per_epoch: steps in one epoch.
+  """
   if config.learning_rate_schedule == 'constant':
-    return optax.constant_schedule(config.learning_rate)
+    return optax.constant_schedule(learning_rate)
   total_steps = config.num_epochs * steps_per_epoch
   # At least one step is left to decay in, however short the run.
   warmup_steps = round(config.learning_rate_warmup_epochs * steps_per_epoch)
-  return optax.warmup_cosine_decay_schedule(
-    init_value=0.0 if warmup_steps else config.learning_rate,
-    peak_value=config.learning_rate,
+  share = optax.warmup_cosine_decay_schedule(
+    init_value=0.0 if warmup_steps else 1.0,
+    peak_value=1.0,
     warmup_steps=min(warmup_steps, total_steps - 1),
     decay_steps=total_steps,
   )
+  return lambda step: learning_rate * share(step)
 
 
-def build_optimizer(config, learning_rate: optax.Schedule) -> optax.GradientTransformation:
-  """AdamW, or Adam, behind a clip of the global norm of the gradient."""
-  if config.optimizer == 'adam':
+def build_optimizer(
+  name: str, learning_rate: optax.Schedule, settings: Settings
+) -> optax.GradientTransformation:
+  """'adamw' or 'adam', behind a clip of the global norm of the gradient."""
+  if name == 'adam':
     optimizer = optax.adam(learning_rate)
   else:
-    optimizer = optax.adamw(learning_rate, weight_decay=config.weight_decay)
-  clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
-  # Chained in either case, so that the state has one structure whatever the clip.
-  return optax.chain(clip, optimizer)
+    optimizer = optax.adamw(learning_rate, weight_decay=settings.weight_decay)
+  longest = jnp.where(settings.clip_norm > 0, settings.clip_norm, jnp.inf)
+  return optax.chain(optax.clip_by_global_norm(longest), optimizer)
 
 
 def create(config, optimizer: optax.GradientTransformation, variables) -> TrainState:

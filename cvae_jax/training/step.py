@@ -2,22 +2,20 @@
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
-from jax.sharding import Mesh
 
-from cvae_jax import devices
 from cvae_jax.data import augmentation, transforms
 from cvae_jax.models import gaussians
 from cvae_jax.models.cvae import CVAE
 from cvae_jax.objectives import bounds
 from cvae_jax.objectives.likelihoods import Likelihood
 from cvae_jax.objectives.schedules import Schedule
+from cvae_jax.training.settings import Settings
 from cvae_jax.training.state import TrainState, update_ema
 
 Terms = dict[str, Array]
@@ -25,7 +23,11 @@ Batch = tuple[Array, Array]  # images uint8 [B, H, W, C], labels int32 [B]
 
 
 def make_loss(
-  config, model: CVAE, likelihood: Likelihood, beta_schedule: Schedule
+  config,
+  model: CVAE,
+  likelihood: Likelihood,
+  beta_schedule: Schedule,
+  free_bits: float | Array,
 ) -> Callable[..., tuple[Array, tuple[Terms, Any]]]:
   """The objective that `config` describes, on one batch.
 
@@ -78,7 +80,7 @@ def make_loss(
     else:
       log_prob = likelihood.log_prob(images, forward.outputs)  # [B]
       # A KL that is known of all dimensions together has all of their free bits.
-      free_nats = config.free_bits * (config.latent_dim // forward.kl.shape[-1])
+      free_nats = free_bits * (config.latent_dim // forward.kl.shape[-1])
       loss = -jnp.mean(log_prob) + beta * bounds.with_free_bits(forward.kl, free_nats)
     loss -= omitted
     terms = {
@@ -145,42 +147,30 @@ def make_train_step(
 
 
 def make_chunk(
-  train_step,
+  build_step: Callable[[Settings], Callable[..., tuple[TrainState, Terms]]],
   pick: Callable[..., Batch],
-  noise_key: Array,
-  mesh: Mesh,
-  options: dict[str, str],
 ) -> Callable[..., tuple[TrainState, Terms]]:
-  """Compiles many steps into one dispatch.
+  """Many steps in one function, to be compiled.
 
   Args:
-    train_step: from `make_train_step`.
+    build_step: settings -> a step as `make_train_step` returns them.
     pick: (data, step) -> (images, labels), from a `chunks.Feed`.
-    noise_key: the key of the stream from which each step takes its own.
-    mesh: the devices over which each batch is split.
-    options: from `devices.compiler_options`.
 
   Returns:
-    chunk(state, data, num_steps=n): the state n steps on, and the terms of each step, [n]. The
-    state is donated; a chunk does not cross the end of an epoch.
+    chunk(state, data, settings, num_steps): the state n steps on, and the terms of each step, [n].
+    A chunk does not cross the end of an epoch.
   """
-  everywhere = devices.replicated(mesh)
 
-  def one_step(state, data):
-    key = jax.random.fold_in(noise_key, state.step)
-    return train_step(state, pick(data, state.step), key)
+  def chunk(state, data, settings, num_steps):
+    train_step = build_step(settings)
 
-  @partial(
-    jax.jit,
-    donate_argnames='state',
-    static_argnames='num_steps',
-    out_shardings=everywhere,
-    compiler_options=options,
-  )
-  def chunk(state, data, num_steps):
+    def one_step(state):
+      key = jax.random.fold_in(settings.noise_key, state.step)
+      return train_step(state, pick(data, state.step), key)
+
     if num_steps == 1:  # no loop: see devices.chunk_steps
-      state, terms = one_step(state, data)
+      state, terms = one_step(state)
       return state, jax.tree.map(lambda term: term[None], terms)
-    return jax.lax.scan(lambda state, _: one_step(state, data), state, length=num_steps)
+    return jax.lax.scan(lambda state, _: one_step(state), state, length=num_steps)
 
   return chunk

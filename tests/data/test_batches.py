@@ -3,22 +3,25 @@
 import numpy as np
 import pytest
 
+from cvae_jax import keys
 from cvae_jax.data import batches
+
+KEY = keys.stream(0, 'order')
 
 
 def test_an_epoch_is_a_shuffle_of_seed_and_epoch():
-  order = np.asarray(batches.epoch_order(0, 3, num_examples=103, batch_size=10))
+  order = np.asarray(batches.epoch_order(KEY, 3, num_examples=103, batch_size=10))
   assert order.shape == (10, 10)
   assert len(set(order.ravel())) == 100
   assert set(order.ravel()) <= set(range(103))
-  np.testing.assert_array_equal(order, batches.epoch_order(0, 3, 103, 10))
-  for seed, epoch in ((0, 4), (1, 3)):
-    assert not np.array_equal(order, batches.epoch_order(seed, epoch, 103, 10))
+  np.testing.assert_array_equal(order, batches.epoch_order(KEY, 3, 103, 10))
+  for key, epoch in ((KEY, 4), (keys.stream(1, 'order'), 3)):
+    assert not np.array_equal(order, batches.epoch_order(key, epoch, 103, 10))
 
 
 def test_what_one_epoch_leaves_out_another_shows():
   left_out = {
-    tuple(set(range(103)) - set(np.asarray(batches.epoch_order(0, epoch, 103, 10)).ravel()))
+    tuple(set(range(103)) - set(np.asarray(batches.epoch_order(KEY, epoch, 103, 10)).ravel()))
     for epoch in range(4)
   }
   assert len(left_out) == 4

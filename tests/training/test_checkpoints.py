@@ -101,7 +101,7 @@ def test_a_save_holds_the_state_of_its_step_though_the_buffers_are_donated_at_on
   state = prog.initial_state()
   before = jax.tree.map(np.array, state.variables)
   saved = Checkpoints(tmp_path, 9, CONFIG)
-  for begin, _, data in prog.feed.chunks([(0, 1), (1, 2), (2, 3)]):
+  for begin, _, data in prog.chunks([(0, 1), (1, 2), (2, 3)]):
     saved.save(state, begin, {}, None)
     state, _ = prog.chunk(state, data, num_steps=1)
   saved.wait()

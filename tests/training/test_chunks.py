@@ -35,7 +35,7 @@ def trained(placement, bounds, begin_state=None):
   prog = program.build(tiny_config(data__placement=placement, **DENSE))
   assert prog.placement == placement
   state = begin_state or prog.initial_state()
-  for begin, end, data in prog.feed.chunks(bounds):
+  for begin, end, data in prog.chunks(bounds):
     assert int(state.step) == begin
     state, terms = prog.chunk(state, data, num_steps=end - begin)
   return prog, state, terms

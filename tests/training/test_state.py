@@ -10,11 +10,11 @@ import pytest
 
 from cvae_jax.models import cvae
 from cvae_jax.training import state
-from tiny import tiny_config
+from tiny import build_optimizer, tiny_config
 
 
 def test_learning_rate_warms_up_and_decays_to_zero():
-  schedule = state.learning_rate_schedule(tiny_config(num_epochs=11, learning_rate=1.0), 10)
+  schedule = state.learning_rate_schedule(tiny_config(num_epochs=11), 1.0, 10)
   actual = [float(schedule(step)) for step in (0, 5, 10, 60, 110)]
   np.testing.assert_allclose(actual, [0, 0.5, 1, 0.5, 0], atol=1e-6)
 
@@ -22,20 +22,18 @@ def test_learning_rate_warms_up_and_decays_to_zero():
 @pytest.mark.parametrize('warmup_epochs', [0.0, 1.0, 5.0])
 def test_a_run_shorter_than_its_warm_up_is_no_accident(warmup_epochs):
   config = tiny_config(num_epochs=1, learning_rate_warmup_epochs=warmup_epochs)
-  schedule = state.learning_rate_schedule(config, steps_per_epoch=1)
+  schedule = state.learning_rate_schedule(config, 1.0, steps_per_epoch=1)
   assert np.isfinite([schedule(step) for step in range(3)]).all()
 
 
 def test_constant_learning_rate():
-  schedule = state.learning_rate_schedule(
-    tiny_config(learning_rate=0.25, learning_rate_schedule='constant'), 10
-  )
+  schedule = state.learning_rate_schedule(tiny_config(learning_rate_schedule='constant'), 0.25, 10)
   assert schedule(0) == schedule(10**6) == 0.25
 
 
 def first_update(**changes):
   config = tiny_config(learning_rate_schedule='constant', learning_rate=0.1, **changes)
-  optimizer = state.build_optimizer(config, state.learning_rate_schedule(config, 10))
+  optimizer = build_optimizer(config)
   params = {'w': jnp.array([3.0, 0.0])}
   gradient = {'w': jnp.array([30.0, 40.0])}
   updates, opt_state = optimizer.update(gradient, optimizer.init(params), params)
@@ -71,9 +69,7 @@ def test_moving_average_reaches_its_decay_after_a_rise():
 def test_a_new_state(norm):
   config = tiny_config(model__norm=norm)
   variables = jax.jit(partial(cvae.init, cvae.build(config)))(jax.random.key(0))
-  fresh = state.create(
-    config, state.build_optimizer(config, state.learning_rate_schedule(config, 3)), variables
-  )
+  fresh = state.create(config, build_optimizer(config), variables)
   assert fresh.step == 0
   assert ('batch_stats' in fresh.variables) == (norm == 'batch')
   jax.tree.map(np.testing.assert_array_equal, fresh.variables, fresh.ema)
@@ -86,7 +82,7 @@ def test_no_average_where_it_is_turned_off():
   config = tiny_config(ema_decay=0.0)
   fresh = state.create(
     config,
-    state.build_optimizer(config, state.learning_rate_schedule(config, 3)),
+    build_optimizer(config),
     {'params': {'w': jnp.ones(2)}},
   )
   assert fresh.ema is None

@@ -10,7 +10,7 @@ from cvae_jax.models import cvae
 from cvae_jax.objectives import likelihoods
 from cvae_jax.objectives.likelihoods import Gaussian
 from cvae_jax.training import program, state, step
-from tiny import DENSE, tiny_config
+from tiny import DENSE, build_optimizer, tiny_config
 
 
 @pytest.fixture(scope='module')
@@ -25,7 +25,7 @@ def test_loss_is_reconstruction_plus_beta_times_kl():
   variables = cvae.init(model, jax.random.key(0))
   images = np.random.RandomState(0).randint(0, 256, (6, 8, 8, 1), np.uint8)
   labels = jnp.arange(6)
-  loss_fn = step.make_loss(config, model, Gaussian(0.5), lambda step: 0.25 * step)
+  loss_fn = step.make_loss(config, model, Gaussian(0.5), lambda step: 0.25 * step, 0.0)
   loss, (terms, _) = jax.jit(loss_fn)(
     variables['params'], {}, images, labels, jax.random.key(1), jnp.array(8)
   )
@@ -53,7 +53,7 @@ def loss_and_terms(given=None, beta=1.0, key=1, **changes):
   model = cvae.build(config)
   variables = jax.jit(lambda key: cvae.init(model, key))(jax.random.key(0))
   likelihood = given or likelihoods.build(config)
-  loss_fn = step.make_loss(config, model, likelihood, lambda step: beta)
+  loss_fn = step.make_loss(config, model, likelihood, lambda step: beta, config.free_bits)
   inputs = ({}, IMAGES, jnp.arange(6), jax.random.key(key), jnp.array(0))
   (loss, (terms, _)), gradient = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))(
     variables['params'], *inputs
@@ -100,7 +100,7 @@ def test_the_importance_weighted_loss_against_scipy(beta):
   model = cvae.build(config)
   variables = jax.jit(lambda key: cvae.init(model, key))(jax.random.key(0))
   labels = jnp.arange(6)
-  loss_fn = step.make_loss(config, model, Gaussian(0.5), lambda step: beta)
+  loss_fn = step.make_loss(config, model, Gaussian(0.5), lambda step: beta, 0.0)
   loss, (terms, _) = jax.jit(loss_fn)(
     variables['params'], {}, IMAGES, labels, jax.random.key(1), jnp.array(0)
   )
@@ -154,7 +154,7 @@ def test_each_step_binarizes_anew():
 
   def reconstruction(binarize, key):
     config = tiny_config(data__binarize=binarize, **DENSE)
-    loss_fn = jax.jit(step.make_loss(config, model, Gaussian(0.5), lambda step: 0.0))
+    loss_fn = jax.jit(step.make_loss(config, model, Gaussian(0.5), lambda step: 0.0, 0.0))
     inputs = (variables['params'], {}, images, jnp.zeros(4, jnp.int32), jax.random.key(key))
     return float(loss_fn(*inputs, jnp.array(0))[1][0]['reconstruction'])
 
@@ -164,10 +164,10 @@ def test_each_step_binarizes_anew():
 
 
 def test_the_same_steps_in_one_chunk_or_many(prog):
-  (whole,) = prog.feed.chunks([(0, 3)])
+  (whole,) = prog.chunks([(0, 3)])
   together, terms = prog.chunk(prog.initial_state(), whole.data, num_steps=3)
   state, pieces = prog.initial_state(), []
-  for _, _, data in prog.feed.chunks([(0, 1), (1, 2), (2, 3)]):
+  for _, _, data in prog.chunks([(0, 1), (1, 2), (2, 3)]):
     state, piece = prog.chunk(state, data, num_steps=1)
     pieces.append(piece)
   assert int(together.step) == int(state.step) == 3
@@ -180,13 +180,13 @@ def test_the_same_steps_in_one_chunk_or_many(prog):
 
 
 def test_no_recompilation_after_the_first_step_and_no_transfer_within(prog):
-  chunk, state = prog.chunk, prog.initial_state()
-  chunk.clear_cache()
-  chunks = list(prog.feed.chunks([(number, number + 1) for number in range(6)]))
+  state = prog.initial_state()
+  prog.compiled_chunk.clear_cache()
+  chunks = list(prog.chunks([(number, number + 1) for number in range(6)]))
   with jax.transfer_guard('disallow'):
     for _, _, data in chunks:
-      state, _ = chunk(state, data, num_steps=1)
-  assert chunk._cache_size() == 1
+      state, _ = prog.chunk(state, data, num_steps=1)
+  assert prog.compiled_chunk._cache_size() == 1
 
 
 def test_each_step_draws_anew():
@@ -204,10 +204,10 @@ def test_the_gradient_norm_is_that_before_the_clip():
   config = tiny_config(clip_norm=1e-3, **DENSE)
   model, optimizer = (
     cvae.build(config),
-    state.build_optimizer(config, state.learning_rate_schedule(config, 3)),
+    build_optimizer(config),
   )
   current = state.create(config, optimizer, cvae.init(model, jax.random.key(0)))
-  loss_fn = step.make_loss(config, model, Gaussian(0.5), lambda step: 1.0)
+  loss_fn = step.make_loss(config, model, Gaussian(0.5), lambda step: 1.0, 0.0)
   images = np.random.RandomState(0).randint(0, 256, (6, 8, 8, 1), np.uint8)
   batch, key = (images, jnp.arange(6)), jax.random.key(1)
   train_step = jax.jit(step.make_train_step(config, loss_fn, optimizer, lambda step: 0.1))
@@ -231,7 +231,7 @@ def test_the_gradient_norm_is_that_before_the_clip():
 )
 def test_a_step_that_is_not_usable_changes_only_counts(changes, skipped):
   config = tiny_config(learning_rate_schedule='constant', **changes)
-  optimizer = state.build_optimizer(config, state.learning_rate_schedule(config, 3))
+  optimizer = build_optimizer(config)
   current = state.create(config, optimizer, {'params': {'w': jnp.ones(2)}})
   factors = jnp.array([1.0, 100.0, jnp.nan, 2.0])  # of the loss, by step
 
@@ -257,5 +257,5 @@ def test_a_step_that_is_not_usable_changes_only_counts(changes, skipped):
 
 def test_the_state_is_donated(prog):
   state = prog.initial_state()
-  prog.chunk(state, next(prog.feed.chunks([(0, 1)])).data, num_steps=1)
+  prog.chunk(state, next(prog.chunks([(0, 1)])).data, num_steps=1)
   assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.variables))
