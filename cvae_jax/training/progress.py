@@ -10,19 +10,23 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cvae_jax import progress
 
-LOGGER = logging.getLogger('cvae_jax')
-
 
 class Reporter:
-  """A progress bar on a terminal, plain lines elsewhere; the plain lines go to train.log too."""
+  """A progress bar on a terminal, plain lines elsewhere; the plain lines go to train.log too.
 
-  def __init__(self, log_path: Path | None, num_epochs: int, steps_per_epoch: int):
+  Of a run that shares the screen with others only the main lines are shown, under its name.
+  """
+
+  def __init__(self, log_path: Path | None, num_epochs: int, steps_per_epoch: int, name: str = ''):
     """Opens `log_path` for append; where it is None, nothing is logged."""
+    self._name = name
+    # Not one by name, which runs would share: the screen and train.log are all it serves.
+    self._logger = logging.Logger('cvae_jax', logging.INFO)
     self._steps_per_epoch = steps_per_epoch
     self._num_epochs = num_epochs
     self._console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
     self._bar = None
-    if self._console.is_terminal:
+    if self._console.is_terminal and not name:
       self._bar = Progress(
         TextColumn('epoch {task.fields[epoch]}  step {task.completed:.0f}/{task.total:.0f}'),
         BarColumn(),
@@ -40,13 +44,13 @@ class Reporter:
       # A full disk ends the run elsewhere, in one line; logging would print pages before that.
       self._log.handleError = lambda record: None
     self._log.setFormatter(logging.Formatter('%(asctime)s %(message)s'))
-    LOGGER.addHandler(self._log)
-    LOGGER.setLevel(logging.INFO)
-    LOGGER.propagate = False  # the screen has it already
+    self._logger.addHandler(self._log)
 
   def line(self, text: str) -> None:
     """One line, for the screen and the log."""
-    LOGGER.info(text)
+    self._logger.info(text)
+    if self._name:
+      text = f'{self._name}: {text}'
     if self._bar:
       self._console.print(text, markup=False)
       return
@@ -54,7 +58,7 @@ class Reporter:
 
   def note(self, text: str) -> None:
     """Lines for the log alone."""
-    LOGGER.info(text)
+    self._logger.info(text)
 
   def start(self, step: int) -> None:
     """The first step is about to run."""
@@ -74,6 +78,7 @@ class Reporter:
     plain = f'step {step:6d}  {status}  β {terms["beta"]:.3g}  lr {terms["learning_rate"]:.2e}'
     if self._bar:
       self._bar.update(self._task, status=status)
+    if self._bar or self._name:
       self.note(plain)
     else:
       self.line(plain)
@@ -89,5 +94,4 @@ class Reporter:
     """Removes the bar and closes train.log."""
     if self._bar:
       self._bar.stop()
-    LOGGER.removeHandler(self._log)
     self._log.close()

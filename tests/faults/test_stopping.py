@@ -6,6 +6,7 @@ import pytest
 
 from cvae_jax.errors import StoppedError
 from cvae_jax.training import loop, stopping
+from cvae_jax.training.run import Run
 from long_run import LongRun, last_step, wait_until
 from tiny import DENSE, tiny_config
 
@@ -85,7 +86,7 @@ def test_a_run_stagnates_if_nothing_improves_for_long_after_the_warm_up(
 def test_a_run_stops_early_once_and_for_all(tmp_path, monkeypatch, capsys):
   bounds = iter([30.0, 20.0, 25.0, 24.0, 21.0, 19.0])
   monkeypatch.setattr(
-    loop,
+    Run,
     '_validate',
     lambda *_: dict.fromkeys(('reconstruction', 'kl'), 1.0) | {'negative_elbo': next(bounds)},
   )

@@ -12,6 +12,7 @@ from cvae_jax import devices
 from cvae_jax.data import sources
 from cvae_jax.errors import InputError, NonFiniteError, OccupiedError
 from cvae_jax.training import checkpoints, loop, program
+from cvae_jax.training.run import Run
 from tiny import DENSE, rows, tiny_config
 
 
@@ -44,13 +45,13 @@ def test_nothing_is_compiled_after_the_first_epoch_and_terms_are_fetched_once_a_
       compiled.append(event)
 
   jax.monitoring.register_event_duration_secs_listener(listen)
-  validate, device_get = loop._validate, jax.device_get
+  validate, device_get = Run._validate, jax.device_get
 
-  def counting_validate(prog, state):
+  def counting_validate(run):
     counts.append(len(compiled))
-    return validate(prog, state)
+    return validate(run)
 
-  monkeypatch.setattr(loop, '_validate', counting_validate)
+  monkeypatch.setattr(Run, '_validate', counting_validate)
   monkeypatch.setattr(loop.jax, 'device_get', lambda tree: waits.append(tree) or device_get(tree))
   try:
     # 3 steps an epoch, and so few lines that most steps have none.
