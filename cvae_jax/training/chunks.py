@@ -33,6 +33,8 @@ class Feed(NamedTuple):
   chunks: Callable[[Iterable[tuple[int, int]], Callable[[int], Array]], Iterator[Chunk]]
   # (a chunk's data, step) -> images uint8 [B, H, W, C] and labels [B], inside the compiled step.
   pick: Callable[[Any, Array], tuple[Array, Array]]
+  # Of each part of a chunk's data: 0 where every run has its own, None where runs share it.
+  axes: tuple[int | None, ...]
   longest: int  # steps in one chunk
 
 
@@ -83,7 +85,7 @@ def on_device(images: Array, labels: Array, steps_per_epoch: int, mesh: Mesh) ->
     batch = jax.lax.with_sharding_constraint(rows[step % len(rows)], split)
     return images[batch], labels[batch]
 
-  return Feed(chunks, pick, longest=devices.chunk_steps())
+  return Feed(chunks, pick, axes=(None, None, 0), longest=devices.chunk_steps())
 
 
 def streamed(
@@ -129,4 +131,4 @@ def streamed(
 
   bytes_per_step = dataset.images[0].nbytes * batch_size
   longest = max(1, min(devices.chunk_steps(), MAX_STREAMED_BYTES // bytes_per_step))
-  return Feed(chunks, pick, longest)
+  return Feed(chunks, pick, axes=(0, 0, 0), longest=longest)

@@ -4,24 +4,23 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 
 from cvae_jax import keys, processes
 from cvae_jax.errors import InputError, NonFiniteError, StoppedError, WriteError
-from cvae_jax.training import program, run, start, stopping, terms
+from cvae_jax.training import program, run, start, stopping, terms, together
 from cvae_jax.training.chunks import Chunk
 from cvae_jax.training.run import Run
 from cvae_jax.training.stopping import Cause
 
 
 class Team(NamedTuple):
-  """Runs whose steps are taken together."""
+  """Runs whose steps are taken together, in one of the ways of `together`."""
 
   runs: Sequence[Run]
-  # (states, data, num_steps), a state and its chunk's data for each run -> as many states and terms
-  chunk: Callable[[list[Any], list[Any], int], list[tuple[Any, Any]]]
+  chunk: together.Chunks
 
 
 def train(config, workdir: Path, resume_from: Path | None = None) -> None:
@@ -60,15 +59,10 @@ def train(config, workdir: Path, resume_from: Path | None = None) -> None:
         one.reporter.line(f'{workdir} is complete: {epochs} epochs, step {one.state.step}.')
       else:
         with stopping.listening(config.max_train_seconds) as asked_to_stop:
-          failures = advance([Team([one], alone(prog))], asked_to_stop)
+          failures = advance([Team([one], together.in_turn)], asked_to_stop)
         for error in failures.values():
           raise error
       one.finish()
-
-
-def alone(prog: program.Program):
-  """The chunk of a team of one."""
-  return lambda states, data, num_steps: [prog.chunk(states[0], data[0], num_steps=num_steps)]
 
 
 def advance(
@@ -114,8 +108,8 @@ def advance(
 def _take(team: Team, pieces: Sequence[Chunk]):
   """Dispatches the next chunk: where it begins and ends, and what each run will have of it."""
   begin, now, _ = pieces[0]
-  states = [one.state for one in team.runs]
-  return begin, now, team.chunk(states, [piece.data for piece in pieces], now - begin)
+  progs, states = [one.prog for one in team.runs], [one.state for one in team.runs]
+  return begin, now, team.chunk(progs, states, [piece.data for piece in pieces], now - begin)
 
 
 @contextlib.contextmanager

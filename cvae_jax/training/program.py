@@ -53,8 +53,8 @@ class Program(NamedTuple):
   feed: Feed
   init: Callable[[Array], Any]  # a key -> variables
   shuffle: Callable[[Array, int], Array]  # (a key, epoch) -> what `order` returns
-  take_steps: Callable[..., tuple[state.TrainState, step.Terms]]  # see `step.make_chunk`
-  compile: Callable[..., Callable]  # jit, for functions of (state, data, settings, num_steps)
+  take_step: Callable[..., tuple[state.TrainState, step.Terms]]  # see `step.make_step_of_run`
+  compile_chunk: Callable[..., Callable]  # of a function like `take_step`
   compiled_chunk: Callable[..., tuple[state.TrainState, step.Terms]]
   evaluate: Callable[..., dict[str, float]]
   encode: Callable[..., tuple[Array, Array]]
@@ -133,16 +133,19 @@ def assemble(config, train: Dataset, validation: Dataset, mesh: Mesh | None = No
     partial(batches.epoch_order, num_examples=num_train, batch_size=config.batch_size),
     out_shardings=everywhere,
   )
-  compile_chunk = partial(
-    jax.jit,
-    donate_argnums=0,
-    static_argnames='num_steps',
-    out_shardings=everywhere,
-    compiler_options=options,
-  )
-  take_steps = step.make_chunk(
+  take_step = step.make_step_of_run(
     partial(_train_step, config, model, likelihood, steps_per_epoch), feed.pick
   )
+
+  def compile_chunk(take_step):
+    return jax.jit(
+      step.make_chunk(take_step),
+      donate_argnums=0,
+      static_argnames='num_steps',
+      out_shardings=everywhere,
+      compiler_options=options,
+    )
+
   return Program(
     **_of_run(config, steps_per_epoch, init, shuffle, everywhere),
     mesh=mesh,
@@ -155,9 +158,9 @@ def assemble(config, train: Dataset, validation: Dataset, mesh: Mesh | None = No
     feed=feed,
     init=init,
     shuffle=shuffle,
-    take_steps=take_steps,
-    compile=compile_chunk,
-    compiled_chunk=compile_chunk(take_steps),
+    take_step=take_step,
+    compile_chunk=compile_chunk,
+    compiled_chunk=compile_chunk(take_step),
     evaluate=make_evaluate(
       model, likelihood, config.data.binarize, config.batch_size, mesh, options
     ),

@@ -146,15 +146,29 @@ def make_train_step(
   return train_step
 
 
-def make_chunk(
+def make_step_of_run(
   build_step: Callable[[Settings], Callable[..., tuple[TrainState, Terms]]],
   pick: Callable[..., Batch],
-) -> Callable[..., tuple[TrainState, Terms]]:
-  """Many steps in one function, to be compiled.
+) -> Callable[[TrainState, Any, Settings], tuple[TrainState, Terms]]:
+  """A pure function (state, data, settings) -> (state, terms): its batch and noise are the run's.
 
   Args:
     build_step: settings -> a step as `make_train_step` returns them.
     pick: (data, step) -> (images, labels), from a `chunks.Feed`.
+  """
+
+  def step_of_run(state, data, settings):
+    key = jax.random.fold_in(settings.noise_key, state.step)
+    return build_step(settings)(state, pick(data, state.step), key)
+
+  return step_of_run
+
+
+def make_chunk(step_of_run) -> Callable[..., tuple[TrainState, Terms]]:
+  """Many steps in one function, to be compiled.
+
+  Args:
+    step_of_run: from `make_step_of_run`, or of several runs in the same form.
 
   Returns:
     chunk(state, data, settings, num_steps): the state n steps on, and the terms of each step, [n].
@@ -162,15 +176,11 @@ def make_chunk(
   """
 
   def chunk(state, data, settings, num_steps):
-    train_step = build_step(settings)
-
-    def one_step(state):
-      key = jax.random.fold_in(settings.noise_key, state.step)
-      return train_step(state, pick(data, state.step), key)
-
     if num_steps == 1:  # no loop: see devices.chunk_steps
-      state, terms = one_step(state)
+      state, terms = step_of_run(state, data, settings)
       return state, jax.tree.map(lambda term: term[None], terms)
-    return jax.lax.scan(lambda state, _: one_step(state), state, length=num_steps)
+    return jax.lax.scan(
+      lambda state, _: step_of_run(state, data, settings), state, length=num_steps
+    )
 
   return chunk
