@@ -7,8 +7,8 @@ Examples:
   python train.py --config configs/mnist.py --config.beta=4 --workdir runs/mnist-beta4
   python train.py --config configs/mnist.py --resume_from runs/mnist/checkpoints/4290 \
       --workdir runs/mnist-on
-  python train.py --config configs/mnist.py --find_lr    the learning rate, from a ramp over all
-  python train.py --config configs/mnist.py --find_batch_size  the pace of each batch size
+  python train.py --config configs/mnist.py --sweep beta=0.5,1,2 --sweep seed=0,1    six runs
+  python train.py --config configs/mnist.py --find_lr    or --find_batch_size
   python train.py --config configs/mnist.py --distributed  in each task of a SLURM job
   tensorboard --logdir runs
 """
@@ -27,6 +27,9 @@ _RESUME_FROM = flags.DEFINE_string(
   'resume_from', None, 'Go on from this checkpoint, optimizer and step included, in a new workdir.'
 )
 _SMOKE = flags.DEFINE_bool('smoke', False, 'One step, validation batch and grid; writes nothing.')
+_SWEEP = flags.DEFINE_multi_string(
+  'sweep', None, 'FIELD=VALUE,VALUE,...: a run for each, in runs/<name>-sweep/; may be repeated.'
+)
 _FIND_LR = flags.DEFINE_bool(
   'find_lr', False, 'Suggest a learning rate, from 100 steps of a ramp; the run is left alone.'
 )
@@ -41,12 +44,9 @@ flags.adopt_module_key_flags(process_flags)
 
 
 def main() -> None:
-  if not _CONFIG.present:
-    raise InputError('--config is missing: name an experiment, e.g. --config configs/digits.py.')
+  command_line.check_alone('smoke', 'find_lr', 'find_batch_size', 'sweep')
   if _APPLY.value and not _FIND_LR.value:
     raise InputError('--apply goes on with what --find_lr suggests: give both, or neither.')
-  if sum(map(bool, (_SMOKE.value, _FIND_LR.value, _FIND_BATCH_SIZE.value))) > 1:
-    raise InputError('--smoke, --find_lr and --find_batch_size: give one of them.')
   # Late, so that --help and mistyped flags do not wait for JAX.
   from cvae_jax import config as config_lib
 
@@ -54,23 +54,27 @@ def main() -> None:
   if not process_flags.distributed():  # else once the others are there, to hear of it too
     config_lib.check(config)
   from cvae_jax import devices, paths, processes
+  from cvae_jax.experiments import experiment
   from cvae_jax.training import batch_size_finder, learning_rate_finder, loop
 
   devices.keep_freed_memory()
+  devices.use_compilation_cache()
+  planned = experiment.of_file(config_flags.get_config_filename(flags.FLAGS['config']))
   with processes.joined(*process_flags.meeting()):
-    if _SMOKE.value:
-      loop.smoke(config)
-      return
-    if _FIND_BATCH_SIZE.value:
-      batch_size_finder.suggest(config, _FIND_BATCH_SIZE.value)
-      return
-    devices.use_compilation_cache()
     workdir = paths.from_user(_WORKDIR.value or Path('runs') / config.name)
     resume_from = paths.from_user(_RESUME_FROM.value) if _RESUME_FROM.value else None
-    if _FIND_LR.value:
-      config.learning_rate = learning_rate_finder.suggest(config, workdir)
-    if _APPLY.value or not _FIND_LR.value:
-      loop.train(config, workdir, resume_from)
+    if _SMOKE.value:
+      loop.smoke(config)
+    elif _FIND_BATCH_SIZE.value:
+      batch_size_finder.suggest(config, _FIND_BATCH_SIZE.value)
+    elif _SWEEP.value or planned:
+      single = {'resume_from': resume_from is not None, 'find_lr': _FIND_LR.value}
+      experiment.run(config, _SWEEP.value or (), planned, _WORKDIR.value, single)
+    else:
+      if _FIND_LR.value:
+        config.learning_rate = learning_rate_finder.suggest(config, workdir)
+      if _APPLY.value or not _FIND_LR.value:
+        loop.train(config, workdir, resume_from)
 
 
 if __name__ == '__main__':

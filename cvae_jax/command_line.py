@@ -18,6 +18,7 @@ from cvae_jax import paths
 from cvae_jax.config import fields
 from cvae_jax.config_fields import RULES
 from cvae_jax.errors import (
+  FailedRunsError,
   InputError,
   LostProcessError,
   NonFiniteError,
@@ -28,7 +29,8 @@ from cvae_jax.errors import (
 )
 
 INPUT_ERROR = 2
-FAILURES = NonFiniteError | LostProcessError | WriteError  # of training, with status 1
+# Of training, with status 1.
+FAILURES = NonFiniteError | LostProcessError | WriteError | FailedRunsError
 HELP_FLAGS = ('--help', '-h', '-help', '--helpfull', '--helpshort')
 
 _DEBUG = flags.DEFINE_bool('debug', False, 'Show the traceback of an error.')
@@ -69,6 +71,13 @@ def run(main: Callable[[], None], doc: str, interrupted: str = 'Interrupted.') -
   if status:
     os._exit(status)  # no clean-up here either: the one line is the last
   sys.exit(0)
+
+
+def check_alone(*names: str) -> None:
+  """Raises InputError where more than one of these flags is given."""
+  given = [f'--{name}' for name in names if flags.FLAGS[name].value]
+  if len(given) > 1:
+    raise InputError(f'{" and ".join(given)}: give one of them.')
 
 
 def _run(action, argv) -> int:
@@ -117,7 +126,7 @@ def _parse(argv) -> None:
     _check_config_file(paths.from_user(path))
   elif path == '':
     raise InputError('--config is empty: name an experiment, e.g. --config configs/digits.py.')
-  elif _unknown_field(argv, known=()):
+  elif 'config' in flags.FLAGS:
     raise InputError('--config is missing: name an experiment, e.g. --config configs/digits.py.')
   try:
     rest = flags.FLAGS(argv)

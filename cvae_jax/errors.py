@@ -29,6 +29,10 @@ class NonFiniteError(RuntimeError):
   """Training met a loss or a gradient that is not a finite number."""
 
 
+class FailedRunsError(Exception):
+  """Runs of a sweep did not come to their end; the message names them."""
+
+
 class WriteError(RuntimeError):
   """A run's folder cannot be written to any more; what was complete in it still is."""
 

@@ -1,13 +1,12 @@
 """Arrays in, matplotlib figures out: one look for the report, sample.py and the notebook."""
 
-import csv
 import io
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib import rc_context, ticker
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from scipy import stats
 
@@ -233,100 +232,6 @@ def aggregate_posterior(latents: np.ndarray, kl: np.ndarray, standard: bool) -> 
       axes.set_visible(False)
     beside = ' (bars) and N(0, 1) (line)' if standard else ''
     figure.suptitle(f'Aggregate posterior{beside}', fontsize=11)
-  return figure
-
-
-def learning_rate_ramp(rates: np.ndarray, losses: np.ndarray, suggestion: float) -> Figure:
-  """The loss over the learning rate while that rises, and the rate that was chosen.
-
-  Args:
-    rates: [n] learning rates.
-    losses: [n] averaged losses.
-    suggestion: one of the rates.
-  """
-  with rc_context(STYLE):
-    figure = Figure(figsize=(6, 3.6), layout='constrained')
-    axes = figure.subplots()
-    axes.plot(rates, losses, color=MAIN, linewidth=1.5)
-    axes.axvline(suggestion, color=CONTRAST, linewidth=1)
-    axes.annotate(
-      f'{suggestion:.1e}',
-      (suggestion, 1),
-      xycoords=('data', 'axes fraction'),
-      color=CONTRAST,
-      xytext=(4, -12),
-      textcoords='offset points',
-    )
-    axes.set_xscale('log')
-    # The last few, which end the ramp, would flatten all before them.
-    fall = losses[0] - losses.min()
-    axes.set_ylim(losses.min() - 0.1 * fall, losses[0] + 0.5 * fall)
-    axes.set_xlabel('learning rate')
-    axes.set_ylabel('loss, nats')
-    axes.set_title('The loss falls fastest at the line', fontsize=11)
-  return figure
-
-
-def _number(text: str | None) -> float | None:
-  """A number that an axis can bear, or None."""
-  try:
-    value = float(text or 'nan')
-  except ValueError:
-    return None
-  return value if abs(value) < 1e30 else None
-
-
-def training_curves(metrics_csv: Path) -> Figure | None:
-  """Loss, its terms and β over the epochs of a run, from its metrics.csv; None of an empty one.
-
-  What is no number there, as in a row that is just being written, is left out.
-  """
-  with open(metrics_csv, newline='', encoding='utf-8', errors='replace') as file:
-    try:
-      rows = list(csv.DictReader(file))
-    except csv.Error:
-      rows = []
-  if not rows:
-    return None
-
-  def series(name):
-    pairs = [(_number(row.get('epoch')), _number(row.get(name))) for row in rows]
-    return np.array([pair for pair in pairs if None not in pair]).reshape(-1, 2).T
-
-  panels = {
-    'loss (β-weighted) and −ELBO, nats': {
-      'training loss': ('train/loss', MAIN),
-      'validation −ELBO': ('validation/negative_elbo', CONTRAST),
-    },
-    'reconstruction, nats': {
-      'training': ('train/reconstruction', MAIN),
-      'validation': ('validation/reconstruction', CONTRAST),
-    },
-    'KL, nats': {
-      'training': ('train/kl', MAIN),
-      'validation': ('validation/kl', CONTRAST),
-    },
-    'β': {'training': ('train/beta', MAIN)},
-  }
-  with rc_context(STYLE):
-    figure = Figure(figsize=(9, 5.6), layout='constrained')
-    for axes, (title, lines) in zip(figure.subplots(2, 2).ravel(), panels.items(), strict=True):
-      drawn = []
-      for name, (column, colour) in lines.items():
-        epochs, values = series(column)
-        few = 'o-' if len(epochs) < 30 else '-'
-        axes.plot(epochs, values, few, color=colour, label=name, linewidth=1.3, markersize=3)
-        drawn.append(values)
-      top = max((np.quantile(values, 0.97) for values in drawn if len(values)), default=0)
-      low, high = axes.get_ylim()
-      if 'nats' in title and max(map(len, drawn)) > 20 and low < top:
-        # The first steps, a hundred times above the rest, would flatten it.
-        axes.set_ylim(low, min(high, top + 0.05 * (top - low)))
-      axes.set_title(title)
-      axes.set_xlabel('epoch')
-      axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
-      if len(lines) > 1:
-        axes.legend()
   return figure
 
 

@@ -62,6 +62,11 @@ class Model:
     return self.config.conditional
 
   @property
+  def has_prior(self) -> bool:
+    """Whether it has something to draw from."""
+    return self.priors.exist
+
+  @property
   def suffix(self) -> str:
     """What the names of its results end in, so that they are not taken for the best's."""
     return '' if self.asked_step is None else f'-step{self.asked_step}'

@@ -46,6 +46,11 @@ class TrainedPriors:
   draw_own: Callable  # (labels, key, indices, temperature) -> [N, latent]
   change_class: Callable  # (latents, labels, other labels) -> [N, latent]
 
+  @property
+  def exist(self) -> bool:
+    """Whether there is any."""
+    return self.kind != 'none'
+
   def choose(self, prior: str | None) -> str:
     """'fitted' or 'model'.
 

@@ -136,26 +136,6 @@ def test_kl_and_aggregate_posterior(size):
   check_text(figures.aggregate_posterior(RANDOM.randn(300, size), kl, standard=size > 1))
 
 
-def test_no_line_of_the_training_curves_is_hidden(tmp_path):
-  """A validation far above the training, as with dropout."""
-  lines = ['step,epoch,train/loss,train/reconstruction,train/kl,train/beta']
-  lines[0] += ',validation/negative_elbo,validation/reconstruction,validation/kl'
-  lines += [f'{n},{n},{500 if n == 1 else 100},90,10,1,150,140,10' for n in range(1, 40)]
-  (tmp_path / 'metrics.csv').write_text('\n'.join(lines) + '\n')
-  figure = figures.training_curves(tmp_path / 'metrics.csv')
-  low, high = figure.axes[0].get_ylim()
-  assert low < 100
-  assert 150 < high < 400
-
-
-def test_training_curves(tiny_run, tmp_path):
-  seen, _ = check_text(figures.training_curves(tiny_run / 'metrics.csv'))
-  assert {'β', 'epoch', 'KL, nats'} <= set(seen)
-  empty = tmp_path / 'metrics.csv'
-  empty.write_text('step,epoch\n')
-  assert figures.training_curves(empty) is None
-
-
 def test_reliability():
   edges = np.linspace(0, 1, 4)
   values = np.array([np.nan, 0.5, 0.9])

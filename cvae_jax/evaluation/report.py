@@ -1,6 +1,5 @@
 """An evaluation on paper: a table, JSON, CSV, and one HTML file that opens offline."""
 
-import base64
 import csv
 import html
 import io
@@ -9,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import cvae_jax
+from cvae_jax import page as page_lib
 from cvae_jax import paths
 from cvae_jax.errors import InputError
 from cvae_jax.evaluation import record
@@ -16,39 +16,6 @@ from cvae_jax.evaluation.record import Evaluation, Metric
 from cvae_jax.inference import Model
 
 COLUMNS = ('group', 'metric', 'value', 'low', 'high', 'unit', 'protocol')
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem;
-  color: #222; background: #fff; }}
-table {{ border-collapse: collapse; width: 100%; }}
-th, td {{ text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #ddd;
-  vertical-align: top; }}
-td.number {{ text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }}
-td.protocol {{ color: #666; font-size: .85em; }}
-tr.group th {{ background: #f4f4f4; }}
-figure {{ margin: 2rem 0; }}
-img {{ max-width: 100%; height: auto; }}
-figcaption {{ font-weight: 600; margin-bottom: .4rem; }}
-</style>
-</head>
-<body>
-<h1>{title}</h1>
-<p>{summary}</p>
-<table>
-<thead><tr><th>metric</th><th>value</th><th>95 % interval</th><th>unit</th><th>protocol</th></tr>
-</thead><tbody>
-{rows}
-</tbody>
-</table>
-{pictures}
-</body>
-</html>
-"""
 
 
 def write(evaluation: Evaluation) -> Path:
@@ -186,18 +153,10 @@ def _html(evaluation: Evaluation) -> str:
         f'<td class="protocol">{html.escape(metric.protocol)}</td>'
       )
       rows.append(f'<tr>{cells}</tr>')
-  shown = []
-  for title, picture in evaluation.pictures.values():
-    data = base64.b64encode(picture).decode()
-    text = html.escape(title)
-    shown.append(
-      f'<figure><figcaption>{text}</figcaption>'
-      f'<img alt="{text}" src="data:image/png;base64,{data}"></figure>'
-    )
-  title = f'{evaluation.model.config.name}: {evaluation.split} split'
-  return PAGE.format(
-    title=html.escape(title),
-    summary=html.escape(summary(evaluation)),
-    rows='\n'.join(rows),
-    pictures='\n'.join(shown),
+  table = (
+    '<table>\n<thead><tr><th>metric</th><th>value</th><th>95 % interval</th><th>unit</th>'
+    '<th>protocol</th></tr></thead><tbody>\n' + '\n'.join(rows) + '\n</tbody>\n</table>'
   )
+  shown = [page_lib.picture(title, picture) for title, picture in evaluation.pictures.values()]
+  title = f'{evaluation.model.config.name}: {evaluation.split} split'
+  return page_lib.page(title, [page_lib.paragraph(summary(evaluation)), table, *shown])

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from cvae_jax import drawings, figures, keys, progress, projection
+from cvae_jax import curves, drawings, figures, keys, progress, projection
 from cvae_jax.data import batches
 from cvae_jax.data.splits import Dataset, Splits
 from cvae_jax.evaluation import bayes, generation, likelihood, perceptual, reconstruction
@@ -305,6 +305,6 @@ def _add_pictures(evaluation: Evaluation, part: Dataset, kl: np.ndarray) -> None
       drawing.images, drawing.row_names, drawing.column_names, drawing.title
     )
     evaluation.draw(name, drawing.title, figure)
-  curves = model.folder / 'metrics.csv'
-  if curves.is_file() and (figure := figures.training_curves(curves)):
+  log = model.folder / 'metrics.csv'
+  if log.is_file() and (figure := curves.training_curves(log)):
     evaluation.draw('training_curves', 'Training', figure)

@@ -102,11 +102,11 @@ def suggest(config, workdir: Path) -> float:
   Raises:
     InputError: config or data cannot be used, or no rate can be suggested.
   """
-  from cvae_jax import figures  # late: matplotlib takes its time
+  from cvae_jax import curves, figures  # late: matplotlib takes its time
 
   ramp = find(program.build(config))
   picture = workdir.with_name(f'{workdir.name}-find_lr.png')
-  figures.save({picture: figures.learning_rate_ramp(*ramp)})
+  figures.save({picture: curves.learning_rate_ramp(*ramp)})
   num_steps = len(ramp.losses)
   end = 'went up for good' if num_steps < NUM_STEPS else 'had been followed to the end'
   print(

@@ -15,7 +15,7 @@ from PIL import Image
 
 import idx_files
 from cvae_jax import config as config_lib
-from cvae_jax import figures, weights
+from cvae_jax import curves, weights
 from cvae_jax.config import SavedConfig
 from cvae_jax.data import binarized_mnist, celeba, cifar, idx, pictures
 from cvae_jax.errors import InputError
@@ -103,7 +103,7 @@ def csv_content():
 def read_metrics(path):
   before = path.read_bytes()
   try:
-    figures.training_curves(path)
+    curves.training_curves(path)
     writers.forget_after(path.parent, 5, print)
   except InputError:
     assert path.read_bytes() == before

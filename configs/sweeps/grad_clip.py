@@ -1,0 +1,41 @@
+"""A gradient clip of 0.1 against 0.5, of the baseline on Fashion-MNIST: six runs and a report.
+
+  python train.py --config configs/sweeps/grad_clip.py
+
+Measured on a part of Fashion-MNIST: docs/ablations.md.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import baseline_fashion_mnist
+from cvae_jax.experiments.report import Experiment
+from cvae_jax.experiments.sweep import Axis
+
+
+def get_config() -> ConfigDict:
+  config = baseline_fashion_mnist.get_config()
+  config.name = 'grad_clip'
+  return config
+
+
+def get_experiment() -> Experiment:
+  return Experiment(
+    question='Is training steadier with the gradient clipped at 0.1 than at 0.5?',
+    axes=(Axis('clip_norm', (0.1, 0.5)), Axis('seed', (0, 1, 2))),
+    published='0.1 is steadier than 0.5 (the ablations of the VAE baseline).',
+    answer=answer,
+  )
+
+
+def answer(findings) -> str:
+  """Roughness and outcome of both."""
+  low, high = findings[0], findings[-1]
+  ratio = low.numbers['roughness'] / high.numbers['roughness']
+  told = [
+    f'{finding.name}: from one line of the log to the next the training loss moves by '
+    f'{finding.numbers["roughness"]:.2f} nats, validation −ELBO '
+    f'{finding.numbers["negative_elbo"]:.2f}'
+    for finding in (low, high)
+  ]
+  verdict = 'Yes' if ratio < 0.95 else 'No' if ratio > 1.05 else 'No difference'
+  return f'{verdict}: the roughness is {ratio:.2f} times as large. {"; ".join(told)}.'

@@ -1,0 +1,44 @@
+"""16 against 256 latents of the ConvVAE on MNIST, at the KL weight 5e-3: two runs and a report.
+
+  python train.py --config configs/sweeps/latent_size.py
+
+Measured on a part of MNIST: docs/ablations.md.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import convvae_mnist
+from cvae_jax.experiments.report import Experiment
+from cvae_jax.experiments.sweep import Axis
+
+
+def get_config() -> ConfigDict:
+  config = convvae_mnist.get_config()
+  config.name = 'latent_size'
+  config.data.name = 'mnist'
+  return config
+
+
+def get_experiment() -> Experiment:
+  return Experiment(
+    question='Do 256 latents separate the classes better than 16?',
+    axes=(Axis('latent_dim', (16, 256)),),
+    published='256 latents separate no better than 16 (the ConvVAE KL-weight experiment).',
+    answer=answer,
+    scatter=True,
+  )
+
+
+def answer(findings) -> str:
+  """The measures of separation, side by side."""
+  few, many = findings[0], findings[-1]
+  gain = many.numbers['linear_accuracy'] - few.numbers['linear_accuracy']
+  apart = many.numbers['silhouette'] - few.numbers['silhouette']
+  verdict = 'better' if min(gain, apart) > 0.01 else 'worse' if max(gain, apart) < -0.01 else ''
+  told = [
+    f'{finding.name}: linear probe {finding.numbers["linear_accuracy"]:.3f}, silhouette '
+    f'{finding.numbers["silhouette"]:.3f}, {finding.numbers["active_units"]:.0f} latents in use'
+    for finding in (few, many)
+  ]
+  judged = f'By both measures {verdict}' if verdict else 'Not by both measures, or by little'
+  return f'{judged}. {"; ".join(told)}.'

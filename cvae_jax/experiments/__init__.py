@@ -1,0 +1,1 @@
+"""Several runs: sweeps that train them, and what tells them apart."""

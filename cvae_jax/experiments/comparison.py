@@ -1,0 +1,163 @@
+"""What tells trained models apart: the same measures of each, on the same images."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from cvae_jax import keys
+from cvae_jax.data import batches, corruption
+from cvae_jax.data.splits import Dataset, Splits
+from cvae_jax.evaluation import classifier, reconstruction, samples
+from cvae_jax.evaluation import latents as latent_statistics
+from cvae_jax.experiments.results import shown
+from cvae_jax.inference import Model
+
+NUM_IMAGES = 2_000  # of the test split, as many samples, and training images of the linear probe
+NOISE_LEVELS = (0.1, 0.25, 0.5)  # σ of Gaussian noise on pixels in [0, 1]
+PIECE = 500  # images in memory at once
+MAX_SILHOUETTE = 2_000
+
+
+class Measure(NamedTuple):
+  """A number that a model has or not."""
+
+  name: str
+  protocol: str
+  digits: int
+
+
+def measures(count: int) -> dict[str, Measure]:
+  """All that `of_model` gives, of so many images."""
+  first = f'of the first {count:,} test images'
+  at_mean = f'mean over pixels of [0, 1], at the posterior mean, {first}'
+  noisy = {
+    f'denoising_{level:g}': Measure(
+      f'denoising, σ {level:g}',
+      f'squared error of the clean image from the reconstruction of one with Gaussian noise of '
+      f'σ = {level:g}, clipped to [0, 1]; {at_mean}',
+      4,
+    )
+    for level in NOISE_LEVELS
+  }
+  drawn = f'{count:,} samples from the prior the model was trained with, decoder means'
+  seen = f'{drawn}, in the features of the reference classifier'
+  return {
+    'mse': Measure('MSE', f'squared error of the reconstruction, {at_mean}', 4),
+    **noisy,
+    'frechet': Measure('Fréchet', f'distance of {seen}, from as many test images', 2),
+    'diversity': Measure(
+      'diversity', f'mean distance of two of {seen}, over that of two test images', 2
+    ),
+    'confidence': Measure(
+      'confidence',
+      f'mean probability of the class that the reference classifier sees in {drawn}',
+      3,
+    ),
+    'linear_accuracy': Measure(
+      'linear probe',
+      f'accuracy of a logistic regression on posterior means, trained on those of the first '
+      f'{count:,} training images, {first}',
+      3,
+    ),
+    'silhouette': Measure(
+      'silhouette', f'of the classes in the posterior means {first}; 1 is apart, 0 mixed', 3
+    ),
+    'active_units': Measure(
+      'active', f'latents whose posterior mean has a variance > 0.01 {first}', 0
+    ),
+  }
+
+
+def of_model(model: Model, data: Splits) -> dict[str, float]:
+  """Measures one model; what it cannot have is left out, as samples of one without a prior.
+
+  Args:
+    model: a trained model.
+    data: the images of its config.
+  """
+  part = _first(data.test, NUM_IMAGES)
+  images = part.images.astype(np.float32) / 255
+  values = {'mse': _error(model, images, images, part.labels)}
+  key = keys.stream(0, 'noise of comparisons')
+  for level in NOISE_LEVELS:
+    noisy = np.asarray(corruption.corrupt('gaussian', level, key, images))
+    values[f'denoising_{level:g}'] = _error(model, noisy, images, part.labels)
+  encoded = means(model, part.images, part.labels)
+  values['active_units'] = float(latent_statistics.active_units(encoded).sum())
+  if part.class_names and len(set(part.labels)) > 1:
+    training = _first(data.train, NUM_IMAGES)
+    seen = means(model, training.images, training.labels)
+    values |= _class_measures(seen, training.labels, encoded, part.labels)
+    if model.has_prior:
+      judge = classifier.reference(model.config.data, data.train)
+      values |= _sample_measures(model, judge, part)
+  return values
+
+
+def cells(measured: Sequence[Mapping[str, float]]) -> list[str]:
+  """A table's cells of one setting: mean ± deviation over its runs, – where there is nothing."""
+  return [
+    shown([values[name] for values in measured if name in values], measure.digits)
+    for name, measure in measures(0).items()
+  ]
+
+
+def _first(part: Dataset, count: int) -> Dataset:
+  return part._replace(images=part.images[:count], labels=part.labels[:count])
+
+
+def _labels(model: Model, labels: np.ndarray) -> np.ndarray | None:
+  return labels if model.conditional else None
+
+
+def _error(model: Model, seen: np.ndarray, wanted: np.ndarray, labels: np.ndarray) -> float:
+  """The mean squared error of reconstructions of `seen` from `wanted`."""
+  errors = []
+  for rows in batches.pieces(len(seen), PIECE):
+    own = _labels(model, labels[rows])
+    scores = reconstruction.scores(wanted[rows], model.reconstruct(seen[rows], own))
+    errors.append(scores['mse'])
+  return float(np.concatenate(errors).mean())
+
+
+def means(model: Model, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+  """Posterior means [N, latent] of images uint8 [N, H, W, C] and labels [N]."""
+  pieces = [
+    model.encode(images[rows].astype(np.float32) / 255, _labels(model, labels[rows]))[0]
+    for rows in batches.pieces(len(images), PIECE)
+  ]
+  return np.concatenate(pieces)
+
+
+def _class_measures(seen, seen_labels, means, labels) -> dict[str, float]:
+  """How well the classes can be told apart in the latents."""
+  from sklearn import linear_model, metrics, pipeline, preprocessing  # late: half a second
+
+  probe = pipeline.make_pipeline(
+    preprocessing.StandardScaler(), linear_model.LogisticRegression(max_iter=1_000)
+  )
+  probe.fit(seen, seen_labels)
+  rows = slice(MAX_SILHOUETTE)
+  return {
+    'linear_accuracy': float(probe.score(means, labels)),
+    'silhouette': float(metrics.silhouette_score(means[rows], labels[rows])),
+  }
+
+
+def _sample_measures(model: Model, judge: classifier.Classifier, part: Dataset) -> dict[str, float]:
+  """How samples look to the reference classifier, beside real images."""
+  own = _labels(model, part.labels)
+  drawn = model.sample(
+    own, num_images=None if model.conditional else len(part.labels), prior='model'
+  )
+  drawn = np.round(255 * drawn).astype(np.uint8)
+  features, log_probabilities = judge.judge(drawn)
+  real, _ = judge.judge(part.images)
+  # All in one group: an unconditional model has no classes.
+  group = np.zeros(len(part.labels), np.int32)
+  return {
+    'frechet': samples.frechet_distance(real, features),
+    'diversity': samples.diversity(features, group) / samples.diversity(real, group),
+    'confidence': float(np.exp(log_probabilities.max(axis=1)).mean()),
+  }

@@ -1,0 +1,75 @@
+"""An experiment: a question, the runs that answer it, and a report. One command does all of it."""
+
+import runpy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import jax
+from ml_collections import ConfigDict
+
+from cvae_jax import paths, progress
+from cvae_jax.errors import FailedRunsError, InputError
+from cvae_jax.experiments import report, results, sweep
+from cvae_jax.experiments.report import Experiment
+from cvae_jax.experiments.sweep import Axis
+
+
+def of_file(path: str | None) -> Experiment | None:
+  """What `get_experiment()` of a config file returns; None where it has no such function."""
+  if path is None or not Path(path).is_file():
+    return None
+  make = runpy.run_path(str(path)).get('get_experiment')
+  return make() if make else None
+
+
+def run(
+  config: ConfigDict,
+  specifications: Sequence[str],
+  experiment: Experiment | None,
+  workdir: str | None,
+  alone: Mapping[str, bool],
+) -> None:
+  """Trains the runs of a sweep, or goes on with them, and reports on them.
+
+  Args:
+    config: what all runs have in common.
+    specifications: 'beta=0.5,1', ...; those of the same field come in place of the experiment's.
+    experiment: that of the config file, if it has one.
+    workdir: where the runs' folders lie; runs/<name>-sweep if not given.
+    alone: name -> whether a flag was given that concerns a single run.
+
+  Raises:
+    InputError: values or folders cannot be used; nothing has been trained.
+    FailedRunsError: some runs did not come to their end; the others did, and are reported on.
+    StoppedError: a signal or the clock asked for an end.
+  """
+  for name, is_given in alone.items():
+    if is_given:
+      raise InputError(f'--{name} is for a single run, not for a sweep: leave it out.')
+  if jax.process_count() > 1:
+    raise InputError('A sweep is trained by one process: start it without --distributed.')
+  given = [sweep.parse(text, config) for text in specifications]
+  axes = [*_others(experiment.axes if experiment else (), given), *given]
+  folder = paths.from_user(workdir or Path('runs') / f'{config.name}-sweep')
+  members = sweep.members(config, axes, folder)
+  progress.say(
+    f'{len(members)} runs of {config.name} in {folder}: '
+    + '; '.join(f'{axis.field} {", ".join(map(sweep.text_of, axis.values))}' for axis in axes)
+  )
+  failures = sweep.train(members)
+  rows = results.collect(members, failures)
+  page = report.write(folder, rows, experiment)
+  progress.say(
+    f'\n{results.as_text(*results.table(results.settings(rows)))}\n\n{results.protocol(rows)}\n'
+  )
+  progress.say(f'report: {page}')
+  if failures:
+    raise FailedRunsError(
+      f'{len(failures)} of {len(members)} runs failed: {"; ".join(failures)}. The others are '
+      'complete, and the same command tries these again.'
+    )
+
+
+def _others(axes: Sequence[Axis], given: Sequence[Axis]) -> list[Axis]:
+  fields = {axis.field for axis in given}
+  return [axis for axis in axes if axis.field not in fields]

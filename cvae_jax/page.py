@@ -1,0 +1,65 @@
+"""One HTML file that opens offline: text, tables, and pictures inside it."""
+
+import base64
+import html
+from collections.abc import Sequence
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem;
+  color: #222; background: #fff; }}
+table {{ border-collapse: collapse; width: 100%; }}
+th, td {{ text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #ddd;
+  vertical-align: top; }}
+td.number {{ text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }}
+td.protocol, p.protocol {{ color: #666; font-size: .85em; }}
+tr.group th {{ background: #f4f4f4; }}
+figure {{ margin: 2rem 0; }}
+img {{ max-width: 100%; height: auto; }}
+figcaption {{ font-weight: 600; margin-bottom: .4rem; }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+{body}
+</body>
+</html>
+"""
+
+
+def page(title: str, parts: Sequence[str]) -> str:
+  """The file: a heading, and parts that are HTML already."""
+  return PAGE.format(title=html.escape(title), body='\n'.join(parts))
+
+
+def paragraph(text: str, kind: str = '') -> str:
+  """A paragraph of plain text; `kind` is a class of the style sheet."""
+  return f'<p{f" class={kind}" if kind else ""}>{html.escape(text)}</p>'
+
+
+def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+  """Cells of plain text, of which all but the first are numbers."""
+  head = ''.join(f'<th>{html.escape(name)}</th>' for name in header)
+  rows = [
+    ''.join(
+      f'<td{" class=number" if position else ""}>{html.escape(cell)}</td>'
+      for position, cell in enumerate(line)
+    )
+    for line in lines
+  ]
+  body = '\n'.join(f'<tr>{row}</tr>' for row in rows)
+  return f'<table>\n<thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody>\n</table>'
+
+
+def picture(title: str, png: bytes) -> str:
+  """A picture, inside the file, under its title."""
+  data, text = base64.b64encode(png).decode(), html.escape(title)
+  return (
+    f'<figure><figcaption>{text}</figcaption>'
+    f'<img alt="{text}" src="data:image/png;base64,{data}"></figure>'
+  )

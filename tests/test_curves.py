@@ -1,0 +1,33 @@
+"""Curves: no line of them is hidden, and none of their words is cut off."""
+
+from test_figures import check_text
+
+from cvae_jax import curves
+
+
+def test_no_line_of_the_training_curves_is_hidden(tmp_path):
+  """A validation far above the training, as with dropout."""
+  lines = ['step,epoch,train/loss,train/reconstruction,train/kl,train/beta']
+  lines[0] += ',validation/negative_elbo,validation/reconstruction,validation/kl'
+  lines += [f'{n},{n},{500 if n == 1 else 100},90,10,1,150,140,10' for n in range(1, 40)]
+  (tmp_path / 'metrics.csv').write_text('\n'.join(lines) + '\n')
+  figure = curves.training_curves(tmp_path / 'metrics.csv')
+  low, high = figure.axes[0].get_ylim()
+  assert low < 100
+  assert 150 < high < 400
+
+
+def test_training_curves(tiny_run, tmp_path):
+  seen, _ = check_text(curves.training_curves(tiny_run / 'metrics.csv'))
+  assert {'β', 'epoch', 'KL, nats'} <= set(seen)
+  empty = tmp_path / 'metrics.csv'
+  empty.write_text('step,epoch\n')
+  assert curves.training_curves(empty) is None
+
+
+def test_compared_curves_name_each_setting_once(tiny_run, tmp_path):
+  log = tiny_run / 'metrics.csv'
+  seen, _ = check_text(curves.compared({'β = 1': [log, log], 'β = 4': [log]}))
+  assert seen.count('β = 1') == seen.count('β = 4') == 1
+  assert 'validation KL, nats' in seen
+  assert curves.compared({'β = 1': [tmp_path / 'none.csv']}) is None
