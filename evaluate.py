@@ -5,6 +5,7 @@ Examples:
   python evaluate.py --workdir runs/mnist --iwae_samples 100 --max_examples 1000    a quick look
   python evaluate.py --workdir digits                    shipped weights, by their name
   python evaluate.py --predict pictures/                 your own pictures through the model
+  python evaluate.py --compare runs/mnist runs/dae       runs side by side, on the same images
 
 Without --workdir it takes the run under runs/ that was written last, else the shipped mnist. Each
 number is printed with how it came about. IWAE comes last and takes longest: on a CPU it is of
@@ -14,7 +15,6 @@ number is printed with how it came about. IWAE comes last and takes longest: on 
 from absl import flags
 
 from cvae_jax import command_line
-from cvae_jax.errors import InputError
 from cvae_jax.evaluation import IWAE_SAMPLES
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'A run, a checkpoint in one, or shipped weights.')
@@ -36,21 +36,30 @@ _LPIPS = flags.DEFINE_string(
 _PREDICT = flags.DEFINE_string(
   'predict', None, 'A folder of pictures: their latents, reconstructions and bounds; no metrics.'
 )
+_COMPARE = flags.DEFINE_multi_string(
+  'compare', None, 'Two runs or more: one table, one picture, one page in runs/comparisons/.'
+)
 
 
 def main() -> None:
+  unheeded = ['split', 'iwae_samples', 'max_examples', 'projection', 'lpips']
   if _PREDICT.value is not None:
-    for name in ('split', 'iwae_samples', 'max_examples', 'data_dir', 'projection', 'lpips'):
-      if flags.FLAGS[name].present:
-        raise InputError(f'--{name} means nothing to --predict, which measures no split.')
+    command_line.check_absent([*unheeded, 'data_dir', 'compare'], 'predict')
+  if _COMPARE.value is not None:
+    command_line.check_absent([*unheeded, 'workdir'], 'compare')
   # Late, so that --help and mistyped flags do not wait for JAX.
   import cvae_jax
   from cvae_jax import devices, paths, progress, projection
   from cvae_jax.evaluation import perceptual, prediction, report, suite
+  from cvae_jax.experiments import compare
 
   devices.keep_freed_memory()
   devices.use_compilation_cache()
   projection.check(_PROJECTION.value)
+  if _COMPARE.value is not None:
+    page = compare.compare(_COMPARE.value, _CHECKPOINT.value, _DATA_DIR.value)
+    progress.say(f'comparison: {page}')
+    return
   model = cvae_jax.load(_WORKDIR.value, _CHECKPOINT.value)
   progress.say(f'{model.folder}, weights of step {model.step}')
   if _PREDICT.value is not None:

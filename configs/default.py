@@ -16,6 +16,9 @@ def get_config() -> ConfigDict:
   config.latent_dim = 16  # size of z
   config.conditional = True  # the class reaches encoder and decoder; False: labels are not used
   config.prior = 'standard'  # p(z|c): standard, class_gaussian, vamp or flow
+  config.objective = (
+    'vae'  # or dae, a denoising autoencoder: no sampling, no KL, noise on its input
+  )
   config.likelihood = 'bernoulli'  # p(x|z,c): bernoulli, gaussian, l2, ...; the README lists them
   config.sigma = 0.5  # the gaussian's standard deviation; where those that learn theirs begin
   config.charbonnier_epsilon = 1e-3  # charbonnier is sqrt(residual² + epsilon²), near |residual|
@@ -39,6 +42,7 @@ def get_config() -> ConfigDict:
   config.init_from = ''  # start from the weights of this run folder or checkpoint
   config.deterministic = False  # True: the same bits each time on a GPU too, at some speed
   config.profile = False  # trace some steps for TensorBoard's profiler
+  config.tracker = 'none'  # or wandb: Weights & Biases beside TensorBoard; offline without a key
   config.log_every_steps = 50  # steps between lines of the log, metrics.csv and TensorBoard
   config.eval_every_epochs = 1  # epochs between validations
   config.checkpoint_every_epochs = 1  # epochs between checkpoints; a new best is always kept
@@ -67,6 +71,8 @@ def get_config() -> ConfigDict:
   config.data.split_seed = 0  # which images those are
   config.data.placement = 'auto'  # device: all images lie there; stream: from the host; auto
   config.data.skip_broken = False  # leave unreadable pictures out, with a list, instead of stopping
+  config.data.corruption = 'gaussian'  # what a dae undoes: gaussian, salt_and_pepper or masking
+  config.data.corruption_level = 0.3  # σ of gaussian noise on [0, 1]; else the share of pixels
 
   # Random changes of training images, each with its strength (0: off) and its probability.
   config.data.augment = ConfigDict()

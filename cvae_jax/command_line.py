@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from absl import flags
@@ -78,6 +78,13 @@ def check_alone(*names: str) -> None:
   given = [f'--{name}' for name in names if flags.FLAGS[name].value]
   if len(given) > 1:
     raise InputError(f'{" and ".join(given)}: give one of them.')
+
+
+def check_absent(names: Iterable[str], heeded: str) -> None:
+  """Raises InputError where one of these flags is given beside `heeded`, which ignores them."""
+  for name in names:
+    if flags.FLAGS[name].present:
+      raise InputError(f'--{name} means nothing to --{heeded}: leave it out.')
 
 
 def _run(action, argv) -> int:
@@ -211,17 +218,19 @@ def _with_method(argv) -> list[str]:
 
 def _spread(argv) -> list[str]:
   """--images A B C as --images=A --images=B --images=C, so that a shell may list the files."""
-  if 'images' not in flags.FLAGS:
-    return argv
-  spread, inside = [], False
+  listed = {flag for flag in ('images', 'compare') if flag in flags.FLAGS}
+  spread, inside = [], None
   for argument in argv:
     if inside and not argument.startswith('-'):
-      if spread[-1] == '--images':
+      if spread[-1] == f'--{inside}':
         spread.pop()
-      spread.append(f'--images={argument}')
+      spread.append(f'--{inside}={argument}')
       continue
-    inside = argument in ('--images', '-images')
-    spread.append('--images=' if inside and argument is argv[-1] else argument)
+    inside = argument.lstrip('-') if argument.startswith('-') else None
+    inside = inside if inside in listed else None
+    if inside:
+      argument = f'--{inside}=' if argument is argv[-1] else f'--{inside}'
+    spread.append(argument)
   return spread
 
 

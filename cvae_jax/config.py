@@ -115,6 +115,13 @@ def _check_together(config: ConfigDict) -> None:
       f'num_importance_samples={config.num_importance_samples} replaces by the IWAE bound. '
       'Set one of them back: free_bits=0 or num_importance_samples=1.'
     )
+  if config.objective == 'dae':
+    for field, value in (('num_importance_samples', 1), ('free_bits', 0), ('prior', 'standard')):
+      if config[field] != value:
+        raise InputError(
+          f"objective='dae' has no distribution of latents, which {field}={config[field]!r} is "
+          f'about. Set --config.{field}={value}.'
+        )
   if config.prior == 'class_gaussian' and not config.conditional:
     raise InputError(
       "prior='class_gaussian' has a Gaussian for each class, but conditional=False. Choose one of: "

@@ -75,6 +75,7 @@ RULES: dict[str, Rule] = {
   'latent_dim': _integer(1, MAX_WIDTH),
   'conditional': _FLAG,
   'prior': _one_of('standard', 'class_gaussian', 'vamp', 'flow'),
+  'objective': _one_of('vae', 'dae'),
   'likelihood': _one_of(
     'bernoulli', 'gaussian', 'gaussian_learned', 'l2', 'charbonnier', 'discretized_logistic'
   ),
@@ -100,6 +101,7 @@ RULES: dict[str, Rule] = {
   'precision': _one_of('float32', 'bfloat16'),
   'init_from': _TEXT,
   'profile': _FLAG,
+  'tracker': _one_of('none', 'wandb'),
   'deterministic': _FLAG,
   'early_stopping_epochs': _integer(0),
   'min_active_share': _PROBABILITY,
@@ -128,6 +130,8 @@ RULES: dict[str, Rule] = {
   'data.split_seed': _integer(0, 2**32 - 1),
   'data.placement': _one_of('auto', 'device', 'stream'),
   'data.skip_broken': _FLAG,
+  'data.corruption': _one_of('gaussian', 'salt_and_pepper', 'masking'),
+  'data.corruption_level': _PROBABILITY,
   'data.augment.rotation': _between(0, 180),
   'data.augment.rotation_probability': _PROBABILITY,
   'data.augment.shift': _between(0, 256),
@@ -158,6 +162,7 @@ RULES: dict[str, Rule] = {
 LATER_FIELDS = {
   'conditional': True,
   'prior': 'standard',
+  'objective': 'vae',
   'charbonnier_epsilon': 1e-3,
   'beta_warmup_steps': 0,
   'beta_delay_epochs': 0.0,
@@ -165,6 +170,7 @@ LATER_FIELDS = {
   'free_bits': 0.0,
   'num_importance_samples': 1,
   'optimizer': 'adamw',
+  'tracker': 'none',
   'deterministic': False,
   'early_stopping_epochs': 0,
   'min_active_share': 0.1,
@@ -177,6 +183,8 @@ LATER_FIELDS = {
   'data.pixel_range': 'auto',
   'data.placement': 'auto',
   'data.skip_broken': False,
+  'data.corruption': 'gaussian',
+  'data.corruption_level': 0.3,
   'data.augment.rotation': 0.0,
   'data.augment.rotation_probability': 1.0,
   'data.augment.shift': 0.0,
@@ -201,6 +209,7 @@ LATER_FIELDS = {
 FREE = frozenset(
   {
     'profile',
+    'tracker',
     'early_stopping_epochs',
     'min_active_share',
     'log_every_steps',

@@ -242,6 +242,7 @@ class Model:
       seed: the same seed gives the same draws.
     """
     check_integer('num_draws', num_draws, 1)
+    self.priors.check_exist()
     mean, logvar = self.encode(images, labels)
     count = len(mean)
     mean, logvar = (np.repeat(x, num_draws, axis=0) for x in (mean, logvar))
@@ -436,7 +437,7 @@ def _priors(config, network: cvae.CVAE, variables: dict, files: Path) -> Trained
   except InputError as error:  # much can be done without it
     fault = str(error)
   return TrainedPriors(
-    kind=config.prior,
+    kind='none' if config.objective == 'dae' else config.prior,
     latent_dim=config.latent_dim,
     num_classes=fitted_prior.num_classes(config),
     fitted=jax.device_put(fitted),

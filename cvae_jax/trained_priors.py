@@ -38,7 +38,7 @@ def check_temperature(temperature: float) -> np.float32:
 class TrainedPriors:
   """The priors of one model; wherever `prior` is None, the fitted one where there is one."""
 
-  kind: str  # config.prior
+  kind: str  # config.prior, or 'none'
   latent_dim: int
   num_classes: int  # 1 of an unconditional model
   fitted: FittedPrior | None
@@ -51,12 +51,22 @@ class TrainedPriors:
     """Whether there is any."""
     return self.kind != 'none'
 
+  def check_exist(self) -> None:
+    """Raises InputError where latents have no distribution."""
+    if not self.exist:
+      raise InputError(
+        'This is a denoising autoencoder: its latents have no distribution to draw from, and its '
+        'images no bound. See what it makes of images with python sample.py --mode=reconstruct, '
+        'and measure it beside other runs with python evaluate.py --compare.'
+      )
+
   def choose(self, prior: str | None) -> str:
     """'fitted' or 'model'.
 
     Raises:
       InputError: it is neither, or there is no such prior.
     """
+    self.check_exist()
     if prior not in (None, *NAMES):
       raise InputError(
         f'prior={prior!r} is not one of: {", ".join(NAMES)}.{did_you_mean(str(prior), NAMES)}'

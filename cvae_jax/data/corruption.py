@@ -1,5 +1,8 @@
 """What a denoising autoencoder is to undo."""
 
+from collections.abc import Callable
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -31,3 +34,10 @@ def corrupt(kind: str, level: float, key: Array, images: Array) -> Array:
   if kind == 'salt_and_pepper':
     blank = jnp.where(uniforms < level / 2, 0.0, 1.0)
   return jnp.where(uniforms < level, blank, images)
+
+
+def build(config) -> Callable[[Array, Array], Array] | None:
+  """(key, images) -> corrupted images, as `config` asks; None where nothing is to be denoised."""
+  if config.objective != 'dae':
+    return None
+  return partial(corrupt, config.data.corruption, config.data.corruption_level)

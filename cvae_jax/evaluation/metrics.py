@@ -37,11 +37,23 @@ def make_evaluate(
   batch_size: int,
   mesh,
   options: dict[str, str],
+  corrupt: Callable[[Array, Array], Array] | None = None,
 ) -> Callable[..., dict[str, float]]:
   """The negative ELBO at β = 1 of every image, one posterior draw each.
 
   The noise of an image depends on the key and its row alone: neither on the batch size nor on the
   order, and with one key two models are compared on the same draws.
+
+  Of a denoising autoencoder, which has no KL, the encoder's mean of corrupted images.
+
+  Args:
+    model: the network.
+    likelihood: p(x | z, c).
+    binarize: `config.data.binarize`.
+    batch_size: images at once.
+    mesh: the devices over which they are split.
+    options: from `devices.compiler_options`.
+    corrupt: from `corruption.build`.
 
   Returns:
     evaluate(variables, images, labels, key) with images uint8 [N, H, W, C]: the means over images
@@ -55,11 +67,14 @@ def make_evaluate(
     rows, mask = jax.lax.with_sharding_constraint(batch, sharding)
     images, labels = images[rows], labels[rows]
     images, draw_keys = observe(images, first + rows, key, binarize)
-    images = transforms.to_pixel_range(images, likelihood.pixel_range)
+    seen = jax.vmap(corrupt)(draw_keys, images) if corrupt else images
+    images, seen = (transforms.to_pixel_range(x, likelihood.pixel_range) for x in (images, seen))
     draw = partial(jax.vmap(gaussians.reparameterize), draw_keys)
-    forward = model.apply(variables, images, labels, draw=draw, train=False)
+    if corrupt:
+      draw = lambda mean, logvar: mean  # noqa: E731
+    forward = model.apply(variables, seen, labels, draw=draw, train=False)
     reconstruction = -likelihood.log_prob(images, forward.outputs)
-    kl = jnp.sum(forward.kl, axis=-1)
+    kl = jnp.zeros_like(reconstruction) if corrupt else jnp.sum(forward.kl, axis=-1)
     return collected.merge(
       ElboMetrics.single_from_model_output(
         negative_elbo=reconstruction + kl, reconstruction=reconstruction, kl=kl, mask=mask

@@ -120,6 +120,7 @@ def predict(model: Model, folder: Path) -> Path:
   Raises:
     InputError: see `find_pictures`; no picture can be read, or the files cannot be written.
   """
+  model.priors.check_exist()
   images, paths = read_pictures(model, find_pictures(folder), skip_broken=True)
   found = find_labels(model, images)
   labels = np.zeros(len(images), np.int32) if found is None else found.labels

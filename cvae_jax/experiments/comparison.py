@@ -27,46 +27,48 @@ class Measure(NamedTuple):
   digits: int
 
 
-def measures(count: int) -> dict[str, Measure]:
-  """All that `of_model` gives, of so many images."""
-  first = f'of the first {count:,} test images'
-  at_mean = f'mean over pixels of [0, 1], at the posterior mean, {first}'
+def measures() -> dict[str, Measure]:
+  """All that `of_model` gives; see `protocol` for what they have in common."""
   noisy = {
     f'denoising_{level:g}': Measure(
       f'denoising, σ {level:g}',
-      f'squared error of the clean image from the reconstruction of one with Gaussian noise of '
-      f'σ = {level:g}, clipped to [0, 1]; {at_mean}',
+      f'squared error of the clean image from what the model makes of it with Gaussian noise of '
+      f'σ = {level:g}, clipped to [0, 1]',
       4,
     )
     for level in NOISE_LEVELS
   }
-  drawn = f'{count:,} samples from the prior the model was trained with, decoder means'
-  seen = f'{drawn}, in the features of the reference classifier'
   return {
-    'mse': Measure('MSE', f'squared error of the reconstruction, {at_mean}', 4),
+    'mse': Measure('MSE', 'squared error of the reconstruction, mean over pixels of [0, 1]', 4),
     **noisy,
-    'frechet': Measure('Fréchet', f'distance of {seen}, from as many test images', 2),
+    'frechet': Measure('Fréchet', 'distance of samples from the test images', 2),
     'diversity': Measure(
-      'diversity', f'mean distance of two of {seen}, over that of two test images', 2
+      'diversity', 'mean distance of two samples, over that of two test images', 2
     ),
     'confidence': Measure(
-      'confidence',
-      f'mean probability of the class that the reference classifier sees in {drawn}',
-      3,
+      'confidence', 'mean probability of the class that the classifier sees in a sample', 3
     ),
     'linear_accuracy': Measure(
-      'linear probe',
-      f'accuracy of a logistic regression on posterior means, trained on those of the first '
-      f'{count:,} training images, {first}',
-      3,
+      'linear probe', 'accuracy of a logistic regression on posterior means', 3
     ),
     'silhouette': Measure(
-      'silhouette', f'of the classes in the posterior means {first}; 1 is apart, 0 mixed', 3
+      'silhouette', 'of the classes in the posterior means: 1 is apart, 0 is mixed', 3
     ),
-    'active_units': Measure(
-      'active', f'latents whose posterior mean has a variance > 0.01 {first}', 0
-    ),
+    'active_units': Measure('active', 'latents whose posterior mean has a variance > 0.01', 0),
   }
+
+
+def protocol(data: Splits) -> str:
+  """How the measures come about on these images."""
+  count = min(NUM_IMAGES, len(data.test.labels))
+  training = min(NUM_IMAGES, len(data.train.labels))
+  each = '; '.join(f'{measure.name}: {measure.protocol}' for measure in measures().values())
+  return (
+    f'On the first {count:,} test images, grey, at posterior means; the linear probe is trained on '
+    f'the first {training:,} training images. As many samples as test images, from the prior that '
+    'the model was trained with, decoder means, by the features of the reference classifier. '
+    f'{each}.'
+  )
 
 
 def of_model(model: Model, data: Splits) -> dict[str, float]:
@@ -99,7 +101,7 @@ def cells(measured: Sequence[Mapping[str, float]]) -> list[str]:
   """A table's cells of one setting: mean ± deviation over its runs, – where there is nothing."""
   return [
     shown([values[name] for values in measured if name in values], measure.digits)
-    for name, measure in measures(0).items()
+    for name, measure in measures().items()
   ]
 
 

@@ -1,22 +1,27 @@
-"""Several models in one picture: the same images reconstructed, and samples of the same noise."""
+"""Several models in one picture: the same images, the same noise, the latents of the classes."""
 
 from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from cvae_jax import figures
+from cvae_jax import figures, keys, projection
+from cvae_jax.data import corruption
 from cvae_jax.data.splits import Dataset
+from cvae_jax.experiments import comparison
 from cvae_jax.inference import Model
 
-COLUMNS = 8
+COLUMNS = 6  # of each of the three parts
+NOISE = 0.25  # σ of the middle part
+SCATTERED = 10_000
+MAX_SCATTERS = 6
 
 
 def side_by_side(models: Mapping[str, Model], shown: Dataset) -> Figure:
-  """A row for each model: reconstructions of the same images on the left, samples on the right.
+  """A row for each model: the same images reconstructed, denoised, and samples of the same noise.
 
-  The first row holds the images. Samples come from the prior that each model was trained with, so
-  that what the settings did to it is seen; a row ends where a model has none.
+  The first row holds what they are given. Samples come from the prior that each model was trained
+  with, so that what the settings did to it is seen; a row ends where a model has none.
 
   Args:
     models: name -> model; all of images of one shape.
@@ -24,20 +29,37 @@ def side_by_side(models: Mapping[str, Model], shown: Dataset) -> Figure:
   """
   images = shown.images[:COLUMNS].astype(np.float32) / 255
   labels = shown.labels[:COLUMNS]
-  columns = len(images)
+  key = keys.stream(0, 'noise of comparisons')
+  noisy = np.asarray(corruption.corrupt('gaussian', NOISE, key, images))
   empty = np.full_like(images, np.nan)
   gap = empty[:1]
-  rows = [np.concatenate([images, gap, empty])]
+  rows = [np.concatenate([images, gap, noisy, gap, empty])]
   for model in models.values():
     own = labels if model.conditional else None
     drawn = empty
     if model.has_prior:
-      count = None if model.conditional else columns
+      count = None if model.conditional else len(images)
       drawn = model.sample(own, num_images=count, prior='model')
-    rows.append(np.concatenate([model.reconstruct(images, own), gap, drawn]))
-  classes = '; samples of the same classes' if any(m.conditional for m in models.values()) else ''
+    rows.append(
+      np.concatenate(
+        [model.reconstruct(images, own), gap, model.reconstruct(noisy, own), gap, drawn]
+      )
+    )
   return figures.image_grid(
     np.stack(rows),
-    ['images', *models],
-    title=f'reconstructions (left), samples from the model prior (right){classes}',
+    ['given', *models],
+    title=f'reconstructions, denoising (Gaussian, σ = {NOISE:g}), samples from the model prior',
   )
+
+
+def scatters(models: Mapping[str, Model], part: Dataset) -> dict[str, tuple[str, Figure]]:
+  """The posterior means of each model, the first few of them: file name -> title and figure."""
+  drawn = {}
+  first = slice(SCATTERED)
+  for position, (name, model) in enumerate(list(models.items())[:MAX_SCATTERS]):
+    means = comparison.means(model, part.images[first], part.labels[first])
+    plane, axes = projection.to_plane(means, 'pca')
+    named = part.class_names
+    figure = figures.latent_scatter(plane, part.labels[first] if named else None, named, axes)
+    drawn[f'latents_{position}'] = f'Latents of {name}', figure
+  return drawn

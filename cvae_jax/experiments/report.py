@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import matplotlib.figure
 
-from cvae_jax import curves, figures, inference, page, paths, progress, projection
+from cvae_jax import curves, figures, inference, page, paths, progress
 from cvae_jax.data import splits
 from cvae_jax.experiments import comparison, pictures, results
 from cvae_jax.experiments.results import Row
@@ -14,7 +14,6 @@ from cvae_jax.experiments.sweep import Axis, text_of
 from cvae_jax.inference import Model
 
 FILE_NAME = 'report.html'
-SCATTERED = 10_000
 
 
 class Finding(NamedTuple):
@@ -70,7 +69,7 @@ def write(folder: Path, rows: Sequence[Row], experiment: Experiment | None) -> P
       findings, measured = _measured(settings, findings, data)
       parts += measured
     if experiment and experiment.scatter:
-      drawn |= _scatters(models, data)
+      drawn |= pictures.scatters(models, data.test)
   if experiment and experiment.plane:
     drawn['plane'] = 'One against the other', _plane(findings, experiment.plane)
   if experiment:
@@ -127,11 +126,7 @@ def _means(several: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 def _measured(settings, findings, data) -> tuple[list[Finding], list[str]]:
   """The findings with what `comparison` measures of every run, and a table of that."""
-  lines, extended, protocols = (
-    [],
-    [],
-    comparison.measures(min(len(data.test.labels), comparison.NUM_IMAGES)),
-  )
+  lines, extended = [], []
   with progress.shown('measuring the runs') as advance:
     for position, (finding, several) in enumerate(zip(findings, settings.values(), strict=True)):
       found = [row.member.workdir for row in several if row.best_step is not None]
@@ -139,22 +134,12 @@ def _measured(settings, findings, data) -> tuple[list[Finding], list[str]]:
       lines.append((finding.name, *comparison.cells(measured)))
       extended.append(finding._replace(numbers={**finding.numbers, **_means(measured)}))
       advance((position + 1) / len(findings))
-  header = ('setting', *(measure.name for measure in protocols.values()))
+  header = ('setting', *(measure.name for measure in comparison.measures().values()))
   progress.say(f'\n{results.as_text(header, lines)}')
-  told = '; '.join(f'{measure.name}: {measure.protocol}' for measure in protocols.values())
-  return extended, [page.table(header, lines), page.paragraph(told, 'protocol')]
-
-
-def _scatters(models: Mapping[str, Model], data) -> dict[str, tuple[str, matplotlib.figure.Figure]]:
-  drawn = {}
-  part = data.test
-  count = slice(SCATTERED)
-  for position, (name, model) in enumerate(models.items()):
-    means = comparison.means(model, part.images[count], part.labels[count])
-    plane, axes = projection.to_plane(means, 'pca')
-    figure = figures.latent_scatter(plane, part.labels[count], part.class_names, axes)
-    drawn[f'latents_{position}'] = f'Latents, {name}', figure
-  return drawn
+  return extended, [
+    page.table(header, lines),
+    page.paragraph(comparison.protocol(data), 'protocol'),
+  ]
 
 
 def _plane(findings: Sequence[Finding], names: tuple[str, str]) -> matplotlib.figure.Figure:

@@ -8,7 +8,7 @@ from cvae_jax import devices, fitted_prior, grids, processes
 from cvae_jax.errors import InputError
 from cvae_jax.training import checkpoints, program, projector, run_folder
 from cvae_jax.training.program import Program
-from cvae_jax.training.progress import Reporter
+from cvae_jax.training.progress import Reporter, validation_text
 from cvae_jax.training.state import TrainState
 
 
@@ -22,8 +22,11 @@ def finish(prog: Program, workdir: Path, state: TrainState, reporter: Reporter) 
       # Last, for where it lies all is done.
       grids.save_png(grid_path, program.sample_grid(prog, state.eval_variables))
   best = program.agree_on_step(run_folder.CheckpointPath(workdir, None), 'best')
-  _fit_priors(prog, workdir, state, best, reporter)
-  reporter.line(f'samples of the prior it was trained with: {grid_path}')
+  if prog.config.objective == 'dae':
+    reporter.line(f'corrupted images and what it makes of them: {grid_path}')
+  else:
+    _fit_priors(prog, workdir, state, best, reporter)
+    reporter.line(f'samples of the prior it was trained with: {grid_path}')
   # All look for them, since Orbax has its readers wait for one another.
   metrics = checkpoints.read_metrics(workdir)
   for line in _summary(prog, workdir, metrics, best, int(state.step)):
@@ -39,12 +42,15 @@ def _summary(
   for step, name in names.items():
     line = f'{name}: epoch {step / prog.steps_per_epoch:.4g}, step {step}'
     if values := metrics.get(step):
-      line += (
-        f', validation −ELBO {values["negative_elbo"]:.2f} = {values["reconstruction"]:.2f} + '
-        f'KL {values["kl"]:z.2f}'
-      )
+      line += f', {validation_text(values)}'
     lines.append(line)
   folder = shlex.quote(str(workdir))
+  if prog.config.objective == 'dae':
+    return [
+      *lines,
+      f'beside others:    python evaluate.py --compare {folder} OTHER',
+      f'to look at it:    python sample.py --mode=reconstruct --indices=0,1,2 --workdir={folder}',
+    ]
   return [
     *lines,
     f'to judge it:      python evaluate.py --workdir={folder}',

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from cvae_jax import config as config_lib
 from cvae_jax import config_fields, devices, fitted_prior, generation, grids, keys, paths, processes
 from cvae_jax.config import SavedConfig
-from cvae_jax.data import batches, splits
+from cvae_jax.data import batches, corruption, splits
 from cvae_jax.data.splits import Dataset
 from cvae_jax.errors import InputError
 from cvae_jax.evaluation.likelihood import observe
@@ -162,7 +162,13 @@ def assemble(config, train: Dataset, validation: Dataset, mesh: Mesh | None = No
     compile_chunk=compile_chunk,
     compiled_chunk=compile_chunk(take_step),
     evaluate=make_evaluate(
-      model, likelihood, config.data.binarize, config.batch_size, mesh, options
+      model,
+      likelihood,
+      config.data.binarize,
+      config.batch_size,
+      mesh,
+      options,
+      corruption.build(config),
     ),
     encode=generation.make_encode(model, likelihood),
     decode=generation.make_decode_mean(model, likelihood),
@@ -301,11 +307,14 @@ def _shapes(config):
 def sample_grid(program: Program, variables) -> np.ndarray:
   """Decoder means of the same latents at every step of the run, a row for each class.
 
-  Drawn by the process that asks, alone, as is `reconstruction_grid`.
+  Drawn by the process that asks, alone, as is `reconstruction_grid`; which is what a denoising
+  autoencoder has in this one's place.
 
   Returns:
     uint8 [H, W, C].
   """
+  if program.config.objective == 'dae':
+    return reconstruction_grid(program, variables)
   labels, columns = generation.grid_labels(program.config)
   variables, key = devices.own_copy(variables), keys.stream(program.config.seed, 'samples')
   latents = program.draw_prior(variables, labels, key, jnp.arange(len(labels)), 1.0)
@@ -316,6 +325,8 @@ def sample_grid(program: Program, variables) -> np.ndarray:
 def reconstruction_grid(program: Program, variables) -> np.ndarray:
   """The first validation images, each row of them above its reconstructions.
 
+  Those of a denoising autoencoder are corrupted.
+
   Returns:
     uint8 [H, W, C].
   """
@@ -325,6 +336,8 @@ def reconstruction_grid(program: Program, variables) -> np.ndarray:
   variables, validation = devices.own_copy((variables, program.validation[:2]))
   images = jnp.asarray(validation[0][:count], jnp.float32) / 255
   labels = validation[1][:count]
+  if corrupt := corruption.build(program.config):
+    images = corrupt(keys.stream(program.config.seed, 'corruption'), images)
   mean, _ = program.encode(variables, images, labels)
   reconstructions = program.decode(variables, mean, labels)
   return grids.pairs(*jax.device_get((images, reconstructions)), columns)

@@ -11,6 +11,16 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from cvae_jax import progress
 
 
+def validation_text(values: Mapping[str, float]) -> str:
+  """The terms of a validation; of a denoising autoencoder, which has no KL, the one there is."""
+  if 'kl' not in values:
+    return f'validation reconstruction {values["reconstruction"]:.2f}'
+  return (
+    f'validation −ELBO {values["negative_elbo"]:.2f} = {values["reconstruction"]:.2f} + '
+    f'KL {values["kl"]:z.2f}'
+  )
+
+
 class Reporter:
   """A progress bar on a terminal, plain lines elsewhere; the plain lines go to train.log too.
 
@@ -85,10 +95,7 @@ class Reporter:
 
   def validation(self, epoch: int, values: Mapping[str, float], seconds: float) -> None:
     """What the validation after `epoch` epochs gave, and how long the epoch took with it."""
-    self.line(
-      f'epoch {epoch:3d}/{self._num_epochs}  validation −ELBO {values["negative_elbo"]:.2f} = '
-      f'{values["reconstruction"]:.2f} + KL {values["kl"]:z.2f}  {seconds:.1f} s'
-    )
+    self.line(f'epoch {epoch:3d}/{self._num_epochs}  {validation_text(values)}  {seconds:.1f} s')
 
   def close(self) -> None:
     """Removes the bar and closes train.log."""

@@ -86,8 +86,7 @@ class Run:
       seconds_before = writers_lib.forget_after(self.workdir, now, self.reporter.line)
     self._log = writers_lib.Silence()
     if processes.is_main():
-      self._log = Writers(self.workdir, self.reporter.line)
-    self._log.write_hparams(dict(config_lib.fields(config)))
+      self._log = Writers(self.workdir, config, self.reporter.line)
     self._profiler = make_profiler(
       config.profile and processes.is_main(), self.workdir, self.reporter.line
     )
@@ -220,7 +219,9 @@ class Run:
     images, labels, _ = self.prog.validation
     key = keys.stream(config.seed, 'validation')
     validation = self.prog.evaluate(self.state.eval_variables, images, labels, key)
-    if likelihoods.is_probability(config):
+    if config.objective == 'dae':
+      del validation['kl']  # the negative ELBO, by which the best is chosen, is the reconstruction
+    elif likelihoods.is_probability(config):
       validation['bits_per_dim'] = bits_per_dimension(validation['negative_elbo'], images.shape[1:])
     return validation
 
@@ -237,9 +238,9 @@ class Run:
 
   def _warn_of_collapse(self) -> None:
     """Says so where the KL has grown to its full weight and few latents are used."""
-    if not processes.is_main():
-      return
     config = self.prog.config
+    if not processes.is_main() or config.objective == 'dae':
+      return
     mean, shown = program.validation_latents(self.prog, self.state.eval_variables)
     count = int(active_units(mean).sum())
     if count < config.min_active_share * config.latent_dim:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from cvae_jax.data import augmentation, transforms
+from cvae_jax.data import augmentation, corruption, transforms
 from cvae_jax.models import gaussians
 from cvae_jax.models.cvae import CVAE
 from cvae_jax.objectives import bounds
@@ -35,6 +35,9 @@ def make_loss(
   2017), the KL with its free bits. With k > 1 minus the IWAE bound, whose log-weights are
   log p(x | z, c) + β (log p(z | c) − log q(z | x, c)).
 
+  Of a denoising autoencoder −log p(x | z, c) alone, with z the mean that its encoder gives for a
+  corrupted x (Vincent et al. 2010).
+
   Returns:
     loss(params, batch_stats, images, labels, key, step) with images uint8 [B, H, W, C], giving the
     loss (nats, mean over images of sums over pixels and latents), and the terms with the new
@@ -43,33 +46,40 @@ def make_loss(
   """
   augment = augmentation.make_augment(config.data.augment)
   num_samples = config.num_importance_samples
+  corrupt = corruption.build(config)
   omitted = likelihood.omitted * math.prod(model.image_shape)
 
   def loss_fn(params, batch_stats, images, labels, key, step):
     # What a step draws for, each with its own key; new uses are added at the end.
-    pixels_key, posterior_key, augment_key, dropout_key = jax.random.split(key, 4)
+    pixels_key, posterior_key, augment_key, dropout_key, noise_key = jax.random.split(key, 5)
     images = transforms.to_unit_interval(images)
     if augment:
       images = augment(augment_key, images)
     if config.data.binarize == 'dynamic':
       images = transforms.binarize(pixels_key, images)
-    images = transforms.to_pixel_range(images, likelihood.pixel_range)
+    seen = corrupt(noise_key, images) if corrupt else images
+    images, seen = (transforms.to_pixel_range(x, likelihood.pixel_range) for x in (images, seen))
 
     def draw(mean, logvar):
+      if corrupt:
+        return mean
       if num_samples > 1:
         mean, logvar = (jnp.broadcast_to(x, (num_samples, *x.shape)) for x in (mean, logvar))
       return gaussians.reparameterize(posterior_key, mean, logvar)
 
     forward, updated = model.apply(
       {'params': params, **batch_stats},
-      images,
+      seen,
       labels,
       draw=draw,
       train=True,
       mutable=['batch_stats'],
       rngs={'dropout': dropout_key},
     )
+    kl = forward.kl
     beta = jnp.asarray(beta_schedule(step), jnp.float32)
+    if corrupt:
+      kl, beta = jnp.zeros_like(kl), jnp.zeros_like(beta)
     if num_samples > 1:
       log_prob = likelihood.log_prob(images[None], forward.outputs)  # [k, B]
       log_posterior = gaussians.log_normal(
@@ -80,13 +90,13 @@ def make_loss(
     else:
       log_prob = likelihood.log_prob(images, forward.outputs)  # [B]
       # A KL that is known of all dimensions together has all of their free bits.
-      free_nats = free_bits * (config.latent_dim // forward.kl.shape[-1])
-      loss = -jnp.mean(log_prob) + beta * bounds.with_free_bits(forward.kl, free_nats)
+      free_nats = free_bits * (config.latent_dim // kl.shape[-1])
+      loss = -jnp.mean(log_prob) + beta * bounds.with_free_bits(kl, free_nats)
     loss -= omitted
     terms = {
       'loss': loss,
       'reconstruction': -jnp.mean(log_prob),
-      'kl': jnp.mean(jnp.sum(forward.kl, axis=-1)),
+      'kl': jnp.mean(jnp.sum(kl, axis=-1)),
       'beta': beta,
     }
     return loss, (terms, updated)

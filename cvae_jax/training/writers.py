@@ -1,14 +1,17 @@
-"""Where the numbers of a run go: metrics.csv and TensorBoard, both cut back when a run resumes."""
+"""Where the numbers of a run go: metrics.csv and TensorBoard, cut back on resuming; trackers."""
 
 import csv
+import importlib.util
 import mmap
 import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from cvae_jax import config as config_lib
 from cvae_jax import tensorflow_runtime
 from cvae_jax.errors import InputError, reason
 
@@ -58,92 +61,111 @@ class CsvWriter:
     self._file.close()
 
 
-class TensorBoard:
-  """TensorBoard through CLU. Where it fails, that is said once, and nothing more is written."""
+class Tracker:
+  """One of CLU's writers. Where it fails, that is said once, and nothing more is written to it."""
 
-  def __init__(self, workdir: Path, say: Callable[[str], None]):
-    """Opens it; `say` hears of it where there is no TensorFlow."""
-    self._say, self._writer = say, None
-    self._knows_hparams = any(workdir.glob(EVENTS_PATTERN))
+  def __init__(self, name: str, open_writer: Callable[[], Any], say: Callable[[str], None]):
+    """Opens it.
+
+    Args:
+      name: for people.
+      open_writer: gives one of CLU's writers; called where TensorFlow is quiet.
+      say: hears of it where it fails.
+    """
+    self._name, self._say, self._writer = name, say, None
     if not tensorflow_runtime.installed('tensorboard'):
-      say('TensorFlow is not installed: no TensorBoard logs; the numbers are in metrics.csv.')
+      say(f'TensorFlow is not installed: nothing for {name}; the numbers are in metrics.csv.')
       return
     try:
       with tensorflow_runtime.quiet():
-        from clu import metric_writers
-
-        self._writer = metric_writers.SummaryWriter(str(workdir))
+        self._writer = open_writer()
     except Exception as error:  # whatever a broken installation raises
       self._give_up(error)
 
-  def write_hparams(self, hparams: Mapping[str, object]) -> None:
-    """The config, flat, for TensorBoard's table of runs; once for a run, however often resumed."""
-    if not self._knows_hparams:
-      plain = (bool, int, float, str)
-      self._write(
-        lambda writer: writer.write_hparams(
-          {
-            name: value if isinstance(value, plain) else str(value)
-            for name, value in hparams.items()
-          }
-        )
-      )
-
-  def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
-    """A point for each of them."""
-    self._write(lambda writer: writer.write_scalars(step, scalars))
-
-  def write_pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
-    """uint8 [H, W, C] each."""
-    self._write(lambda writer: writer.write_images(step, pictures))
-
-  def close(self) -> None:
-    """Closes it."""
-    self._write(lambda writer: writer.close())
-
-  def _write(self, action) -> None:
+  def write(self, action: Callable[[Any], None]) -> None:
+    """Does something with the writer, while there is one."""
     if self._writer is None:
       return
     try:
       with tensorflow_runtime.quiet():
         action(self._writer)
         self._writer.flush()
-    except Exception as error:  # TensorFlow's errors share no base class with Python's.
+    except Exception as error:  # those of TensorFlow and wandb share no base class with Python's
       self._give_up(error)
 
   def _give_up(self, error: Exception) -> None:
     self._writer = None
     self._say(
-      f'TensorBoard fails ({reason(error)}): no more logs for it; the numbers are in metrics.csv.'
+      f'{self._name} fails ({reason(error)}): no more logs for it; the numbers are in metrics.csv.'
     )
 
 
-class Writers:
-  """metrics.csv, and TensorBoard where it can be had."""
+def _trackers(workdir: Path, config, say: Callable[[str], None]) -> list[Tracker]:
+  """TensorBoard, and what the config asks for beside it."""
 
-  def __init__(self, workdir: Path, say: Callable[[str], None]):
-    """Opens both; `say` hears of it where TensorBoard cannot be written to."""
+  def open_tensorboard():
+    from clu import metric_writers
+
+    return metric_writers.SummaryWriter(str(workdir))
+
+  def open_wandb():
+    from cvae_jax.training import wandb_writer
+
+    if not wandb_writer.is_online():
+      say(
+        'WANDB_API_KEY is not set: Weights & Biases is written offline, and '
+        f'`wandb sync {workdir}/wandb/offline-run-*` sends it'
+      )
+    return wandb_writer.WandbWriter(workdir, config.name)
+
+  found = [Tracker('TensorBoard', open_tensorboard, say)]
+  if config.tracker == 'wandb':
+    if importlib.util.find_spec('wandb') is None:
+      say('tracker=wandb needs a package that is not installed: pip install wandb')
+    else:
+      found.append(Tracker('Weights & Biases', open_wandb, say))
+  return found
+
+
+class Writers:
+  """metrics.csv, TensorBoard where it can be had, and the tracker of the config."""
+
+  def __init__(self, workdir: Path, config, say: Callable[[str], None]):
+    """Opens them; `say` hears of it where a tracker cannot be written to."""
+    knows_hparams = any(workdir.glob(EVENTS_PATTERN))
     self._csv = CsvWriter(workdir / CSV_NAME)
-    self._tensorboard = TensorBoard(workdir, say)
-    self.write_hparams = self._tensorboard.write_hparams
-    self.write_pictures = self._tensorboard.write_pictures
+    self._trackers = _trackers(workdir, config, say)
+    if not knows_hparams:  # TensorBoard has them once for a run, however often resumed
+      self._write_hparams(dict(config_lib.fields(config)))
+
+  def _write_hparams(self, hparams: Mapping[str, object]) -> None:
+    plain = (bool, int, float, str)
+    shown = {
+      name: value if isinstance(value, plain) else str(value) for name, value in hparams.items()
+    }
+    self._write(lambda writer: writer.write_hparams(shown))
 
   def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
-    """One row of metrics.csv, whose columns are the names, and as many points in TensorBoard."""
+    """One row of metrics.csv, whose columns are the names, and as many points of the trackers."""
     self._csv.write_scalars(step, scalars)
-    self._tensorboard.write_scalars(step, scalars)
+    self._write(lambda writer: writer.write_scalars(step, scalars))
+
+  def write_pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
+    """uint8 [H, W, C] each, for the trackers."""
+    self._write(lambda writer: writer.write_images(step, pictures))
 
   def close(self) -> None:
-    """Closes both."""
+    """Closes all."""
     self._csv.close()
-    self._tensorboard.close()
+    self._write(lambda writer: writer.close())
+
+  def _write(self, action: Callable[[Any], None]) -> None:
+    for tracker in self._trackers:
+      tracker.write(action)
 
 
 class Silence:
   """What a process writes that leaves the writing to another one: nothing."""
-
-  def write_hparams(self, hparams: Mapping[str, object]) -> None:
-    """Nothing."""
 
   def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
     """Nothing."""
