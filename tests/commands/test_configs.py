@@ -9,10 +9,13 @@ import pytest
 
 from conftest import DATA, ROOT
 from cvae_jax import config as config_lib
+from cvae_jax.experiments import sweep
+from cvae_jax.experiments.report import Finding
 from made_data import make
 
-NAMES = sorted(path.stem for path in (ROOT / 'configs').glob('*.py') if path.stem != '__init__')
+NAMES = sorted(path.stem for path in (ROOT / 'configs').glob('*.py'))
 EXPERIMENTS = [name for name in NAMES if name != 'default']
+SWEEPS = sorted(path.stem for path in (ROOT / 'configs' / 'sweeps').glob('*.py'))
 REAL = {
   'mnist': DATA / 'mnist',
   'fashion_mnist': DATA / 'fashion_mnist',
@@ -51,6 +54,50 @@ def test_the_experiments_are_all_there():
     'mlp_mnist',
     'folder',
   }
+
+
+@pytest.mark.parametrize('name', SWEEPS)
+def test_shipped_sweeps_have_runs_and_a_question(name, tmp_path):
+  swept = module(f'sweeps.{name}')
+  config, planned = swept.get_config(), swept.get_experiment()
+  assert config.name == name
+  runs = sweep.members(config, planned.axes, tmp_path)
+  assert len({run.name for run in runs}) == len(runs) >= 2
+  assert planned.question.endswith('?')
+  assert f'configs/sweeps/{name}.py' in swept.__doc__
+
+
+def test_answers_follow_from_the_numbers():
+  def findings(**numbers):
+    count = len(next(iter(numbers.values())))
+    given = [{name: values[row] for name, values in numbers.items()} for row in range(count)]
+    return [Finding(f'setting {row}', {}, one) for row, one in enumerate(given)]
+
+  def answer(name, **numbers):
+    return module(f'sweeps.{name}').get_experiment().answer(findings(**numbers))
+
+  clipped = {'negative_elbo': [1, 1]}
+  assert answer('grad_clip', roughness=[1, 2], **clipped).startswith('Yes: the roughness is 0.50')
+  assert answer('grad_clip', roughness=[2, 1], **clipped).startswith('No: ')
+  assert answer('grad_clip', roughness=[1, 1], **clipped).startswith('No difference: ')
+  sampled = {'kl': [1, 1, 1], 'frechet': [1, 1, 1]}
+  assert answer('annealing', negative_elbo=[100, 100.5, 99.5], **sampled).startswith(
+    'No: the validation −ELBO ends +0.5% and -0.5% from the static one.'
+  )
+  assert answer('annealing', negative_elbo=[100, 105, 100], **sampled).startswith('Yes: ')
+  weights = answer('kld_weight', mse=[3, 1.04, 1.0], frechet=[5, 1, 2], diversity=[0.1, 0.9, 1.1])
+  assert 'within 5% of the lowest, 1.0000, from setting 1 on' in weights
+  assert 'nearest to test images at setting 1' in weights
+  assert 'most varied ones are those of setting 2 (1.10), at a distance of 2.00' in weights
+  separation = {'active_units': [3, 4]}
+  better = answer('latent_size', linear_accuracy=[0.8, 0.9], silhouette=[0.1, 0.2], **separation)
+  assert better.startswith('By both measures better.')
+  mixed = answer('latent_size', linear_accuracy=[0.8, 0.9], silhouette=[0.2, 0.1], **separation)
+  assert mixed.startswith('Not by both measures, or by little.')
+  traded = answer('beta_tradeoff', mse=[1, 2, 3], frechet=[3, 1, 2])
+  assert traded.startswith(
+    'Samples are nearest to test images at setting 1, reconstructions at setting 0'
+  )
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
+from cvae_jax.data import corruption
 from cvae_jax.models import cvae
 from cvae_jax.objectives import likelihoods
 from cvae_jax.objectives.likelihoods import Gaussian
@@ -116,6 +117,27 @@ def test_the_importance_weighted_loss_against_scipy(beta):
   expected = -(special.logsumexp(log_weights, axis=0) - np.log(4)).mean()
   np.testing.assert_allclose(loss, expected, rtol=1e-5)
   np.testing.assert_allclose(terms['reconstruction'], -log_prob.mean(), rtol=1e-5)
+
+
+@pytest.mark.parametrize('kind', ['gaussian', 'masking'])
+def test_a_denoising_autoencoder_reconstructs_the_clean_image_from_the_mean(kind):
+  """Against SciPy: no draw of latents, no KL, and the noise of the step's own key."""
+  config = tiny_config(objective='dae', data__corruption=kind, **DENSE)
+  model = cvae.build(config)
+  variables = jax.jit(lambda key: cvae.init(model, key))(jax.random.key(0))
+  loss_fn = step.make_loss(config, model, Gaussian(0.5), lambda step: 1.0, 0.0)
+  (loss, (terms, _)), gradient = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))(
+    variables['params'], {}, IMAGES, jnp.arange(6), jax.random.key(1), jnp.array(0)
+  )
+  noise_key = jax.random.split(jax.random.key(1), 5)[4]
+  seen = 2 * corruption.corrupt(kind, 0.3, noise_key, jnp.float32(IMAGES / 255)) - 1
+  mean, _ = model.apply(variables, seen, jnp.arange(6), train=False, method='encode')
+  outputs = model.apply(variables, mean, jnp.arange(6), train=False, method='decode')
+  expected = -stats.norm.logpdf(IMAGES / 127.5 - 1, outputs, 0.5).sum() / 6
+  np.testing.assert_allclose(loss, expected, rtol=1e-5)
+  assert terms['reconstruction'] == loss
+  assert terms['kl'] == terms['beta'] == 0
+  assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradient['logvar_head']))
 
 
 @pytest.mark.parametrize('num_importance_samples', [1, 3])

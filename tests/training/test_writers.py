@@ -1,6 +1,7 @@
 """metrics.csv and TensorBoard's files: what is written, what a resumed run forgets."""
 
 import csv
+import importlib.util
 import sys
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from cvae_jax import tensorflow_runtime
 from cvae_jax.errors import InputError
 from cvae_jax.training import writers
+from tiny import tiny_config
 
 
 def read_csv(folder):
@@ -30,7 +32,7 @@ def read_events(folder):
 
 
 def write(folder, steps):
-  log = writers.Writers(folder, print)
+  log = writers.Writers(folder, tiny_config(), print)
   for step in steps:
     log.write_scalars(step, {'train/loss': 1 / 3 + step, 'seconds': 0.5})
   log.close()
@@ -52,8 +54,7 @@ def test_unknown_columns_are_no_silent_loss(tmp_path):
 
 
 def test_tensorboard_gets_scalars_pictures_and_the_config(tmp_path):
-  log = writers.Writers(tmp_path, print)
-  log.write_hparams({'beta': 1.0, 'channels': (3, 4)})
+  log = writers.Writers(tmp_path, tiny_config(), print)
   log.write_scalars(3, {'train/loss': 2.0})
   log.write_pictures(3, {'samples': np.zeros((4, 4, 1), np.uint8)})
   log.close()
@@ -96,19 +97,18 @@ def test_nothing_to_forget_changes_nothing(tmp_path):
 def test_training_goes_on_without_tensorflow(tmp_path, monkeypatch):
   monkeypatch.setattr(tensorflow_runtime, 'installed', lambda *_: False)
   said = []
-  log = writers.Writers(tmp_path, said.append)
-  log.write_hparams({'beta': 1.0})
+  log = writers.Writers(tmp_path, tiny_config(), said.append)
   log.write_scalars(1, {'train/loss': 2.0})
   log.write_pictures(1, {'samples': np.zeros((4, 4, 1), np.uint8)})
   log.close()
   assert len(said) == 1
-  assert 'no TensorBoard logs' in said[0]
+  assert 'nothing for TensorBoard' in said[0]
   assert [path.name for path in tmp_path.iterdir()] == ['metrics.csv']
 
 
 def test_training_goes_on_if_tensorboard_breaks(tmp_path, monkeypatch):
   said = []
-  log = writers.Writers(tmp_path, said.append)
+  log = writers.Writers(tmp_path, tiny_config(), said.append)
   log.write_scalars(1, {'train/loss': 2.0})
   from clu.metric_writers import SummaryWriter
 
@@ -128,8 +128,7 @@ def test_training_goes_on_if_tensorboard_breaks(tmp_path, monkeypatch):
 def test_a_tensorflow_that_cannot_be_imported_costs_one_line(tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, 'clu', None)
   said = []
-  log = writers.Writers(tmp_path, said.append)
-  log.write_hparams({'beta': 1.0})
+  log = writers.Writers(tmp_path, tiny_config(), said.append)
   log.write_scalars(1, {'train/loss': 2.0})
   log.close()
   (line,) = said
@@ -193,3 +192,51 @@ def test_events_that_cannot_be_read_are_said(tmp_path):
   (line,) = said
   assert line.startswith('what TensorBoard has after step 2 could not be dropped')
   assert [row['step'] for row in read_csv(tmp_path)] == ['2']
+
+
+def wandb_lines(folder, monkeypatch, **environment):
+  """What is said while a run of Weights & Biases is written in `folder`."""
+  pytest.importorskip('wandb')
+  for name in ('WANDB_API_KEY', 'WANDB_MODE'):
+    monkeypatch.delenv(name, raising=False)
+  for name, value in environment.items():
+    monkeypatch.setenv(name, value)
+  said = []
+  log = writers.Writers(folder, tiny_config(tracker='wandb'), said.append)
+  log.write_scalars(2, {'train/loss': 2.5})
+  log.write_pictures(2, {'samples': np.zeros((4, 4, 1), np.uint8)})
+  log.close()
+  assert [row['step'] for row in read_csv(folder)] == ['2']
+  return said
+
+
+def test_weights_and_biases_works_offline_and_says_how_to_send_it(tmp_path, monkeypatch):
+  (line,) = wandb_lines(tmp_path, monkeypatch)
+  assert line.startswith('WANDB_API_KEY is not set: Weights & Biases is written offline')
+  (written,) = tmp_path.glob('wandb/offline-run-*/*.wandb')
+  content = written.read_bytes()
+  assert b'train/loss' in content
+  assert b'2.5' in content
+  assert list(tmp_path.glob('wandb/offline-run-*/files/media/images/samples_2_*.png'))
+  assert b'beta_schedule' in content  # of the config
+
+
+def test_weights_and_biases_that_cannot_be_reached_costs_a_line(tmp_path, monkeypatch):
+  pytest.importorskip('wandb')
+  with tensorflow_runtime.quiet():
+    from cvae_jax.training import wandb_writer
+  monkeypatch.setattr(wandb_writer, 'INIT_TIMEOUT_SECONDS', 3)
+  nowhere = {'WANDB_API_KEY': 40 * '0', 'WANDB_BASE_URL': 'http://127.0.0.1:9'}
+  (line,) = wandb_lines(tmp_path, monkeypatch, **nowhere)
+  assert line.startswith('Weights & Biases fails (')
+  assert line.endswith(': no more logs for it; the numbers are in metrics.csv.')
+
+
+def test_a_missing_package_is_named(tmp_path, monkeypatch):
+  find = importlib.util.find_spec
+  monkeypatch.setattr(
+    writers.importlib.util, 'find_spec', lambda name: None if name == 'wandb' else find(name)
+  )
+  said = []
+  writers.Writers(tmp_path, tiny_config(tracker='wandb'), said.append).close()
+  assert said == ['tracker=wandb needs a package that is not installed: pip install wandb']

@@ -1,0 +1,48 @@
+"""Noise, by its moments."""
+
+import jax
+import numpy as np
+import pytest
+
+from cvae_jax.data import corruption
+from tiny import tiny_config
+
+KEY = jax.random.key(0)
+
+
+def test_gaussian_noise_has_its_deviation_and_stays_in_range():
+  grey = np.full((50, 20, 20, 3), 0.5, np.float32)
+  noisy = np.asarray(corruption.corrupt('gaussian', 0.1, KEY, grey))
+  assert noisy.std() == pytest.approx(0.1, rel=0.02)
+  assert noisy.mean() == pytest.approx(0.5, abs=0.002)
+  white = np.asarray(corruption.corrupt('gaussian', 0.1, KEY, np.ones_like(grey)))
+  assert white.max() == 1
+  assert np.mean(white < 1) == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize(('kind', 'white'), [('salt_and_pepper', 0.15), ('masking', 0.0)])
+def test_a_share_of_the_pixels_is_lost_in_all_channels(kind, white):
+  grey = np.full((50, 20, 20, 3), 0.5, np.float32)
+  noisy = np.asarray(corruption.corrupt(kind, 0.3, KEY, grey))
+  np.testing.assert_array_equal(noisy.min(axis=-1), noisy.max(axis=-1))
+  assert np.mean(noisy == 1) == pytest.approx(white, abs=0.01)
+  assert np.mean(noisy == 0) == pytest.approx(0.3 - white, abs=0.01)
+  assert set(np.unique(noisy)) <= {0.0, 0.5, 1.0}
+
+
+@pytest.mark.parametrize('kind', corruption.KINDS)
+def test_none_of_it_changes_nothing_and_another_key_is_other_noise(kind):
+  images = np.random.RandomState(0).rand(4, 8, 8, 1).astype(np.float32)
+  np.testing.assert_array_equal(corruption.corrupt(kind, 0.0, KEY, images), images)
+  one, other = (corruption.corrupt(kind, 0.5, jax.random.key(n), images) for n in (0, 1))
+  assert not np.array_equal(one, other)
+
+
+def test_only_a_denoising_autoencoder_has_noise():
+  with pytest.raises(ValueError, match="'blur' is not one of: gaussian, salt_and_pepper"):
+    corruption.corrupt('blur', 0.1, KEY, np.zeros((1, 2, 2, 1), np.float32))
+  assert corruption.build(tiny_config()) is None
+  corrupt = corruption.build(
+    tiny_config(objective='dae', data__corruption='masking', data__corruption_level=1.0)
+  )
+  assert not np.any(corrupt(KEY, np.ones((1, 2, 2, 1), np.float32)))

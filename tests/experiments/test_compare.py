@@ -1,0 +1,147 @@
+"""Models side by side: a denoising autoencoder and a VAE, measured on the same images."""
+
+import csv
+import shutil
+
+import numpy as np
+import pytest
+
+from cvae_jax import inference
+from cvae_jax.data import corruption
+from cvae_jax.errors import InputError
+from cvae_jax.evaluation import classifier
+from cvae_jax.experiments import compare, comparison
+from cvae_jax.training import checkpoints, loop
+from tiny import DENSE, rows, tiny_config
+
+CHANGES = {
+  'num_epochs': 12,
+  'eval_every_epochs': 4,
+  'checkpoint_every_epochs': 12,
+  'log_every_steps': 100,
+  'learning_rate': 2e-2,
+  'beta_schedule': 'constant',
+  'beta': 0.1,
+  **DENSE,
+}
+
+
+@pytest.fixture(scope='module')
+def runs(tmp_path_factory):
+  """A VAE and a denoising autoencoder on the same digits."""
+  folder = tmp_path_factory.mktemp('runs')
+  loop.train(tiny_config(**CHANGES), folder / 'vae')
+  dae = tiny_config(objective='dae', data__corruption_level=0.25, **CHANGES)
+  loop.train(dae, folder / 'dae')
+  return folder
+
+
+@pytest.fixture(autouse=True)
+def judge(monkeypatch):
+  """A quick reference classifier: what it says is not what is tested."""
+  monkeypatch.setattr(classifier, 'MIN_STEPS', 20)
+
+
+def test_the_best_of_a_denoising_autoencoder_is_its_best_reconstruction(runs):
+  validated = {
+    int(row['step']): float(row['validation/reconstruction'])
+    for row in rows(runs / 'dae')
+    if row['validation/reconstruction']
+  }
+  assert checkpoints.choose(runs / 'dae', 'best') == min(validated, key=validated.get)
+  assert len(validated) == 3
+  assert not any(row['validation/kl'] for row in rows(runs / 'dae'))
+  log = (runs / 'dae' / 'train.log').read_text()
+  assert 'validation reconstruction' in log
+  assert 'KL 0.00' not in log.split('best')[-1]
+  assert not list((runs / 'dae').glob('checkpoints/*/prior.safetensors'))
+
+
+def test_a_denoising_autoencoder_draws_nothing(runs):
+  model = inference.load(runs / 'dae')
+  assert not model.has_prior
+  images = np.zeros((2, 8, 8, 1), np.float32)
+  assert model.reconstruct(images, [0, 1]).shape == images.shape
+  for action in (lambda: model.sample([1]), lambda: model.vary(images, [0, 1])):
+    with pytest.raises(
+      InputError, match='This is a denoising autoencoder: its latents have no distribution'
+    ):
+      action()
+
+
+def test_measures_against_their_definitions(runs):
+  models = {name: inference.load(runs / name) for name in ('vae', 'dae')}
+  data = models['vae'].data()
+  found = {name: comparison.of_model(model, data) for name, model in models.items()}
+  assert set(found['vae']) == set(comparison.measures())
+  assert set(found['vae']) - set(found['dae']) == {'frechet', 'diversity', 'confidence'}
+  images = data.test.images.astype(np.float32) / 255
+  for name, model in models.items():
+    reconstructed = model.reconstruct(images, data.test.labels)
+    assert found[name]['mse'] == pytest.approx(np.square(reconstructed - images).mean(), rel=1e-4)
+    means, _ = model.encode(images, data.test.labels)
+    assert found[name]['active_units'] == (means.var(axis=0) > 0.01).sum()
+    assert 0.1 < found[name]['linear_accuracy'] <= 1
+  # Its noise is what it was trained to undo; of none at all it knows nothing.
+  gain = {name: values['denoising_0.25'] / values['mse'] for name, values in found.items()}
+  assert gain['dae'] < 1.5
+  same = comparison.of_model(models['dae'], data)
+  assert same == found['dae']
+
+
+def test_denoising_is_measured_from_the_clean_image(runs, monkeypatch):
+  """Of a model that returns what it is given, the error is that of the noise."""
+
+  class Echo:
+    conditional = False
+
+    def reconstruct(self, images, labels):
+      return images
+
+  images = np.full((40, 8, 8, 1), 0.5, np.float32)
+  labels = np.zeros(40, np.int32)
+  noisy = np.asarray(corruption.corrupt('gaussian', 0.1, comparison.keys.stream(0, 'x'), images))
+  assert comparison._error(Echo(), noisy, images, labels) == pytest.approx(0.01, rel=0.05)
+  assert comparison._error(Echo(), images, images, labels) == 0
+
+
+def test_a_comparison_is_a_table_a_picture_and_a_page(runs, tmp_path, monkeypatch, capsys):
+  monkeypatch.chdir(tmp_path)
+  shutil.copytree(runs, tmp_path / 'runs')
+  page = compare.compare(['runs/vae', 'runs/dae'], 'best', None)
+  assert page.parts[:2] == ('runs', 'comparisons')
+  assert page.parent.name == 'vae-vs-dae'
+  said = capsys.readouterr().out
+  lines = [line.split() for line in said.splitlines() if line.startswith(('vae ', 'dae '))]
+  assert [line[0] for line in lines] == ['vae', 'dae']
+  assert lines[1].count('–') == 3
+  with open(page.with_name('comparison.csv'), newline='') as file:
+    first, second = csv.DictReader(file)
+  assert (first['model'], second['model']) == ('vae', 'dae')
+  assert second['frechet'] == ''
+  assert float(first['mse']) == pytest.approx(float(lines[0][1]), abs=1e-4)
+  for name in ('comparison', 'latents_0', 'latents_1'):
+    assert page.with_name(f'{name}.png').read_bytes().startswith(b'\x89PNG')
+  assert page.read_text().count('data:image/png;base64,') == 3
+
+
+@pytest.mark.parametrize(
+  ('names', 'message'),
+  [
+    (['vae'], '--compare takes two runs or more, not 1'),
+    (['vae', 'vae'], 'names .*vae more than once: give different runs'),
+    (['vae', 'nowhere'], 'is neither a run folder nor a checkpoint'),
+    (['vae', 'mnist'], 'they have no images in common'),
+  ],
+)
+def test_what_cannot_be_compared(names, message, runs, monkeypatch):
+  monkeypatch.chdir(runs)
+  with pytest.raises(InputError, match=message):
+    compare.compare(names, 'best', None)
+
+
+def test_runs_of_one_name_are_told_apart_by_their_folders(runs, tmp_path):
+  shutil.copytree(runs / 'vae', tmp_path / 'a' / 'run')
+  shutil.copytree(runs / 'dae', tmp_path / 'b' / 'run')
+  models = [inference.load(tmp_path / name / 'run') for name in 'ab']
+  assert list(compare._named(models)) == ['a/run', 'b/run']

@@ -1,0 +1,67 @@
+"""An experiment: question, runs, answer, one report."""
+
+import re
+
+import pytest
+
+from conftest import ROOT
+from cvae_jax.errors import InputError
+from cvae_jax.evaluation import classifier
+from cvae_jax.experiments import experiment
+from cvae_jax.experiments.report import Experiment
+from cvae_jax.experiments.sweep import Axis
+from tiny import DENSE, tiny_config
+
+CONFIG = tiny_config(**DENSE)
+
+
+def make(**changes):
+  asked = Experiment(
+    question='Does it depend on β?',
+    axes=(Axis('beta', (0.5, 4.0)), Axis('seed', (0, 1))),
+    published='nothing yet.',
+    answer=lambda findings: ', '.join(
+      f'{finding.name} {finding.numbers["negative_elbo"]:.3f} {finding.numbers["mse"]:.5f}'
+      for finding in findings
+    ),
+    name=lambda values: f'weight <{values["beta"]:g}>',
+    scatter=True,
+    plane=('mse', 'kl'),
+  )
+  return asked._replace(**changes)
+
+
+def test_a_report_holds_question_answer_runs_and_pictures(tmp_path, monkeypatch, capsys):
+  monkeypatch.setattr(classifier, 'MIN_STEPS', 20)
+  experiment.run(CONFIG, [], make(), str(tmp_path / 'sweep'), {})
+  page = (tmp_path / 'sweep' / 'report.html').read_text()
+  assert 'Does it depend on β?' in page
+  answer = re.search(r'Answer: weight &lt;0.5&gt; ([\d.]+) ([\d.]+), weight &lt;4&gt;', page)
+  with open(tmp_path / 'sweep' / 'sweep.csv') as file:
+    header, *lines = [line.strip().split(',') for line in file]
+  bounds = [float(line[header.index('negative_elbo')]) for line in lines]
+  assert float(answer[1]) == pytest.approx(sum(bounds[:2]) / 2, abs=1e-3)
+  assert page.count('<table>') == 2
+  names = {path.stem for path in (tmp_path / 'sweep').glob('*.png')}
+  assert names == {'curves', 'runs', 'latents_0', 'latents_1', 'plane'}
+  assert page.count('data:image/png;base64,') == len(names)
+  assert 'http' not in page
+  assert 'report: ' in capsys.readouterr().out
+  # The values of the command come in the place of the experiment's.
+  experiment.run(CONFIG, ['seed=0', 'latent_dim=2,3'], make(), str(tmp_path / 'other'), {})
+  assert sorted(path.name for path in (tmp_path / 'other').iterdir() if path.is_dir()) == [
+    f'beta={beta},seed=0,latent_dim={size}' for beta in ('0.5', '4') for size in (2, 3)
+  ]
+
+
+def test_flags_of_a_single_run_are_refused(tmp_path):
+  with pytest.raises(InputError, match='--resume_from is for a single run, not for a sweep'):
+    experiment.run(CONFIG, ['beta=1'], None, str(tmp_path / 'x'), {'resume_from': True})
+  assert not (tmp_path / 'x').exists()
+
+
+def test_only_files_that_have_one_have_an_experiment():
+  assert experiment.of_file(None) is None
+  assert experiment.of_file(str(ROOT / 'configs' / 'mnist.py')) is None
+  found = experiment.of_file(str(ROOT / 'configs' / 'sweeps' / 'grad_clip.py'))
+  assert [axis.field for axis in found.axes] == ['clip_norm', 'seed']
