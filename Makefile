@@ -7,10 +7,12 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 IMAGES := --indices 0,1,2,3,4,5,6,7
 CLASSES := --label 0,1
+PAIR := $(or $(WORKDIR),runs/pair)
+SWEEPS := $(sort $(wildcard configs/sweeps/*.py))
 IN_WORKDIR := $(if $(WORKDIR),--workdir '$(WORKDIR)')
 
 .PHONY: help install install-dev train train-mnist train-fashion train-cifar10 evaluate sample \
-  reconstruct traverse interpolate notebook benchmark test test-slow test-faults lint format clean \
+  reconstruct traverse interpolate scatter compare-dae ablations notebook benchmark test test-slow test-faults lint format clean \
   clean-all
 
 help: ## Print this list.
@@ -32,8 +34,8 @@ $(INSTALLED): requirements.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-install-dev: install ## The same, with ruff and PyTorch, which tests and benchmarks compare with.
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'ruff>=0.17,<0.18' torch
+install-dev: install ## The same, with ruff, wandb and PyTorch, for tests and benchmarks.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'ruff>=0.17,<0.18' torch wandb
 
 ##@ Train
 train: install ## Train CONFIG, or go on with it; configs/digits.py takes 2 minutes and no download.
@@ -64,6 +66,21 @@ traverse: install ## Each latent dimension in turn; FLAGS="--digit 3".
 interpolate: install ## The way between two classes; FLAGS="--label 3,8" others than 0,1.
 	@$(BIN)/python sample.py --mode interpolate $(IN_WORKDIR) $(or $(FLAGS),$(CLASSES))
 
+scatter: install ## Its latents in two dimensions, by class; FLAGS="--projection tsne".
+	@$(BIN)/python evaluate.py --scatter $(IN_WORKDIR) $(FLAGS)
+
+##@ Compare
+compare-dae: install ## Train CONFIG and a denoising autoencoder, in WORKDIR-vae and -dae; compare.
+	@$(BIN)/python train.py --config $(CONFIG) --workdir '$(PAIR)-vae' $(FLAGS)
+	@$(BIN)/python train.py --config $(CONFIG) --workdir '$(PAIR)-dae' $(FLAGS) \
+	  --config.objective=dae --config.prior=standard
+	@$(BIN)/python evaluate.py --compare '$(PAIR)-vae' '$(PAIR)-dae'
+
+ablations: install ## Each of configs/sweeps/, with its report; hours without an accelerator.
+	@for config in $(SWEEPS); do \
+	  $(BIN)/python train.py --config $$config $(FLAGS) || exit 1; done
+
+##@ Learn and measure
 notebook: install ## Run the notebook from its first cell to its last.
 	@$(BIN)/python -m pytest tests/test_notebook.py -m "slow or not slow" -n0
 
@@ -90,5 +107,5 @@ clean: ## Remove caches; runs and .venv stay.
 	@rm -rf .cache .pytest_cache .ruff_cache .hypothesis *.egg-info
 	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
-clean-all: clean ## Remove what was trained and made here too, and .venv: runs/ and shipped/ are lost.
-	@rm -rf runs shipped $(VENV)
+clean-all: clean ## Remove .venv and all that was trained or downloaded here: runs/, shipped/, data/.
+	@rm -rf runs shipped data $(VENV)

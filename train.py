@@ -1,16 +1,13 @@
-r"""Trains a conditional VAE, or goes on with a run where its folder stands.
+"""Trains a conditional VAE, or goes on with a run where its folder stands.
 
 Examples:
   python train.py --config configs/digits.py             2 minutes on two CPU cores, no download
   python train.py --config configs/mnist.py --smoke      does my setup work?
   python train.py --config configs/folder.py --config.data.dir=DIR --config.data.num_classes=5
   python train.py --config configs/mnist.py --config.beta=4 --workdir runs/mnist-beta4
-  python train.py --config configs/mnist.py --resume_from runs/mnist/checkpoints/4290 \
-      --workdir runs/mnist-on
+  python train.py --config configs/mnist.py --resume_from runs/mnist --workdir runs/mnist-on
   python train.py --config configs/mnist.py --sweep beta=0.5,1,2 --sweep seed=0,1    six runs
   python train.py --config configs/mnist.py --find_lr    or --find_batch_size
-  python train.py --config configs/mnist.py --distributed  in each task of a SLURM job
-  tensorboard --logdir runs
 """
 
 from pathlib import Path
@@ -24,7 +21,7 @@ from cvae_jax.errors import InputError
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'The experiment: a file of configs/.')
 _WORKDIR = flags.DEFINE_string('workdir', None, "The run's folder; runs/<name> if not given.")
 _RESUME_FROM = flags.DEFINE_string(
-  'resume_from', None, 'Go on from this checkpoint, optimizer and step included, in a new workdir.'
+  'resume_from', None, 'Go on from this run or checkpoint, optimizer and all, in a new workdir.'
 )
 _SMOKE = flags.DEFINE_bool('smoke', False, 'One step, validation batch and grid; writes nothing.')
 _SWEEP = flags.DEFINE_multi_string(
@@ -44,7 +41,7 @@ flags.adopt_module_key_flags(process_flags)
 
 
 def main() -> None:
-  command_line.check_alone('smoke', 'find_lr', 'find_batch_size', 'sweep')
+  command_line.check_alone({'smoke': (), 'find_lr': (), 'find_batch_size': (), 'sweep': ()})
   if _APPLY.value and not _FIND_LR.value:
     raise InputError('--apply goes on with what --find_lr suggests: give both, or neither.')
   # Late, so that --help and mistyped flags do not wait for JAX.
@@ -67,9 +64,8 @@ def main() -> None:
       loop.smoke(config)
     elif _FIND_BATCH_SIZE.value:
       batch_size_finder.suggest(config, _FIND_BATCH_SIZE.value)
-    elif _SWEEP.value or planned:
-      single = {'resume_from': resume_from is not None, 'find_lr': _FIND_LR.value}
-      experiment.run(config, _SWEEP.value or (), planned, _WORKDIR.value, single)
+    elif (_SWEEP.value or planned) and not _FIND_LR.value:
+      experiment.run(config, _SWEEP.value or (), planned, _WORKDIR.value, resume_from)
     else:
       if _FIND_LR.value:
         config.learning_rate = learning_rate_finder.suggest(config, workdir)

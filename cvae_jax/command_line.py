@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from absl import flags
@@ -73,18 +73,23 @@ def run(main: Callable[[], None], doc: str, interrupted: str = 'Interrupted.') -
   sys.exit(0)
 
 
-def check_alone(*names: str) -> None:
-  """Raises InputError where more than one of these flags is given."""
-  given = [f'--{name}' for name in names if flags.FLAGS[name].value]
+def check_alone(modes: Mapping[str, Sequence[str]]) -> flags.FlagValues:
+  """Raises InputError where two of these flags are given, or one beside flags it does not heed.
+
+  Args:
+    modes: flag -> the flags that mean nothing to it.
+
+  Returns:
+    All flags.
+  """
+  given = [name for name in modes if flags.FLAGS[name].value not in (None, False)]
   if len(given) > 1:
-    raise InputError(f'{" and ".join(given)}: give one of them.')
-
-
-def check_absent(names: Iterable[str], heeded: str) -> None:
-  """Raises InputError where one of these flags is given beside `heeded`, which ignores them."""
-  for name in names:
-    if flags.FLAGS[name].present:
-      raise InputError(f'--{name} means nothing to --{heeded}: leave it out.')
+    raise InputError(f'{" and ".join(f"--{name}" for name in given)}: give one of them.')
+  for mode in given:
+    for name in modes[mode]:
+      if flags.FLAGS[name].present:
+        raise InputError(f'--{name} means nothing to --{mode}: leave it out.')
+  return flags.FLAGS
 
 
 def _run(action, argv) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 from cvae_jax import keys
 from cvae_jax.data import batches, corruption
 from cvae_jax.data.splits import Dataset, Splits
-from cvae_jax.evaluation import classifier, reconstruction, samples
+from cvae_jax.evaluation import classifier, reconstruction, samples, scatter
 from cvae_jax.evaluation import latents as latent_statistics
 from cvae_jax.experiments.results import shown
 from cvae_jax.inference import Model
@@ -85,11 +85,11 @@ def of_model(model: Model, data: Splits) -> dict[str, float]:
   for level in NOISE_LEVELS:
     noisy = np.asarray(corruption.corrupt('gaussian', level, key, images))
     values[f'denoising_{level:g}'] = _error(model, noisy, images, part.labels)
-  encoded = means(model, part.images, part.labels)
+  encoded = scatter.means(model, part.images, part.labels)
   values['active_units'] = float(latent_statistics.active_units(encoded).sum())
   if part.class_names and len(set(part.labels)) > 1:
     training = _first(data.train, NUM_IMAGES)
-    seen = means(model, training.images, training.labels)
+    seen = scatter.means(model, training.images, training.labels)
     values |= _class_measures(seen, training.labels, encoded, part.labels)
     if model.has_prior:
       judge = classifier.reference(model.config.data, data.train)
@@ -121,15 +121,6 @@ def _error(model: Model, seen: np.ndarray, wanted: np.ndarray, labels: np.ndarra
     scores = reconstruction.scores(wanted[rows], model.reconstruct(seen[rows], own))
     errors.append(scores['mse'])
   return float(np.concatenate(errors).mean())
-
-
-def means(model: Model, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-  """Posterior means [N, latent] of images uint8 [N, H, W, C] and labels [N]."""
-  pieces = [
-    model.encode(images[rows].astype(np.float32) / 255, _labels(model, labels[rows]))[0]
-    for rows in batches.pieces(len(images), PIECE)
-  ]
-  return np.concatenate(pieces)
 
 
 def _class_measures(seen, seen_labels, means, labels) -> dict[str, float]:

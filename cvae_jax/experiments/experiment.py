@@ -1,7 +1,7 @@
 """An experiment: a question, the runs that answer it, and a report. One command does all of it."""
 
 import runpy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -27,7 +27,7 @@ def run(
   specifications: Sequence[str],
   experiment: Experiment | None,
   workdir: str | None,
-  alone: Mapping[str, bool],
+  resume_from: Path | None = None,
 ) -> None:
   """Trains the runs of a sweep, or goes on with them, and reports on them.
 
@@ -36,16 +36,15 @@ def run(
     specifications: 'beta=0.5,1', ...; those of the same field come in place of the experiment's.
     experiment: that of the config file, if it has one.
     workdir: where the runs' folders lie; runs/<name>-sweep if not given.
-    alone: name -> whether a flag was given that concerns a single run.
+    resume_from: what only a single run can begin at.
 
   Raises:
     InputError: values or folders cannot be used; nothing has been trained.
     FailedRunsError: some runs did not come to their end; the others did, and are reported on.
     StoppedError: a signal or the clock asked for an end.
   """
-  for name, is_given in alone.items():
-    if is_given:
-      raise InputError(f'--{name} is for a single run, not for a sweep: leave it out.')
+  if resume_from is not None:
+    raise InputError('--resume_from is for a single run, not for a sweep: leave it out.')
   if jax.process_count() > 1:
     raise InputError('A sweep is trained by one process: start it without --distributed.')
   given = [sweep.parse(text, config) for text in specifications]

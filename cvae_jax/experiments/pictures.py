@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from cvae_jax import figures, keys, projection
 from cvae_jax.data import corruption
 from cvae_jax.data.splits import Dataset
-from cvae_jax.experiments import comparison
+from cvae_jax.evaluation import scatter
 from cvae_jax.inference import Model
 
 COLUMNS = 6  # of each of the three parts
@@ -57,7 +57,7 @@ def scatters(models: Mapping[str, Model], part: Dataset) -> dict[str, tuple[str,
   drawn = {}
   first = slice(SCATTERED)
   for position, (name, model) in enumerate(list(models.items())[:MAX_SCATTERS]):
-    means = comparison.means(model, part.images[first], part.labels[first])
+    means = scatter.means(model, part.images[first], part.labels[first])
     plane, axes = projection.to_plane(means, 'pca')
     named = part.class_names
     figure = figures.latent_scatter(plane, part.labels[first] if named else None, named, axes)

@@ -26,7 +26,8 @@ class Profiler:
     self._hook = None
     self._ends_at = None
     self._done = (
-      f'profile: tensorboard --logdir {workdir} (with the plugin tensorboard-plugin-profile)'
+      f'profile: open {workdir}/plugins/profile/*/*.trace.json.gz at ui.perfetto.dev, or call '
+      f'tensorboard --logdir {workdir} (with the plugin tensorboard-plugin-profile)'
     )
     self._say = say
 

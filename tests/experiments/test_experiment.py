@@ -33,7 +33,7 @@ def make(**changes):
 
 def test_a_report_holds_question_answer_runs_and_pictures(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(classifier, 'MIN_STEPS', 20)
-  experiment.run(CONFIG, [], make(), str(tmp_path / 'sweep'), {})
+  experiment.run(CONFIG, [], make(), str(tmp_path / 'sweep'))
   page = (tmp_path / 'sweep' / 'report.html').read_text()
   assert 'Does it depend on β?' in page
   answer = re.search(r'Answer: weight &lt;0.5&gt; ([\d.]+) ([\d.]+), weight &lt;4&gt;', page)
@@ -48,7 +48,7 @@ def test_a_report_holds_question_answer_runs_and_pictures(tmp_path, monkeypatch,
   assert 'http' not in page
   assert 'report: ' in capsys.readouterr().out
   # The values of the command come in the place of the experiment's.
-  experiment.run(CONFIG, ['seed=0', 'latent_dim=2,3'], make(), str(tmp_path / 'other'), {})
+  experiment.run(CONFIG, ['seed=0', 'latent_dim=2,3'], make(), str(tmp_path / 'other'))
   assert sorted(path.name for path in (tmp_path / 'other').iterdir() if path.is_dir()) == [
     f'beta={beta},seed=0,latent_dim={size}' for beta in ('0.5', '4') for size in (2, 3)
   ]
@@ -56,7 +56,7 @@ def test_a_report_holds_question_answer_runs_and_pictures(tmp_path, monkeypatch,
 
 def test_flags_of_a_single_run_are_refused(tmp_path):
   with pytest.raises(InputError, match='--resume_from is for a single run, not for a sweep'):
-    experiment.run(CONFIG, ['beta=1'], None, str(tmp_path / 'x'), {'resume_from': True})
+    experiment.run(CONFIG, ['beta=1'], None, str(tmp_path / 'x'), tmp_path)
   assert not (tmp_path / 'x').exists()
 
 

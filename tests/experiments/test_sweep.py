@@ -163,7 +163,7 @@ def test_a_run_that_fails_takes_no_other_with_it(at_once, tmp_path, monkeypatch,
   occupied.mkdir()
   (occupied / 'notes.txt').write_text('mine')
   with pytest.raises(FailedRunsError) as caught:
-    experiment.run(CONFIG, ['learning_rate=0.001,1e30,0.002,0.003'], None, str(tmp_path), {})
+    experiment.run(CONFIG, ['learning_rate=0.001,1e30,0.002,0.003'], None, str(tmp_path))
   assert str(caught.value).startswith('2 of 4 runs failed: learning_rate=')
   assert 'learning_rate=1e+30' in str(caught.value)
   said = capsys.readouterr().out
