@@ -1,4 +1,4 @@
-"""All that one device is measured with, in one command: throughput, epoch and roofline.
+"""All that one device is measured with, in one command: throughput, epoch, roofline and sweep.
 
 python -m benchmarks [--device cpu|gpu] [--quick]
 """
@@ -22,7 +22,7 @@ def main() -> None:
   flags = parser.parse_args()
   machine.require(flags.device)
   statuses = []
-  for program in ('throughput', 'epoch', 'roofline'):
+  for program in ('throughput', 'epoch', 'roofline', 'sweep'):
     command = [sys.executable, '-m', f'benchmarks.{program}', '--device', flags.device]
     command += ['--quick'] if flags.quick else []
     if program == 'epoch':

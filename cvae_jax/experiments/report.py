@@ -5,23 +5,48 @@ from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib.figure
+import numpy as np
+from scipy import stats
 
 from cvae_jax import curves, figures, inference, page, paths, progress
 from cvae_jax.data import splits
+from cvae_jax.errors import reason
 from cvae_jax.experiments import comparison, pictures, results
 from cvae_jax.experiments.results import Row
 from cvae_jax.experiments.sweep import Axis, text_of
 from cvae_jax.inference import Model
 
 FILE_NAME = 'report.html'
+SIGNIFICANT = 0.05
 
 
 class Finding(NamedTuple):
-  """What one setting came to: means over its seeds."""
+  """What one setting came to."""
 
   name: str
   values: Mapping[str, object]  # of the swept fields, but for the seed
-  numbers: Mapping[str, float]  # of the validation and, in an experiment, of `comparison`
+  runs: Sequence[Mapping[str, float]]  # a run's numbers: of `results` and of `comparison`
+
+  @property
+  def numbers(self) -> dict[str, float]:
+    """Their means over the seeds."""
+    names = dict.fromkeys(name for values in self.runs for name in values)
+    return {name: float(np.mean(values)) for name in names if (values := self.column(name))}
+
+  def column(self, name: str) -> list[float]:
+    """One number of every run that has it."""
+    return [values[name] for values in self.runs if name in values]
+
+
+def differ(one: Finding, other: Finding, name: str) -> bool:
+  """Whether seeds can tell two settings apart by a number: a paired t-test of 5 %.
+
+  The runs of a seed have their initial weights, batches and noise in common.
+  """
+  pairs = one.column(name), other.column(name)
+  if min(map(len, pairs)) < 2 or len(pairs[0]) != len(pairs[1]):
+    return False
+  return bool(stats.ttest_rel(*pairs).pvalue < SIGNIFICANT)
 
 
 class Experiment(NamedTuple):
@@ -59,7 +84,7 @@ def write(folder: Path, rows: Sequence[Row], experiment: Experiment | None) -> P
   parts = [page.table(header, lines), page.paragraph(results.protocol(rows), 'protocol')]
   models = _models(settings)
   findings = [
-    Finding(name, _values(several[0]), _means([row.values for row in several]))
+    Finding(name, _values(several[0]), [row.values for row in several])
     for name, several in settings.items()
   ]
   if models and _same_images(models):
@@ -73,7 +98,7 @@ def write(folder: Path, rows: Sequence[Row], experiment: Experiment | None) -> P
   if experiment and experiment.plane:
     drawn['plane'] = 'One against the other', _plane(findings, experiment.plane)
   if experiment:
-    answer = experiment.answer([finding for finding in findings if finding.numbers])
+    answer = _answer(experiment, findings)
     progress.say(f'\n{experiment.question}\n{answer}')
     parts = [
       page.paragraph(experiment.question),
@@ -115,13 +140,12 @@ def _values(row: Row) -> dict[str, object]:
   return {field: value for field, value in row.member.values.items() if field != 'seed'}
 
 
-def _means(several: Sequence[Mapping[str, float]]) -> dict[str, float]:
-  """Of each number, over those seeds that have it."""
-  names = dict.fromkeys(name for values in several for name in values)
-  return {
-    name: results.mean_and_deviation([values[name] for values in several if name in values])[0]
-    for name in names
-  }
+def _answer(experiment: Experiment, findings: Sequence[Finding]) -> str:
+  """What the experiment makes of its numbers, if they are all there."""
+  try:
+    return experiment.answer(findings)
+  except (KeyError, IndexError, ValueError, StopIteration) as error:
+    return f'none, for runs or numbers are missing ({reason(error)}).'
 
 
 def _measured(settings, findings, data) -> tuple[list[Finding], list[str]]:
@@ -129,10 +153,11 @@ def _measured(settings, findings, data) -> tuple[list[Finding], list[str]]:
   lines, extended = [], []
   with progress.shown('measuring the runs') as advance:
     for position, (finding, several) in enumerate(zip(findings, settings.values(), strict=True)):
-      found = [row.member.workdir for row in several if row.best_step is not None]
-      measured = [comparison.of_model(inference.load(path), data) for path in found]
+      found = [row for row in several if row.best_step is not None]
+      measured = [comparison.of_model(inference.load(row.member.workdir), data) for row in found]
       lines.append((finding.name, *comparison.cells(measured)))
-      extended.append(finding._replace(numbers={**finding.numbers, **_means(measured)}))
+      runs = [{**row.values, **values} for row, values in zip(found, measured, strict=True)]
+      extended.append(finding._replace(runs=runs))
       advance((position + 1) / len(findings))
   header = ('setting', *(measure.name for measure in comparison.measures().values()))
   progress.say(f'\n{results.as_text(header, lines)}')

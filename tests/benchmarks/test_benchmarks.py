@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from benchmarks import alternate, epoch, scaling, throughput
+from benchmarks import alternate, epoch, scaling, sweep, throughput
 from configs import mnist
 from conftest import ROOT
 from cvae_jax.data import splits
@@ -39,7 +39,7 @@ def test_a_contender_that_cannot_run_is_named_and_left_out(capsys):
   assert 'float7' in said
 
 
-@pytest.mark.parametrize('program', ['', '.throughput', '.epoch', '.roofline'])
+@pytest.mark.parametrize('program', ['', '.throughput', '.epoch', '.roofline', '.sweep'])
 def test_a_gpu_that_is_not_there_is_said_in_one_line(program):
   done = subprocess.run(
     [sys.executable, '-m', f'benchmarks{program}', '--device', 'gpu'],
@@ -93,3 +93,24 @@ def test_the_roofline_of_a_step(tmp_path):
   # with the gradient, for each of 128 images.
   assert step['flops'] == pytest.approx(3 * 2 * 33e6 * 128, rel=0.1)
   assert 0 < step['share_of_arithmetic'] < 1
+
+
+def test_the_table_of_a_sweep_gives_each_way_against_turns():
+  rows = {
+    name: {'ms_per_step': ms, 'compile_seconds': 1.25}
+    for name, ms in (('in turn', 2.0), ('side by side', 1.0), ('batched', 4.0))
+  }
+  assert sweep.table(rows, 4, 128).splitlines()[2:] == [
+    '| in turn | 2 | 1.2 | 1.00 |',
+    '| side by side | 1 | 1.2 | 2.00 |',
+    '| batched | 4 | 1.2 | 0.50 |',
+  ]
+
+
+@pytest.mark.slow
+def test_a_sweep_is_measured_in_every_way(tmp_path):
+  command = [sys.executable, '-m', 'benchmarks.sweep', '--quick', '--runs', '2']
+  subprocess.run([*command, '--output', str(tmp_path / 'sweep.json')], cwd=ROOT, check=True)
+  content = json.loads((tmp_path / 'sweep.json').read_text())
+  assert list(content['ways']) == ['in turn', 'side by side', 'batched']
+  assert min(row['ms_per_step'] for row in content['ways'].values()) > 0

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from conftest import DATA, ROOT
@@ -69,17 +70,29 @@ def test_shipped_sweeps_have_runs_and_a_question(name, tmp_path):
 
 def test_answers_follow_from_the_numbers():
   def findings(**numbers):
+    """Settings with a number each, or one for each seed."""
     count = len(next(iter(numbers.values())))
-    given = [{name: values[row] for name, values in numbers.items()} for row in range(count)]
-    return [Finding(f'setting {row}', {}, one) for row, one in enumerate(given)]
+    found = []
+    for row in range(count):
+      seeds = {name: np.atleast_1d(values[row]) for name, values in numbers.items()}
+      length = max(map(len, seeds.values()))
+      runs = [
+        {name: float(np.broadcast_to(x, length)[seed]) for name, x in seeds.items()}
+        for seed in range(length)
+      ]
+      found.append(Finding(f'setting {row}', {}, runs))
+    return found
 
   def answer(name, **numbers):
     return module(f'sweeps.{name}').get_experiment().answer(findings(**numbers))
 
   clipped = {'negative_elbo': [1, 1]}
-  assert answer('grad_clip', roughness=[1, 2], **clipped).startswith('Yes: the roughness is 0.50')
-  assert answer('grad_clip', roughness=[2, 1], **clipped).startswith('No: ')
-  assert answer('grad_clip', roughness=[1, 1], **clipped).startswith('No difference: ')
+  calm, rough = [1.0, 2.0, 3.0], [1.5, 2.6, 3.5]  # of three seeds
+  assert answer('grad_clip', roughness=[calm, rough], **clipped).startswith('Yes (paired t-test')
+  assert answer('grad_clip', roughness=[rough, calm], **clipped).startswith('No (paired t-test')
+  unsure = answer('grad_clip', roughness=[calm, rough[::-1]], **clipped)
+  assert unsure.startswith('These seeds cannot tell (paired t-test over 3 seeds, 5 %)')
+  assert answer('grad_clip', roughness=[1, 2], **clipped).startswith('These seeds cannot tell')
   sampled = {'kl': [1, 1, 1], 'frechet': [1, 1, 1]}
   assert answer('annealing', negative_elbo=[100, 100.5, 99.5], **sampled).startswith(
     'No: the validation −ELBO ends +0.5% and -0.5% from the static one.'
