@@ -43,5 +43,13 @@ def test_config_workdir_and_flags_reach_the_command():
   expected = ['train.py', '--config', 'configs/mnist.py', '--workdir', 'my run', '--config.beta=4']
   assert given == expected
   assert last_command('train-fashion')[-1] == 'configs/fashion_mnist.py'
+  assert last_command('scatter', 'FLAGS=--projection tsne') == [
+    'evaluate.py',
+    '--scatter',
+    '--projection',
+    'tsne',
+  ]
+  assert last_command('compare-dae')[-3:] == ['--compare', 'runs/pair-vae', 'runs/pair-dae']
+  assert last_command('compare-dae', 'WORKDIR=my run')[-2:] == ['my run-vae', 'my run-dae']
   assert last_command('reconstruct')[-2:] == ['--indices', '0,1,2,3,4,5,6,7']
   assert last_command('reconstruct', 'FLAGS=--indices 8')[-2:] == ['--indices', '8']

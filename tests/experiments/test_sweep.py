@@ -131,6 +131,7 @@ def test_a_sweep_of_four_is_four_runs(at_once, alone, tmp_path, monkeypatch, cap
   assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob('checkpoints/*')} == before
 
 
+@pytest.mark.slow
 def test_memory_splits_a_sweep(alone, tmp_path, monkeypatch, capsys):
   """Where two fit at once, four go in two waves."""
   monkeypatch.setattr(devices, 'chunk_steps', lambda: 512)
@@ -191,7 +192,9 @@ def sweep_command(long, folder):
   return [*long.command(folder), '--sweep', 'seed=0,1', '--sweep', 'beta=1']
 
 
-@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+  'number', [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)]
+)
 def test_a_sweep_that_is_ended_in_the_middle_goes_on(number, tmp_path):
   long = LongRun(num_epochs=60, checkpoint_every_steps=50)
   command = sweep_command(long, 'sweep')
@@ -224,6 +227,7 @@ def test_a_sweep_that_is_ended_in_the_middle_goes_on(number, tmp_path):
   assert (tmp_path / 'sweep' / 'report.html').is_file()
 
 
+@pytest.mark.slow
 def test_several_devices_have_runs_of_their_own(alone, tmp_path):
   command = [sys.executable, str(ROOT / 'train.py'), '--config', str(ROOT / 'configs/default.py')]
   command += [*TINY_FLAGS, *DENSE_FLAGS, '--workdir', 'sweep']
