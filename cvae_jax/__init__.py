@@ -6,7 +6,7 @@ __version__ = '0.1.0'
 def __getattr__(name):
   # Late, so that reading a config or printing a help text does not wait for JAX.
   if name == 'load':
-    from cvae_jax.inference import load
+    from cvae_jax.loading import load
 
     return load
   if name == 'available':

@@ -19,11 +19,12 @@ from clu import parameter_overview
 
 import cvae_jax
 from cvae_jax import config as config_lib
-from cvae_jax import fitted_prior, inference, progress, weights
+from cvae_jax import fitted_prior, loading, progress, weights
 from cvae_jax.data import splits
 from cvae_jax.errors import InputError
 from cvae_jax.evaluation import classifier, generation, report
 from cvae_jax.evaluation.record import Metric
+from cvae_jax.inference import Model
 
 CARD = """# {name}
 
@@ -56,7 +57,7 @@ def ship(run: Path, machine: str, name: str = 'test') -> Path:
   Raises:
     InputError: it was not evaluated, or at another step.
   """
-  model = inference.load(run)
+  model = loading.load(run)
   config = model.config.copy_and_resolve_references()
   try:
     text = (run / 'evaluation' / f'{name}.json').read_text(encoding='utf-8')
@@ -88,7 +89,7 @@ def ship(run: Path, machine: str, name: str = 'test') -> Path:
   return folder
 
 
-def _card(run: Path, model: inference.Model, evaluation: dict, machine: str) -> str:
+def _card(run: Path, model: Model, evaluation: dict, machine: str) -> str:
   config = model.config
   try:
     with open(run / 'metrics.csv', newline='', encoding='utf-8') as file:
@@ -128,7 +129,7 @@ def _card(run: Path, model: inference.Model, evaluation: dict, machine: str) -> 
   )
 
 
-def _priors(model: inference.Model) -> str:
+def _priors(model: Model) -> str:
   own = f'Trained with z ~ {model.priors.describe("model")}'
   if model.priors.fitted is None:
     return f'{own}.'

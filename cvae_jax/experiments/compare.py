@@ -5,7 +5,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from cvae_jax import figures, inference, page, paths, progress
+from cvae_jax import figures, loading, page, paths, progress
 from cvae_jax.errors import InputError
 from cvae_jax.experiments import comparison, pictures, results
 from cvae_jax.inference import Model
@@ -30,7 +30,7 @@ def compare(runs: Sequence[str], checkpoint: str, data_dir: str | None) -> Path:
   """
   if len(runs) < 2:
     raise InputError(f'--compare takes two runs or more, not {len(runs)}: --compare runs/a runs/b.')
-  models = _named([inference.load(run, checkpoint) for run in runs])
+  models = _named([loading.load(run, checkpoint) for run in runs])
   _check_same_images(models)
   first = next(iter(models.values()))
   data = first.data(data_dir)

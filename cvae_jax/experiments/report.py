@@ -8,7 +8,7 @@ import matplotlib.figure
 import numpy as np
 from scipy import stats
 
-from cvae_jax import curves, figures, inference, page, paths, progress
+from cvae_jax import curves, figures, loading, page, paths, progress
 from cvae_jax.data import splits
 from cvae_jax.errors import reason
 from cvae_jax.experiments import comparison, pictures, results
@@ -122,7 +122,7 @@ def _models(settings: Mapping[str, Sequence[Row]]) -> dict[str, Model]:
   models = {}
   for name, several in settings.items():
     if found := [row.member.workdir for row in several if row.best_step is not None]:
-      models[name] = inference.load(found[0])
+      models[name] = loading.load(found[0])
   return models
 
 
@@ -154,7 +154,7 @@ def _measured(settings, findings, data) -> tuple[list[Finding], list[str]]:
   with progress.shown('measuring the runs') as advance:
     for position, (finding, several) in enumerate(zip(findings, settings.values(), strict=True)):
       found = [row for row in several if row.best_step is not None]
-      measured = [comparison.of_model(inference.load(row.member.workdir), data) for row in found]
+      measured = [comparison.of_model(loading.load(row.member.workdir), data) for row in found]
       lines.append((finding.name, *comparison.cells(measured)))
       runs = [{**row.values, **values} for row, values in zip(found, measured, strict=True)]
       extended.append(finding._replace(runs=runs))

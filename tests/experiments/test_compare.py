@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from cvae_jax import inference
+from cvae_jax import loading
 from cvae_jax.data import corruption
 from cvae_jax.errors import InputError
 from cvae_jax.evaluation import classifier
@@ -58,7 +58,7 @@ def test_the_best_of_a_denoising_autoencoder_is_its_best_reconstruction(runs):
 
 
 def test_a_denoising_autoencoder_draws_nothing(runs):
-  model = inference.load(runs / 'dae')
+  model = loading.load(runs / 'dae')
   assert not model.has_prior
   images = np.zeros((2, 8, 8, 1), np.float32)
   assert model.reconstruct(images, [0, 1]).shape == images.shape
@@ -70,7 +70,7 @@ def test_a_denoising_autoencoder_draws_nothing(runs):
 
 
 def test_measures_against_their_definitions(runs):
-  models = {name: inference.load(runs / name) for name in ('vae', 'dae')}
+  models = {name: loading.load(runs / name) for name in ('vae', 'dae')}
   data = models['vae'].data()
   found = {name: comparison.of_model(model, data) for name, model in models.items()}
   assert set(found['vae']) == set(comparison.measures())
@@ -143,5 +143,5 @@ def test_what_cannot_be_compared(names, message, runs, monkeypatch):
 def test_runs_of_one_name_are_told_apart_by_their_folders(runs, tmp_path):
   shutil.copytree(runs / 'vae', tmp_path / 'a' / 'run')
   shutil.copytree(runs / 'dae', tmp_path / 'b' / 'run')
-  models = [inference.load(tmp_path / name / 'run') for name in 'ab']
+  models = [loading.load(tmp_path / name / 'run') for name in 'ab']
   assert list(compare._named(models)) == ['a/run', 'b/run']
