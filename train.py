@@ -64,16 +64,16 @@ def main() -> None:
       loop.smoke(config)
     elif _FIND_BATCH_SIZE.value:
       batch_size_finder.suggest(config, _FIND_BATCH_SIZE.value)
-    elif (_SWEEP.value or planned) and not _FIND_LR.value:
-      experiment.run(config, _SWEEP.value or (), planned, _WORKDIR.value, resume_from)
+    elif _FIND_LR.value and not _APPLY.value:
+      learning_rate_finder.suggest(config, workdir)
     else:
-      if _FIND_LR.value:
+      if _APPLY.value:
         config.learning_rate = learning_rate_finder.suggest(config, workdir)
-      if _APPLY.value or not _FIND_LR.value:
+      if _SWEEP.value or planned:
+        experiment.run(config, _SWEEP.value or (), planned, _WORKDIR.value, resume_from)
+      else:
         loop.train(config, workdir, resume_from)
 
 
 if __name__ == '__main__':
-  command_line.run(
-    main, __doc__, interrupted='Interrupted. The same command goes on from the last checkpoint.'
-  )
+  command_line.run(main, __doc__, 'Interrupted. The same command goes on from the last checkpoint.')

@@ -16,9 +16,7 @@ def get_config() -> ConfigDict:
   config.latent_dim = 16  # size of z
   config.conditional = True  # the class reaches encoder and decoder; False: labels are not used
   config.prior = 'standard'  # p(z|c): standard, class_gaussian, vamp or flow
-  config.objective = (
-    'vae'  # or dae, a denoising autoencoder: no sampling, no KL, noise on its input
-  )
+  config.objective = 'vae'  # or dae: a denoising autoencoder, without sampling and KL
   config.likelihood = 'bernoulli'  # p(x|z,c): bernoulli, gaussian, l2, ...; the README lists them
   config.sigma = 0.5  # the gaussian's standard deviation; where those that learn theirs begin
   config.charbonnier_epsilon = 1e-3  # charbonnier is sqrt(residual² + epsilon²), near |residual|

@@ -8,7 +8,7 @@ Measured on a part of MNIST: docs/ablations.md.
 from ml_collections import ConfigDict
 
 from configs import convvae_mnist
-from cvae_jax.experiments.report import Experiment
+from cvae_jax.experiments.report import Experiment, the
 from cvae_jax.experiments.sweep import Axis
 
 
@@ -31,7 +31,7 @@ def get_experiment() -> Experiment:
 
 def answer(findings) -> str:
   """The measures of separation, side by side."""
-  few, many = findings[0], findings[-1]
+  few, many = the(findings, latent_dim=16), the(findings, latent_dim=256)
   gain = many.numbers['linear_accuracy'] - few.numbers['linear_accuracy']
   apart = many.numbers['silhouette'] - few.numbers['silhouette']
   verdict = 'better' if min(gain, apart) > 0.01 else 'worse' if max(gain, apart) < -0.01 else ''

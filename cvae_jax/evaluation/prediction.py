@@ -95,9 +95,16 @@ def find_labels(model: Model, images: np.ndarray) -> Labelled | None:
   Args:
     model: a trained model.
     images: uint8 [N, H, W, C].
+
+  Raises:
+    InputError: the model has no bounds.
   """
   if not model.conditional:
     return None
+  if not model.has_prior:
+    raise InputError(
+      'A denoising autoencoder cannot tell the class of a picture: name it with --label.'
+    )
   key = keys.stream(model.config.seed, 'prediction')
   log_probabilities = bayes.class_log_probabilities(
     model.trained, images, len(model.class_names), key

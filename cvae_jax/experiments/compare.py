@@ -11,7 +11,7 @@ from cvae_jax.experiments import comparison, pictures, results
 from cvae_jax.inference import Model
 
 FOLDER = Path('runs') / 'comparisons'
-MAX_NAME = 100  # characters of the page's folder
+MAX_NAME_BYTES = 150  # of the page's folder
 
 
 def compare(runs: Sequence[str], checkpoint: str, data_dir: str | None) -> Path:
@@ -39,12 +39,13 @@ def compare(runs: Sequence[str], checkpoint: str, data_dir: str | None) -> Path:
     for position, (name, model) in enumerate(models.items()):
       measured[name] = comparison.of_model(model, data)
       advance((position + 1) / len(models))
-  folder = FOLDER / _file_name(list(models))
+  folder = FOLDER / _file_name(models)
   header = ('model', *(measure.name for measure in comparison.measures().values()))
   lines = [(name, *comparison.cells([values])) for name, values in measured.items()]
   told = [
     comparison.protocol(data),
-    '–: the model has no such number, as a denoising autoencoder has no samples; weights: '
+    '–: there is no such number: a denoising autoencoder has no samples, a conditional encoder is '
+    'given the class, a set may have none. Weights: '
     + ', '.join(f'{name} at step {model.step}' for name, model in models.items()),
   ]
   progress.say(f'\n{results.as_text(header, lines)}\n\n' + '\n'.join(told) + '\n')
@@ -71,31 +72,45 @@ def _named(models: Sequence[Model]) -> dict[str, Model]:
     names = ['/'.join(model.folder.resolve().parts[-depth:]) + model.suffix for model in models]
     if len(set(names)) == len(names):
       return dict(zip(names, models, strict=True))
-  raise InputError(f'--compare names {models[0].folder} more than once: give different runs.')
+  twice = next(model for model, name in zip(models, names, strict=True) if names.count(name) > 1)
+  raise InputError(f'--compare names {twice.folder} more than once: give different runs.')
 
 
 def _check_same_images(models: dict[str, Model]) -> None:
-  sets = {
-    name: (model.config.data.name, model.image_shape, model.class_names)
-    for name, model in models.items()
-  }
-  (first, expected), *others = sets.items()
+  """Raises InputError unless all have the same test images."""
+  (first, expected), *others = ((name, _test_images(model)) for name, model in models.items())
   for name, given in others:
-    if given != expected:
-      shown = [
-        f'{each} was trained on {data} as {height}×{width}×{channels}'
-        for each, (data, (height, width, channels), _) in ((first, expected), (name, given))
-      ]
-      raise InputError(
-        f'{" and ".join(shown)}: they have no images in common. Compare runs on the same ones.'
-      )
+    for field, value in given.items():
+      if value != expected[field]:
+        raise InputError(
+          f'{name} has {field}={value!r}, but {first} {field}={expected[field]!r}: they have no '
+          'test images in common. Compare runs on the same ones.'
+        )
 
 
-def _file_name(names: Sequence[str]) -> str:
-  joined = '-vs-'.join(name.replace('/', '_') for name in names)
-  if len(joined) <= MAX_NAME:
-    return joined
-  return f'{joined[:MAX_NAME]}-{paths.digest(*names)}'
+def _test_images(model: Model) -> dict[str, object]:
+  """What decides which images are in the test split, and how they look."""
+  data = model.config.data
+  fields = {
+    'data.name': data.name,
+    'image shape': model.image_shape,
+    'data.crop_size': data.crop_size,
+    'classes': model.class_names,
+  }
+  if data.name == 'folder':
+    fields['data.dir'] = str(Path(data.dir).expanduser().resolve())
+  if data.name in ('digits', 'folder'):  # whose test images may be held out of those there are
+    fields['data.split_seed'] = data.split_seed
+    fields['data.validation_examples'] = data.validation_examples
+  return fields
+
+
+def _file_name(models: dict[str, Model]) -> str:
+  joined = '-vs-'.join(name.replace('/', '_') for name in models)
+  short = joined.encode()[:MAX_NAME_BYTES].decode(errors='ignore')
+  # Runs of the same names elsewhere are another comparison.
+  told = (f'{model.folder.resolve()}{model.suffix}' for model in models.values())
+  return f'{short}-{paths.digest(*told)}'
 
 
 def _write_csv(path: Path, models: dict[str, Model], measured: dict[str, dict]) -> None:

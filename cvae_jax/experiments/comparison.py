@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from cvae_jax import keys
@@ -15,8 +16,7 @@ from cvae_jax.inference import Model
 
 NUM_IMAGES = 2_000  # of the test split, as many samples, and training images of the linear probe
 NOISE_LEVELS = (0.1, 0.25, 0.5)  # σ of Gaussian noise on pixels in [0, 1]
-PIECE = 500  # images in memory at once
-MAX_SILHOUETTE = 2_000
+PIECE = 500  # images that are floats at once
 
 
 class Measure(NamedTuple):
@@ -49,7 +49,9 @@ def measures() -> dict[str, Measure]:
       'confidence', 'mean probability of the class that the classifier sees in a sample', 3
     ),
     'linear_accuracy': Measure(
-      'linear probe', 'accuracy of a logistic regression on posterior means', 3
+      'linear probe',
+      'accuracy of a logistic regression on posterior means, of an unconditional model',
+      3,
     ),
     'silhouette': Measure(
       'silhouette', 'of the classes in the posterior means: 1 is apart, 0 is mixed', 3
@@ -72,29 +74,28 @@ def protocol(data: Splits) -> str:
 
 
 def of_model(model: Model, data: Splits) -> dict[str, float]:
-  """Measures one model; what it cannot have is left out, as samples of one without a prior.
+  """Measures one model; what it, or the set, cannot have is left out.
 
   Args:
     model: a trained model.
     data: the images of its config.
   """
   part = _first(data.test, NUM_IMAGES)
-  images = part.images.astype(np.float32) / 255
-  values = {'mse': _error(model, images, images, part.labels)}
-  key = keys.stream(0, 'noise of comparisons')
+  values = {'mse': _error(model, part)}
   for level in NOISE_LEVELS:
-    noisy = np.asarray(corruption.corrupt('gaussian', level, key, images))
-    values[f'denoising_{level:g}'] = _error(model, noisy, images, part.labels)
+    values[f'denoising_{level:g}'] = _error(model, part, level)
   encoded = scatter.means(model, part.images, part.labels)
   values['active_units'] = float(latent_statistics.active_units(encoded).sum())
-  if part.class_names and len(set(part.labels)) > 1:
+  if not part.class_names:
+    return values
+  if not model.conditional:  # whose encoder is given the class
     training = _first(data.train, NUM_IMAGES)
     seen = scatter.means(model, training.images, training.labels)
     values |= _class_measures(seen, training.labels, encoded, part.labels)
-    if model.has_prior:
-      judge = classifier.reference(model.config.data, data.train)
-      values |= _sample_measures(model, judge, part)
-  return values
+  if model.has_prior:
+    judge = classifier.reference(model.config.data, data.train)
+    values |= _sample_measures(model, judge, part)
+  return {name: value for name, value in values.items() if np.isfinite(value)}
 
 
 def cells(measured: Sequence[Mapping[str, float]]) -> list[str]:
@@ -113,13 +114,15 @@ def _labels(model: Model, labels: np.ndarray) -> np.ndarray | None:
   return labels if model.conditional else None
 
 
-def _error(model: Model, seen: np.ndarray, wanted: np.ndarray, labels: np.ndarray) -> float:
-  """The mean squared error of reconstructions of `seen` from `wanted`."""
-  errors = []
-  for rows in batches.pieces(len(seen), PIECE):
-    own = _labels(model, labels[rows])
-    scores = reconstruction.scores(wanted[rows], model.reconstruct(seen[rows], own))
-    errors.append(scores['mse'])
+def _error(model: Model, part: Dataset, level: float = 0.0) -> float:
+  """The mean squared error of reconstructions of noisy images from the clean ones."""
+  key, errors = keys.stream(0, 'noise of comparisons'), []
+  for rows in batches.pieces(len(part.images), PIECE):
+    clean = part.images[rows].astype(np.float32) / 255
+    noise_key = jax.random.fold_in(key, rows.start)
+    seen = np.asarray(corruption.corrupt('gaussian', level, noise_key, clean)) if level else clean
+    own = _labels(model, part.labels[rows])
+    errors.append(reconstruction.scores(clean, model.reconstruct(seen, own))['mse'])
   return float(np.concatenate(errors).mean())
 
 
@@ -130,12 +133,12 @@ def _class_measures(seen, seen_labels, means, labels) -> dict[str, float]:
   probe = pipeline.make_pipeline(
     preprocessing.StandardScaler(), linear_model.LogisticRegression(max_iter=1_000)
   )
-  probe.fit(seen, seen_labels)
-  rows = slice(MAX_SILHOUETTE)
-  return {
-    'linear_accuracy': float(probe.score(means, labels)),
-    'silhouette': float(metrics.silhouette_score(means[rows], labels[rows])),
-  }
+  values = {}
+  if len(set(seen_labels)) > 1:
+    values['linear_accuracy'] = float(probe.fit(seen, seen_labels).score(means, labels))
+  if 1 < len(set(labels)) < len(labels):
+    values['silhouette'] = float(metrics.silhouette_score(means, labels))
+  return values
 
 
 def _sample_measures(model: Model, judge: classifier.Classifier, part: Dataset) -> dict[str, float]:
@@ -149,8 +152,9 @@ def _sample_measures(model: Model, judge: classifier.Classifier, part: Dataset) 
   real, _ = judge.judge(part.images)
   # All in one group: an unconditional model has no classes.
   group = np.zeros(len(part.labels), np.int32)
+  spread = samples.diversity(real, group) or np.nan
   return {
     'frechet': samples.frechet_distance(real, features),
-    'diversity': samples.diversity(features, group) / samples.diversity(real, group),
+    'diversity': float(np.divide(samples.diversity(features, group), spread)),
     'confidence': float(np.exp(log_probabilities.max(axis=1)).mean()),
   }

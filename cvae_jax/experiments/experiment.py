@@ -15,11 +15,18 @@ from cvae_jax.experiments.sweep import Axis
 
 
 def of_file(path: str | None) -> Experiment | None:
-  """What `get_experiment()` of a config file returns; None where it has no such function."""
+  """What `get_experiment()` of a config file returns; None where it has no such function.
+
+  Raises:
+    InputError: it fails.
+  """
   if path is None or not Path(path).is_file():
     return None
-  make = runpy.run_path(str(path)).get('get_experiment')
-  return make() if make else None
+  try:
+    make = runpy.run_path(str(path)).get('get_experiment')
+    return make() if make else None
+  except Exception as error:  # whatever the file raises
+    raise InputError(f'Config file {path!r} fails: {type(error).__name__}: {error}') from error
 
 
 def run(
@@ -39,7 +46,7 @@ def run(
     resume_from: what only a single run can begin at.
 
   Raises:
-    InputError: values or folders cannot be used; nothing has been trained.
+    InputError: values, data or folders cannot be used; no run has come to its end.
     FailedRunsError: some runs did not come to their end; the others did, and are reported on.
     StoppedError: a signal or the clock asked for an end.
   """
@@ -57,6 +64,11 @@ def run(
   )
   failures = sweep.train(members)
   rows = results.collect(members, failures)
+  if len(failures) == len(members):
+    first = next(iter(failures.values()))
+    if all(isinstance(error, InputError) for error in failures.values()):
+      raise InputError(str(first)) from first
+    raise FailedRunsError(f'None of the {len(members)} runs came to its end: {first}')
   page = report.write(folder, rows, experiment)
   progress.say(
     f'\n{results.as_text(*results.table(results.settings(rows)))}\n\n{results.protocol(rows)}\n'

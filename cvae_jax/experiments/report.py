@@ -25,17 +25,17 @@ class Finding(NamedTuple):
 
   name: str
   values: Mapping[str, object]  # of the swept fields, but for the seed
-  runs: Sequence[Mapping[str, float]]  # a run's numbers: of `results` and of `comparison`
+  runs: Mapping[int, Mapping[str, float]]  # by seed: numbers of `results` and of `comparison`
 
   @property
   def numbers(self) -> dict[str, float]:
     """Their means over the seeds."""
-    names = dict.fromkeys(name for values in self.runs for name in values)
-    return {name: float(np.mean(values)) for name in names if (values := self.column(name))}
+    names = dict.fromkeys(name for values in self.runs.values() for name in values)
+    return {name: float(np.mean(list(self.column(name).values()))) for name in names}
 
-  def column(self, name: str) -> list[float]:
-    """One number of every run that has it."""
-    return [values[name] for values in self.runs if name in values]
+  def column(self, name: str) -> dict[int, float]:
+    """One number of every run that has it, by seed."""
+    return {seed: values[name] for seed, values in self.runs.items() if name in values}
 
 
 def differ(one: Finding, other: Finding, name: str) -> bool:
@@ -43,10 +43,29 @@ def differ(one: Finding, other: Finding, name: str) -> bool:
 
   The runs of a seed have their initial weights, batches and noise in common.
   """
-  pairs = one.column(name), other.column(name)
-  if min(map(len, pairs)) < 2 or len(pairs[0]) != len(pairs[1]):
+  columns = one.column(name), other.column(name)
+  seeds = sorted(set(columns[0]) & set(columns[1]))
+  if len(seeds) < 2:
     return False
+  pairs = [[column[seed] for seed in seeds] for column in columns]
   return bool(stats.ttest_rel(*pairs).pvalue < SIGNIFICANT)
+
+
+def the(findings: Sequence[Finding], **values) -> Finding:
+  """The one finding of a setting.
+
+  Raises:
+    KeyError: there is none, or several.
+  """
+  found = [
+    finding
+    for finding in findings
+    if all(finding.values.get(field) == value for field, value in values.items())
+  ]
+  if len(found) != 1 or not found[0].runs:
+    told = ', '.join(f'{field}={text_of(value)}' for field, value in values.items())
+    raise KeyError(f'not one setting of {told}')
+  return found[0]
 
 
 class Experiment(NamedTuple):
@@ -84,7 +103,7 @@ def write(folder: Path, rows: Sequence[Row], experiment: Experiment | None) -> P
   parts = [page.table(header, lines), page.paragraph(results.protocol(rows), 'protocol')]
   models = _models(settings)
   findings = [
-    Finding(name, _values(several[0]), [row.values for row in several])
+    Finding(name, _values(several[0]), {_seed(row): row.values for row in several if row.values})
     for name, several in settings.items()
   ]
   if models and _same_images(models):
@@ -136,6 +155,10 @@ def _loadable(config):
   return config
 
 
+def _seed(row: Row) -> int:
+  return row.member.config.seed
+
+
 def _values(row: Row) -> dict[str, object]:
   return {field: value for field, value in row.member.values.items() if field != 'seed'}
 
@@ -156,7 +179,9 @@ def _measured(settings, findings, data) -> tuple[list[Finding], list[str]]:
       found = [row for row in several if row.best_step is not None]
       measured = [comparison.of_model(loading.load(row.member.workdir), data) for row in found]
       lines.append((finding.name, *comparison.cells(measured)))
-      runs = [{**row.values, **values} for row, values in zip(found, measured, strict=True)]
+      runs = {
+        _seed(row): {**row.values, **values} for row, values in zip(found, measured, strict=True)
+      }
       extended.append(finding._replace(runs=runs))
       advance((position + 1) / len(findings))
   header = ('setting', *(measure.name for measure in comparison.measures().values()))
@@ -173,4 +198,6 @@ def _plane(findings: Sequence[Finding], names: tuple[str, str]) -> matplotlib.fi
     for finding in findings
     if set(names) <= set(finding.numbers)
   }
-  return curves.plane(points, names)
+  known = comparison.measures()
+  axis_names = [known[name].name if name in known else name for name in names]
+  return curves.plane(points, tuple(axis_names))

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,13 +29,13 @@ class Row(NamedTuple):
   values: Mapping[str, float]
 
 
-def collect(members: Sequence[Member], failures: Mapping[str, str]) -> list[Row]:
-  """Reads what each run left in its folder."""
-  return [_row(member, failures.get(member.name, 'complete')) for member in members]
+def collect(members: Sequence[Member], failures: Mapping[str, Exception]) -> list[Row]:
+  """Reads what each run left in its folder; of one that did not come to its end, nothing."""
+  return [_row(member, str(failures.get(member.name, 'complete'))) for member in members]
 
 
 def _row(member: Member, status: str) -> Row:
-  if not run_folder.has_checkpoint(member.workdir):
+  if status != 'complete' or not run_folder.has_checkpoint(member.workdir):
     return Row(member, status, None, {})
   try:
     metrics = checkpoints.read_metrics(member.workdir)
@@ -51,8 +52,8 @@ def roughness(metrics_csv: Path) -> float | None:
   """How far the training loss moves between two lines of the log, in the second half of a run.
 
   Returns:
-    The mean absolute change, in nats, of the averages that the lines hold; None of fewer than
-    three lines.
+    The mean absolute change, in nats, of the averages that the lines hold; None where that half
+    has fewer than three.
   """
   losses = curves.column(metrics_csv, 'train/loss')[1]
   late = losses[len(losses) // 2 :]
@@ -67,10 +68,20 @@ def settings(
   for row in rows:
     swept = {field: value for field, value in row.member.values.items() if field != 'seed'}
     swept = swept or row.member.values  # a sweep of seeds alone has a setting for each
-    name = ', '.join(f'{field}={sweep.text_of(value)}' for field, value in swept.items())
-    name = name_of(swept) if name_of else name
-    found.setdefault(name, []).append(row)
-  return found
+    found.setdefault(_joined(swept), []).append(row)
+  if name_of is None:
+    return found
+  names = {full: name_of(several[0].member.values) for full, several in found.items()}
+  # A name may be that of several settings, where more is swept than it knows of.
+  unique = Counter(names.values())
+  return {
+    names[full] if unique[names[full]] == 1 else f'{names[full]}, {full}': several
+    for full, several in found.items()
+  }
+
+
+def _joined(values: Mapping[str, Any]) -> str:
+  return ', '.join(f'{field}={sweep.text_of(value)}' for field, value in values.items())
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
@@ -132,21 +143,35 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
 
 def protocol(rows: Sequence[Row]) -> str:
   """How the numbers of `table` came about."""
-  config = rows[0].member.config
-  averaged = 'EMA weights' if config.ema_decay else 'weights'
-  binarized = 'dynamically binarized' if config.data.binarize == 'dynamic' else 'not binarized'
+  configs = [row.member.config for row in rows]
+
+  def either(texts):
+    return ' or '.join(dict.fromkeys(texts))
+
+  data = either(config.data.name for config in configs)
+  averaged = either('EMA weights' if config.ema_decay else 'weights' for config in configs)
+  binarized = either(
+    'dynamically binarized' if config.data.binarize == 'dynamic' else 'as they are'
+    for config in configs
+  )
   swept = set(rows[0].member.values)
   seeds = ' ± sample deviation over seeds' if 'seed' in swept and len(swept) > 1 else ''
+  denoising = ''
+  if any(config.objective == 'dae' for config in configs):
+    denoising = (
+      ' A denoising autoencoder has no KL: in the place of its −ELBO stands the reconstruction of '
+      'corrupted images from the mean of its encoder.'
+    )
   return (
-    f'{config.data.name}, validation images, {binarized}, one posterior sample, β = 1, {averaged} '
-    f'of the checkpoint with the lowest −ELBO; nats, sums over pixels and latents, mean over '
-    f'images{seeds}. Roughness: mean absolute change of the training loss from one line of the log '
-    f'to the next, in the second half of the run, nats'
+    f'{data}, validation images, {binarized}, one posterior sample, β = 1, {averaged} of the '
+    f'checkpoint with the lowest −ELBO; nats, sums over pixels and latents, mean over images'
+    f'{seeds}.{denoising} Roughness: mean absolute change of the training loss from one line of '
+    'the log to the next, in the second half of the run, nats.'
   )
 
 
 def common(rows: Sequence[Row]) -> dict[str, Any]:
-  """The fields, as far as they tell, in which all runs agree and differ from the defaults."""
+  """Those of the fields that tell most of a run, which are not swept."""
   swept = set(rows[0].member.values)
   told = ('num_epochs', 'batch_size', 'latent_dim', 'likelihood', 'beta', 'beta_schedule',
           'optimizer', 'learning_rate', 'clip_norm', 'seed', 'data.image_size', 'data.max_examples',

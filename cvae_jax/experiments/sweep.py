@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from cvae_jax import config as config_lib
-from cvae_jax import devices, progress
+from cvae_jax import devices, paths, progress
 from cvae_jax.config_fields import FREE, RULES
 from cvae_jax.data import splits
 from cvae_jax.errors import InputError, NonFiniteError, StoppedError, WriteError, did_you_mean
@@ -36,6 +36,7 @@ from cvae_jax.training.program import Program
 from cvae_jax.training.run import Run
 
 MAX_RUNS = 1_000
+MAX_NAME_BYTES = 200
 MAX_AT_ONCE = 16  # runs on a device: each has its files and threads on the host
 
 
@@ -95,6 +96,10 @@ def members(config: ConfigDict, axes: Sequence[Axis], folder: Path) -> list[Memb
   Raises:
     InputError: a combination is no usable config, a field is named twice, or there are too many.
   """
+  for axis in axes:
+    if not axis.values or len(set(axis.values)) < len(axis.values):
+      what = 'a value twice' if axis.values else 'no values'
+      raise InputError(f'The sweep has {what} of {axis.field}: give each once.')
   fields = [axis.field for axis in axes]
   if len(set(fields)) < len(fields):
     raise InputError(f'--sweep names a field twice: {", ".join(fields)}. Give its values together.')
@@ -112,8 +117,16 @@ def members(config: ConfigDict, axes: Sequence[Axis], folder: Path) -> list[Memb
       config_lib.check(own)
     except InputError as error:
       raise InputError(f'{name}: {error}') from error
-    found.append(Member(name, values, own, folder / name.replace('/', '_')))
+    found.append(Member(name, values, own, folder / _folder_name(name)))
   return found
+
+
+def _folder_name(name: str) -> str:
+  """A run's name as that of a folder: the same where a file system has it, else one like it."""
+  if '/' not in name and len(name.encode()) <= MAX_NAME_BYTES:
+    return name
+  short = name.replace('/', '_').encode()[:MAX_NAME_BYTES].decode(errors='ignore')
+  return f'{short}-{paths.digest(name)}'
 
 
 def text_of(value: Any) -> str:
@@ -139,7 +152,7 @@ def groups(runs: Sequence[Member]) -> list[list[Member]]:
   return found
 
 
-def train(runs: Sequence[Member]) -> dict[str, str]:
+def train(runs: Sequence[Member]) -> dict[str, Exception]:
   """Trains all runs, or goes on with them where their folders stand.
 
   Each folder is that of a run trained alone, to float tolerance. What ends one of them, such as a
@@ -158,7 +171,7 @@ def train(runs: Sequence[Member]) -> dict[str, str]:
   with stopping.listening(runs[0].config.max_train_seconds) as asked_to_stop:
     for group in groups(runs):
       _train_group(group, asked_to_stop, failures)
-  return {name: str(error) for name, error in failures.items()}
+  return failures
 
 
 def _train_group(
@@ -170,23 +183,33 @@ def _train_group(
   try:
     progs = _programs(group)
   except InputError as error:
+    progress.say(f'{", ".join(member.name for member in group)}: {error}')
     failures |= dict.fromkeys((member.name for member in group), error)
     return
   at_once = min(_runs_at_once(progs[0]), -(-len(group) // len(progs)))
   way = together.fastest(
     [program.varied(progs[0], member.config) for member in group[:at_once]], progress.say
   )
-  for begin in range(0, len(group), at_once * len(progs)):
+  begin = 0
+  while begin < len(group):
     _check_asked(asked_to_stop())
     wave = group[begin : begin + at_once * len(progs)]
     try:
       _train_wave(wave, progs, way, asked_to_stop, failures)
+      begin += len(wave)
     except jax.errors.JaxRuntimeError as error:
-      if 'RESOURCE_EXHAUSTED' not in str(error):
+      if not together.is_out_of_memory(error):
         raise
-      told = InputError(f'{len(wave)} runs at once do not fit into memory: choose a smaller batch.')
+      if at_once > 1:
+        at_once //= 2
+        progress.say(f'out of memory: {at_once} runs at once on a device from here on')
+        continue
+      told = InputError('It does not fit into memory: choose a smaller batch or model.')
       for member in wave:
-        failures.setdefault(member.name, told)
+        if member.name not in failures:
+          failures[member.name] = told
+          progress.say(f'{member.name}: {told}')
+      begin += len(wave)
     if any(isinstance(error, StoppedError) for error in failures.values()):
       _check_asked(asked_to_stop())
 
@@ -214,8 +237,13 @@ def _runs_at_once(prog: Program) -> int:
   limit = devices.limit_bytes()
   if devices.chunk_steps() == 1 or limit is None:
     return 1
-  shared = prog.train.images.nbytes + prog.validation.images.nbytes
-  own = max(batch_size_finder.step_bytes(prog) - shared, 1)
+  own, shared = batch_size_finder.step_bytes(prog), 0
+  if prog.placement == 'device':
+    own -= prog.train.images.nbytes  # which the step counts, and the runs share
+    shared = prog.train.images.nbytes + prog.validation.images.nbytes
+  else:
+    # Two chunks lie there, of which the step counts a part.
+    own += 2 * prog.feed.longest * prog.train.images[0].nbytes * prog.config.batch_size
   return int(np.clip((batch_size_finder.SHARE * limit - shared) // own, 1, MAX_AT_ONCE))
 
 
@@ -270,5 +298,7 @@ def _noted(member: Member, failures: dict[str, Exception]) -> Iterator[None]:
       yield
   except (InputError, NonFiniteError, StoppedError, WriteError) as error:
     if member.name not in failures:
+      # What it was raised in holds the run's state on the device.
+      error.__traceback__ = error.__cause__ = error.__context__ = None
       failures[member.name] = error
       progress.say(f'{member.name}: {error}')

@@ -7,6 +7,7 @@ from jax import Array
 
 from cvae_jax import config as config_lib
 from cvae_jax import keys
+from cvae_jax.config_fields import MAX_STEPS
 
 # The fields behind them: runs that differ in no others can train side by side.
 FIELDS = frozenset(
@@ -55,8 +56,9 @@ def of(config, steps_per_epoch: int) -> Settings:
 
 def beta_times(config, steps_per_epoch: int) -> tuple[int, float]:
   """Steps in which β stays 0, and those in which it then rises."""
+  delay_steps = config.beta_delay_steps or round(config.beta_delay_epochs * steps_per_epoch)
   return (
-    config.beta_delay_steps or round(config.beta_delay_epochs * steps_per_epoch),
+    min(delay_steps, MAX_STEPS),
     config.beta_warmup_steps or config.beta_warmup_epochs * steps_per_epoch,
   )
 

@@ -91,15 +91,29 @@ def seconds_per_step(way: Chunks, progs: Sequence[Program]) -> float:
   return (time.perf_counter() - began) / (repeats * num_steps * len(progs))
 
 
+def is_out_of_memory(error: jax.errors.JaxRuntimeError) -> bool:
+  """Whether a smaller program might have run."""
+  return 'RESOURCE_EXHAUSTED' in str(error)
+
+
+def _seconds_if_it_fits(way: Chunks, progs: Sequence[Program]) -> float:
+  try:
+    return seconds_per_step(way, progs)
+  except jax.errors.JaxRuntimeError as error:
+    if not is_out_of_memory(error):
+      raise
+    return float('inf')
+
+
 def fastest(progs: Sequence[Program], say: Callable[[str], None]) -> Chunks:
   """The way that is fastest on this device; each is compiled and timed where that is not known.
 
   XLA's CPU backend turns a batch of convolutions into grouped ones, which are slow, and has all
   cores at work on one run already: there runs take turns, and nothing is timed.
   """
-  if len(progs) == 1 or devices.chunk_steps() == 1:
-    return in_turn
-  seconds = {name: seconds_per_step(way, progs) for name, way in WAYS.items()}
+  if len(progs) == 1 or devices.chunk_steps() == 1 or progs[0].config.deterministic:
+    return in_turn  # which for `deterministic` is always the same
+  seconds = {name: _seconds_if_it_fits(way, progs) for name, way in WAYS.items()}
   best = min(seconds, key=seconds.get)
   timed = ', '.join(f'{name} {1e3 * value:.2f}' for name, value in seconds.items())
   say(f'{len(progs)} runs {best}: milliseconds per step of each run {timed}')

@@ -1,6 +1,7 @@
 """Weights & Biases as one more of CLU's metric writers. Imports TensorFlow, as all of CLU's do."""
 
 import os
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,15 @@ def is_online() -> bool:
   return bool(os.environ.get('WANDB_API_KEY') or os.environ.get('WANDB_MODE'))
 
 
+def _id(workdir: Path) -> str:
+  """That of the run in this folder, wherever it is moved; made for a new one."""
+  path = workdir / '.wandb_id'
+  if not path.is_file():
+    with paths.whole(path) as temporary:
+      temporary.write_text(uuid.uuid4().hex, encoding='utf-8')
+  return path.read_text(encoding='utf-8').strip()
+
+
 class WandbWriter(MetricWriter):
   """Sends scalars and pictures to one run of Weights & Biases, which a resumed run goes on with.
 
@@ -35,8 +45,9 @@ class WandbWriter(MetricWriter):
     self._run = wandb.init(
       project=os.environ.get('WANDB_PROJECT', 'cvae_jax'),
       name=f'{name}-{workdir.name}' if workdir.name != name else name,
-      id=f'{name}-{paths.digest(str(workdir.resolve()))}',
+      id=_id(workdir),
       resume='allow',
+      reinit='create_new',  # another run of this process is none of this one's
       dir=str(workdir),
       mode=None if is_online() else 'offline',
       settings=wandb.Settings(silent=True, console='off', init_timeout=INIT_TIMEOUT_SECONDS),

@@ -132,18 +132,17 @@ class Writers:
 
   def __init__(self, workdir: Path, config, say: Callable[[str], None]):
     """Opens them; `say` hears of it where a tracker cannot be written to."""
-    knows_hparams = any(workdir.glob(EVENTS_PATTERN))
+    # TensorBoard has the config once for a run, however often resumed.
+    first = 1 if any(workdir.glob(EVENTS_PATTERN)) else 0
     self._csv = CsvWriter(workdir / CSV_NAME)
     self._trackers = _trackers(workdir, config, say)
-    if not knows_hparams:  # TensorBoard has them once for a run, however often resumed
-      self._write_hparams(dict(config_lib.fields(config)))
-
-  def _write_hparams(self, hparams: Mapping[str, object]) -> None:
     plain = (bool, int, float, str)
-    shown = {
-      name: value if isinstance(value, plain) else str(value) for name, value in hparams.items()
+    hparams = {
+      name: value if isinstance(value, plain) else str(value)
+      for name, value in config_lib.fields(config)
     }
-    self._write(lambda writer: writer.write_hparams(shown))
+    for tracker in self._trackers[first:]:
+      tracker.write(lambda writer: writer.write_hparams(hparams))
 
   def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
     """One row of metrics.csv, whose columns are the names, and as many points of the trackers."""

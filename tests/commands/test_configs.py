@@ -69,22 +69,30 @@ def test_shipped_sweeps_have_runs_and_a_question(name, tmp_path):
 
 
 def test_answers_follow_from_the_numbers():
-  def findings(**numbers):
+  def findings(settings, numbers):
     """Settings with a number each, or one for each seed."""
-    count = len(next(iter(numbers.values())))
     found = []
-    for row in range(count):
+    for row, (field, value) in enumerate(settings):
       seeds = {name: np.atleast_1d(values[row]) for name, values in numbers.items()}
       length = max(map(len, seeds.values()))
-      runs = [
-        {name: float(np.broadcast_to(x, length)[seed]) for name, x in seeds.items()}
+      runs = {
+        seed: {name: float(np.broadcast_to(x, length)[seed]) for name, x in seeds.items()}
         for seed in range(length)
-      ]
-      found.append(Finding(f'setting {row}', {}, runs))
+      }
+      found.append(Finding(f'setting {row}', {field: value}, runs))
     return found
 
   def answer(name, **numbers):
-    return module(f'sweeps.{name}').get_experiment().answer(findings(**numbers))
+    planned = module(f'sweeps.{name}').get_experiment()
+    axis = planned.axes[0]
+    given = [(axis.field, value) for value in axis.values][: len(next(iter(numbers.values())))]
+    forwards, backwards = (
+      planned.answer(findings(given, numbers)),
+      planned.answer(findings(given, numbers)[::-1]),
+    )
+    if name in ('grad_clip', 'latent_size'):
+      assert forwards == backwards  # in whatever order they were named
+    return forwards
 
   clipped = {'negative_elbo': [1, 1]}
   calm, rough = [1.0, 2.0, 3.0], [1.5, 2.6, 3.5]  # of three seeds
@@ -111,6 +119,18 @@ def test_answers_follow_from_the_numbers():
   assert traded.startswith(
     'Samples are nearest to test images at setting 1, reconstructions at setting 0'
   )
+  with pytest.raises(KeyError, match=r'not one setting of clip_norm=0\.5'):
+    module('sweeps.grad_clip').answer(
+      findings([('clip_norm', 0.1), ('clip_norm', 1.0)], separation)
+    )
+
+
+def test_the_rise_of_an_annealed_beta_is_a_share_of_the_run():
+  config = module('sweeps.annealing').get_config()
+  config.num_epochs = 6
+  assert config.beta_warmup_epochs == pytest.approx(2)
+  config.beta_warmup_epochs = 1.5
+  assert dict(config_lib.fields(config))['beta_warmup_epochs'] == 1.5
 
 
 @pytest.mark.slow

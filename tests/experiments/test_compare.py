@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from cvae_jax import loading
-from cvae_jax.data import corruption
+from cvae_jax.data.splits import Dataset
 from cvae_jax.errors import InputError
-from cvae_jax.evaluation import classifier
+from cvae_jax.evaluation import classifier, prediction
 from cvae_jax.experiments import compare, comparison
 from cvae_jax.training import checkpoints, loop
 from tiny import DENSE, rows, tiny_config
@@ -22,6 +22,7 @@ CHANGES = {
   'learning_rate': 2e-2,
   'beta_schedule': 'constant',
   'beta': 0.1,
+  'conditional': False,
   **DENSE,
 }
 
@@ -61,8 +62,8 @@ def test_a_denoising_autoencoder_draws_nothing(runs):
   model = loading.load(runs / 'dae')
   assert not model.has_prior
   images = np.zeros((2, 8, 8, 1), np.float32)
-  assert model.reconstruct(images, [0, 1]).shape == images.shape
-  for action in (lambda: model.sample([1]), lambda: model.vary(images, [0, 1])):
+  assert model.reconstruct(images).shape == images.shape
+  for action in (lambda: model.sample(num_images=1), lambda: model.vary(images)):
     with pytest.raises(
       InputError, match='This is a denoising autoencoder: its latents have no distribution'
     ):
@@ -77,9 +78,9 @@ def test_measures_against_their_definitions(runs):
   assert set(found['vae']) - set(found['dae']) == {'frechet', 'diversity', 'confidence'}
   images = data.test.images.astype(np.float32) / 255
   for name, model in models.items():
-    reconstructed = model.reconstruct(images, data.test.labels)
+    reconstructed = model.reconstruct(images)
     assert found[name]['mse'] == pytest.approx(np.square(reconstructed - images).mean(), rel=1e-4)
-    means, _ = model.encode(images, data.test.labels)
+    means, _ = model.encode(images)
     assert found[name]['active_units'] == (means.var(axis=0) > 0.01).sum()
     assert 0.1 < found[name]['linear_accuracy'] <= 1
   # Its noise is what it was trained to undo; of none at all it knows nothing.
@@ -89,7 +90,7 @@ def test_measures_against_their_definitions(runs):
   assert same == found['dae']
 
 
-def test_denoising_is_measured_from_the_clean_image(runs, monkeypatch):
+def test_denoising_is_measured_from_the_clean_image():
   """Of a model that returns what it is given, the error is that of the noise."""
 
   class Echo:
@@ -98,11 +99,11 @@ def test_denoising_is_measured_from_the_clean_image(runs, monkeypatch):
     def reconstruct(self, images, labels):
       return images
 
-  images = np.full((40, 8, 8, 1), 0.5, np.float32)
-  labels = np.zeros(40, np.int32)
-  noisy = np.asarray(corruption.corrupt('gaussian', 0.1, comparison.keys.stream(0, 'x'), images))
-  assert comparison._error(Echo(), noisy, images, labels) == pytest.approx(0.01, rel=0.05)
-  assert comparison._error(Echo(), images, images, labels) == 0
+  images = np.full((600, 8, 8, 1), 128, np.uint8)
+  labels = np.zeros(600, np.int32)
+  part = Dataset(images, labels, ())
+  assert comparison._error(Echo(), part, 0.1) == pytest.approx(0.01, rel=0.05)
+  assert comparison._error(Echo(), part) == 0
 
 
 def test_a_comparison_is_a_table_a_picture_and_a_page(runs, tmp_path, monkeypatch, capsys):
@@ -110,11 +111,11 @@ def test_a_comparison_is_a_table_a_picture_and_a_page(runs, tmp_path, monkeypatc
   shutil.copytree(runs, tmp_path / 'runs')
   page = compare.compare(['runs/vae', 'runs/dae'], 'best', None)
   assert page.parts[:2] == ('runs', 'comparisons')
-  assert page.parent.name == 'vae-vs-dae'
+  assert page.parent.name.startswith('vae-vs-dae-')
   said = capsys.readouterr().out
   lines = [line.split() for line in said.splitlines() if line.startswith(('vae ', 'dae '))]
   assert [line[0] for line in lines] == ['vae', 'dae']
-  assert lines[1].count('–') == 3
+  assert (lines[0].count('–'), lines[1].count('–')) == (0, 3)
   with open(page.with_name('comparison.csv'), newline='') as file:
     first, second = csv.DictReader(file)
   assert (first['model'], second['model']) == ('vae', 'dae')
@@ -131,7 +132,7 @@ def test_a_comparison_is_a_table_a_picture_and_a_page(runs, tmp_path, monkeypatc
     (['vae'], '--compare takes two runs or more, not 1'),
     (['vae', 'vae'], 'names .*vae more than once: give different runs'),
     (['vae', 'nowhere'], 'is neither a run folder nor a checkpoint'),
-    (['vae', 'mnist'], 'they have no images in common'),
+    (['vae', 'mnist'], "mnist has data.name='mnist', but vae data.name='digits'"),
   ],
 )
 def test_what_cannot_be_compared(names, message, runs, monkeypatch):
@@ -145,3 +146,31 @@ def test_runs_of_one_name_are_told_apart_by_their_folders(runs, tmp_path):
   shutil.copytree(runs / 'dae', tmp_path / 'b' / 'run')
   models = [loading.load(tmp_path / name / 'run') for name in 'ab']
   assert list(compare._named(models)) == ['a/run', 'b/run']
+
+
+def test_what_a_set_or_a_model_cannot_have_is_left_out(tiny_run):
+  """The encoder of a conditional model is given the class that a probe would look for."""
+  model = loading.load(tiny_run)
+  data = model.data()
+  of_classes = {'linear_accuracy', 'silhouette'}
+  assert set(comparison.measures()) - set(comparison.of_model(model, data)) == of_classes
+  unnamed = data.test._replace(class_names=())
+  found = comparison.of_model(model, data._replace(test=unnamed))
+  assert set(found) == {'mse', 'denoising_0.1', 'denoising_0.25', 'denoising_0.5', 'active_units'}
+  labels = np.array([0, 1, 2])
+  assert comparison._class_measures(np.eye(3), labels[:1].repeat(3), np.eye(3), labels) == {}
+
+
+def test_a_denoising_autoencoder_does_not_tell_classes(tmp_path):
+  config = tiny_config(objective='dae', num_epochs=1, **DENSE)
+  loop.train(config, tmp_path / 'dae')
+  images = np.zeros((2, 8, 8, 1), np.uint8)
+  with pytest.raises(InputError, match='cannot tell the class of a picture: name it with --label'):
+    prediction.find_labels(loading.load(tmp_path / 'dae'), images)
+
+
+def test_other_test_images_are_not_compared(runs, tmp_path):
+  config = tiny_config(**(CHANGES | {'num_epochs': 4}), data__split_seed=1)
+  loop.train(config, tmp_path / 'other')
+  with pytest.raises(InputError, match=r'other has data.split_seed=1, but vae data.split_seed=0'):
+    compare.compare([str(runs / 'vae'), str(tmp_path / 'other')], 'best', None)

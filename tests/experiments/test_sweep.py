@@ -1,5 +1,6 @@
 """Sweeps: what they consist of, and that each of their runs is one trained alone."""
 
+import csv
 import os
 import shutil
 import signal
@@ -93,6 +94,7 @@ def alone(tmp_path_factory):
   return folder
 
 
+AUGMENTATIONS = ('rotation', 'shift', 'flip', 'brightness', 'contrast', 'auto_contrast')
 AXES = [Axis('beta', (0.5, 4.0)), Axis('seed', (0, 1))]
 
 
@@ -174,27 +176,60 @@ def test_a_run_that_fails_takes_no_other_with_it(at_once, tmp_path, monkeypatch,
   for rate in ('0.001', '0.003'):
     assert (tmp_path / f'learning_rate={rate}' / 'samples' / 'step_6.png').is_file()
     assert f'learning_rate={rate}' in (tmp_path / 'report.html').read_text()
-  table = (tmp_path / 'sweep.csv').read_text().splitlines()
-  assert table[0].startswith('learning_rate,status,best_step,negative_elbo,')
-  assert [line.split(',')[1][:8] for line in table[1:]] == ['complete', 'Step', 'complete'] or (
-    'complete' in table[1] and 'complete' in table[4]
-  )
+  with open(tmp_path / 'sweep.csv', newline='') as file:
+    table = list(csv.DictReader(file))
+  assert [row['status'] == 'complete' for row in table] == [True, False, False, True]
+  assert [bool(row['negative_elbo']) for row in table] == [True, False, False, True]
 
 
-def test_data_that_are_not_there_end_a_sweep_with_each_run_named(tmp_path):
+def test_data_that_are_not_there_end_a_sweep_in_one_line(tmp_path, capsys):
   config = tiny_config(**DENSE, data__name='mnist', data__dir=str(tmp_path / 'nowhere'))
-  failures = sweep.train(sweep.members(config, AXES, tmp_path / 'sweep'))
-  assert len(failures) == 4
+  with pytest.raises(InputError, match='nowhere'):
+    experiment.run(config, ['beta=1,2'], None, str(tmp_path / 'sweep'))
   assert not (tmp_path / 'sweep').exists()
+  assert 'beta=1, beta=2: ' in capsys.readouterr().out
+
+
+def test_runs_of_another_config_are_no_results(alone, tmp_path):
+  shutil.copytree(alone, tmp_path / 'sweep')
+  other = tiny_config(**DENSE, latent_dim=4)
+  with pytest.raises(InputError, match='holds another run: latent_dim is 3 there, 4 here'):
+    experiment.run(other, ['beta=0.5,4', 'seed=0,1'], None, str(tmp_path / 'sweep'))
+  assert not (tmp_path / 'sweep' / 'report.html').exists()
+
+
+def test_memory_that_runs_out_halves_the_runs_at_once(tmp_path, monkeypatch, capsys):
+  tried, train_wave = [], sweep._train_wave
+
+  def out_of_memory(wave, *rest):
+    tried.append(len(wave))
+    if len(wave) > 1:
+      raise jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: Out of memory')
+    train_wave(wave, *rest)
+
+  monkeypatch.setattr(sweep, '_train_wave', out_of_memory)
+  monkeypatch.setattr(sweep, '_runs_at_once', lambda _: 4)
+  config = tiny_config(num_epochs=1, **DENSE)
+  assert sweep.train(sweep.members(config, [Axis('seed', (0, 1))], tmp_path)) == {}
+  assert tried == [2, 1, 1]
+  assert 'out of memory: 1 runs at once' in capsys.readouterr().out
+
+
+def test_long_names_are_those_of_folders_all_the_same(tmp_path):
+  axes = [Axis(f'data.augment.{name}_probability', (0.25, 0.5)) for name in AUGMENTATIONS]
+  runs = sweep.members(CONFIG, [*axes, Axis('init_from', ('a/b', 'a_b'))], tmp_path)
+  names = [run.workdir.name for run in runs]
+  assert len(set(names)) == len(names) == 2**7
+  assert all(len(name) <= 210 and '/' not in name for name in names)
+  assert all(run.workdir.parent == tmp_path for run in runs)
 
 
 def sweep_command(long, folder):
   return [*long.command(folder), '--sweep', 'seed=0,1', '--sweep', 'beta=1']
 
 
-@pytest.mark.parametrize(
-  'number', [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGKILL])
 def test_a_sweep_that_is_ended_in_the_middle_goes_on(number, tmp_path):
   long = LongRun(num_epochs=60, checkpoint_every_steps=50)
   command = sweep_command(long, 'sweep')
