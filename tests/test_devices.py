@@ -129,6 +129,7 @@ print(json.dumps(runs))
 """
 
 
+@pytest.mark.slow
 def test_1_2_4_or_8_devices_train_the_same_run():
   done = subprocess.run(
     [sys.executable, '-c', RUNS],

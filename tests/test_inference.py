@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from functools import partial
 
 import jax
 import numpy as np
@@ -50,10 +51,11 @@ def test_shapes_ranges_and_types(model):
 
 def test_weights_are_the_average_of_the_best_checkpoint(model, run):
   network = cvae.build(tiny_config())
-  like = cvae.init(network, jax.random.key(0))
+  like = jax.jit(lambda key: cvae.init(network, key))(jax.random.key(0))
   variables, step = checkpoints.restore_variables(run, 'best', tiny_config(), like)
   assert model.step == step == 3
-  mean, _ = network.apply(variables, IMAGES, np.array(LABELS), train=False, method='encode')
+  encode = jax.jit(partial(network.apply, train=False, method='encode'))
+  mean, _ = encode(variables, IMAGES, np.array(LABELS))
   np.testing.assert_allclose(model.encode(IMAGES, LABELS)[0], mean, atol=1e-5)
   assert cvae_jax.load(run, checkpoint=2).step == 2
   assert cvae_jax.load(run / 'checkpoints' / '4').step == 4

@@ -116,7 +116,7 @@ def assert_same(run, other):
   }
 
 
-@pytest.mark.parametrize('at_once', [False, True])
+@pytest.mark.parametrize('at_once', [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_sweep_of_four_is_four_runs(at_once, alone, tmp_path, monkeypatch, capsys):
   """In turn, as on a CPU; and at once, as on an accelerator, whose chunks are epochs."""
   if at_once:
@@ -280,6 +280,7 @@ def test_several_devices_have_runs_of_their_own(alone, tmp_path):
     assert_same(tmp_path / 'sweep' / run.name, run)
 
 
+@pytest.mark.slow
 def test_a_longer_list_of_values_trains_what_is_missing(alone, tmp_path, capsys):
   shutil.copytree(alone, tmp_path / 'sweep')
   axes = [Axis('beta', (0.5, 4.0)), Axis('seed', (0, 1, 2))]

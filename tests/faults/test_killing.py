@@ -37,7 +37,13 @@ def test_of_two_processes_the_second_is_refused_and_a_dead_one_holds_nothing(tmp
     assert f'process {os.getpid()} on' in (run / '.lock').read_text()
 
 
-@pytest.mark.parametrize('num_kills', [3, pytest.param(20, marks=pytest.mark.faults)])
+@pytest.mark.parametrize(
+  'num_kills',
+  [
+    pytest.param(3, marks=pytest.mark.slow),
+    pytest.param(20, marks=pytest.mark.faults),
+  ],
+)
 def test_a_run_that_is_killed_ends_as_if_it_had_not_been(num_kills, tmp_path):
   long = LongRun(num_epochs=1 + 2 * num_kills, checkpoint_every_steps=10, tensorflow=num_kills > 3)
   chance, run = random.Random(num_kills), tmp_path / 'killed'

@@ -343,7 +343,8 @@ def test_free_fields_are_saved_when_they_change(tiny_run, tmp_path):
 )
 def test_latents_that_are_not_used_are_said_once_beta_has_risen(beta, said_to, tmp_path, capsys):
   fields = {'num_epochs': 40, 'beta': beta, 'beta_warmup_epochs': 25.0, 'learning_rate': 0.02}
-  loop.train(tiny_config(eval_every_epochs=10, **fields, **DENSE), tmp_path / 'run')
+  fields |= {'eval_every_epochs': 10, 'checkpoint_every_epochs': 40}
+  loop.train(tiny_config(**fields, **DENSE), tmp_path / 'run')
   lines = capsys.readouterr().out.splitlines()
   found = [number for number, line in enumerate(lines) if 'posterior collapse' in line]
   assert len(found) == said_to

@@ -19,13 +19,20 @@ def programs(**changes):
   return [program.varied(first, tiny_config(**DENSE, **changes, **own)) for own in CHANGES]
 
 
-@pytest.mark.parametrize('way', together.WAYS.values(), ids=together.WAYS)
-@pytest.mark.parametrize(('num_steps', 'placement'), [(1, 'stream'), (3, 'device')])
+@pytest.mark.parametrize(
+  ('way', 'num_steps', 'placement'),
+  [
+    ('in turn', 1, 'stream'),
+    ('side by side', 3, 'device'),
+    ('batched', 3, 'device'),
+    ('batched', 1, 'stream'),
+  ],
+)
 def test_each_way_takes_the_steps_of_runs_alone(way, num_steps, placement, monkeypatch):
   monkeypatch.setattr(devices, 'chunk_steps', lambda: num_steps)
   progs = programs(data__placement=placement)
   data = [next(prog.chunks([(0, num_steps)])).data for prog in progs]
-  results = way(progs, [prog.fresh_state() for prog in progs], data, num_steps)
+  results = together.WAYS[way](progs, [prog.fresh_state() for prog in progs], data, num_steps)
   for own, (state, terms) in zip(CHANGES, results, strict=True):
     alone = program.build(tiny_config(**DENSE, **own))  # its own program
     piece = next(alone.chunks([(0, num_steps)])).data
