@@ -114,6 +114,8 @@ def write(folder: Path, rows: Sequence[Row], experiment: Experiment | None) -> P
       parts += measured
     if experiment and experiment.scatter:
       drawn |= pictures.scatters(models, data.test)
+  elif models:
+    parts.append(page.paragraph('The runs have no images in common to be shown side by side.'))
   if experiment and experiment.plane:
     drawn['plane'] = 'One against the other', _plane(findings, experiment.plane)
   if experiment:
