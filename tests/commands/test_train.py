@@ -45,16 +45,17 @@ def test_a_run_and_what_is_said_when_it_is_called_again(command, tmp_path):
   assert '\x1b' not in done.stdout  # plain lines where there is no terminal
   assert (tmp_path / 'runs/tiny/train.log').read_text().count('/2  validation −ELBO') == 2
 
-  again = train(command)
+  hidden = str(ROOT / 'tests' / 'without_tensorflow')  # most of a start is to import it
+  again = train(command, PYTHONPATH=hidden)
   assert again.returncode == 0
   assert 'is complete' in again.stdout
 
-  other = train(command, '--config.beta=4')
+  other = train(command, '--config.beta=4', PYTHONPATH=hidden)
   assert other.returncode == 2
   assert 'beta is 1.0 there, 4.0 here' in other.stderr
   suggested = shlex.split(other.stderr.partition('Choose a free folder: ')[2])
   assert suggested[-1] == '--workdir=runs/tiny-2'
-  pasted = command('train.py', *suggested[2:])
+  pasted = command('train.py', *suggested[2:], PYTHONPATH=hidden)
   assert pasted.returncode == 0, pasted.stderr
   saved = json.loads((tmp_path / 'runs/tiny-2/config.json').read_text())
   assert saved['config']['beta'] == 4.0
@@ -230,6 +231,7 @@ def test_the_last_value_of_a_flag_counts(refused_train):
   assert 'model.channels=(0, 4) is not' in said
 
 
+@pytest.mark.slow
 def test_data_that_cannot_be_had(refused_train, tmp_path):
   offline = {'HTTPS_PROXY': 'http://127.0.0.1:9', 'https_proxy': 'http://127.0.0.1:9'}
   (tmp_path / 'empty').mkdir()

@@ -157,7 +157,7 @@ def test_how_many_fit(limit, expected, monkeypatch):
   assert count in expected if isinstance(expected, range) else count == expected
 
 
-@pytest.mark.parametrize('at_once', [False, True])
+@pytest.mark.parametrize('at_once', [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_run_that_fails_takes_no_other_with_it(at_once, tmp_path, monkeypatch, capsys):
   if at_once:
     monkeypatch.setattr(devices, 'chunk_steps', lambda: 512)

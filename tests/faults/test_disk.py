@@ -43,7 +43,11 @@ def assert_whole(run, steps):
 
 
 @pytest.mark.parametrize(
-  ('size', 'tensorflow'), [('600k', False), pytest.param('1m', True, marks=pytest.mark.faults)]
+  ('size', 'tensorflow'),
+  [
+    pytest.param('600k', False, marks=pytest.mark.slow),
+    pytest.param('1m', True, marks=pytest.mark.faults),
+  ],
 )
 def test_a_disk_that_is_full_ends_a_run_with_one_line(size, tensorflow, tmp_path, capsys):
   disk, kept = tmp_path / 'disk', tmp_path / 'kept'

@@ -21,6 +21,7 @@ def whole(tmp_path_factory):
   return run
 
 
+@pytest.mark.slow
 def test_signals_leave_a_checkpoint_from_which_the_run_ends_as_if_none_had_come(tmp_path, whole):
   run, steps = tmp_path / 'stopped', [0]
   for number, name in ((signal.SIGTERM, 'SIGTERM'), (signal.SIGINT, 'Ctrl-C')):

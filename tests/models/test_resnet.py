@@ -98,6 +98,7 @@ def test_relu_is_selectable():
   assert not np.allclose(*means)
 
 
+@pytest.mark.slow
 def test_batch_norm_follows_the_batch_in_training_and_its_statistics_after():
   config = tiny_config(model__norm='batch')
   model, variables = cvae.build(config), variables_of(config)
