@@ -70,10 +70,11 @@ scatter: install ## Its latents in two dimensions, by class; FLAGS="--projection
 	@$(BIN)/python evaluate.py --scatter $(IN_WORKDIR) $(FLAGS)
 
 ##@ Compare
-compare-dae: install ## Train CONFIG and a denoising autoencoder, in WORKDIR-vae and -dae; compare.
-	@$(BIN)/python train.py --config $(CONFIG) --workdir '$(PAIR)-vae' $(FLAGS)
-	@$(BIN)/python train.py --config $(CONFIG) --workdir '$(PAIR)-dae' $(FLAGS) \
-	  --config.objective=dae --config.prior=standard
+compare-dae: install ## Train CONFIG, without classes, and a denoising autoencoder; compare them.
+	@$(BIN)/python train.py --config $(CONFIG) --config.conditional=False --workdir '$(PAIR)-vae' \
+	  $(FLAGS)
+	@$(BIN)/python train.py --config $(CONFIG) --config.conditional=False --workdir '$(PAIR)-dae' \
+	  $(FLAGS) --config.objective=dae --config.prior=standard
 	@$(BIN)/python evaluate.py --compare '$(PAIR)-vae' '$(PAIR)-dae'
 
 ablations: install ## Each of configs/sweeps/, with its report; hours without an accelerator.

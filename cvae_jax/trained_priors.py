@@ -56,8 +56,9 @@ class TrainedPriors:
     if not self.exist:
       raise InputError(
         'This is a denoising autoencoder: its latents have no distribution to draw from, and its '
-        'images no bound. See what it makes of images with python sample.py --mode=reconstruct, '
-        'and measure it beside other runs with python evaluate.py --compare.'
+        'images no bound. Name another run with --workdir, or see what it makes of images with '
+        'python sample.py --mode=reconstruct, and measure it beside other runs with '
+        'python evaluate.py --compare.'
       )
 
   def choose(self, prior: str | None) -> str:

@@ -12,6 +12,7 @@ from cvae_jax.errors import FailedRunsError, InputError
 from cvae_jax.experiments import report, results, sweep
 from cvae_jax.experiments.report import Experiment
 from cvae_jax.experiments.sweep import Axis
+from cvae_jax.training import run_folder
 
 
 def of_file(path: str | None) -> Experiment | None:
@@ -57,6 +58,7 @@ def run(
   given = [sweep.parse(text, config) for text in specifications]
   axes = [*_others(experiment.axes if experiment else (), given), *given]
   folder = paths.from_user(workdir or Path('runs') / f'{config.name}-sweep')
+  _check_folder(folder)
   members = sweep.members(config, axes, folder)
   progress.say(
     f'{len(members)} runs of {config.name} in {folder}: '
@@ -73,11 +75,24 @@ def run(
   progress.say(
     f'\n{results.as_text(*results.table(results.settings(rows)))}\n\n{results.protocol(rows)}\n'
   )
+  if others := sweep.others(members, folder):
+    progress.say(f'also in {folder}, and not in this report: {", ".join(others)}')
   progress.say(f'report: {page}')
   if failures:
     raise FailedRunsError(
       f'{len(failures)} of {len(members)} runs failed: {"; ".join(failures)}. The others are '
-      'complete, and the same command tries these again.'
+      'complete; once what ended these is mended, the same command tries them again.'
+    )
+
+
+def _check_folder(folder: Path) -> None:
+  """Raises InputError where runs have no place in `folder`."""
+  if folder.exists() and not folder.is_dir():
+    raise InputError(f'{folder} is a file, expected a folder for the runs: name another --workdir.')
+  if run_folder.holds_run(folder):
+    raise InputError(
+      f'{folder} holds a single run: name another --workdir for those of a sweep, e.g. '
+      f'{run_folder.free_name(folder)}.'
     )
 
 

@@ -101,6 +101,9 @@ def write(folder: Path, rows: Sequence[Row], experiment: Experiment | None) -> P
     drawn['curves'] = 'Training', figure
   header, lines = results.table(settings)
   parts = [page.table(header, lines), page.paragraph(results.protocol(rows), 'protocol')]
+  parts += [
+    page.paragraph(f'{row.member.name}: {row.status}') for row in rows if row.status != 'complete'
+  ]
   models = _models(settings)
   findings = [
     Finding(name, _values(several[0]), {_seed(row): row.values for row in several if row.values})

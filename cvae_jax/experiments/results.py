@@ -43,6 +43,8 @@ def _row(member: Member, status: str) -> Row:
   except InputError as error:
     return Row(member, str(error), None, {})
   values = dict(metrics.get(best, {}))
+  if member.config.objective == 'dae':
+    values.pop('negative_elbo', None)  # what chooses its best, and no bound
   if (rough := roughness(member.workdir / 'metrics.csv')) is not None:
     values['roughness'] = rough
   return Row(member, status, best, values)
@@ -159,8 +161,8 @@ def protocol(rows: Sequence[Row]) -> str:
   denoising = ''
   if any(config.objective == 'dae' for config in configs):
     denoising = (
-      ' A denoising autoencoder has no KL: in the place of its −ELBO stands the reconstruction of '
-      'corrupted images from the mean of its encoder.'
+      ' A denoising autoencoder has no bound: its reconstruction is that of corrupted images, from '
+      'the mean of its encoder, at the checkpoint where that is lowest.'
     )
   return (
     f'{data}, validation images, {binarized}, one posterior sample, β = 1, {averaged} of the '

@@ -27,6 +27,7 @@ from cvae_jax.training import (
   loop,
   program,
   run,
+  run_folder,
   settings,
   start,
   stopping,
@@ -69,8 +70,9 @@ def parse(text: str, config: ConfigDict) -> Axis:
     raise InputError(f'--sweep {text[:80]!r} has no values: expected e.g. --sweep beta=0.5,1,2.')
   if field not in values or field == 'name' or field in FREE:
     sweepable = sorted(set(values) - FREE - {'name'})
-    what = 'makes no other run' if field in values else 'is no config field'
-    raise InputError(f'--sweep: {field[:80]!r} {what}.{did_you_mean(field, sweepable)}')
+    if field in values:
+      raise InputError(f'--sweep: {field!r} makes no other run, whatever its value.')
+    raise InputError(f'--sweep: {field[:80]!r} is no config field.{did_you_mean(field, sweepable)}')
   parts = [part.strip() for part in re.split(r',(?![^(]*\))', listed)]
   parsed = tuple(_value(field, part, values[field]) for part in parts)
   if len(set(parsed)) < len(parsed):
@@ -137,6 +139,14 @@ def text_of(value: Any) -> str:
   if isinstance(value, tuple):
     return f'({",".join(map(str, value))})'
   return str(value)
+
+
+def others(runs: Sequence[Member], folder: Path) -> list[str]:
+  """Names of the runs in `folder` that are none of these."""
+  own = {member.workdir.name for member in runs}
+  return sorted(
+    path.name for path in folder.glob('*') if path.name not in own and run_folder.holds_run(path)
+  )
 
 
 def groups(runs: Sequence[Member]) -> list[list[Member]]:

@@ -93,10 +93,14 @@ def locate(path: Path, shipped: tuple[str, ...] = ()) -> CheckpointPath:
 
 
 def newest(runs: Path) -> Path | None:
-  """The run under `runs` that was written last, by its youngest checkpoint; None without any."""
+  """The run under `runs` that was written last, by its youngest checkpoint; None without any.
+
+  Those of a sweep lie in a folder of their own.
+  """
   checkpoints = [
     path
-    for path in runs.glob(f'*/{CHECKPOINTS}/*')
+    for pattern in (f'*/{CHECKPOINTS}/*', f'*/*/{CHECKPOINTS}/*')
+    for path in runs.glob(pattern)
     if is_step(path.name) and holds_run(path.parents[1])
   ]
   if not checkpoints:

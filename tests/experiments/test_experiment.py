@@ -1,6 +1,7 @@
 """An experiment: question, runs, answer, one report."""
 
 import re
+import shutil
 
 import pytest
 
@@ -10,6 +11,7 @@ from cvae_jax.evaluation import classifier
 from cvae_jax.experiments import experiment, sweep
 from cvae_jax.experiments.report import Experiment
 from cvae_jax.experiments.sweep import Axis
+from cvae_jax.training import run_folder
 from tiny import DENSE, tiny_config
 
 CONFIG = tiny_config(**DENSE)
@@ -68,3 +70,19 @@ def test_only_files_that_have_one_have_an_experiment():
   assert experiment.of_file(str(ROOT / 'configs' / 'mnist.py')) is None
   found = experiment.of_file(str(ROOT / 'configs' / 'sweeps' / 'grad_clip.py'))
   assert [axis.field for axis in found.axes] == ['clip_norm', 'seed']
+
+
+def test_a_folder_of_a_single_run_is_none_for_a_sweep(tiny_run, tmp_path):
+  with pytest.raises(InputError, match='holds a single run: name another --workdir'):
+    experiment.run(CONFIG, ['beta=1,2'], None, str(tiny_run))
+  (tmp_path / 'file').write_text('')
+  with pytest.raises(InputError, match='is a file, expected a folder'):
+    experiment.run(CONFIG, ['beta=1,2'], None, str(tmp_path / 'file'))
+
+
+def test_runs_of_before_are_named(tiny_run, tmp_path):
+  folder = tmp_path / 'my-sweep'
+  shutil.copytree(tiny_run, folder / 'beta=7')
+  members = sweep.members(CONFIG, [Axis('beta', (1.0, 2.0))], folder)
+  assert sweep.others(members, folder) == ['beta=7']
+  assert run_folder.newest(tmp_path) == folder / 'beta=7'
