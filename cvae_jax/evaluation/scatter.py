@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from cvae_jax import figures, projection
 from cvae_jax.data import batches
-from cvae_jax.data.splits import Splits
+from cvae_jax.data.splits import Dataset, Splits
 from cvae_jax.errors import InputError
 from cvae_jax.inference import Model
 
@@ -27,17 +29,21 @@ def write(model: Model, data: Splits, split: str, method: str) -> Path:
   Raises:
     InputError: the folder cannot be written.
   """
-  part = getattr(data, split)
-  images, labels = part.images[:MAX_IMAGES], part.labels[:MAX_IMAGES]
-  plane, axes = projection.to_plane(means(model, images, labels), method)
-  named = part.class_names
-  figure = figures.latent_scatter(plane, labels if named else None, named, axes)
+  figure = draw(model, getattr(data, split), method)
   path = model.folder / 'evaluation' / f'{split}{model.suffix}-latents-{method}.png'
   try:
     figures.save({path: figure})
   except OSError as error:
     raise InputError(f'Cannot write {path}: {error.strerror}. Begin in another folder.') from error
   return path
+
+
+def draw(model: Model, part: Dataset, method: str) -> Figure:
+  """The posterior means of the first MAX_IMAGES images of a split, coloured by class."""
+  images, labels = part.images[:MAX_IMAGES], part.labels[:MAX_IMAGES]
+  plane, axes = projection.to_plane(means(model, images, labels), method)
+  named = part.class_names
+  return figures.latent_scatter(plane, labels if named else None, named, axes)
 
 
 def means(model: Model, images, labels):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from cvae_jax import figures, keys, projection
+from cvae_jax import figures, keys
 from cvae_jax.data import corruption
 from cvae_jax.data.splits import Dataset
 from cvae_jax.evaluation import scatter
@@ -13,7 +13,6 @@ from cvae_jax.inference import Model
 
 COLUMNS = 6  # of each of the three parts
 NOISE = 0.25  # σ of the middle part
-SCATTERED = 10_000
 MAX_SCATTERS = 6
 
 
@@ -54,12 +53,7 @@ def side_by_side(models: Mapping[str, Model], shown: Dataset) -> Figure:
 
 def scatters(models: Mapping[str, Model], part: Dataset) -> dict[str, tuple[str, Figure]]:
   """The posterior means of each model, the first few of them: file name -> title and figure."""
-  drawn = {}
-  first = slice(SCATTERED)
-  for position, (name, model) in enumerate(list(models.items())[:MAX_SCATTERS]):
-    means = scatter.means(model, part.images[first], part.labels[first])
-    plane, axes = projection.to_plane(means, 'pca')
-    named = part.class_names
-    figure = figures.latent_scatter(plane, part.labels[first] if named else None, named, axes)
-    drawn[f'latents_{position}'] = f'Latents of {name}', figure
-  return drawn
+  return {
+    f'latents_{position}': (f'Latents of {name}', scatter.draw(model, part, 'pca'))
+    for position, (name, model) in enumerate(list(models.items())[:MAX_SCATTERS])
+  }
