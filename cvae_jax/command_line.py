@@ -26,6 +26,7 @@ from cvae_jax.errors import (
   StoppedError,
   WriteError,
   did_you_mean,
+  is_out_of_memory,
 )
 
 INPUT_ERROR = 2
@@ -126,7 +127,7 @@ def _message(error: Exception, argv) -> str | None:
   if isinstance(error, OSError) and error.strerror:
     place = f'{str(error.filename)[:100]}: ' if error.filename else 'Writing failed: '
     return f'{place}{error.strerror}.'
-  if 'RESOURCE_EXHAUSTED' in str(error):
+  if is_out_of_memory(error):
     return f'Out of memory: {_first_line(error)[:150]}. Choose a smaller batch or model.'
   return None
 

@@ -29,6 +29,11 @@ class NonFiniteError(RuntimeError):
   """Training met a loss or a gradient that is not a finite number."""
 
 
+def is_out_of_memory(error: Exception) -> bool:
+  """Whether XLA had too little memory, and a smaller program might have run."""
+  return 'RESOURCE_EXHAUSTED' in str(error)
+
+
 class FailedRunsError(Exception):
   """Runs of a sweep did not come to their end; the message names them."""
 

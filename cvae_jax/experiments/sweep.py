@@ -21,7 +21,14 @@ from cvae_jax import config as config_lib
 from cvae_jax import devices, paths, progress
 from cvae_jax.config_fields import FREE, RULES
 from cvae_jax.data import splits
-from cvae_jax.errors import InputError, NonFiniteError, StoppedError, WriteError, did_you_mean
+from cvae_jax.errors import (
+  InputError,
+  NonFiniteError,
+  StoppedError,
+  WriteError,
+  did_you_mean,
+  is_out_of_memory,
+)
 from cvae_jax.training import (
   batch_size_finder,
   loop,
@@ -208,7 +215,7 @@ def _train_group(
       _train_wave(wave, progs, way, asked_to_stop, failures)
       begin += len(wave)
     except jax.errors.JaxRuntimeError as error:
-      if not together.is_out_of_memory(error):
+      if not is_out_of_memory(error):
         raise
       if at_once > 1:
         at_once //= 2

@@ -15,7 +15,7 @@ from cvae_jax import config as config_lib
 from cvae_jax import devices, processes
 from cvae_jax.data import splits
 from cvae_jax.data.splits import Dataset
-from cvae_jax.errors import InputError
+from cvae_jax.errors import InputError, is_out_of_memory
 from cvae_jax.training import program
 from cvae_jax.training.program import Program
 
@@ -78,7 +78,7 @@ def images_per_second(prog: Program) -> float | None:
       if is_timed:
         return num_steps * prog.config.batch_size / (time.perf_counter() - began)
   except jax.errors.JaxRuntimeError as error:
-    if 'RESOURCE_EXHAUSTED' not in str(error):
+    if not is_out_of_memory(error):
       raise
   return None
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from cvae_jax import devices
+from cvae_jax.errors import is_out_of_memory
 from cvae_jax.training.program import Program
 
 # (programs, states, data of a chunk, num_steps), one of each for a run -> a list of (state, terms).
@@ -89,11 +90,6 @@ def seconds_per_step(way: Chunks, progs: Sequence[Program]) -> float:
       states = [state for state, _ in way(progs, states, data, num_steps)]
     jax.block_until_ready(states)
   return (time.perf_counter() - began) / (repeats * num_steps * len(progs))
-
-
-def is_out_of_memory(error: jax.errors.JaxRuntimeError) -> bool:
-  """Whether a smaller program might have run."""
-  return 'RESOURCE_EXHAUSTED' in str(error)
 
 
 def _seconds_if_it_fits(way: Chunks, progs: Sequence[Program]) -> float:
