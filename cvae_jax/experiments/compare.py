@@ -5,7 +5,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from cvae_jax import figures, loading, page, paths, progress
+from cvae_jax import loading, page, paths, progress
 from cvae_jax.errors import InputError
 from cvae_jax.experiments import comparison, pictures, results
 from cvae_jax.inference import Model
@@ -53,9 +53,7 @@ def compare(runs: Sequence[str], checkpoint: str, data_dir: str | None) -> Path:
   drawn |= pictures.scatters(models, data.test)
   parts = [page.table(header, lines), *(page.paragraph(text, 'protocol') for text in told)]
   try:
-    for name, (title, figure) in drawn.items():
-      figures.save({folder / f'{name}.png': figure})
-      parts.append(page.picture(title, (folder / f'{name}.png').read_bytes()))
+    parts += pictures.written(folder, drawn)
     _write_csv(folder / 'comparison.csv', models, measured)
     with paths.whole(folder / 'comparison.html') as temporary:
       temporary.write_text(page.page(' against '.join(models), parts), encoding='utf-8')

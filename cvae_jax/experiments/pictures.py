@@ -1,15 +1,18 @@
 """Several models in one picture: the same images, the same noise, the latents of the classes."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from cvae_jax import figures, keys
+from cvae_jax import figures, keys, page
 from cvae_jax.data import corruption
 from cvae_jax.data.splits import Dataset
 from cvae_jax.evaluation import scatter
 from cvae_jax.inference import Model
+
+Drawn = Mapping[str, tuple[str, Figure]]  # file name -> title and figure
 
 COLUMNS = 6  # of each of the three parts
 NOISE = 0.25  # σ of the middle part
@@ -57,3 +60,11 @@ def scatters(models: Mapping[str, Model], part: Dataset) -> dict[str, tuple[str,
     f'latents_{position}': (f'Latents of {name}', scatter.draw(model, part, 'pca'))
     for position, (name, model) in enumerate(list(models.items())[:MAX_SCATTERS])
   }
+
+
+def written(folder: Path, drawn: Drawn) -> list[str]:
+  """Saves each figure as a PNG file in `folder`; the parts of a page that show them."""
+  figures.save({folder / f'{name}.png': figure for name, (_, figure) in drawn.items()})
+  return [
+    page.picture(title, (folder / f'{name}.png').read_bytes()) for name, (title, _) in drawn.items()
+  ]

@@ -8,7 +8,7 @@ import matplotlib.figure
 import numpy as np
 from scipy import stats
 
-from cvae_jax import curves, figures, loading, page, paths, progress
+from cvae_jax import curves, loading, page, paths, progress
 from cvae_jax.data import splits
 from cvae_jax.errors import reason
 from cvae_jax.experiments import comparison, pictures, results
@@ -132,9 +132,7 @@ def write(folder: Path, rows: Sequence[Row], experiment: Experiment | None) -> P
     ]
   told = ', '.join(f'{name}={text_of(value)}' for name, value in results.common(rows).items())
   parts.append(page.paragraph(f'All runs: {told}.', 'protocol'))
-  for name, (title, figure) in drawn.items():
-    figures.save({folder / f'{name}.png': figure})
-    parts.append(page.picture(title, (folder / f'{name}.png').read_bytes()))
+  parts += pictures.written(folder, drawn)
   with paths.whole(folder / FILE_NAME) as temporary:
     title = f'{rows[0].member.config.name}: {len(rows)} runs'
     temporary.write_text(page.page(title, parts), encoding='utf-8')
