@@ -10,8 +10,6 @@ Examples:
   python train.py --config configs/mnist.py --find_lr    or --find_batch_size
 """
 
-from pathlib import Path
-
 from absl import flags
 from ml_collections import config_flags
 
@@ -44,8 +42,7 @@ def main() -> None:
   command_line.check_alone({'smoke': (), 'find_lr': (), 'find_batch_size': (), 'sweep': ()})
   if _APPLY.value and not _FIND_LR.value:
     raise InputError('--apply goes on with what --find_lr suggests: give both, or neither.')
-  # Late, so that --help and mistyped flags do not wait for JAX.
-  from cvae_jax import config as config_lib
+  from cvae_jax import config as config_lib  # late: --help and mistyped flags wait for no JAX
 
   config = _CONFIG.value
   if not process_flags.distributed():  # else once the others are there, to hear of it too
@@ -58,7 +55,7 @@ def main() -> None:
   devices.use_compilation_cache()
   planned = experiment.of_file(config_flags.get_config_filename(flags.FLAGS['config']))
   with processes.joined(*process_flags.meeting()):
-    workdir = paths.from_user(_WORKDIR.value or Path('runs') / config.name)
+    workdir = paths.from_user(_WORKDIR.value or f'runs/{config.name}')
     resume_from = paths.from_user(_RESUME_FROM.value) if _RESUME_FROM.value else None
     if _SMOKE.value:
       loop.smoke(config)
@@ -70,7 +67,9 @@ def main() -> None:
       if _APPLY.value:
         config.learning_rate = learning_rate_finder.suggest(config, workdir)
       if _SWEEP.value or planned:
-        experiment.run(config, _SWEEP.value or (), planned, _WORKDIR.value, resume_from)
+        from cvae_jax.experiments import conduct  # late: matplotlib takes its time
+
+        conduct.run(config, _SWEEP.value or (), planned, _WORKDIR.value, resume_from)
       else:
         loop.train(config, workdir, resume_from)
 

@@ -8,7 +8,7 @@ Measured on a part of Fashion-MNIST: docs/ablations.md.
 from ml_collections import ConfigDict
 
 from configs import baseline_fashion_mnist
-from cvae_jax.experiments.report import Experiment, the
+from cvae_jax.experiments.experiment import Experiment, the
 from cvae_jax.experiments.sweep import Axis
 
 SHARE = 1 / 3  # of the run, in which β rises

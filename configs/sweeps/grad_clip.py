@@ -8,7 +8,7 @@ Measured on a part of Fashion-MNIST: docs/ablations.md.
 from ml_collections import ConfigDict
 
 from configs import baseline_fashion_mnist
-from cvae_jax.experiments.report import Experiment, differ, the
+from cvae_jax.experiments.experiment import Experiment, differ, the
 from cvae_jax.experiments.sweep import Axis
 
 

@@ -11,7 +11,7 @@ Measured on a part of MNIST: docs/ablations.md.
 from ml_collections import ConfigDict
 
 from configs import convvae_mnist
-from cvae_jax.experiments.report import Experiment
+from cvae_jax.experiments.experiment import Experiment
 from cvae_jax.experiments.sweep import Axis
 
 WEIGHTS = (5e-1, 5e-2, 5e-3, 5e-4, 5e-5, 5e-6)

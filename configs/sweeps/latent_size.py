@@ -8,7 +8,7 @@ Measured on a part of MNIST: docs/ablations.md.
 from ml_collections import ConfigDict
 
 from configs import convvae_mnist
-from cvae_jax.experiments.report import Experiment, the
+from cvae_jax.experiments.experiment import Experiment, the
 from cvae_jax.experiments.sweep import Axis
 
 

@@ -1,18 +1,78 @@
-"""An experiment: a question, the runs that answer it, and a report. One command does all of it."""
+"""An experiment, as a config file states it: a question, the runs that answer it, and an answer."""
 
 import runpy
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-import jax
-from ml_collections import ConfigDict
+import numpy as np
 
-from cvae_jax import paths, progress
-from cvae_jax.errors import FailedRunsError, InputError
-from cvae_jax.experiments import report, results, sweep
-from cvae_jax.experiments.report import Experiment
-from cvae_jax.experiments.sweep import Axis
-from cvae_jax.training import run_folder
+from cvae_jax.errors import InputError
+from cvae_jax.experiments.sweep import Axis, text_of
+
+SIGNIFICANT = 0.05
+
+
+class Finding(NamedTuple):
+  """What one setting came to."""
+
+  name: str
+  values: Mapping[str, object]  # of the swept fields, but for the seed
+  runs: Mapping[int, Mapping[str, float]]  # by seed: numbers of `results` and of `comparison`
+
+  @property
+  def numbers(self) -> dict[str, float]:
+    """Their means over the seeds."""
+    names = dict.fromkeys(name for values in self.runs.values() for name in values)
+    return {name: float(np.mean(list(self.column(name).values()))) for name in names}
+
+  def column(self, name: str) -> dict[int, float]:
+    """One number of every run that has it, by seed."""
+    return {seed: values[name] for seed, values in self.runs.items() if name in values}
+
+
+def differ(one: Finding, other: Finding, name: str) -> bool:
+  """Whether seeds can tell two settings apart by a number: a paired t-test of 5 %.
+
+  The runs of a seed have their initial weights, batches and noise in common.
+  """
+  from scipy import stats  # late: every training imports this module
+
+  columns = one.column(name), other.column(name)
+  seeds = sorted(set(columns[0]) & set(columns[1]))
+  if len(seeds) < 2:
+    return False
+  pairs = [[column[seed] for seed in seeds] for column in columns]
+  return bool(stats.ttest_rel(*pairs).pvalue < SIGNIFICANT)
+
+
+def the(findings: Sequence[Finding], **values) -> Finding:
+  """The one finding of a setting.
+
+  Raises:
+    KeyError: there is none, or several.
+  """
+  found = [
+    finding
+    for finding in findings
+    if all(finding.values.get(field) == value for field, value in values.items())
+  ]
+  if len(found) != 1 or not found[0].runs:
+    told = ', '.join(f'{field}={text_of(value)}' for field, value in values.items())
+    raise KeyError(f'not one setting of {told}')
+  return found[0]
+
+
+class Experiment(NamedTuple):
+  """What a config file's `get_experiment()` returns."""
+
+  question: str
+  axes: tuple[Axis, ...]
+  published: str  # what others found, with the source
+  answer: Callable[[Sequence[Finding]], str]  # in words, from the numbers alone
+  name: Callable[[Mapping[str, object]], str] | None = None  # of a setting, from its values
+  scatter: bool = False  # the latents of each setting, in two dimensions
+  plane: tuple[str, str] | None = None  # two numbers, to be drawn against each other
 
 
 def of_file(path: str | None) -> Experiment | None:
@@ -28,74 +88,3 @@ def of_file(path: str | None) -> Experiment | None:
     return make() if make else None
   except Exception as error:  # whatever the file raises
     raise InputError(f'Config file {path!r} fails: {type(error).__name__}: {error}') from error
-
-
-def run(
-  config: ConfigDict,
-  specifications: Sequence[str],
-  experiment: Experiment | None,
-  workdir: str | None,
-  resume_from: Path | None = None,
-) -> None:
-  """Trains the runs of a sweep, or goes on with them, and reports on them.
-
-  Args:
-    config: what all runs have in common.
-    specifications: 'beta=0.5,1', ...; those of the same field come in place of the experiment's.
-    experiment: that of the config file, if it has one.
-    workdir: where the runs' folders lie; runs/<name>-sweep if not given.
-    resume_from: what only a single run can begin at.
-
-  Raises:
-    InputError: values, data or folders cannot be used; no run has come to its end.
-    FailedRunsError: some runs did not come to their end; the others did, and are reported on.
-    StoppedError: a signal or the clock asked for an end.
-  """
-  if resume_from is not None:
-    raise InputError('--resume_from is for a single run, not for a sweep: leave it out.')
-  if jax.process_count() > 1:
-    raise InputError('A sweep is trained by one process: start it without --distributed.')
-  given = [sweep.parse(text, config) for text in specifications]
-  axes = [*_others(experiment.axes if experiment else (), given), *given]
-  folder = paths.from_user(workdir or Path('runs') / f'{config.name}-sweep')
-  _check_folder(folder)
-  members = sweep.members(config, axes, folder)
-  progress.say(
-    f'{len(members)} runs of {config.name} in {folder}: '
-    + '; '.join(f'{axis.field} {", ".join(map(sweep.text_of, axis.values))}' for axis in axes)
-  )
-  failures = sweep.train(members)
-  rows = results.collect(members, failures)
-  if len(failures) == len(members):
-    first = next(iter(failures.values()))
-    if all(isinstance(error, InputError) for error in failures.values()):
-      raise InputError(str(first)) from first
-    raise FailedRunsError(f'None of the {len(members)} runs came to its end: {first}')
-  page = report.write(folder, rows, experiment)
-  progress.say(
-    f'\n{results.as_text(*results.table(results.settings(rows)))}\n\n{results.protocol(rows)}\n'
-  )
-  if others := sweep.others(members, folder):
-    progress.say(f'also in {folder}, and not in this report: {", ".join(others)}')
-  progress.say(f'report: {page}')
-  if failures:
-    raise FailedRunsError(
-      f'{len(failures)} of {len(members)} runs failed: {"; ".join(failures)}. The others are '
-      'complete; once what ended these is mended, the same command tries them again.'
-    )
-
-
-def _check_folder(folder: Path) -> None:
-  """Raises InputError where runs have no place in `folder`."""
-  if folder.exists() and not folder.is_dir():
-    raise InputError(f'{folder} is a file, expected a folder for the runs: name another --workdir.')
-  if run_folder.holds_run(folder):
-    raise InputError(
-      f'{folder} holds a single run: name another --workdir for those of a sweep, e.g. '
-      f'{run_folder.free_name(folder)}.'
-    )
-
-
-def _others(axes: Sequence[Axis], given: Sequence[Axis]) -> list[Axis]:
-  fields = {axis.field for axis in given}
-  return [axis for axis in axes if axis.field not in fields]

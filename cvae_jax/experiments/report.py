@@ -1,83 +1,20 @@
 """The report on a sweep: question, runs, tables, pictures, and an answer that its numbers give."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import matplotlib.figure
-import numpy as np
-from scipy import stats
 
 from cvae_jax import curves, loading, page, paths, progress
 from cvae_jax.data import splits
 from cvae_jax.errors import reason
 from cvae_jax.experiments import comparison, pictures, results
+from cvae_jax.experiments.experiment import Experiment, Finding
 from cvae_jax.experiments.results import Row
-from cvae_jax.experiments.sweep import Axis, text_of
+from cvae_jax.experiments.sweep import text_of
 from cvae_jax.inference import Model
 
 FILE_NAME = 'report.html'
-SIGNIFICANT = 0.05
-
-
-class Finding(NamedTuple):
-  """What one setting came to."""
-
-  name: str
-  values: Mapping[str, object]  # of the swept fields, but for the seed
-  runs: Mapping[int, Mapping[str, float]]  # by seed: numbers of `results` and of `comparison`
-
-  @property
-  def numbers(self) -> dict[str, float]:
-    """Their means over the seeds."""
-    names = dict.fromkeys(name for values in self.runs.values() for name in values)
-    return {name: float(np.mean(list(self.column(name).values()))) for name in names}
-
-  def column(self, name: str) -> dict[int, float]:
-    """One number of every run that has it, by seed."""
-    return {seed: values[name] for seed, values in self.runs.items() if name in values}
-
-
-def differ(one: Finding, other: Finding, name: str) -> bool:
-  """Whether seeds can tell two settings apart by a number: a paired t-test of 5 %.
-
-  The runs of a seed have their initial weights, batches and noise in common.
-  """
-  columns = one.column(name), other.column(name)
-  seeds = sorted(set(columns[0]) & set(columns[1]))
-  if len(seeds) < 2:
-    return False
-  pairs = [[column[seed] for seed in seeds] for column in columns]
-  return bool(stats.ttest_rel(*pairs).pvalue < SIGNIFICANT)
-
-
-def the(findings: Sequence[Finding], **values) -> Finding:
-  """The one finding of a setting.
-
-  Raises:
-    KeyError: there is none, or several.
-  """
-  found = [
-    finding
-    for finding in findings
-    if all(finding.values.get(field) == value for field, value in values.items())
-  ]
-  if len(found) != 1 or not found[0].runs:
-    told = ', '.join(f'{field}={text_of(value)}' for field, value in values.items())
-    raise KeyError(f'not one setting of {told}')
-  return found[0]
-
-
-class Experiment(NamedTuple):
-  """What a config file's `get_experiment()` returns."""
-
-  question: str
-  axes: tuple[Axis, ...]
-  published: str  # what others found, with the source
-  answer: Callable[[Sequence[Finding]], str]  # in words, from the numbers alone
-  name: Callable[[Mapping[str, object]], str] | None = None  # of a setting, from its values
-  scatter: bool = False  # the latents of each setting, in two dimensions
-  plane: tuple[str, str] | None = None  # two numbers, to be drawn against each other
 
 
 def write(folder: Path, rows: Sequence[Row], experiment: Experiment | None) -> Path:

@@ -11,7 +11,7 @@ import pytest
 from conftest import DATA, ROOT
 from cvae_jax import config as config_lib
 from cvae_jax.experiments import sweep
-from cvae_jax.experiments.report import Finding
+from cvae_jax.experiments.experiment import Finding
 from made_data import make
 
 NAMES = sorted(path.stem for path in (ROOT / 'configs').glob('*.py'))

@@ -8,8 +8,8 @@ import pytest
 from conftest import ROOT
 from cvae_jax.errors import InputError
 from cvae_jax.evaluation import classifier
-from cvae_jax.experiments import experiment, sweep
-from cvae_jax.experiments.report import Experiment
+from cvae_jax.experiments import conduct, experiment, sweep
+from cvae_jax.experiments.experiment import Experiment
 from cvae_jax.experiments.sweep import Axis
 from cvae_jax.training import run_folder
 from tiny import DENSE, tiny_config
@@ -35,7 +35,7 @@ def make(**changes):
 
 def test_a_report_holds_question_answer_runs_and_pictures(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(classifier, 'MIN_STEPS', 20)
-  experiment.run(CONFIG, [], make(), str(tmp_path / 'sweep'))
+  conduct.run(CONFIG, [], make(), str(tmp_path / 'sweep'))
   page = (tmp_path / 'sweep' / 'report.html').read_text()
   assert 'Does it depend on β?' in page
   answer = re.search(r'Answer: weight &lt;0.5&gt; ([\d.]+) ([\d.]+), weight &lt;4&gt;', page)
@@ -55,13 +55,13 @@ def test_the_values_of_the_command_come_in_the_place_of_the_experiment_s(tmp_pat
   asked = []
   monkeypatch.setattr(sweep, 'members', lambda config, axes, folder: asked.extend(axes) or 1 / 0)
   with pytest.raises(ZeroDivisionError):
-    experiment.run(CONFIG, ['seed=7', 'latent_dim=2,3'], make(), str(tmp_path))
+    conduct.run(CONFIG, ['seed=7', 'latent_dim=2,3'], make(), str(tmp_path))
   assert asked == [Axis('beta', (0.5, 4.0)), Axis('seed', (7,)), Axis('latent_dim', (2, 3))]
 
 
 def test_flags_of_a_single_run_are_refused(tmp_path):
   with pytest.raises(InputError, match='--resume_from is for a single run, not for a sweep'):
-    experiment.run(CONFIG, ['beta=1'], None, str(tmp_path / 'x'), tmp_path)
+    conduct.run(CONFIG, ['beta=1'], None, str(tmp_path / 'x'), tmp_path)
   assert not (tmp_path / 'x').exists()
 
 
@@ -74,10 +74,10 @@ def test_only_files_that_have_one_have_an_experiment():
 
 def test_a_folder_of_a_single_run_is_none_for_a_sweep(tiny_run, tmp_path):
   with pytest.raises(InputError, match='holds a single run: name another --workdir'):
-    experiment.run(CONFIG, ['beta=1,2'], None, str(tiny_run))
+    conduct.run(CONFIG, ['beta=1,2'], None, str(tiny_run))
   (tmp_path / 'file').write_text('')
   with pytest.raises(InputError, match='is a file, expected a folder'):
-    experiment.run(CONFIG, ['beta=1,2'], None, str(tmp_path / 'file'))
+    conduct.run(CONFIG, ['beta=1,2'], None, str(tmp_path / 'file'))
 
 
 def test_runs_of_before_are_named(tiny_run, tmp_path):

@@ -15,7 +15,7 @@ from conftest import ROOT
 from cvae_jax import config as config_lib
 from cvae_jax import devices
 from cvae_jax.errors import FailedRunsError, InputError
-from cvae_jax.experiments import experiment, results, sweep
+from cvae_jax.experiments import conduct, results, sweep
 from cvae_jax.experiments.sweep import Axis
 from cvae_jax.training import checkpoints, loop, program, run_folder
 from long_run import LongRun, last_step, wait_until
@@ -166,7 +166,7 @@ def test_a_run_that_fails_takes_no_other_with_it(at_once, tmp_path, monkeypatch,
   occupied.mkdir()
   (occupied / 'notes.txt').write_text('mine')
   with pytest.raises(FailedRunsError) as caught:
-    experiment.run(CONFIG, ['learning_rate=0.001,1e30,0.002,0.003'], None, str(tmp_path))
+    conduct.run(CONFIG, ['learning_rate=0.001,1e30,0.002,0.003'], None, str(tmp_path))
   assert str(caught.value).startswith('2 of 4 runs failed: learning_rate=')
   assert 'learning_rate=1e+30' in str(caught.value)
   said = capsys.readouterr().out
@@ -185,7 +185,7 @@ def test_a_run_that_fails_takes_no_other_with_it(at_once, tmp_path, monkeypatch,
 def test_data_that_are_not_there_end_a_sweep_in_one_line(tmp_path, capsys):
   config = tiny_config(**DENSE, data__name='mnist', data__dir=str(tmp_path / 'nowhere'))
   with pytest.raises(InputError, match='nowhere'):
-    experiment.run(config, ['beta=1,2'], None, str(tmp_path / 'sweep'))
+    conduct.run(config, ['beta=1,2'], None, str(tmp_path / 'sweep'))
   assert not (tmp_path / 'sweep').exists()
   assert 'beta=1, beta=2: ' in capsys.readouterr().out
 
@@ -194,7 +194,7 @@ def test_runs_of_another_config_are_no_results(alone, tmp_path):
   shutil.copytree(alone, tmp_path / 'sweep')
   other = tiny_config(**DENSE, latent_dim=4)
   with pytest.raises(InputError, match='holds another run: latent_dim is 3 there, 4 here'):
-    experiment.run(other, ['beta=0.5,4', 'seed=0,1'], None, str(tmp_path / 'sweep'))
+    conduct.run(other, ['beta=0.5,4', 'seed=0,1'], None, str(tmp_path / 'sweep'))
   assert not (tmp_path / 'sweep' / 'report.html').exists()
 
 
