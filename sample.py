@@ -29,27 +29,17 @@ flags.DEFINE_list('label', None, 'Classes, by name or number: 3 or 3,8.')
 flags.DEFINE_list('digit', None, 'The same as --label.')
 flags.DEFINE_multi_string('images', None, 'Pictures to begin with: files or folders')
 flags.DEFINE_list('indices', None, "Images of the model's own set to begin with: 0,1,2.")
-flags.DEFINE_enum(
-  'split', None, ['train', 'validation', 'test'], 'Of --indices: test if not given.'
-)
+_SPLITS = ['train', 'validation', 'test']
+flags.DEFINE_enum('split', None, _SPLITS, 'Of --indices: test if not given.')
 flags.DEFINE_string('data_dir', None, "Where that set is, if not where the run's was.")
-flags.DEFINE_integer(
-  'num_images',
-  None,
-  'How many of one class (64 if not given), of each (10), or ways between two (4).',
-  1,
-  10_000,
-)
+_NUM_IMAGES = 'How many of one class (64 if not given), of each (10), or ways between two (4).'
+flags.DEFINE_integer('num_images', None, _NUM_IMAGES, 1, 10_000)
 flags.DEFINE_integer('num_draws', None, 'Variations of each image (8), for posterior.', 1, 100)
 flags.DEFINE_enum('interpolation', None, ['linear', 'spherical'], 'The way (linear).')
 flags.DEFINE_list('dims', None, 'Two dimensions for manifold; those that change most.')
 flags.DEFINE_float('temperature', None, 'Factor on the deviation of each Gaussian (1).', 0.0)
-flags.DEFINE_enum(
-  'prior',
-  None,
-  ['fitted', 'model'],
-  "What z is drawn from: fitted to the encoded training images, or the model's own.",
-)
+_PRIOR = "What z is drawn from: fitted to the encoded training images, or the model's own."
+flags.DEFINE_enum('prior', None, ['fitted', 'model'], _PRIOR)
 flags.DEFINE_integer('seed', None, 'The same seed gives the same picture (0).', 0, 2**32 - 1)
 flags.DEFINE_bool('draw', False, "Sample the pixels, instead of the decoder's means.")
 flags.DEFINE_enum('format', None, ['png', 'npz', 'gif'], 'png if not given; gif animates.')
