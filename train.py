@@ -39,7 +39,8 @@ flags.adopt_module_key_flags(process_flags)
 
 
 def main() -> None:
-  command_line.check_alone({'smoke': (), 'find_lr': (), 'find_batch_size': (), 'sweep': ()})
+  rest = () if _APPLY.value else ('resume_from',)  # what means nothing to them
+  command_line.check_alone({'smoke': rest, 'find_lr': rest, 'find_batch_size': rest, 'sweep': ()})
   if _APPLY.value and not _FIND_LR.value:
     raise InputError('--apply goes on with what --find_lr suggests: give both, or neither.')
   from cvae_jax import config as config_lib  # late: --help and mistyped flags wait for no JAX

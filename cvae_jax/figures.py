@@ -54,6 +54,7 @@ def image_grid(
   row_names: Sequence[str] = (),
   column_names: Sequence[str] = (),
   title: str = '',
+  parts: Mapping[int, str] | None = None,
 ) -> Figure:
   """Images in rows and columns that bear names.
 
@@ -62,6 +63,7 @@ def image_grid(
     row_names: one for each row, or none.
     column_names: one for each column, or none.
     title: above all.
+    parts: the first column of several that belong together -> what stands above them.
   """
   rows, columns, height, width, channels = images.shape
   tile_height, tile_width = height + 2, width + 2
@@ -80,7 +82,7 @@ def image_grid(
   scale = max(1, round(TILE_PIXELS / tile_width), int(np.ceil(wanted / tile_width)))
   size = (columns * tile_width * scale / DPI, rows * tile_height * scale / DPI)
   left = max((_inches(name) for name in row_names), default=0.05) + 0.1
-  top = 0.15 + (0.3 if title else 0) + (0.28 if column_names else 0)
+  top = 0.15 + (0.3 if title else 0) + (0.28 if column_names else 0) + (0.28 if parts else 0)
   total = (max(left + size[0] + 0.15, _inches(title) + 0.3), size[1] + top + 0.15)
   with rc_context(STYLE):
     figure = Figure(figsize=total)
@@ -104,6 +106,10 @@ def image_grid(
       axes.set_xticklabels(column_names)
     if row_names:
       axes.set_yticklabels(row_names)
+    for column, name in (parts or {}).items():
+      x = (left + column * tile_width * scale / DPI) / total[0]
+      y = (0.2 + size[1] + (0.28 if column_names else 0)) / total[1]
+      figure.text(x, y, name, va='bottom', fontsize=10)
     if title:
       figure.text(0.15 / total[0], 1 - 0.1 / total[1], title, va='top', fontsize=11)
   return figure

@@ -9,6 +9,7 @@ from cvae_jax import loading, page, paths, progress
 from cvae_jax.errors import InputError
 from cvae_jax.experiments import comparison, pictures, results
 from cvae_jax.inference import Model
+from cvae_jax.training import run_folder
 
 FOLDER = Path('runs') / 'comparisons'
 MAX_NAME_BYTES = 150  # of the page's folder
@@ -18,7 +19,8 @@ def compare(runs: Sequence[str], checkpoint: str, data_dir: str | None) -> Path:
   """Measures models on the same images, and writes `comparison.csv`, pictures and a page.
 
   Args:
-    runs: two or more runs, checkpoints, or names of shipped weights.
+    runs: two or more runs, checkpoints, or names of shipped weights; a folder of runs, as that of
+      a sweep, stands for all of them that have a checkpoint.
     checkpoint: 'best', 'last', or a step, of each.
     data_dir: where their data are; None is where the first was trained on them.
 
@@ -28,6 +30,7 @@ def compare(runs: Sequence[str], checkpoint: str, data_dir: str | None) -> Path:
   Raises:
     InputError: there are too few, one cannot be loaded, or their images are not the same.
   """
+  runs = [run for given in runs for run in _runs_of(given)]
   if len(runs) < 2:
     raise InputError(f'--compare takes two runs or more, not {len(runs)}: --compare runs/a runs/b.')
   models = _named([loading.load(run, checkpoint) for run in runs])
@@ -62,6 +65,15 @@ def compare(runs: Sequence[str], checkpoint: str, data_dir: str | None) -> Path:
       f'Cannot write into {folder}: {error.strerror}. Begin in another folder.'
     ) from error
   return folder / 'comparison.html'
+
+
+def _runs_of(given: str) -> list[str]:
+  """The runs in a folder of runs; anything else as it is."""
+  folder = paths.from_user(given)
+  if not folder.is_dir() or run_folder.holds_run(folder):
+    return [given]
+  inside = (path for path in folder.iterdir() if run_folder.holds_run(path))
+  return sorted(str(path) for path in inside if run_folder.has_checkpoint(path)) or [given]
 
 
 def _named(models: Sequence[Model]) -> dict[str, Model]:

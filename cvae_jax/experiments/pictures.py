@@ -50,7 +50,11 @@ def side_by_side(models: Mapping[str, Model], shown: Dataset) -> Figure:
   return figures.image_grid(
     np.stack(rows),
     ['given', *models],
-    title=f'reconstructions, denoising (Gaussian, σ = {NOISE:g}), samples from the model prior',
+    parts={
+      0: 'reconstructions',
+      COLUMNS + 1: f'denoising (Gaussian, σ = {NOISE:g})',
+      2 * COLUMNS + 2: 'samples from the model prior',
+    },
   )
 
 

@@ -100,6 +100,21 @@ def shown(values: Sequence[float], digits: int = 2) -> str:
   return f'{mean:z.{digits}f}{spread}'
 
 
+def without_effect(rows: Sequence[Row]) -> list[str]:
+  """The swept fields that changed nothing: runs that differ in one alone have the same numbers."""
+  found = []
+  for field in rows[0].member.values:
+    alike: dict[str, list[Mapping[str, float]]] = {}
+    for row in rows:
+      others = {name: value for name, value in row.member.values.items() if name != field}
+      if row.values:
+        alike.setdefault(_joined(others), []).append(row.values)
+    compared = [several for several in alike.values() if len(several) > 1]
+    if compared and all(values == several[0] for several in compared for values in several):
+      found.append(field)
+  return found
+
+
 def table(
   settings: Mapping[str, Sequence[Row]],
 ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -158,6 +173,10 @@ def protocol(rows: Sequence[Row]) -> str:
   )
   swept = set(rows[0].member.values)
   seeds = ' ± sample deviation over seeds' if 'seed' in swept and len(swept) > 1 else ''
+  idle = ''.join(
+    f' {field} had no effect: the numbers are the same to the last digit whatever its value.'
+    for field in without_effect(rows)
+  )
   denoising = ''
   if any(config.objective == 'dae' for config in configs):
     denoising = (
@@ -168,7 +187,7 @@ def protocol(rows: Sequence[Row]) -> str:
     f'{data}, validation images, {binarized}, one posterior sample, β = 1, {averaged} of the '
     f'checkpoint with the lowest −ELBO; nats, sums over pixels and latents, mean over images'
     f'{seeds}.{denoising} Roughness: mean absolute change of the training loss from one line of '
-    'the log to the next, in the second half of the run, nats.'
+    f'the log to the next, in the second half of the run, nats.{idle}'
   )
 
 

@@ -83,9 +83,11 @@ class Reporter:
       self._bar.update(self._task, completed=step, epoch=f'{epoch}/{self._num_epochs}')
 
   def terms(self, step: int, terms: Mapping[str, float], images_per_second: float) -> None:
-    """The averages since the last call."""
-    status = f'loss {terms["loss"]:.2f}  KL {terms["kl"]:z.2f}  {images_per_second:,.0f} images/s'
-    plain = f'step {step:6d}  {status}  β {terms["beta"]:.3g}  lr {terms["learning_rate"]:.2e}'
+    """The averages since the last call; KL and β where there are any."""
+    kl = f'  KL {terms["kl"]:z.2f}' if 'kl' in terms else ''
+    beta = f'  β {terms["beta"]:.3g}' if 'beta' in terms else ''
+    status = f'loss {terms["loss"]:.2f}{kl}  {images_per_second:,.0f} images/s'
+    plain = f'step {step:6d}  {status}{beta}  lr {terms["learning_rate"]:.2e}'
     if self._bar:
       self._bar.update(self._task, status=status)
     if self._bar or self._name:

@@ -204,6 +204,11 @@ class Run:
     self._seen = now
     pace = self._clock.images_per_second()
     lines, window = terms.average(window, usable, now, config.log_every_steps, flush)
+    if config.objective == 'dae':
+      lines = [
+        (step, {name: value for name, value in averages.items() if name not in ('kl', 'beta')})
+        for step, averages in lines
+      ]
     self._pending = [window] if window else []
     return lines, window, pace
 

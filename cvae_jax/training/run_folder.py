@@ -57,6 +57,9 @@ def check_usable(workdir: Path, config) -> None:
   """Raises OccupiedError unless `workdir` is free, or holds the run that `config` describes."""
   if workdir.exists() and not workdir.is_dir():
     raise OccupiedError(f'{workdir} is a file, expected a folder.', free_name(workdir))
+  for inside in (workdir / CHECKPOINTS, workdir / 'samples'):  # the latter only where a run ends
+    if inside.is_file():
+      raise OccupiedError(f'{inside} is a file, expected a folder.', free_name(workdir))
   if holds_run(workdir):
     if different := config_lib.differences(config_lib.read(workdir).config, config):
       listed = '; '.join(map(str, different))

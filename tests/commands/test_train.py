@@ -172,6 +172,8 @@ def test_training_without_tensorflow(command, tmp_path):
     (['surplus'], "Unexpected argument 'surplus'"),
     (['--config.init_from=nowhere'], 'neither a run folder nor a checkpoint'),
     (['--resume_from=nowhere'], 'neither a run folder nor a checkpoint'),
+    (['--smoke', '--resume_from=x'], '--resume_from means nothing to --smoke: leave it out'),
+    (['--find_lr', '--resume_from=x'], '--resume_from means nothing to --find_lr'),
     (['--workdir=.'], 'holds files that are no run'),
     (['--workdir=configs/mnist.py/x'], 'cannot be written'),
     (['--config.data.validation_examples=5'], 'data.validation_examples=5 cannot be split off'),

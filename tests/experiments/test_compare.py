@@ -56,7 +56,8 @@ def test_the_best_of_a_denoising_autoencoder_is_its_best_reconstruction(runs):
   assert not any(row['validation/kl'] for row in rows(runs / 'dae'))
   log = (runs / 'dae' / 'train.log').read_text()
   assert 'validation reconstruction' in log
-  assert 'KL 0.00' not in log.split('best')[-1]
+  assert 'KL' not in log
+  assert 'β' not in log
   assert not list((runs / 'dae').glob('checkpoints/*/prior.safetensors'))
 
 
@@ -148,6 +149,17 @@ def test_runs_of_one_name_are_told_apart_by_their_folders(runs, tmp_path):
   shutil.copytree(runs / 'dae', tmp_path / 'b' / 'run')
   models = [loading.load(tmp_path / name / 'run') for name in 'ab']
   assert list(compare._named(models)) == ['a/run', 'b/run']
+
+
+def test_a_folder_of_runs_stands_for_those_that_have_a_checkpoint(runs, tmp_path):
+  folder = tmp_path / 'sweep'
+  for name in ('beta=2', 'beta=1', 'begun'):
+    shutil.copytree(runs / 'vae', folder / name)
+  shutil.rmtree(folder / 'begun' / 'checkpoints')
+  (folder / 'comparisons').mkdir()
+  assert compare._runs_of(str(folder)) == [str(folder / 'beta=1'), str(folder / 'beta=2')]
+  for given in (str(folder / 'beta=1'), str(folder / 'comparisons'), 'mnist'):
+    assert compare._runs_of(given) == [given]
 
 
 def test_what_a_set_or_a_model_cannot_have_is_left_out(tiny_run):

@@ -39,6 +39,12 @@ def test_strange_files_are_not_trained_over(tmp_path):
     run_folder.check_usable(tmp_path, tiny_config())
   with pytest.raises(OccupiedError, match='is a file'):
     run_folder.check_usable(tmp_path / 'thesis.tex', tiny_config())
+  config_lib.save(tmp_path, SAVED)
+  for name in ('samples', 'checkpoints'):
+    (tmp_path / name).write_text('')
+    with pytest.raises(OccupiedError, match=f'{name} is a file, expected a folder'):
+      run_folder.check_usable(tmp_path, tiny_config())
+    (tmp_path / name).unlink()
 
 
 def test_locate(tiny_run, tmp_path):
