@@ -30,6 +30,7 @@ def test_its_loss_is_ours():
   np.testing.assert_allclose(pytorch_model.negative_elbo(*tensors, 0.3), ours, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('ways', [{}, {'loader': True}, {'channels_last': True, 'autocast': True}])
 def test_its_loss_falls(ways):
   torch.manual_seed(0)

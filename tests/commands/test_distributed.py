@@ -265,6 +265,7 @@ def test_without_a_cluster_flags_are_missed_by_name(refused):
   assert 'no SLURM, Open MPI or cloud TPU job' in said
 
 
+@pytest.mark.slow
 def test_processes_that_do_not_come_are_not_waited_for_forever(together):
   ((status, said, complaint),) = together(
     None, [], first='from cvae_jax import processes; processes.MEETING_SECONDS = 3'

@@ -46,6 +46,7 @@ def test_a_run_is_moved_linked_and_named_as_people_do(tmp_path, whole, monkeypat
     assert cvae_jax.load(path).step == 50
 
 
+@pytest.mark.faults
 def test_a_clock_that_jumps_changes_nothing(tmp_path, whole, monkeypatch):
   run, chance = tmp_path / 'run', random.Random(0)
   with monkeypatch.context() as patch:

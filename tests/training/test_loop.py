@@ -298,6 +298,7 @@ def test_it_learns(tmp_path):
   assert float(final['validation/kl']) > 0.3
 
 
+@pytest.mark.slow
 def test_the_seconds_of_a_run_go_on_after_a_stop(tiny_run, tmp_path):
   stopped_at(tiny_run, tmp_path / 'run', 4)
   loop.train(tiny_config(keep_checkpoints=10), tmp_path / 'run')

@@ -22,10 +22,10 @@ def programs(**changes):
 @pytest.mark.parametrize(
   ('way', 'num_steps', 'placement'),
   [
-    ('in turn', 1, 'stream'),
+    pytest.param('in turn', 1, 'stream', marks=pytest.mark.slow),
     ('side by side', 3, 'device'),
     ('batched', 3, 'device'),
-    ('batched', 1, 'stream'),
+    pytest.param('batched', 1, 'stream', marks=pytest.mark.slow),
   ],
 )
 def test_each_way_takes_the_steps_of_runs_alone(way, num_steps, placement, monkeypatch):
