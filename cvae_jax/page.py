@@ -11,12 +11,16 @@ PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem;
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 80rem; margin: 2rem auto; padding: 0 1rem;
   color: #222; background: #fff; }}
 table {{ border-collapse: collapse; width: 100%; }}
 th, td {{ text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #ddd;
   vertical-align: top; }}
+th.number {{ text-align: right; vertical-align: bottom; }}
 td.number {{ text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }}
+div.wide {{ overflow-x: auto; font-size: .82em; }}
+div.wide td, div.wide th {{ padding: .3rem .35rem; }}
+div.wide td:first-child {{ min-width: 8rem; }}
 td.protocol, p.protocol {{ color: #666; font-size: .85em; }}
 tr.group th {{ background: #f4f4f4; }}
 figure {{ margin: 2rem 0; }}
@@ -44,16 +48,18 @@ def paragraph(text: str, kind: str = '') -> str:
 
 def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
   """Cells of plain text, of which all but the first are numbers."""
-  head = ''.join(f'<th>{html.escape(name)}</th>' for name in header)
-  rows = [
-    ''.join(
-      f'<td{" class=number" if position else ""}>{html.escape(cell)}</td>'
-      for position, cell in enumerate(line)
+
+  def row(cells: Sequence[str], tag: str) -> str:
+    return ''.join(
+      f'<{tag}{" class=number" if position else ""}>{html.escape(cell)}</{tag}>'
+      for position, cell in enumerate(cells)
     )
-    for line in lines
-  ]
-  body = '\n'.join(f'<tr>{row}</tr>' for row in rows)
-  return f'<table>\n<thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody>\n</table>'
+
+  body = '\n'.join(f'<tr>{row(line, "td")}</tr>' for line in lines)
+  return (
+    f'<div class=wide><table>\n<thead><tr>{row(header, "th")}</tr></thead><tbody>\n{body}\n'
+    '</tbody>\n</table></div>'
+  )
 
 
 def picture(title: str, png: bytes) -> str:
