@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps, rc_context, ticker
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cvae_jax.figures import CONTRAST, MAIN, STYLE
@@ -72,6 +73,13 @@ def column(metrics_csv: Path, name: str) -> np.ndarray:
   return _series(_rows(metrics_csv) if metrics_csv.is_file() else [], name)
 
 
+def _count_epochs(axes: Axes) -> None:
+  """An axis from the beginning of the run, so that a single epoch has one too."""
+  axes.set_xlim(0, max(1.0, axes.get_xlim()[1]))
+  axes.set_xlabel('epoch')
+  axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+
+
 def training_curves(metrics_csv: Path) -> Figure | None:
   """Loss, its terms and β over the epochs of a run, from its metrics.csv; None of an empty one.
 
@@ -114,8 +122,7 @@ def training_curves(metrics_csv: Path) -> Figure | None:
         # The first steps, a hundred times above the rest, would flatten it.
         axes.set_ylim(low, min(high, top + 0.05 * (top - low)))
       axes.set_title(title)
-      axes.set_xlabel('epoch')
-      axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+      _count_epochs(axes)
       if len(lines) > 1:
         axes.legend()
   return figure
@@ -162,8 +169,7 @@ def compared(runs: Mapping[str, Sequence[Path]]) -> Figure | None:
       if len(values) and values.min() > 0 and values.max() > 20 * np.median(values):
         axes.set_yscale('log')
       axes.set_title(title)
-      axes.set_xlabel('epoch')
-      axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+      _count_epochs(axes)
     if len(logs) <= MAX_LEGEND:
       figure.legend(*axes.get_legend_handles_labels(), loc='outside right upper')
   return figure

@@ -31,3 +31,14 @@ def test_compared_curves_name_each_setting_once(tiny_run, tmp_path):
   assert seen.count('β = 1') == seen.count('β = 4') == 1
   assert 'validation KL, nats' in seen
   assert curves.compared({'β = 1': [tmp_path / 'none.csv']}) is None
+
+
+def test_a_single_epoch_and_terms_that_a_run_has_not_leave_axes_whole(tmp_path):
+  """As a denoising autoencoder's of one epoch."""
+  log = tmp_path / 'metrics.csv'
+  log.write_text('step,epoch,train/loss,train/kl,train/beta\n1,0.5,3,,\n2,1.0,2,,\n')
+  figure = curves.training_curves(log)
+  check_text(figure)
+  for axes in figure.axes:
+    ticks = [tick for tick in axes.get_xticks() if 0 <= tick <= axes.get_xlim()[1]]
+    assert ticks == [0, 1]
