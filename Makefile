@@ -7,7 +7,9 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 IMAGES := --indices 0,1,2,3,4,5,6,7
 CLASSES := --label 0,1
-PAIR := $(or $(WORKDIR),runs/pair)
+PAIR := $(or $(WORKDIR),runs/$(basename $(notdir $(CONFIG))))
+DAE := --config.objective=dae --config.prior=standard --config.free_bits=0 \
+  --config.num_importance_samples=1
 SWEEPS := $(sort $(wildcard configs/sweeps/*.py))
 IN_WORKDIR := $(if $(WORKDIR),--workdir '$(WORKDIR)')
 
@@ -20,14 +22,14 @@ help: ## Print this list.
 	  /^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@printf '\nWith CONFIG=configs/mnist.py, WORKDIR=runs/mine and FLAGS="--config.beta=4", e.g.\n'
 	@printf '  make train CONFIG=configs/mnist.py FLAGS=--config.data.dir=data\n'
-	@printf '  make sample WORKDIR=mnist_large FLAGS="--digit 3"\n  make PYTHON=python3.12\n'
+	@printf '  make sample WORKDIR=mnist_large FLAGS="--digit 3"\n  make install PYTHON=python3.12\n'
 
 ##@ Install
 install: $(INSTALLED) ## Create .venv and install requirements.txt into it; nothing where that is done.
 
 $(INSTALLED): requirements.txt
 	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info[:2] <= (3, 13); \
-	  ok or sys.exit("Python 3.11, 3.12 or 3.13 is needed, $(PYTHON) is %d.%d: try make PYTHON=python3.12" \
+	  ok or sys.exit("Python 3.11, 3.12 or 3.13 is needed, $(PYTHON) is %d.%d: try make install PYTHON=python3.12" \
 	  % sys.version_info[:2])'
 	@test -x $(BIN)/python || { echo 'creating $(VENV)'; $(PYTHON) -m venv $(VENV); }
 	@echo 'installing requirements.txt, about a minute'
@@ -70,16 +72,17 @@ scatter: install ## Its latents in two dimensions, by class; FLAGS="--projection
 	@$(BIN)/python evaluate.py --scatter $(IN_WORKDIR) $(FLAGS)
 
 ##@ Compare
-compare-dae: install ## Train CONFIG, without classes, and a denoising autoencoder; compare them.
+compare-dae: install ## Train CONFIG without classes, and as denoising autoencoder; compare them.
 	@$(BIN)/python train.py --config $(CONFIG) --config.conditional=False --workdir '$(PAIR)-vae' \
 	  $(FLAGS)
 	@$(BIN)/python train.py --config $(CONFIG) --config.conditional=False --workdir '$(PAIR)-dae' \
-	  $(FLAGS) --config.objective=dae --config.prior=standard
+	  $(FLAGS) $(DAE)
 	@$(BIN)/python evaluate.py --compare '$(PAIR)-vae' '$(PAIR)-dae'
 
 ablations: install ## Each of configs/sweeps/, with its report; hours without an accelerator.
-	@for config in $(SWEEPS); do \
-	  $(BIN)/python train.py --config $$config $(FLAGS) || exit 1; done
+	@failed=0; for config in $(SWEEPS); do \
+	  $(BIN)/python train.py --config $$config $(FLAGS) || failed=$$?; \
+	  [ $$failed -le 1 ] || exit $$failed; done; exit $$failed
 
 ##@ Learn and measure
 notebook: install ## Run the notebook from its first cell to its last.

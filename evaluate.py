@@ -32,7 +32,9 @@ flags.DEFINE_string(
   'predict', None, 'A folder of pictures: their latents, reconstructions and bounds; no metrics.'
 )
 flags.DEFINE_bool('scatter', False, 'Only the picture of the latents in two dimensions.')
-flags.DEFINE_multi_string('compare', None, 'Two runs or more, in one table, picture and page.')
+flags.DEFINE_multi_string(
+  'compare', None, 'Runs, or a folder of them: one table, picture and page.'
+)
 # What each of them does not heed.
 ALONE = {
   'predict': ('split', 'iwae_samples', 'max_examples', 'projection', 'lpips', 'data_dir'),

@@ -73,9 +73,12 @@ def column(metrics_csv: Path, name: str) -> np.ndarray:
   return _series(_rows(metrics_csv) if metrics_csv.is_file() else [], name)
 
 
-def _count_epochs(axes: Axes) -> None:
-  """An axis from the beginning of the run, so that a single epoch has one too."""
-  axes.set_xlim(0, max(1.0, axes.get_xlim()[1]))
+def _count_epochs(axes: Axes, rows: Sequence[Mapping[str, str]]) -> None:
+  """The same axis for all columns of `rows`; from 0, unless they go on with another run's."""
+  epochs = [epoch for row in rows if (epoch := _number(row.get('epoch'))) is not None] or [0.0]
+  first, last = min(epochs), max(1.0, *epochs)
+  first = first if first > 1 else 0.0
+  axes.set_xlim(first - 0.02 * (last - first), last + 0.02 * (last - first))
   axes.set_xlabel('epoch')
   axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
 
@@ -122,7 +125,7 @@ def training_curves(metrics_csv: Path) -> Figure | None:
         # The first steps, a hundred times above the rest, would flatten it.
         axes.set_ylim(low, min(high, top + 0.05 * (top - low)))
       axes.set_title(title)
-      _count_epochs(axes)
+      _count_epochs(axes, rows)
       if len(lines) > 1:
         axes.legend()
   return figure
@@ -145,6 +148,7 @@ def compared(runs: Mapping[str, Sequence[Path]]) -> Figure | None:
   logs = {name: [_rows(path) for path in paths if path.is_file()] for name, paths in runs.items()}
   if not any(rows for several in logs.values() for rows in several):
     return None
+  every_row = [row for several in logs.values() for rows in several for row in rows]
   # From dark to light in the order they were given, which for numbers is theirs.
   colours = colormaps['viridis'](np.linspace(0, 0.9, len(logs)))
   with rc_context(STYLE):
@@ -169,7 +173,7 @@ def compared(runs: Mapping[str, Sequence[Path]]) -> Figure | None:
       if len(values) and values.min() > 0 and values.max() > 20 * np.median(values):
         axes.set_yscale('log')
       axes.set_title(title)
-      _count_epochs(axes)
+      _count_epochs(axes, every_row)
     if len(logs) <= MAX_LEGEND:
       figure.legend(*axes.get_legend_handles_labels(), loc='outside right upper')
   return figure

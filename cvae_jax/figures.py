@@ -83,7 +83,11 @@ def image_grid(
   size = (columns * tile_width * scale / DPI, rows * tile_height * scale / DPI)
   left = max((_inches(name) for name in row_names), default=0.05) + 0.1
   top = 0.15 + (0.3 if title else 0) + (0.28 if column_names else 0) + (0.28 if parts else 0)
-  total = (max(left + size[0] + 0.15, _inches(title) + 0.3), size[1] + top + 0.15)
+  places = {
+    name: left + column * tile_width * scale / DPI for column, name in (parts or {}).items()
+  }
+  right = max([left + size[0], *(x + _inches(name) for name, x in places.items())])
+  total = (max(right + 0.15, _inches(title) + 0.3), size[1] + top + 0.15)
   with rc_context(STYLE):
     figure = Figure(figsize=total)
     axes = figure.add_axes(
@@ -106,10 +110,9 @@ def image_grid(
       axes.set_xticklabels(column_names)
     if row_names:
       axes.set_yticklabels(row_names)
-    for column, name in (parts or {}).items():
-      x = (left + column * tile_width * scale / DPI) / total[0]
+    for name, x in places.items():
       y = (0.2 + size[1] + (0.28 if column_names else 0)) / total[1]
-      figure.text(x, y, name, va='bottom', fontsize=10)
+      figure.text(x / total[0], y, name, va='bottom', fontsize=10)
     if title:
       figure.text(0.15 / total[0], 1 - 0.1 / total[1], title, va='top', fontsize=11)
   return figure

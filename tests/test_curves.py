@@ -40,5 +40,18 @@ def test_a_single_epoch_and_terms_that_a_run_has_not_leave_axes_whole(tmp_path):
   figure = curves.training_curves(log)
   check_text(figure)
   for axes in figure.axes:
-    ticks = [tick for tick in axes.get_xticks() if 0 <= tick <= axes.get_xlim()[1]]
-    assert ticks == [0, 1]
+    assert shown_ticks(axes) == [0, 1]
+
+
+def test_a_run_that_goes_on_with_another_begins_where_that_ended(tmp_path):
+  log = tmp_path / 'metrics.csv'
+  log.write_text('step,epoch,train/loss\n' + ''.join(f'{n},{n},3\n' for n in range(41, 51)))
+  for figure in (curves.training_curves(log), curves.compared({'on': [log]})):
+    for axes in figure.axes:
+      assert shown_ticks(axes)[0] >= 41
+      assert shown_ticks(axes)[-1] <= 50
+
+
+def shown_ticks(axes):
+  low, high = axes.get_xlim()
+  return [tick for tick in axes.get_xticks() if low <= tick <= high]

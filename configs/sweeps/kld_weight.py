@@ -45,16 +45,19 @@ def name(values) -> str:
 
 def answer(findings) -> str:
   """Where the error stops to fall, and the weight whose samples are nearest to test images."""
+  findings = sorted(findings, key=lambda finding: -finding.values['beta'])
   errors = [finding.numbers['mse'] for finding in findings]
-  enough = next(
-    finding for finding in findings if finding.numbers['mse'] <= (1 + SAME) * min(errors)
-  )
+  same = [finding for finding in findings if finding.numbers['mse'] <= (1 + SAME) * min(errors)]
+  if findings[-len(same) :] == same:
+    where = f'from {same[0].name} on downwards'
+  else:
+    where = f'at {", ".join(finding.name for finding in same)} alone'
   nearest = min(findings, key=lambda finding: finding.numbers['frechet'])
   most = max(findings, key=lambda finding: finding.numbers['diversity'])
   return (
-    f'The error of reconstructions is within {SAME:.0%} of the lowest, {min(errors):.4f}, from '
-    f'{enough.name} on downwards. Samples come nearest to test images at {nearest.name}: Fréchet '
-    f'distance {nearest.numbers["frechet"]:.2f}, {nearest.numbers["diversity"]:.2f} times as '
-    f'varied as test images. The most varied ones are those of {most.name} '
-    f'({most.numbers["diversity"]:.2f}), at a distance of {most.numbers["frechet"]:.2f}.'
+    f'The error of reconstructions is within {SAME:.0%} of the lowest, {min(errors):.4f}, {where}. '
+    f'Samples come nearest to test images at {nearest.name}: Fréchet distance '
+    f'{nearest.numbers["frechet"]:.2f}, {nearest.numbers["diversity"]:.2f} times as varied as test '
+    f'images. The most varied ones are those of {most.name} ({most.numbers["diversity"]:.2f}), at '
+    f'a distance of {most.numbers["frechet"]:.2f}.'
   )

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -68,12 +69,23 @@ def compare(runs: Sequence[str], checkpoint: str, data_dir: str | None) -> Path:
 
 
 def _runs_of(given: str) -> list[str]:
-  """The runs in a folder of runs; anything else as it is."""
+  """The runs in a folder of runs, by the numbers in their names; anything else as it is."""
   folder = paths.from_user(given)
   if not folder.is_dir() or run_folder.holds_run(folder):
     return [given]
-  inside = (path for path in folder.iterdir() if run_folder.holds_run(path))
-  return sorted(str(path) for path in inside if run_folder.has_checkpoint(path)) or [given]
+  inside = sorted(filter(run_folder.holds_run, folder.iterdir()), key=_by_number)
+  found = [run for run in inside if run_folder.has_checkpoint(run)]
+  if missing := [run.name for run in inside if run not in found]:
+    progress.say(f'without a checkpoint, and left out: {", ".join(missing)}')
+  if begun := [run.name for run in found if not any(run.glob(f'{run_folder.SAMPLES}/step_*.png'))]:
+    progress.say(f'not trained to their end, and compared all the same: {", ".join(begun)}')
+  return [str(run) for run in found] or [given]
+
+
+def _by_number(run: Path) -> list[tuple[float, str]]:
+  """A key that puts beta=2 before beta=10."""
+  parts = re.split(r'(\d+(?:\.\d+)?(?:e[-+]?\d+)?)', run.name)
+  return [(float(part), '') if part[:1].isdigit() else (0.0, part) for part in parts]
 
 
 def _named(models: Sequence[Model]) -> dict[str, Model]:
@@ -88,7 +100,9 @@ def _named(models: Sequence[Model]) -> dict[str, Model]:
 
 def _check_same_images(models: dict[str, Model]) -> None:
   """Raises InputError unless all have the same test images."""
-  (first, expected), *others = ((name, _test_images(model)) for name, model in models.items())
+  (first, expected), *others = (
+    (name, comparison.test_images(model)) for name, model in models.items()
+  )
   for name, given in others:
     for field, value in given.items():
       if value != expected[field]:
@@ -96,23 +110,6 @@ def _check_same_images(models: dict[str, Model]) -> None:
           f'{name} has {field}={value!r}, but {first} {field}={expected[field]!r}: they have no '
           'test images in common. Compare runs on the same ones.'
         )
-
-
-def _test_images(model: Model) -> dict[str, object]:
-  """What decides which images are in the test split, and how they look."""
-  data = model.config.data
-  fields = {
-    'data.name': data.name,
-    'image shape': model.image_shape,
-    'data.crop_size': data.crop_size,
-    'classes': model.class_names,
-  }
-  if data.name == 'folder':
-    fields['data.dir'] = str(Path(data.dir).expanduser().resolve())
-  if data.name in ('digits', 'folder'):  # whose test images may be held out of those there are
-    fields['data.split_seed'] = data.split_seed
-    fields['data.validation_examples'] = data.validation_examples
-  return fields
 
 
 def _file_name(models: dict[str, Model]) -> str:

@@ -1,6 +1,7 @@
 """What tells trained models apart: the same measures of each, on the same images."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -71,6 +72,23 @@ def protocol(data: Splits) -> str:
     'the model was trained with, decoder means, by the features of the reference classifier. '
     f'{each}.'
   )
+
+
+def test_images(model: Model) -> dict[str, object]:
+  """What decides which images are in the test split, and how they look."""
+  data = model.config.data
+  fields = {
+    'data.name': data.name,
+    'image shape': model.image_shape,
+    'data.crop_size': data.crop_size,
+    'classes': model.class_names,
+  }
+  if data.name == 'folder':
+    fields['data.dir'] = str(Path(data.dir).expanduser().resolve())
+  if data.name in ('digits', 'folder'):  # whose test images may be held out of those there are
+    fields['data.split_seed'] = data.split_seed
+    fields['data.validation_examples'] = data.validation_examples
+  return fields
 
 
 def of_model(model: Model, data: Splits) -> dict[str, float]:

@@ -31,8 +31,9 @@ def run(
     resume_from: what only a single run can begin at.
 
   Raises:
-    InputError: values, data or folders cannot be used; no run has come to its end.
-    FailedRunsError: some runs did not come to their end; the others did, and are reported on.
+    InputError: values, data or folders cannot be used.
+    FailedRunsError: some runs did not come to their end; the others, if any, did, and are reported
+      on.
     StoppedError: a signal or the clock asked for an end.
   """
   if resume_from is not None:

@@ -31,19 +31,26 @@ class Finding(NamedTuple):
     return {seed: values[name] for seed, values in self.runs.items() if name in values}
 
 
-def differ(one: Finding, other: Finding, name: str) -> bool:
-  """Whether seeds can tell two settings apart by a number: a paired t-test of 5 %.
+def paired(one: Finding, other: Finding, name: str) -> np.ndarray:
+  """A number of two settings at the seeds that both have it of, [2, seeds].
 
   The runs of a seed have their initial weights, batches and noise in common.
-  """
-  from scipy import stats  # late: every training imports this module
 
+  Raises:
+    KeyError: there is no such seed.
+  """
   columns = one.column(name), other.column(name)
   seeds = sorted(set(columns[0]) & set(columns[1]))
-  if len(seeds) < 2:
-    return False
-  pairs = [[column[seed] for seed in seeds] for column in columns]
-  return bool(stats.ttest_rel(*pairs).pvalue < SIGNIFICANT)
+  if not seeds:
+    raise KeyError(f'{one.name} and {other.name} have no seed in common')
+  return np.array([[column[seed] for seed in seeds] for column in columns])
+
+
+def differ(pairs: np.ndarray) -> bool:
+  """Whether seeds can tell two settings apart: a paired t-test of 5 % on what `paired` gives."""
+  from scipy import stats  # late: every training imports this module
+
+  return pairs.shape[1] > 1 and bool(stats.ttest_rel(*pairs).pvalue < SIGNIFICANT)
 
 
 def the(findings: Sequence[Finding], **values) -> Finding:

@@ -47,14 +47,13 @@ def side_by_side(models: Mapping[str, Model], shown: Dataset) -> Figure:
         [model.reconstruct(images, own), gap, model.reconstruct(noisy, own), gap, drawn]
       )
     )
+  names = ['reconstructions', f'denoising (Gaussian, σ = {NOISE:g})']
+  if any(model.has_prior for model in models.values()):
+    names.append('samples from the model prior')
   return figures.image_grid(
     np.stack(rows),
     ['given', *models],
-    parts={
-      0: 'reconstructions',
-      COLUMNS + 1: f'denoising (Gaussian, σ = {NOISE:g})',
-      2 * COLUMNS + 2: 'samples from the model prior',
-    },
+    parts={part * (len(images) + 1): name for part, name in enumerate(names)},
   )
 
 

@@ -86,7 +86,8 @@ def _models(settings: Mapping[str, Sequence[Row]]) -> dict[str, Model]:
 
 
 def _same_images(models: Mapping[str, Model]) -> bool:
-  return len({(model.image_shape, model.data_fingerprint) for model in models.values()}) == 1
+  first, *others = map(comparison.test_images, models.values())
+  return all(other == first for other in others)
 
 
 def _loadable(config):

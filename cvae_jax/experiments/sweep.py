@@ -6,6 +6,7 @@ several devices, each has runs of its own. On a CPU they take turns. Others run 
 """
 
 import contextlib
+import copy
 import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -118,9 +119,10 @@ def members(config: ConfigDict, axes: Sequence[Axis], folder: Path) -> list[Memb
   found = []
   for combination in itertools.product(*(axis.values for axis in axes)):
     values = dict(zip(fields, combination, strict=True))
-    own = config.copy_and_resolve_references()
+    own = copy.deepcopy(config)  # with its references: a share of the epochs is one of these
     with own.ignore_type():
       own.update_from_flattened_dict(values)
+    own = own.copy_and_resolve_references()
     name = ','.join(f'{field}={text_of(value)}' for field, value in values.items())
     try:
       config_lib.check(own)

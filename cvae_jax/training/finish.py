@@ -14,7 +14,7 @@ from cvae_jax.training.state import TrainState
 
 def finish(prog: Program, workdir: Path, state: TrainState, reporter: Reporter) -> None:
   """Writes what is not there yet, and says what the run came to."""
-  grid_path = workdir / 'samples' / f'step_{state.step}.png'
+  grid_path = workdir / run_folder.SAMPLES / f'step_{state.step}.png'
   with processes.together():
     if processes.is_main() and not grid_path.exists():
       mean, shown = program.validation_latents(prog, state.eval_variables)

@@ -12,6 +12,7 @@ from cvae_jax import keys, processes
 from cvae_jax.errors import InputError, NonFiniteError, StoppedError, WriteError
 from cvae_jax.training import program, run, start, stopping, terms, together
 from cvae_jax.training.chunks import Chunk
+from cvae_jax.training.progress import validation_text
 from cvae_jax.training.run import Run
 from cvae_jax.training.stopping import Cause
 
@@ -137,14 +138,14 @@ def smoke(config) -> None:
   state, step_terms = prog.chunk(prog.initial_state(), first.data, num_steps=1)
   window = jax.device_get(step_terms)
   terms.check_finite({name: series[0] for name, series in window.items()}, now=1, last_good=None)
-  print(
-    f'train step: loss {window["loss"][0]:.2f} (reconstruction {window["reconstruction"][0]:.2f}, '
-    f'KL {window["kl"][0]:z.2f}, β {window["beta"][0]:.3g})'
-  )
+  shown = terms.leaving_out({name: float(series[0]) for name, series in window.items()}, config)
+  bound = f', KL {shown["kl"]:z.2f}, β {shown["beta"]:.3g}' if 'kl' in shown else ''
+  reconstruction = f'reconstruction {shown["reconstruction"]:.2f}'
+  print(f'train step: loss {shown["loss"]:.2f} ({reconstruction}{bound})')
   images, labels, _ = prog.validation
   key = keys.stream(config.seed, 'validation')
   validation = prog.evaluate(state.eval_variables, images, labels, key)
-  print(f'validation batch of {len(labels)}: −ELBO {validation["negative_elbo"]:.2f}')
+  print(f'{validation_text(terms.leaving_out(validation, config))}, of {len(labels)} images')
   height, width, _ = program.sample_grid(prog, state.eval_variables).shape
   print(f'sample grid: {width}×{height} pixels')
   print(f'All works, in {time.perf_counter() - began:.1f} s. Nothing was written.')

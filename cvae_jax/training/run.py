@@ -133,18 +133,19 @@ class Run:
 
     # Only from here on does the host wait for the device.
     lines, window, images_per_second = self._read_terms(now, flush=ends_epoch)
-    validation = None
+    validation = shown = None
     if ends_epoch and (epoch % config.eval_every_epochs == 0 or now == prog.total_steps):
       validation = self._validate()
+      shown = terms.leaving_out(validation, config)
     for step, averages in lines:
       reporter.terms(step, averages, images_per_second)
       row = {f'train/{name}': value for name, value in averages.items()}
       if validation and step == now:
-        row |= {f'validation/{name}': value for name, value in validation.items()}
+        row |= {f'validation/{name}': value for name, value in shown.items()}
       row |= {'epoch': step / prog.steps_per_epoch, 'images_per_second': images_per_second}
       self._log.write_scalars(step, row | {'seconds': self._clock.seconds()})
     if validation:
-      terms.check_finite(validation, now, self._saved.latest_path)
+      terms.check_finite(shown, now, self._saved.latest_path)
       self._draw(now)
     is_over = now == prog.total_steps
     if validation:
@@ -204,11 +205,7 @@ class Run:
     self._seen = now
     pace = self._clock.images_per_second()
     lines, window = terms.average(window, usable, now, config.log_every_steps, flush)
-    if config.objective == 'dae':
-      lines = [
-        (step, {name: value for name, value in averages.items() if name not in ('kl', 'beta')})
-        for step, averages in lines
-      ]
+    lines = [(step, terms.leaving_out(averages, config)) for step, averages in lines]
     self._pending = [window] if window else []
     return lines, window, pace
 

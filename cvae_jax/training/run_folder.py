@@ -14,6 +14,7 @@ from cvae_jax import paths, processes
 from cvae_jax.errors import InputError, OccupiedError, did_you_mean
 
 CHECKPOINTS = 'checkpoints'
+SAMPLES = 'samples'  # with a picture of the last step, where a run has come to its end
 
 
 class CheckpointPath(NamedTuple):
@@ -57,7 +58,7 @@ def check_usable(workdir: Path, config) -> None:
   """Raises OccupiedError unless `workdir` is free, or holds the run that `config` describes."""
   if workdir.exists() and not workdir.is_dir():
     raise OccupiedError(f'{workdir} is a file, expected a folder.', free_name(workdir))
-  for inside in (workdir / CHECKPOINTS, workdir / 'samples'):  # the latter only where a run ends
+  for inside in (workdir / CHECKPOINTS, workdir / SAMPLES):
     if inside.is_file():
       raise OccupiedError(f'{inside} is a file, expected a folder.', free_name(workdir))
   if holds_run(workdir):

@@ -19,6 +19,12 @@ TrainMetrics = metrics.Collection.create(
 )
 
 
+def leaving_out(values: dict[str, float], config) -> dict[str, float]:
+  """The terms and validations that the objective has: a denoising autoencoder has no bound."""
+  none = ('kl', 'beta', 'negative_elbo') if config.objective == 'dae' else ()
+  return {name: value for name, value in values.items() if name not in none}
+
+
 def concatenate(pieces: list[Window]) -> Window:
   """One window of several, in order."""
   return {name: np.concatenate([piece[name] for piece in pieces]) for name in TERMS}
@@ -86,7 +92,7 @@ def check_usable(
   for position, is_good in enumerate(usable, start=len(window['loss']) - len(usable)):
     skipped = 0 if is_good else skipped + 1
     if skipped > allowed:
-      terms = {name: series[position] for name, series in window.items()}
+      terms = leaving_out({name: series[position] for name, series in window.items()}, config)
       step = now - len(window['loss']) + position + 1
       raise _error(step, terms, last_good, f', the {skipped}. in a row' if allowed else '')
   return skipped

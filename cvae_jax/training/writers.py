@@ -179,7 +179,7 @@ def keep_copy(workdir: Path, folder: Path) -> Path | None:
   if not path.is_file():
     return None
   with open(path, newline='', encoding='utf-8', errors='replace') as file:
-    if not any(row.get('validation/negative_elbo') for row in csv.DictReader(file)):
+    if not any(row.get('validation/reconstruction') for row in csv.DictReader(file)):
       return None
   target, number = folder / CSV_NAME, 2
   while target.exists():

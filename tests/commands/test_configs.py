@@ -12,6 +12,7 @@ from conftest import DATA, ROOT
 from cvae_jax import config as config_lib
 from cvae_jax.experiments import sweep
 from cvae_jax.experiments.experiment import Finding
+from cvae_jax.experiments.sweep import Axis
 from made_data import make
 
 NAMES = sorted(path.stem for path in (ROOT / 'configs').glob('*.py'))
@@ -90,7 +91,7 @@ def test_answers_follow_from_the_numbers():
       planned.answer(findings(given, numbers)),
       planned.answer(findings(given, numbers)[::-1]),
     )
-    if name in ('grad_clip', 'latent_size'):
+    if name in ('grad_clip', 'kld_weight', 'latent_size'):
       assert forwards == backwards  # in whatever order they were named
     return forwards
 
@@ -100,7 +101,8 @@ def test_answers_follow_from_the_numbers():
   assert answer('grad_clip', roughness=[rough, calm], **clipped).startswith('No (paired t-test')
   unsure = answer('grad_clip', roughness=[calm, rough[::-1]], **clipped)
   assert unsure.startswith('These seeds cannot tell (paired t-test over 3 seeds, 5 %)')
-  assert answer('grad_clip', roughness=[1, 2], **clipped).startswith('These seeds cannot tell')
+  single = answer('grad_clip', roughness=[1, 2], **clipped)
+  assert single.startswith('One seed cannot tell: the roughness is 0.50 times as large')
   sampled = {'kl': [1, 1, 1], 'frechet': [1, 1, 1]}
   assert answer('annealing', negative_elbo=[100, 100.5, 99.5], **sampled).startswith(
     'No: the validation −ELBO ends +0.5% and -0.5% from the static one.'
@@ -115,6 +117,8 @@ def test_answers_follow_from_the_numbers():
   assert better.startswith('By both measures better.')
   mixed = answer('latent_size', linear_accuracy=[0.8, 0.9], silhouette=[0.2, 0.1], **separation)
   assert mixed.startswith('Not by both measures, or by little.')
+  worse_at_last = answer('kld_weight', mse=[3, 1, 2], frechet=[5, 1, 2], diversity=[0.1, 0.9, 1.1])
+  assert 'the lowest, 1.0000, at setting 1 alone' in worse_at_last
   traded = answer('beta_tradeoff', mse=[1, 2, 3], frechet=[3, 1, 2])
   assert traded.startswith(
     'Samples are nearest to test images at setting 1, reconstructions at setting 0'
@@ -129,6 +133,9 @@ def test_the_rise_of_an_annealed_beta_is_a_share_of_the_run():
   config = module('sweeps.annealing').get_config()
   config.num_epochs = 6
   assert config.beta_warmup_epochs == pytest.approx(2)
+  axes = [Axis('num_epochs', (6, 9)), Axis('seed', (0,))]
+  runs = sweep.members(config, axes, Path('sweep'))
+  assert [run.config.beta_warmup_epochs for run in runs] == pytest.approx([2, 3])
   config.beta_warmup_epochs = 1.5
   assert dict(config_lib.fields(config))['beta_warmup_epochs'] == 1.5
 

@@ -49,7 +49,7 @@ def test_config_workdir_and_flags_reach_the_command():
     '--projection',
     'tsne',
   ]
-  assert last_command('compare-dae')[-3:] == ['--compare', 'runs/pair-vae', 'runs/pair-dae']
+  assert last_command('compare-dae')[-3:] == ['--compare', 'runs/digits-vae', 'runs/digits-dae']
   assert last_command('compare-dae', 'WORKDIR=my run')[-2:] == ['my run-vae', 'my run-dae']
   assert last_command('reconstruct')[-2:] == ['--indices', '0,1,2,3,4,5,6,7']
   assert last_command('reconstruct', 'FLAGS=--indices 8')[-2:] == ['--indices', '8']

@@ -7,12 +7,13 @@ import shutil
 
 import numpy as np
 import pytest
+from test_figures import check_text
 
 from cvae_jax import loading
 from cvae_jax.data.splits import Dataset
 from cvae_jax.errors import InputError
 from cvae_jax.evaluation import classifier, prediction
-from cvae_jax.experiments import compare, comparison
+from cvae_jax.experiments import compare, comparison, pictures
 from cvae_jax.training import checkpoints, loop
 from tiny import DENSE, rows, set_fields, tiny_config
 
@@ -53,7 +54,8 @@ def test_the_best_of_a_denoising_autoencoder_is_its_best_reconstruction(runs):
   }
   assert checkpoints.choose(runs / 'dae', 'best') == min(validated, key=validated.get)
   assert len(validated) == 2
-  assert not any(row['validation/kl'] for row in rows(runs / 'dae'))
+  for name in ('train/kl', 'train/beta', 'validation/kl', 'validation/negative_elbo'):
+    assert not any(row[name] for row in rows(runs / 'dae'))
   log = (runs / 'dae' / 'train.log').read_text()
   assert 'validation reconstruction' in log
   assert 'KL' not in log
@@ -151,15 +153,34 @@ def test_runs_of_one_name_are_told_apart_by_their_folders(runs, tmp_path):
   assert list(compare._named(models)) == ['a/run', 'b/run']
 
 
-def test_a_folder_of_runs_stands_for_those_that_have_a_checkpoint(runs, tmp_path):
+def test_a_folder_of_runs_stands_for_those_that_have_a_checkpoint(runs, tmp_path, capsys):
   folder = tmp_path / 'sweep'
-  for name in ('beta=2', 'beta=1', 'begun'):
+  names = ('beta=10,seed=0', 'beta=2,seed=1', 'beta=2,seed=0', 'beta=1e-05,seed=0')
+  for name in (*names, 'begun'):
     shutil.copytree(runs / 'vae', folder / name)
   shutil.rmtree(folder / 'begun' / 'checkpoints')
+  shutil.rmtree(folder / names[0] / 'samples')
   (folder / 'comparisons').mkdir()
-  assert compare._runs_of(str(folder)) == [str(folder / 'beta=1'), str(folder / 'beta=2')]
-  for given in (str(folder / 'beta=1'), str(folder / 'comparisons'), 'mnist'):
+  assert compare._runs_of(str(folder)) == [str(folder / name) for name in names[::-1]]
+  said = capsys.readouterr().out
+  assert 'without a checkpoint, and left out: begun\n' in said
+  assert f'not trained to their end, and compared all the same: {names[0]}\n' in said
+  for given in (str(folder / names[0]), str(folder / 'comparisons'), 'mnist'):
     assert compare._runs_of(given) == [given]
+
+
+def test_each_part_of_the_picture_begins_below_its_name(runs):
+  models = {name: loading.load(runs / name) for name in ('vae', 'dae')}
+  few = models['vae'].data().test
+  few = few._replace(images=few.images[:2], labels=few.labels[:2])
+  figure = pictures.side_by_side(models, few)
+  check_text(figure)
+  (axes,) = figure.axes
+  across = axes.get_window_extent()
+  begins = {text.get_text(): text.get_window_extent().x0 for text in figure.texts}
+  assert [round((begin - across.x0) / across.width * 8) for begin in begins.values()] == [0, 3, 6]
+  without = pictures.side_by_side({'dae': models['dae']}, few)
+  assert not any('samples' in text.get_text() for text in without.texts)
 
 
 def test_what_a_set_or_a_model_cannot_have_is_left_out(tiny_run):
