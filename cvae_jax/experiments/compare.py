@@ -32,9 +32,9 @@ def compare(runs: Sequence[str], checkpoint: str, data_dir: str | None) -> Path:
     InputError: there are too few, one cannot be loaded, or their images are not the same.
   """
   runs = [run for given in runs for run in _runs_of(given)]
-  if len(runs) < 2:
-    raise InputError(f'--compare takes two runs or more, not {len(runs)}: --compare runs/a runs/b.')
   models = _named([loading.load(run, checkpoint) for run in runs])
+  if len(models) < 2:
+    raise InputError(f'--compare takes two runs or more, not only {runs[0]}.')
   _check_same_images(models)
   first = next(iter(models.values()))
   data = first.data(data_dir)

@@ -134,7 +134,7 @@ def test_a_comparison_is_a_table_a_picture_and_a_page(runs, tmp_path, monkeypatc
 @pytest.mark.parametrize(
   ('names', 'message'),
   [
-    (['vae'], '--compare takes two runs or more, not 1'),
+    (['vae'], '--compare takes two runs or more, not only vae'),
     (['vae', 'vae'], 'names .*vae more than once: give different runs'),
     (['vae', 'nowhere'], 'is neither a run folder nor a checkpoint'),
     (['vae', 'mnist'], "mnist has data.name='mnist', but vae data.name='digits'"),
