@@ -72,7 +72,7 @@ scatter: install ## Its latents in two dimensions, by class; FLAGS="--projection
 	@$(BIN)/python evaluate.py --scatter $(IN_WORKDIR) $(FLAGS)
 
 ##@ Compare
-compare-dae: install ## Train CONFIG without classes, and as denoising autoencoder; compare them.
+compare-dae: install ## Train CONFIG, without classes, as WORKDIR-vae and as WORKDIR-dae; compare them.
 	@$(BIN)/python train.py --config $(CONFIG) --config.conditional=False --workdir '$(PAIR)-vae' \
 	  $(FLAGS)
 	@$(BIN)/python train.py --config $(CONFIG) --config.conditional=False --workdir '$(PAIR)-dae' \

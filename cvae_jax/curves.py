@@ -76,9 +76,9 @@ def column(metrics_csv: Path, name: str) -> np.ndarray:
 def _count_epochs(axes: Axes, rows: Sequence[Mapping[str, str]]) -> None:
   """The same axis for all columns of `rows`; from 0, unless they go on with another run's."""
   epochs = [epoch for row in rows if (epoch := _number(row.get('epoch'))) is not None] or [0.0]
-  first, last = min(epochs), max(1.0, *epochs)
-  first = first if first > 1 else 0.0
-  axes.set_xlim(first - 0.02 * (last - first), last + 0.02 * (last - first))
+  first = min(epochs) if min(epochs) > 1 else 0.0
+  span = max(1.0, max(epochs) - first, 1e-6 * first)  # wide enough for any float
+  axes.set_xlim(first - 0.02 * span, first + 1.02 * span)
   axes.set_xlabel('epoch')
   axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
 

@@ -132,6 +132,7 @@ def latent_scatter(
   labels: np.ndarray | None,
   class_names: Sequence[str],
   axis_names: tuple[str, str],
+  of: str = '',
 ) -> Figure:
   """Latents in two dimensions, coloured by class, the classes named among their points.
 
@@ -140,6 +141,7 @@ def latent_scatter(
     labels: [N] the classes, or None.
     class_names: of all classes; () without labels.
     axis_names: of the two dimensions.
+    of: whose they are.
   """
   size = float(np.clip(30_000 / len(points), SMALLEST_POINT, LARGEST_POINT))
   with rc_context(STYLE):
@@ -156,7 +158,7 @@ def latent_scatter(
       _name_classes(axes, points, labels, class_names)
     axes.set_xlabel(axis_names[0])
     axes.set_ylabel(axis_names[1])
-    axes.set_title(f'Latents of {len(points):,} images (posterior means)')
+    axes.set_title(f'{of}\n' * bool(of) + f"The encoder's means of {len(points):,} images")
   return figure
 
 

@@ -29,7 +29,7 @@ def write(model: Model, data: Splits, split: str, method: str) -> Path:
   Raises:
     InputError: the folder cannot be written.
   """
-  figure = draw(model, getattr(data, split), method)
+  figure = draw(model, getattr(data, split), method, model.folder.name)
   path = model.folder / 'evaluation' / f'{split}{model.suffix}-latents-{method}.png'
   try:
     figures.save({path: figure})
@@ -38,12 +38,12 @@ def write(model: Model, data: Splits, split: str, method: str) -> Path:
   return path
 
 
-def draw(model: Model, part: Dataset, method: str) -> Figure:
+def draw(model: Model, part: Dataset, method: str, of: str = '') -> Figure:
   """The posterior means of the first MAX_IMAGES images of a split, coloured by class."""
   images, labels = part.images[:MAX_IMAGES], part.labels[:MAX_IMAGES]
   plane, axes = projection.to_plane(means(model, images, labels), method)
   named = part.class_names
-  return figures.latent_scatter(plane, labels if named else None, named, axes)
+  return figures.latent_scatter(plane, labels if named else None, named, axes, of)
 
 
 def means(model: Model, images, labels):

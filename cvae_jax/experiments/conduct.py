@@ -7,7 +7,7 @@ import jax
 from ml_collections import ConfigDict
 
 from cvae_jax import paths, progress
-from cvae_jax.errors import FailedRunsError, InputError
+from cvae_jax.errors import FailedRunsError, InputError, OccupiedError
 from cvae_jax.experiments import report, results, sweep
 from cvae_jax.experiments.experiment import Experiment
 from cvae_jax.experiments.sweep import Axis
@@ -53,6 +53,8 @@ def run(
   rows = results.collect(members, failures)
   if len(failures) == len(members):
     first = next(iter(failures.values()))
+    if isinstance(first, OccupiedError):
+      raise InputError(f'{first} Name another --workdir for this sweep.') from first
     if all(isinstance(error, InputError) for error in failures.values()):
       raise InputError(str(first)) from first
     raise FailedRunsError(f'None of the {len(members)} runs came to its end: {first}')

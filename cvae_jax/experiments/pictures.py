@@ -60,7 +60,7 @@ def side_by_side(models: Mapping[str, Model], shown: Dataset) -> Figure:
 def scatters(models: Mapping[str, Model], part: Dataset) -> dict[str, tuple[str, Figure]]:
   """The posterior means of each model, the first few of them: file name -> title and figure."""
   return {
-    f'latents_{position}': (f'Latents of {name}', scatter.draw(model, part, 'pca'))
+    f'latents_{position}': (f'Latents of {name}', scatter.draw(model, part, 'pca', name))
     for position, (name, model) in enumerate(list(models.items())[:MAX_SCATTERS])
   }
 

@@ -109,7 +109,8 @@ def _answer(experiment: Experiment, findings: Sequence[Finding]) -> str:
   try:
     return experiment.answer(findings)
   except (KeyError, IndexError, ValueError, StopIteration) as error:
-    return f'none, for runs or numbers are missing ({reason(error)}).'
+    told = f'{error.args[0]}' if isinstance(error, KeyError) and error.args else reason(error)
+    return f'none, for runs or numbers are missing: {told}.'
 
 
 def _measured(settings, findings, data) -> tuple[list[Finding], list[str]]:

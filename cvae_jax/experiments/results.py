@@ -178,14 +178,18 @@ def protocol(rows: Sequence[Row]) -> str:
     for field in without_effect(rows)
   )
   denoising = ''
-  if any(config.objective == 'dae' for config in configs):
+  bound = 'one posterior sample, β = 1, '
+  lowest = '−ELBO'
+  if all(config.objective == 'dae' for config in configs):
+    bound, lowest = 'corrupted, the mean of the encoder, ', 'reconstruction'
+  elif any(config.objective == 'dae' for config in configs):
     denoising = (
       ' A denoising autoencoder has no bound: its reconstruction is that of corrupted images, from '
       'the mean of its encoder, at the checkpoint where that is lowest.'
     )
   return (
-    f'{data}, validation images, {binarized}, one posterior sample, β = 1, {averaged} of the '
-    f'checkpoint with the lowest −ELBO; nats, sums over pixels and latents, mean over images'
+    f'{data}, validation images, {binarized}, {bound}{averaged} of the '
+    f'checkpoint with the lowest {lowest}; nats, sums over pixels and latents, mean over images'
     f'{seeds}.{denoising} Roughness: mean absolute change of the training loss from one line of '
     f'the log to the next, in the second half of the run, nats.{idle}'
   )

@@ -108,10 +108,7 @@ def suggest(config, workdir: Path) -> float:
   picture = workdir.with_name(f'{workdir.name}-find_lr.png')
   figures.save({picture: curves.learning_rate_ramp(*ramp)})
   num_steps = len(ramp.losses)
-  end = 'went up for good' if num_steps < NUM_STEPS else 'had been followed to the end'
-  print(
-    f'{num_steps} steps, from {LOWEST:g} to {ramp.learning_rates[-1]:.1e}, where the loss {end}: '
-    f'{picture}'
-  )
+  end = 'where the loss went up for good' if num_steps < NUM_STEPS else 'the end of the ramp'
+  print(f'{num_steps} steps, from {LOWEST:g} to {ramp.learning_rates[-1]:.1e}, {end}: {picture}')
   print(f'The loss falls fastest at --config.learning_rate={ramp.suggestion:.2g}')
   return float(f'{ramp.suggestion:.2g}')

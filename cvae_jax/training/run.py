@@ -62,6 +62,7 @@ class Run:
     self._saved = saved
     self._best = Best(*processes.from_main(saved.best))
     self._window = window
+    self._is_collapsed = False  # which is said once
 
   def is_complete(self) -> bool:
     """Whether no step is left to be taken."""
@@ -158,7 +159,9 @@ class Run:
       self._saved.save(state, now, window, validation)
     if validation:
       reporter.validation(epoch, validation, self._clock.epoch_seconds())
-      if now - config.eval_every_epochs * prog.steps_per_epoch < max(prog.warmup_steps, 1) <= now:
+      before = now - config.eval_every_epochs * prog.steps_per_epoch
+      has_risen = max(prog.warmup_steps, 1) <= now
+      if has_risen and (before < max(prog.warmup_steps, 1) or is_over):
         self._warn_of_collapse()
     if ends_epoch:
       self._clock.next_epoch()
@@ -241,11 +244,12 @@ class Run:
   def _warn_of_collapse(self) -> None:
     """Says so where the KL has grown to its full weight and few latents are used."""
     config = self.prog.config
-    if not processes.is_main() or config.objective == 'dae':
+    if not processes.is_main() or config.objective == 'dae' or self._is_collapsed:
       return
     mean, shown = program.validation_latents(self.prog, self.state.eval_variables)
     count = int(active_units(mean).sum())
-    if count < config.min_active_share * config.latent_dim:
+    self._is_collapsed = count < config.min_active_share * config.latent_dim
+    if self._is_collapsed:
       self.reporter.line(
         f'posterior collapse: {count} of {config.latent_dim} latents answer to the image (variance '
         f'of their posterior means above {ACTIVE_VARIANCE:g}, {len(shown.labels):,} validation '

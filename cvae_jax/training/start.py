@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from cvae_jax import config as config_lib
-from cvae_jax import processes
+from cvae_jax import processes, progress
 from cvae_jax.config import SavedConfig
 from cvae_jax.errors import InputError, OccupiedError
 from cvae_jax.training import checkpoints, program, run_folder
@@ -74,15 +74,16 @@ def _what_changed(saved: SavedConfig, described: SavedConfig) -> str:
 def begin_at(source: run_folder.CheckpointPath, prog: Program, workdir: Path) -> None:
   """Makes `workdir` a run that stands at a checkpoint of another one; whole or not at all."""
   step = program.agree_on_step(source, 'last')
-  state, window = checkpoints.restore(
-    source.run, step, config_lib.read(source.run).config, prog.fresh_state()
-  )
+  before = config_lib.read(source.run).config
+  state, window = checkpoints.restore(source.run, step, before, prog.fresh_state())
   if int(state.step) >= prog.total_steps:
     raise InputError(
       f'The checkpoint is from step {state.step}, and the run would end at step '
       f'{prog.total_steps}. Raise --config.num_epochs above '
       f'{int(state.step) // prog.steps_per_epoch}.'
     )
+  if processes.is_main() and (different := config_lib.differences(before, prog.config)):
+    progress.say(f'goes on from {source.run} with another config: {"; ".join(map(str, different))}')
   with run_folder.made_whole(workdir) as unfinished:
     saved = Checkpoints(unfinished, prog.config.keep_checkpoints, prog.config)
     saved.save(state, int(state.step), window, validation=None)
