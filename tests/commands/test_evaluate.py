@@ -55,6 +55,7 @@ def evaluated(tiny_run, tmp_path_factory):
   return run, done.stdout
 
 
+@pytest.mark.slow
 def test_table_json_csv_and_report_agree(evaluated):
   run, said = evaluated
   folder = run / 'evaluation'
@@ -86,6 +87,7 @@ def test_table_json_csv_and_report_agree(evaluated):
   assert np.shape(content['arrays']['aggregate_covariance']) == (3, 3)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_evaluated_can_ship(evaluated, tmp_path, monkeypatch):
   run, _ = evaluated
   monkeypatch.setattr(weights, 'SHIPPED', tmp_path / 'shipped')
@@ -102,6 +104,7 @@ def test_a_run_that_was_evaluated_can_ship(evaluated, tmp_path, monkeypatch):
   np.testing.assert_array_equal(shipped.sample([3, 4]), model.sample([3, 4]))
 
 
+@pytest.mark.slow
 def test_the_report_is_one_file(evaluated):
   run, _ = evaluated
   page = (run / 'evaluation' / 'test-iwae3.html').read_text()

@@ -32,6 +32,7 @@ def make(**changes):
   return asked._replace(**changes)
 
 
+@pytest.mark.slow
 def test_a_report_holds_question_answer_runs_and_pictures(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(classifier, 'MIN_STEPS', 20)
   conduct.run(CONFIG, [], make(), str(tmp_path / 'sweep'))

@@ -340,9 +340,8 @@ def test_free_fields_are_saved_when_they_change(tiny_run, tmp_path):
   assert config_lib.read(tmp_path / 'run').config.keep_checkpoints == 7
 
 
-@pytest.mark.parametrize(
-  ('beta', 'said_to'), [(200.0, True), pytest.param(0.0, False, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(('beta', 'said_to'), [(200.0, True), (0.0, False)])
 def test_latents_that_are_not_used_are_said_once_beta_has_risen(beta, said_to, tmp_path, capsys):
   fields = {'num_epochs': 40, 'beta': beta, 'beta_warmup_epochs': 25.0, 'learning_rate': 0.02}
   fields |= {'eval_every_epochs': 10, 'checkpoint_every_epochs': 40}
