@@ -14,7 +14,7 @@ from cvae_jax import curves, paths
 from cvae_jax.errors import InputError
 from cvae_jax.experiments import sweep
 from cvae_jax.experiments.sweep import Member
-from cvae_jax.training import checkpoints, run_folder
+from cvae_jax.training import checkpoints, run_folder, terms
 
 MEASURED = ('negative_elbo', 'reconstruction', 'kl')  # of the validation, in nats
 COLUMNS = (*MEASURED, 'roughness')
@@ -42,9 +42,7 @@ def _row(member: Member, status: str) -> Row:
     best = checkpoints.choose(member.workdir, 'best')
   except InputError as error:
     return Row(member, str(error), None, {})
-  values = dict(metrics.get(best, {}))
-  if member.config.objective == 'dae':
-    values.pop('negative_elbo', None)  # what chooses its best, and no bound
+  values = terms.leaving_out(metrics.get(best, {}), member.config)
   if (rough := roughness(member.workdir / 'metrics.csv')) is not None:
     values['roughness'] = rough
   return Row(member, status, best, values)

@@ -160,8 +160,8 @@ class Run:
     if validation:
       reporter.validation(epoch, validation, self._clock.epoch_seconds())
       before = now - config.eval_every_epochs * prog.steps_per_epoch
-      has_risen = max(prog.warmup_steps, 1) <= now
-      if has_risen and (before < max(prog.warmup_steps, 1) or is_over):
+      risen = max(prog.warmup_steps, 1)
+      if risen <= now and (before < risen or is_over):
         self._warn_of_collapse()
     if ends_epoch:
       self._clock.next_epoch()
