@@ -15,7 +15,7 @@ number is printed with how it came about. IWAE comes last and takes longest: on 
 
 from absl import flags
 
-from cvae_jax import command_line
+from cvae_jax import cli as command_line
 from cvae_jax.evaluation import IWAE_SAMPLES
 
 flags.DEFINE_string('workdir', None, 'A run, a checkpoint in one, or shipped weights.')
@@ -47,9 +47,10 @@ def main() -> None:
   given = command_line.check_alone(ALONE)
   # Late, so that --help and mistyped flags do not wait for JAX.
   import cvae_jax
-  from cvae_jax import devices, paths, progress, projection
-  from cvae_jax.evaluation import perceptual, prediction, report, scatter, suite
-  from cvae_jax.experiments import compare
+  from cvae_jax.evaluation import compare, perceptual, report, scatter, suite
+  from cvae_jax.inference import prediction
+  from cvae_jax.plots import projection
+  from cvae_jax.runtime import devices, paths, progress
 
   devices.keep_freed_memory()
   devices.use_compilation_cache()

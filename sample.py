@@ -17,8 +17,8 @@ Latents are drawn from the prior that was fitted when training ended, where ther
 
 from absl import flags
 
-from cvae_jax import command_line
-from cvae_jax.errors import InputError
+from cvae_jax import cli as command_line
+from cvae_jax.runtime.errors import InputError
 
 _MODES = ['prior', 'posterior', 'reconstruct', 'interpolate', 'traverse', 'arithmetic']
 _MODES += ['manifold', 'style']
@@ -52,7 +52,8 @@ def main() -> None:
     raise InputError('--label and --digit say the same: give one of them.')
   # Late, so that --help and mistyped flags do not wait for JAX.
   import cvae_jax
-  from cvae_jax import devices, paths, sampling
+  from cvae_jax.inference import sampling
+  from cvae_jax.runtime import devices, paths
 
   values = {name: given[name].value for name in sampling.Request._fields}
   output = None if given.output is None else paths.from_user(given.output)

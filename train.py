@@ -13,8 +13,9 @@ Examples:
 from absl import flags
 from ml_collections import config_flags
 
-from cvae_jax import command_line, process_flags
-from cvae_jax.errors import InputError
+from cvae_jax import cli as command_line
+from cvae_jax.runtime import process_flags
+from cvae_jax.runtime.errors import InputError
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'The experiment: a file of configs/.')
 _WORKDIR = flags.DEFINE_string('workdir', None, "The run's folder; runs/<name> if not given.")
@@ -48,8 +49,8 @@ def main() -> None:
   config = _CONFIG.value
   if not process_flags.distributed():  # else once the others are there, to hear of it too
     config_lib.check(config)
-  from cvae_jax import devices, paths, processes
-  from cvae_jax.experiments import experiment
+  from cvae_jax.evaluation import experiment
+  from cvae_jax.runtime import devices, paths, processes
   from cvae_jax.training import batch_size_finder, learning_rate_finder, loop
 
   devices.keep_freed_memory()
@@ -68,7 +69,7 @@ def main() -> None:
       if _APPLY.value:
         config.learning_rate = learning_rate_finder.suggest(config, workdir)
       if _SWEEP.value or planned:
-        from cvae_jax.experiments import conduct  # late: matplotlib takes its time
+        from cvae_jax.evaluation import sweep as conduct  # late: matplotlib takes its time
 
         conduct.run(config, _SWEEP.value or (), planned, _WORKDIR.value, resume_from)
       else:

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from configs import mnist
-from cvae_jax.data.splits import Dataset
+from cvae_jax.data.datasets import Dataset
 from cvae_jax.training import program
 from cvae_jax.training.program import Program
 

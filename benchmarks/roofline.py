@@ -74,7 +74,7 @@ def measure(device: str, precision: str, batch_sizes: tuple[int, ...], rounds: i
   import jax.numpy as jnp
 
   from benchmarks import package_training
-  from cvae_jax import devices
+  from cvae_jax.runtime import devices
 
   devices.keep_freed_memory()  # before there is any other thread
   counted = _count_apart(precision, batch_sizes)

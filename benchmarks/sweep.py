@@ -27,7 +27,8 @@ def measure(num_runs: int, batch_size: int, num_steps: int) -> dict[str, dict]:
 
   from benchmarks import package_training
   from configs import mnist
-  from cvae_jax.training import program, together
+  from cvae_jax.training import parallel as together
+  from cvae_jax.training import program
 
   num_images = batch_size * num_steps
   images = np.random.RandomState(0).randint(0, 256, (num_images, 28, 28, 1), dtype=np.uint8)
@@ -91,7 +92,7 @@ def main() -> None:
   parser.add_argument('--output', type=Path, help='JSON; benchmarks/results/sweep_DEVICE.json')
   flags = parser.parse_args()
   machine.require(flags.device)
-  from cvae_jax import devices
+  from cvae_jax.runtime import devices
 
   devices.keep_freed_memory()
   batch_size = 16 if flags.quick else 128

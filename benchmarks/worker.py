@@ -21,7 +21,7 @@ def main(contender: dict) -> None:
   images = rng.randint(0, 256, (contender['num_images'], 28, 28, 1), dtype=np.uint8)
   labels = rng.randint(0, 10, contender['num_images']).astype(np.int32)
   if 'package' in contender or contender.get('keep_freed_memory'):
-    from cvae_jax import devices
+    from cvae_jax.runtime import devices
 
     devices.keep_freed_memory()  # as train.py does
   make = _package if 'package' in contender else _pytorch

@@ -6,11 +6,11 @@ __version__ = '0.1.0'
 def __getattr__(name):
   # Late, so that reading a config or printing a help text does not wait for JAX.
   if name == 'load':
-    from cvae_jax.loading import load
+    from cvae_jax.inference.loading import load
 
     return load
   if name == 'available':
-    from cvae_jax.weights import available
+    from cvae_jax.runtime.tensor_files import available
 
     return available
   raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 import cvae_jax
-from cvae_jax import paths
 from cvae_jax.config_fields import FREE, LATER_FIELDS, RULES
-from cvae_jax.errors import InputError, did_you_mean
+from cvae_jax.runtime import paths
+from cvae_jax.runtime.errors import InputError, did_you_mean
 
 FILE_NAME = 'config.json'
 FORMAT = 1

@@ -5,7 +5,7 @@ import struct
 
 import numpy as np
 
-from cvae_jax.data import idx
+from cvae_jax.data.readers import idx
 
 
 def encode(array):

@@ -11,7 +11,7 @@ from scipy import stats
 from cvae_jax.evaluation.likelihood import Trained
 from cvae_jax.models import priors
 from cvae_jax.models.cvae import Forward
-from cvae_jax.objectives.likelihoods import UNIT, Gaussian
+from cvae_jax.models.likelihoods import UNIT, Gaussian
 
 SIGMA = 0.4
 LATENT, PIXELS, CLASSES = 2, 9, 3

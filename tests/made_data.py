@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 import idx_files
-from cvae_jax.data import idx
+from cvae_jax.data.readers import idx
 
 
 def make(name, folder):

@@ -13,9 +13,9 @@ from cvae_jax import config as config_lib
 from cvae_jax import config_fields
 from cvae_jax.config import SavedConfig
 from cvae_jax.data import sources
-from cvae_jax.errors import InputError
-from cvae_jax.models import blocks
-from cvae_jax.objectives import likelihoods, schedules
+from cvae_jax.models import blocks, likelihoods
+from cvae_jax.runtime.errors import InputError
+from cvae_jax.tasks import schedules
 from tiny import set_fields, tiny_config
 
 NAMES = tuple('abcdefghij')

@@ -8,8 +8,8 @@ Measured on a part of MNIST: docs/ablations.md.
 from ml_collections import ConfigDict
 
 from configs import convvae_mnist
-from cvae_jax.experiments.experiment import Experiment, the
-from cvae_jax.experiments.sweep import Axis
+from cvae_jax.evaluation.experiment import Experiment, the
+from cvae_jax.training.sweep import Axis
 
 
 def get_config() -> ConfigDict:

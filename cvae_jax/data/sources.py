@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cvae_jax import paths
-from cvae_jax.data import binarized_mnist, celeba, cifar, folder, idx, pictures, tfds
-from cvae_jax.errors import InputError
+from cvae_jax.data.readers import binarized_mnist, celeba, cifar, folder, idx, pictures, tfds
+from cvae_jax.runtime import paths
+from cvae_jax.runtime.errors import InputError
 
 DIGITS = tuple('0123456789')
 # Of the sets whose classes are known beforehand.

@@ -17,10 +17,12 @@ import optax
 from flax import linen as nn
 from jax import Array
 
-from cvae_jax import devices, keys, paths, progress, weights
-from cvae_jax.data import augmentation, batches, splits, transforms
-from cvae_jax.data.splits import Dataset
-from cvae_jax.errors import InputError
+from cvae_jax.data import augmentation, batches, transforms
+from cvae_jax.data import datasets as splits
+from cvae_jax.data.datasets import Dataset
+from cvae_jax.runtime import devices, keys, paths, progress
+from cvae_jax.runtime import tensor_files as weights
+from cvae_jax.runtime.errors import InputError
 
 RECIPE = 1  # counts up whenever the same images would give another classifier
 SHIPPED_SHAPE = (28, 28, 1)  # of the images that the shipped classifiers were trained on

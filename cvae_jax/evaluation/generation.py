@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cvae_jax import progress
 from cvae_jax.data import batches
-from cvae_jax.data.splits import Dataset, Splits
+from cvae_jax.data.datasets import Dataset, Splits
 from cvae_jax.evaluation import classifier, samples
 from cvae_jax.evaluation.likelihood import proportion
 from cvae_jax.evaluation.record import Evaluation
-from cvae_jax.inference import Model
+from cvae_jax.inference.model import Model
+from cvae_jax.runtime import progress
 
 GROUP = 'generation'
 NUM_SAMPLES = 10_000

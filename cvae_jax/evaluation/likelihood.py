@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from cvae_jax import devices, keys
 from cvae_jax.data import batches, transforms
 from cvae_jax.models import gaussians
 from cvae_jax.models.cvae import CVAE
-from cvae_jax.objectives.likelihoods import Likelihood
+from cvae_jax.models.likelihoods import Likelihood
+from cvae_jax.runtime import devices, keys
 
 BATCH_SIZE = 256
 # Images decoded in one dispatch, if they have 28×28 pixels: enough to keep the device busy.

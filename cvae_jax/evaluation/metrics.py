@@ -11,12 +11,12 @@ import numpy as np
 from clu import metrics
 from jax import Array
 
-from cvae_jax import devices
 from cvae_jax.data import batches, transforms
 from cvae_jax.evaluation.likelihood import observe
 from cvae_jax.models import gaussians
 from cvae_jax.models.cvae import CVAE
-from cvae_jax.objectives.likelihoods import Likelihood
+from cvae_jax.models.likelihoods import Likelihood
+from cvae_jax.runtime import devices
 
 PIECE_BYTES = 1 << 26  # of images that are brought to the device to be evaluated
 

@@ -13,8 +13,8 @@ import numpy as np
 from flax import linen as nn
 from jax import Array
 
-from cvae_jax.errors import InputError
-from cvae_jax.paths import cache_folder, from_user
+from cvae_jax.runtime.errors import InputError
+from cvae_jax.runtime.paths import cache_folder, from_user
 
 MIN_IMAGE_SIZE = 64  # smaller images are resized to it; LPIPS was fitted to patches of this size
 BATCH_PIXELS = 1 << 20  # of images whose features are held at a time

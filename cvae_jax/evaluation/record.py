@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from cvae_jax import figures
 from cvae_jax.evaluation import IWAE_SAMPLES
 from cvae_jax.evaluation.likelihood import Interval
-from cvae_jax.inference import Model
+from cvae_jax.inference.model import Model
+from cvae_jax.plots import figures
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,12 +8,12 @@ import tempfile
 from pathlib import Path
 
 import cvae_jax
-from cvae_jax import page as page_lib
-from cvae_jax import paths
-from cvae_jax.errors import InputError
 from cvae_jax.evaluation import record
 from cvae_jax.evaluation.record import Evaluation, Metric
-from cvae_jax.inference import Model
+from cvae_jax.inference.model import Model
+from cvae_jax.plots import html as page_lib
+from cvae_jax.runtime import paths
+from cvae_jax.runtime.errors import InputError
 
 COLUMNS = ('group', 'metric', 'value', 'low', 'high', 'unit', 'protocol')
 

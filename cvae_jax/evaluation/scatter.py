@@ -4,11 +4,11 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from cvae_jax import figures, projection
 from cvae_jax.data import batches
-from cvae_jax.data.splits import Dataset, Splits
-from cvae_jax.errors import InputError
-from cvae_jax.inference import Model
+from cvae_jax.data.datasets import Dataset, Splits
+from cvae_jax.inference.model import Model
+from cvae_jax.plots import figures, projection
+from cvae_jax.runtime.errors import InputError
 
 MAX_IMAGES = 10_000
 PIECE = 1_024

@@ -5,16 +5,18 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from cvae_jax import curves, drawings, figures, keys, progress, projection
 from cvae_jax.data import batches
-from cvae_jax.data.splits import Dataset, Splits
+from cvae_jax.data.datasets import Dataset, Splits
 from cvae_jax.evaluation import bayes, generation, likelihood, perceptual, reconstruction
 from cvae_jax.evaluation import latents as latent_statistics
 from cvae_jax.evaluation.likelihood import Interval, interval, proportion
 from cvae_jax.evaluation.metrics import bits_per_dimension
 from cvae_jax.evaluation.record import Evaluation
-from cvae_jax.inference import Model
-from cvae_jax.objectives import likelihoods
+from cvae_jax.inference import drawings
+from cvae_jax.inference.model import Model
+from cvae_jax.models import likelihoods
+from cvae_jax.plots import curves, figures, projection
+from cvae_jax.runtime import keys, progress
 
 # On a CPU a sample of one image costs 0.4 ms, and so all of MNIST's test set five hours.
 MAX_IWAE_IMAGES_ON_CPU = 1_000

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import jax
 
 from cvae_jax import config as config_lib
-from cvae_jax import devices, processes
-from cvae_jax.data import splits
-from cvae_jax.data.splits import Dataset
-from cvae_jax.errors import InputError, is_out_of_memory
+from cvae_jax.data import datasets as splits
+from cvae_jax.data.datasets import Dataset
+from cvae_jax.runtime import devices, processes
+from cvae_jax.runtime.errors import InputError, is_out_of_memory
 from cvae_jax.training import program
 from cvae_jax.training.program import Program
 

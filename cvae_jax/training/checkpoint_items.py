@@ -14,8 +14,9 @@ import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
 from cvae_jax import config as config_lib
-from cvae_jax import devices, processes, weights
-from cvae_jax.errors import InputError, reason
+from cvae_jax.runtime import devices, processes
+from cvae_jax.runtime import tensor_files as weights
+from cvae_jax.runtime.errors import InputError, reason
 from cvae_jax.training.state import TrainState
 
 # Numbers are hard to compress: an item that promises to become this many times its files' size, and

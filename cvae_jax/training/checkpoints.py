@@ -12,8 +12,8 @@ import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 from orbax.checkpoint import checkpoint_managers as policies
 
-from cvae_jax import devices, processes
-from cvae_jax.errors import InputError, WriteError, reason
+from cvae_jax.runtime import devices, processes
+from cvae_jax.runtime.errors import InputError, WriteError, reason
 from cvae_jax.training import checkpoint_items
 from cvae_jax.training.run_folder import CHECKPOINTS, checkpoint_path, is_step
 from cvae_jax.training.state import TrainState

@@ -9,8 +9,8 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from cvae_jax import devices
-from cvae_jax.data.splits import Dataset
+from cvae_jax.data.datasets import Dataset
+from cvae_jax.runtime import devices
 
 # Streamed chunks are smaller than this, for two of them lie on the device beside the model.
 MAX_STREAMED_BYTES = 1 << 28

@@ -4,8 +4,10 @@ import shlex
 import time
 from pathlib import Path
 
-from cvae_jax import devices, fitted_prior, grids, processes
-from cvae_jax.errors import InputError
+from cvae_jax.models import fitted_prior
+from cvae_jax.plots import grids
+from cvae_jax.runtime import devices, processes
+from cvae_jax.runtime.errors import InputError
 from cvae_jax.training import checkpoints, program, projector, run_folder
 from cvae_jax.training.program import Program
 from cvae_jax.training.progress import Reporter, validation_text

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cvae_jax.errors import InputError
+from cvae_jax.runtime.errors import InputError
 from cvae_jax.training import program
 from cvae_jax.training.program import Program
 
@@ -102,7 +102,10 @@ def suggest(config, workdir: Path) -> float:
   Raises:
     InputError: config or data cannot be used, or no rate can be suggested.
   """
-  from cvae_jax import curves, figures  # late: matplotlib takes its time
+  from cvae_jax.plots import (
+    curves,  # late: matplotlib takes its time
+    figures,
+  )
 
   ramp = find(program.build(config))
   picture = workdir.with_name(f'{workdir.name}-find_lr.png')

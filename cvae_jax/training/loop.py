@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 import jax
 
-from cvae_jax import keys, processes
-from cvae_jax.errors import InputError, NonFiniteError, StoppedError, WriteError
-from cvae_jax.training import program, run, start, stopping, terms, together
+from cvae_jax.runtime import keys, processes
+from cvae_jax.runtime.errors import InputError, NonFiniteError, StoppedError, WriteError
+from cvae_jax.training import parallel as together
+from cvae_jax.training import program, run, start, stopping, terms
 from cvae_jax.training.chunks import Chunk
 from cvae_jax.training.progress import validation_text
 from cvae_jax.training.run import Run

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jax
 
-from cvae_jax import tensorflow_runtime
+from cvae_jax.runtime import quiet_tensorflow as tensorflow_runtime
 
 NUM_PROFILE_STEPS = 5
 

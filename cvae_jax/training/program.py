@@ -13,16 +13,19 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from cvae_jax import config as config_lib
-from cvae_jax import config_fields, devices, fitted_prior, generation, grids, keys, paths, processes
+from cvae_jax import config_fields
 from cvae_jax.config import SavedConfig
-from cvae_jax.data import batches, corruption, splits
-from cvae_jax.data.splits import Dataset
-from cvae_jax.errors import InputError
+from cvae_jax.data import batches, corruption
+from cvae_jax.data import datasets as splits
+from cvae_jax.data.datasets import Dataset
 from cvae_jax.evaluation.likelihood import observe
 from cvae_jax.evaluation.metrics import make_evaluate
-from cvae_jax.fitted_prior import FittedPrior
-from cvae_jax.models import cvae
-from cvae_jax.objectives import likelihoods, schedules
+from cvae_jax.models import cvae, fitted_prior, generation, likelihoods
+from cvae_jax.models.fitted_prior import FittedPrior
+from cvae_jax.plots import grids
+from cvae_jax.runtime import devices, keys, paths, processes
+from cvae_jax.runtime.errors import InputError
+from cvae_jax.tasks import schedules
 from cvae_jax.training import checkpoints, chunks, projector, run_folder, state, step
 from cvae_jax.training import settings as settings_lib
 from cvae_jax.training.chunks import Chunk, Feed

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cvae_jax import progress
+from cvae_jax.runtime import progress
 
 
 def validation_text(values: Mapping[str, float]) -> str:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cvae_jax import grids, paths
+from cvae_jax.plots import grids
+from cvae_jax.runtime import paths
 
 FOLDER = 'projector'
 CONFIG_NAME = 'projector_config.pbtxt'  # where TensorBoard looks, beside the event files

@@ -10,11 +10,11 @@ import numpy as np
 from clu import parameter_overview
 
 from cvae_jax import config as config_lib
-from cvae_jax import devices, keys, processes
-from cvae_jax.errors import StoppedError, WriteError, reason
 from cvae_jax.evaluation.latents import ACTIVE_VARIANCE, active_units
 from cvae_jax.evaluation.metrics import bits_per_dimension
-from cvae_jax.objectives import likelihoods
+from cvae_jax.models import likelihoods
+from cvae_jax.runtime import devices, keys, processes
+from cvae_jax.runtime.errors import StoppedError, WriteError, reason
 from cvae_jax.training import checkpoints, chunks, program, run_folder, start, stopping, terms
 from cvae_jax.training import writers as writers_lib
 from cvae_jax.training.checkpoints import Best, Checkpoints

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cvae_jax import config as config_lib
-from cvae_jax import paths, processes
-from cvae_jax.errors import InputError, OccupiedError, did_you_mean
+from cvae_jax.runtime import paths, processes
+from cvae_jax.runtime.errors import InputError, OccupiedError, did_you_mean
 
 CHECKPOINTS = 'checkpoints'
 SAMPLES = 'samples'  # with a picture of the last step, where a run has come to its end

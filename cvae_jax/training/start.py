@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from cvae_jax import config as config_lib
-from cvae_jax import processes, progress
 from cvae_jax.config import SavedConfig
-from cvae_jax.errors import InputError, OccupiedError
+from cvae_jax.runtime import processes, progress
+from cvae_jax.runtime.errors import InputError, OccupiedError
 from cvae_jax.training import checkpoints, program, run_folder
 from cvae_jax.training.checkpoints import Checkpoints
 from cvae_jax.training.program import Program

@@ -12,9 +12,9 @@ from jax import Array
 from cvae_jax.data import augmentation, corruption, transforms
 from cvae_jax.models import gaussians
 from cvae_jax.models.cvae import CVAE
-from cvae_jax.objectives import bounds
-from cvae_jax.objectives.likelihoods import Likelihood
-from cvae_jax.objectives.schedules import Schedule
+from cvae_jax.models.likelihoods import Likelihood
+from cvae_jax.tasks import bounds
+from cvae_jax.tasks.schedules import Schedule
 from cvae_jax.training.settings import Settings
 from cvae_jax.training.state import TrainState, update_ema
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import jax
 
-from cvae_jax import processes
+from cvae_jax.runtime import processes
 
 
 class Cause(NamedTuple):

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from clu import metrics
 
-from cvae_jax.errors import NonFiniteError
+from cvae_jax.runtime.errors import NonFiniteError
 from cvae_jax.training.step import TERMS, is_usable
 
 # The terms of consecutive steps of one epoch that no line of the log holds yet, [n] each; {} is

@@ -10,7 +10,7 @@ import numpy as np
 import wandb
 from clu.metric_writers import MetricWriter
 
-from cvae_jax import paths
+from cvae_jax.runtime import paths
 
 INIT_TIMEOUT_SECONDS = 30
 

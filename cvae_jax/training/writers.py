@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from cvae_jax import config as config_lib
-from cvae_jax import tensorflow_runtime
-from cvae_jax.errors import InputError, reason
+from cvae_jax.runtime import quiet_tensorflow as tensorflow_runtime
+from cvae_jax.runtime.errors import InputError, reason
 
 CSV_NAME = 'metrics.csv'
 EVENTS_PATTERN = 'events.out.tfevents.*'

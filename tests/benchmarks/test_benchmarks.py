@@ -12,7 +12,7 @@ import pytest
 from benchmarks import alternate, epoch, scaling, sweep, throughput
 from configs import mnist
 from conftest import ROOT
-from cvae_jax.data import splits
+from cvae_jax.data import datasets as splits
 
 
 def test_the_random_images_are_files_that_training_reads(tmp_path):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from cvae_jax.models import gaussians
-from cvae_jax.objectives.likelihoods import Bernoulli
+from cvae_jax.models.likelihoods import Bernoulli
 
 torch = pytest.importorskip('torch', reason='PyTorch is not installed')
 

@@ -10,9 +10,9 @@ import pytest
 
 from conftest import DATA, ROOT
 from cvae_jax import config as config_lib
-from cvae_jax.experiments import sweep
-from cvae_jax.experiments.experiment import Finding
-from cvae_jax.experiments.sweep import Axis
+from cvae_jax.evaluation.experiment import Finding
+from cvae_jax.training import sweep
+from cvae_jax.training.sweep import Axis
 from made_data import make
 
 NAMES = sorted(path.stem for path in (ROOT / 'configs').glob('*.py'))

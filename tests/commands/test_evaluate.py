@@ -11,10 +11,11 @@ from PIL import Image
 from sklearn import datasets
 
 import cvae_jax
-from cvae_jax import shipping, weights
-from cvae_jax.errors import InputError
+from cvae_jax.runtime import tensor_files as weights
+from cvae_jax.runtime.errors import InputError
 from cvae_jax.training import loop
 from tiny import DENSE, tiny_config
+from tools import ship_weights
 
 QUICK = ('--iwae_samples', '3')
 SHORTENED = """
@@ -92,8 +93,8 @@ def test_a_run_that_was_evaluated_can_ship(evaluated, tmp_path, monkeypatch):
   run, _ = evaluated
   monkeypatch.setattr(weights, 'SHIPPED', tmp_path / 'shipped')
   with pytest.raises(InputError, match=r'no evaluation/test\.json'):  # of 5,000 samples
-    shipping.ship(run, 'a test machine')
-  folder = shipping.ship(run, 'a test machine', 'test-iwae3')
+    ship_weights.ship(run, 'a test machine')
+  folder = ship_weights.ship(run, 'a test machine', 'test-iwae3')
   assert folder == tmp_path / 'shipped' / 'tiny'
   card = (folder / 'README.md').read_text(encoding='utf-8')
   assert '`python evaluate.py --workdir tiny --iwae_samples 3`, test split' in card

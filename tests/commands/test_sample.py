@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import cvae_jax
-from cvae_jax import grids
+from cvae_jax.plots import grids
 
 
 @pytest.fixture

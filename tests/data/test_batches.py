@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from cvae_jax import keys
 from cvae_jax.data import batches
+from cvae_jax.runtime import keys
 
 KEY = keys.stream(0, 'order')
 

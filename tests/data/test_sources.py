@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from configs import mnist
-from cvae_jax.data import tfds
-from cvae_jax.data.splits import load
-from cvae_jax.errors import InputError
+from cvae_jax.data.datasets import load
+from cvae_jax.data.readers import tfds
+from cvae_jax.runtime.errors import InputError
 from idx_files import write
 from tiny import tiny_config
 
@@ -262,7 +262,7 @@ def test_sets_prepared_by_tensorflow_datasets(tmp_path, name):
 
 
 def write_prepared(folder, name):
-  from cvae_jax import tensorflow_runtime
+  from cvae_jax.runtime import quiet_tensorflow as tensorflow_runtime
 
   with tensorflow_runtime.quiet():
     import tensorflow_datasets

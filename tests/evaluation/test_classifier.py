@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from cvae_jax.data import splits
+from cvae_jax.data import datasets as splits
+from cvae_jax.data.datasets import Dataset
 from cvae_jax.data.sources import DIGITS
-from cvae_jax.data.splits import Dataset
 from cvae_jax.evaluation import classifier
 from tiny import tiny_config
 

@@ -8,11 +8,11 @@ import pytest
 from scipy import special
 
 import linear_gaussian
-from cvae_jax import devices
 from cvae_jax.evaluation import likelihood, metrics
 from cvae_jax.evaluation.likelihood import Trained
 from cvae_jax.models import cvae, priors
-from cvae_jax.objectives.likelihoods import Bernoulli
+from cvae_jax.models.likelihoods import Bernoulli
+from cvae_jax.runtime import devices
 from tiny import DENSE, tiny_config
 
 KEY = jax.random.key(3)

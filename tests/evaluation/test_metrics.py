@@ -4,10 +4,10 @@ import jax
 import numpy as np
 import pytest
 
-from cvae_jax import devices
 from cvae_jax.evaluation import metrics
 from cvae_jax.models import cvae
-from cvae_jax.objectives.likelihoods import Bernoulli
+from cvae_jax.models.likelihoods import Bernoulli
+from cvae_jax.runtime import devices
 from tiny import DENSE, tiny_config
 
 

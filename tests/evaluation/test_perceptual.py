@@ -10,8 +10,8 @@ import threading
 import numpy as np
 import pytest
 
-from cvae_jax.errors import InputError
 from cvae_jax.evaluation import perceptual
+from cvae_jax.runtime.errors import InputError
 
 torch = pytest.importorskip('torch', reason='PyTorch is not installed')
 

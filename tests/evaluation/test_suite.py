@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 import cvae_jax
-from cvae_jax import keys
-from cvae_jax.errors import InputError
 from cvae_jax.evaluation import likelihood, report
 from cvae_jax.evaluation.likelihood import Interval
 from cvae_jax.evaluation.record import Evaluation
+from cvae_jax.runtime import keys
+from cvae_jax.runtime.errors import InputError
 from tiny import rows
 
 

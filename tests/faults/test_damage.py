@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from conftest import ROOT
-from cvae_jax.errors import InputError
+from cvae_jax.runtime.errors import InputError
 from cvae_jax.training import checkpoints, loop
 from cvae_jax.training.checkpoints import Checkpoints
 from cvae_jax.training.state import TrainState

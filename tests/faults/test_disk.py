@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from conftest import ROOT
-from cvae_jax.errors import StoppedError
+from cvae_jax.runtime.errors import StoppedError
 from cvae_jax.training import checkpoints, loop, program
 from long_run import LongRun
 

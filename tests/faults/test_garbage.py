@@ -15,10 +15,11 @@ from PIL import Image
 
 import idx_files
 from cvae_jax import config as config_lib
-from cvae_jax import curves, weights
 from cvae_jax.config import SavedConfig
-from cvae_jax.data import binarized_mnist, celeba, cifar, idx, pictures
-from cvae_jax.errors import InputError
+from cvae_jax.data.readers import binarized_mnist, celeba, cifar, idx, pictures
+from cvae_jax.plots import curves
+from cvae_jax.runtime import tensor_files as weights
+from cvae_jax.runtime.errors import InputError
 from cvae_jax.training import writers
 from tiny import tiny_config
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import cvae_jax
-from cvae_jax.errors import StoppedError
+from cvae_jax.runtime.errors import StoppedError
 from cvae_jax.training import loop
 from long_run import LongRun
 

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from cvae_jax.errors import StoppedError
+from cvae_jax.runtime.errors import StoppedError
 from cvae_jax.training import loop, stopping
 from cvae_jax.training.run import Run
 from long_run import LongRun, last_step, wait_until

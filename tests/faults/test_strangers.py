@@ -13,8 +13,8 @@ import pytest
 
 import cvae_jax
 from cvae_jax import config as config_lib
-from cvae_jax import sampling
-from cvae_jax.errors import InputError
+from cvae_jax.inference import sampling
+from cvae_jax.runtime.errors import InputError
 from cvae_jax.training import checkpoint_items, checkpoints, run_folder
 from tiny import tiny_config
 
@@ -142,7 +142,7 @@ def test_what_training_wrote_is_far_from_the_limit(tiny_run):
 
 
 def test_a_prior_of_other_shapes_is_refused(run):
-  from cvae_jax import fitted_prior
+  from cvae_jax.models import fitted_prior
 
   model = cvae_jax.load(run, checkpoint='last')
   folder = run / 'checkpoints' / '6'

@@ -3,8 +3,8 @@
 import jax
 import pytest
 
-from cvae_jax.data import splits
-from cvae_jax.errors import InputError
+from cvae_jax.data import datasets as splits
+from cvae_jax.runtime.errors import InputError
 from cvae_jax.training import batch_size_finder as finder
 from cvae_jax.training import program
 from cvae_jax.training.batch_size_finder import Trial

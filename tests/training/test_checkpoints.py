@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cvae_jax.errors import InputError
+from cvae_jax.runtime.errors import InputError
 from cvae_jax.training import checkpoints, program
 from cvae_jax.training.checkpoints import Checkpoints
 from cvae_jax.training.state import TrainState

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from cvae_jax import devices
+from cvae_jax.runtime import devices
 from cvae_jax.training import chunks, program
 from tiny import DENSE, tiny_config
 

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from cvae_jax.errors import InputError
+from cvae_jax.runtime.errors import InputError
 from cvae_jax.training import learning_rate_finder as finder
 from cvae_jax.training import loop, program
 from tiny import DENSE, rows, tiny_config

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from cvae_jax import config as config_lib
-from cvae_jax import devices
 from cvae_jax.data import sources
-from cvae_jax.errors import InputError, NonFiniteError, OccupiedError
+from cvae_jax.runtime import devices
+from cvae_jax.runtime.errors import InputError, NonFiniteError, OccupiedError
 from cvae_jax.training import checkpoints, loop, program
 from cvae_jax.training.run import Run
 from tiny import DENSE, rows, tiny_config

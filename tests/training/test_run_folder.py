@@ -8,7 +8,7 @@ import pytest
 
 from cvae_jax import config as config_lib
 from cvae_jax.config import SavedConfig
-from cvae_jax.errors import InputError, OccupiedError
+from cvae_jax.runtime.errors import InputError, OccupiedError
 from cvae_jax.training import run_folder
 from tiny import tiny_config
 

@@ -7,7 +7,7 @@ import pytest
 from cvae_jax import config as config_lib
 from cvae_jax.data import sources
 from cvae_jax.data.sources import Part
-from cvae_jax.errors import OccupiedError
+from cvae_jax.runtime.errors import OccupiedError
 from cvae_jax.training import loop
 from tiny import tiny_config
 

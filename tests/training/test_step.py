@@ -7,9 +7,8 @@ import pytest
 from scipy import special, stats
 
 from cvae_jax.data import corruption
-from cvae_jax.models import cvae
-from cvae_jax.objectives import likelihoods
-from cvae_jax.objectives.likelihoods import Gaussian
+from cvae_jax.models import cvae, likelihoods
+from cvae_jax.models.likelihoods import Gaussian
 from cvae_jax.training import program, state, step
 from tiny import DENSE, build_optimizer, tiny_config
 

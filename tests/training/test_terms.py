@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cvae_jax.errors import NonFiniteError
+from cvae_jax.runtime.errors import NonFiniteError
 from cvae_jax.training import terms
 from tiny import tiny_config
 

@@ -8,8 +8,8 @@ import time
 import numpy as np
 import pytest
 
-from cvae_jax import tensorflow_runtime
-from cvae_jax.errors import InputError
+from cvae_jax.runtime import quiet_tensorflow as tensorflow_runtime
+from cvae_jax.runtime.errors import InputError
 from cvae_jax.training import writers
 from tiny import tiny_config
 

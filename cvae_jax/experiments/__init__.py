@@ -1,1 +1,0 @@
-"""Several runs: sweeps that train them, and what tells them apart."""

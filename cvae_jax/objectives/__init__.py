@@ -1,1 +1,0 @@
-"""Likelihoods, bounds and schedules of β: what a variational autoencoder optimizes."""

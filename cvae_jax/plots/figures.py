@@ -1,0 +1,299 @@
+"""Arrays in, matplotlib figures out: one look for the report, sample.py and the notebook."""
+
+import io
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from scipy import stats
+
+from cvae_jax.runtime import paths
+
+# Of Paul Tol's muted scheme, which colour-blind readers can tell apart; classes are also named
+# where their points lie.
+COLOURS = (
+  '#332288',
+  '#88CCEE',
+  '#44AA99',
+  '#117733',
+  '#999933',
+  '#DDCC77',
+  '#CC6677',
+  '#882255',
+  '#AA4499',
+  '#888888',
+)
+MAIN, CONTRAST, QUIET = '#332288', '#CC6677', '#888888'
+DPI = 150
+STYLE = {
+  'figure.dpi': DPI,
+  'font.family': 'DejaVu Sans',
+  'font.size': 10,
+  'axes.titlesize': 11,
+  'axes.spines.top': False,
+  'axes.spines.right': False,
+  'axes.grid': False,
+  'legend.frameon': False,
+  'text.parse_math': False,  # a dollar in the name of a class is a dollar
+}
+TILE_PIXELS = 93  # about what an image of a grid takes, if it has fewer pixels
+NARROW = 4  # columns: up to so many, long names have room
+MAX_NAME_INCHES, MAX_NAME_INCHES_IF_MANY = 2.2, 1.1
+CHARACTER_INCHES = 0.085
+SMALLEST_POINT, LARGEST_POINT = 3.0, 30.0
+NAME_ROOM = (0.2, 0.05)  # of the span of all points, that a name takes across and down
+MAX_LEGEND = 24  # classes
+MAX_MARGINALS = 16  # dimensions whose aggregate posterior is drawn
+
+
+def image_grid(
+  images: np.ndarray,
+  row_names: Sequence[str] = (),
+  column_names: Sequence[str] = (),
+  title: str = '',
+  parts: Mapping[int, str] | None = None,
+) -> Figure:
+  """Images in rows and columns that bear names.
+
+  Args:
+    images: [rows, columns, H, W, C] floats in [0, 1]; a tile of NaN stays empty.
+    row_names: one for each row, or none.
+    column_names: one for each column, or none.
+    title: above all.
+    parts: the first column of several that belong together -> what stands above them.
+  """
+  rows, columns, height, width, channels = images.shape
+  tile_height, tile_width = height + 2, width + 2
+  # White where there is no image, and between the images.
+  canvas = np.ones((rows * tile_height, columns * tile_width, channels), np.float32)
+  for row in range(rows):
+    for column in range(columns):
+      if not np.isnan(images[row, column]).any():
+        top, left = row * tile_height + 1, column * tile_width + 1
+        canvas[top : top + height, left : left + width] = images[row, column]
+  most = MAX_NAME_INCHES if columns <= NARROW else MAX_NAME_INCHES_IF_MANY
+  column_names = _shortened(column_names, most)
+  row_names = _shortened(row_names, 2 * MAX_NAME_INCHES)
+  wanted = max((_inches(name) for name in column_names), default=0) * DPI
+  # Every pixel of an image becomes as many of the figure's, one or more.
+  scale = max(1, round(TILE_PIXELS / tile_width), int(np.ceil(wanted / tile_width)))
+  size = (columns * tile_width * scale / DPI, rows * tile_height * scale / DPI)
+  left = max((_inches(name) for name in row_names), default=0.05) + 0.1
+  top = 0.15 + (0.3 if title else 0) + (0.28 if column_names else 0) + (0.28 if parts else 0)
+  places = {
+    name: left + column * tile_width * scale / DPI for column, name in (parts or {}).items()
+  }
+  right = max([left + size[0], *(x + _inches(name) for name, x in places.items())])
+  total = (max(right + 0.15, _inches(title) + 0.3), size[1] + top + 0.15)
+  with rc_context(STYLE):
+    figure = Figure(figsize=total)
+    axes = figure.add_axes(
+      (left / total[0], 0.15 / total[1], size[0] / total[0], size[1] / total[1])
+    )
+    axes.imshow(
+      canvas.squeeze(-1) if channels == 1 else canvas,
+      cmap='gray',
+      vmin=0,
+      vmax=1,
+      interpolation='nearest',
+      aspect='auto',
+    )
+    for spine in axes.spines.values():
+      spine.set_visible(False)
+    axes.tick_params(length=0, labeltop=True, labelbottom=False)
+    axes.set_xticks((np.arange(columns) + 0.5) * tile_width - 0.5 if column_names else [])
+    axes.set_yticks((np.arange(rows) + 0.5) * tile_height - 0.5 if row_names else [])
+    if column_names:
+      axes.set_xticklabels(column_names)
+    if row_names:
+      axes.set_yticklabels(row_names)
+    for name, x in places.items():
+      y = (0.2 + size[1] + (0.28 if column_names else 0)) / total[1]
+      figure.text(x / total[0], y, name, va='bottom', fontsize=10)
+    if title:
+      figure.text(0.15 / total[0], 1 - 0.1 / total[1], title, va='top', fontsize=11)
+  return figure
+
+
+def _inches(name: str) -> float:
+  return CHARACTER_INCHES * len(name) + 0.1
+
+
+def _shortened(names: Sequence[str], inches: float) -> list[str]:
+  length = int((inches - 0.1) / CHARACTER_INCHES)
+  return [name if len(name) <= length else f'{name[: length - 1]}…' for name in names]
+
+
+def latent_scatter(
+  points: np.ndarray,
+  labels: np.ndarray | None,
+  class_names: Sequence[str],
+  axis_names: tuple[str, str],
+  of: str = '',
+) -> Figure:
+  """Latents in two dimensions, coloured by class, the classes named among their points.
+
+  Args:
+    points: [N, 2].
+    labels: [N] the classes, or None.
+    class_names: of all classes; () without labels.
+    axis_names: of the two dimensions.
+    of: whose they are.
+  """
+  size = float(np.clip(30_000 / len(points), SMALLEST_POINT, LARGEST_POINT))
+  with rc_context(STYLE):
+    figure = Figure(figsize=(7.6, 6), layout='constrained')
+    axes = figure.add_subplot()
+    options = {'s': size, 'linewidths': 0, 'alpha': 0.6, 'rasterized': True}
+    if labels is None or not class_names:
+      axes.scatter(*points.T, color=MAIN, **options)
+    else:
+      # In random order: else the last class would lie on top of the others.
+      order = np.random.RandomState(0).permutation(len(points))
+      colours = np.array([COLOURS[label % len(COLOURS)] for label in labels])
+      axes.scatter(*points[order].T, c=colours[order], **options)
+      _name_classes(axes, points, labels, class_names)
+    axes.set_xlabel(axis_names[0])
+    axes.set_ylabel(axis_names[1])
+    axes.set_title(f'{of}\n' * bool(of) + f"The encoder's means of {len(points):,} images")
+  return figure
+
+
+def _name_classes(axes, points, labels, class_names):
+  """A legend of all classes, and names in place of those that lie apart from all others."""
+  present = [label for label in range(len(class_names)) if np.any(labels == label)][:MAX_LEGEND]
+  middles = {label: np.median(points[labels == label], axis=0) for label in present}
+  room = np.ptp(points, axis=0) * np.array(NAME_ROOM)
+  for label, middle in middles.items():
+    # A name that begins with _ would be left out of the legend.
+    name = f' {class_names[label]}'
+    axes.scatter([], [], color=COLOURS[label % len(COLOURS)], s=40, label=name)
+    others = [other for key, other in middles.items() if key != label]
+    if any(np.all(np.abs(middle - other) < room) for other in others):
+      continue
+    axes.text(
+      *middle,
+      class_names[label],
+      ha='center',
+      va='center',
+      fontsize=9,
+      fontweight='bold',
+      bbox={'boxstyle': 'round,pad=0.2', 'facecolor': 'white', 'alpha': 0.75, 'linewidth': 0},
+    )
+  axes.legend(loc='center left', bbox_to_anchor=(1.0, 0.5), borderaxespad=0.2)
+
+
+def kl_per_dimension(kl: np.ndarray, active: np.ndarray, title: str) -> Figure:
+  """The KL of each latent dimension, largest first.
+
+  Args:
+    kl: [latent] nats, means over images.
+    active: [latent] bool; see `evaluation.latents.active_units`.
+    title: what the KL is to.
+  """
+  order = np.argsort(-kl)
+  names = [str(dimension) for dimension in order]
+  with rc_context(STYLE):
+    figure = Figure(figsize=(np.clip(0.3 * len(kl) + 1.5, 5.0, 16.0), 3.4), layout='constrained')
+    axes = figure.add_subplot()
+    places = np.arange(len(kl))
+    for is_active, colour, name in ((True, MAIN, 'active'), (False, QUIET, 'not active')):
+      chosen = active[order] == is_active
+      if chosen.any():
+        axes.bar(places[chosen], kl[order][chosen], color=colour, label=name)
+    if len(kl) <= 40:
+      axes.set_xticks(places, names, fontsize=8)
+    else:
+      axes.set_xticks([])
+    axes.set_xlabel('latent dimension, by its KL')
+    axes.set_ylabel('KL, nats (mean over images)')
+    axes.set_title(f'{title}:\n{kl.sum():.2f} nats, {int(active.sum())} of {len(kl)} active')
+    axes.legend()
+  return figure
+
+
+def aggregate_posterior(latents: np.ndarray, kl: np.ndarray, standard: bool) -> Figure:
+  """The marginals of the aggregate posterior, those of the largest KL.
+
+  Args:
+    latents: [N, latent] samples, one of each image's posterior.
+    kl: [latent] nats, which decides on the order.
+    standard: whether N(0, 1) is the prior, and shown.
+  """
+  shown = np.argsort(-kl)[:MAX_MARGINALS]
+  columns = min(4, len(shown))
+  rows = -(-len(shown) // columns)
+  # As wide as what is drawn, and as N(0, 1) where that is what it is to be like.
+  reach = max(4.0, float(np.quantile(np.abs(latents[:, shown]), 0.999)))
+  grid = np.linspace(-reach, reach, 161)
+  with rc_context(STYLE):
+    figure = Figure(figsize=(max(2.1 * columns, 4.6), 1.6 * rows + 0.9), layout='constrained')
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes, dimension in zip(panels, shown, strict=False):
+      values = latents[:, dimension]
+      axes.hist(np.clip(values, -reach, reach), bins=grid[::4], density=True, color='#88CCEE')
+      if standard:
+        axes.plot(grid, stats.norm.pdf(grid), color=CONTRAST, linewidth=1.5)
+      axes.set_title(f'z{dimension}: {values.mean():.2f} ± {values.std():.2f}', fontsize=9, pad=3)
+      axes.set_yticks([])
+    for axes in panels[len(shown) :]:
+      axes.set_visible(False)
+    beside = ' (bars) and N(0, 1) (line)' if standard else ''
+    figure.suptitle(f'Aggregate posterior{beside}', fontsize=11)
+  return figure
+
+
+def reliability(edges, confidence, accuracy, counts, calibration_error: float) -> Figure:
+  """How often a classifier is right, by how sure it is.
+
+  Args:
+    edges: [bins + 1] of the confidence.
+    confidence: [bins] its mean; nan in an empty bin.
+    accuracy: [bins].
+    counts: [bins], which stand in the bars.
+    calibration_error: of all, for the title.
+  """
+  full = counts > 0
+  with rc_context(STYLE):
+    figure = Figure(figsize=(5.4, 5.0), layout='constrained')
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], color=QUIET, linestyle='--', label='calibrated')
+    axes.bar(
+      edges[:-1][full],
+      accuracy[full],
+      width=np.diff(edges)[full],
+      align='edge',
+      color='#88CCEE',
+      edgecolor='white',
+      label='accuracy',
+    )
+    axes.plot(confidence[full], accuracy[full], 'o', color=CONTRAST, label='mean confidence')
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.set_xlabel('confidence p(c | x)')
+    axes.set_ylabel('accuracy')
+    axes.set_title(f'Calibration error {calibration_error:.3f}')
+    # A bin of three images says little, however high its bar.
+    for x, count in zip((edges[:-1] + edges[1:])[full] / 2, counts[full], strict=True):
+      axes.text(x, 0.01, f'{count:,}', rotation=90, ha='center', va='bottom', fontsize=8)
+    figure.legend(loc='outside lower center', ncols=3, fontsize=9)
+  return figure
+
+
+def to_png(figure: Figure) -> bytes:
+  """The figure as a PNG file's content."""
+  buffer = io.BytesIO()
+  with warnings.catch_warnings():
+    warnings.filterwarnings('ignore', message='Glyph .* missing')  # a class name in another script
+    figure.savefig(buffer, format='png', dpi='figure')
+  return buffer.getvalue()
+
+
+def save(figures: Mapping[Path, Figure]) -> None:
+  """Writes each figure to its path as PNG, whole or not at all."""
+  for path, figure in figures.items():
+    with paths.whole(path) as temporary:
+      temporary.write_bytes(to_png(figure))

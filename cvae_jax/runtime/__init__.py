@@ -1,0 +1,1 @@
+"""Errors, paths, random keys, progress bars, devices, processes, tensor files."""

@@ -1,0 +1,58 @@
+"""Paths as people type them, files written whole, and where what can be made again is kept."""
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from cvae_jax.runtime.errors import InputError
+
+
+def from_user(text: str | Path) -> Path:
+  """`text` as a path, with ~ expanded.
+
+  Raises:
+    InputError: no file system could have it: too long, a loop of links, an unknown ~user.
+  """
+  try:
+    path = Path(text).expanduser()
+    path.resolve()
+    path.exists()
+  except (OSError, RuntimeError, ValueError) as error:
+    reason = getattr(error, 'strerror', None) or str(error).split(':')[0]
+    shown = str(text) if len(str(text)) < 100 else f'{str(text)[:60]}...'
+    raise InputError(f'{shown!r} cannot be a path: {reason}.') from error
+  return path
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+  """A name to write to, which becomes `path` once the block has ended well."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+  try:
+    yield temporary
+    temporary.replace(path)
+  finally:
+    temporary.unlink(missing_ok=True)
+
+
+def cache_folder() -> Path:
+  """The user's folder for what can be made again: `cvae_jax` in $XDG_CACHE_HOME or ~/.cache.
+
+  Raises:
+    InputError: the user has no home folder.
+  """
+  try:
+    return Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser() / 'cvae_jax'
+  except RuntimeError as error:
+    raise InputError(
+      'There is no home folder to keep a cache in: set XDG_CACHE_HOME to a folder.'
+    ) from error
+
+
+def digest(*texts: str) -> str:
+  """Six characters for a file's name, that tell these texts from others."""
+  told = '\0'.join(texts).encode(errors='surrogateescape')
+  return hashlib.blake2b(told, digest_size=3).hexdigest()

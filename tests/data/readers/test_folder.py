@@ -1,0 +1,161 @@
+"""Listing a folder of pictures: the layouts, the order, and what is said of other layouts."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cvae_jax.data.readers import folder
+from cvae_jax.runtime.errors import InputError
+
+
+def make(root, *names):
+  """Empty files, and folders where a name ends in a slash: nothing here looks inside."""
+  for name in names:
+    path = root / name
+    if name.endswith('/'):
+      path.mkdir(parents=True, exist_ok=True)
+    else:
+      path.parent.mkdir(parents=True, exist_ok=True)
+      path.touch()
+
+
+def names(root, paths):
+  return [str(path.relative_to(root)) for path in paths]
+
+
+def test_classes_alone_are_the_training_split(tmp_path):
+  make(tmp_path, 'dogs/b.jpg', 'dogs/a.PNG', 'cats/z.jpeg', 'cats/y.webp', 'dogs/B.png')
+  listing = folder.read(tmp_path)
+  assert listing.class_names == ('cats', 'dogs')
+  assert list(listing.splits) == ['train']
+  paths, labels = listing.splits['train']
+  assert names(tmp_path, paths) == [
+    'cats/y.webp',
+    'cats/z.jpeg',
+    'dogs/B.png',
+    'dogs/a.PNG',
+    'dogs/b.jpg',
+  ]
+  assert labels.tolist() == [0, 0, 1, 1, 1]
+  assert labels.dtype == np.int32
+  assert listing.num_others == 0
+
+
+@pytest.mark.parametrize('train', ['train', 'training', 'Training'])
+@pytest.mark.parametrize('validation', ['validation', 'val', 'valid'])
+@pytest.mark.parametrize('test', ['test', 'testing'])
+def test_splits_in_every_spelling(tmp_path, train, validation, test):
+  make(
+    tmp_path,
+    *(f'{train}/{name}/1.png' for name in 'abc'),
+    *(f'{validation}/{name}/2.png' for name in 'ab'),
+    f'{test}/c/3.png',
+    f'{test}/c/4.png',
+  )
+  splits = folder.read(tmp_path).splits
+  assert [labels.tolist() for _, labels in splits.values()] == [[0, 1, 2], [0, 1], [2, 2]]
+  assert list(splits) == ['train', 'validation', 'test']
+  assert names(tmp_path, splits['test'][0]) == [f'{test}/c/3.png', f'{test}/c/4.png']
+
+
+def test_numbers_sort_as_numbers_only_where_all_are(tmp_path):
+  make(tmp_path / 'one', *(f'{number}/x.png' for number in range(11)))
+  assert folder.read(tmp_path / 'one').class_names == tuple(map(str, range(11)))
+  make(tmp_path / 'two', '10/x.png', '9/x.png', 'a/x.png')
+  assert folder.read(tmp_path / 'two').class_names == ('10', '9', 'a')
+
+
+def test_other_files_are_counted_and_hidden_ones_ignored(tmp_path):
+  make(
+    tmp_path,
+    'README.txt',
+    '.git/HEAD',
+    'train/.DS_Store',
+    'train/labels.csv',
+    'train/a/x.png',
+    'train/a/x.txt',
+    'train/a/._x.png',
+    'train/a/nested/y.png',
+    'train/a/folder.png/y.png',
+    'test/a/x.gif',
+    'test/a/x.png',
+  )
+  listing = folder.read(tmp_path)
+  assert names(tmp_path, listing.splits['train'][0]) == ['train/a/x.png']
+  assert listing.num_others == 6
+  assert folder.read(tmp_path / 'train').num_others == 4
+  make(tmp_path, 'train/stray.png')
+  assert folder.read(tmp_path / 'train').num_others == 5
+
+
+def test_links_are_followed_and_dangling_ones_stay_to_be_reported(tmp_path):
+  make(tmp_path, 'elsewhere/x.png', 'set/a/')
+  (tmp_path / 'set' / 'b').symlink_to(tmp_path / 'elsewhere')
+  (tmp_path / 'set' / 'a' / 'l.png').symlink_to(tmp_path / 'elsewhere' / 'x.png')
+  (tmp_path / 'set' / 'a' / 'm.png').symlink_to(tmp_path / 'nowhere')
+  (tmp_path / 'set' / 'a' / 'n.png').symlink_to('n.png')
+  paths, labels = folder.read(tmp_path / 'set').splits['train']
+  assert names(tmp_path / 'set', paths) == ['a/l.png', 'a/m.png', 'a/n.png', 'b/x.png']
+  assert labels.tolist() == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize(
+  ('content', 'place', 'message'),
+  [
+    ([], '', 'holds no class folder. Put the pictures in one folder per class'),
+    (['x.png', 'y.jpg', 'z.txt'], '', '2 pictures, but no class folder. Put the pictures in one'),
+    (['train/x.png'], 'train', '1 pictures, but no class folder. Put the pictures in one'),
+    (['train/a/x.png', 'test/'], 'test', 'holds no class folder'),
+    (['a/x.png', 'b/x.gif'], 'b', r'a class without a picture \(.png, .jpg.*; 1 other files'),
+    (['train/a/x.png', 'val/a/'], 'val/a', 'a class without a picture'),
+    (['set/train/a/x.png'], 'set', r'It holds folders \(train, ...\).*name .*set itself'),
+    (['train/a/x.png', 'training/a/x.png'], '', 'both train/ and training/'),
+    (['train/a/x.png', 'val/a/x.png', 'valid/a/x.png'], '', 'both val/ and valid/'),
+    (['train/a/x.png', 'test/a/x.png', 'test/b/x.png'], 'test/b', r'does not have: a\. Rename'),
+    (['test/a/x.png', 'val/a/x.png'], '', 'holds test/ and val/, but no train/'),
+    (['train/a/x.png', 'cats/x.png'], '', r'splits \(train\) and others \(cats\)'),
+  ],
+)
+def test_other_layouts_are_refused_by_name(tmp_path, content, place, message):
+  root = tmp_path / 'root'
+  make(root, './', *content)
+  with pytest.raises(InputError, match=message) as error:
+    folder.read(root)
+  assert str(root / place) in str(error.value)
+
+
+def test_a_missing_folder_and_a_file(tmp_path):
+  with pytest.raises(InputError, match=r'missing cannot be found.*train/<class>'):
+    folder.read(tmp_path / 'missing')
+  make(tmp_path, 'file')
+  with pytest.raises(InputError, match=r'file is a file, expected a folder'):
+    folder.read(tmp_path / 'file')
+
+
+def test_a_folder_that_may_not_be_read(tmp_path, monkeypatch):
+  make(tmp_path, 'set/a/x.png')
+  monkeypatch.chdir(tmp_path)  # the folders above are closed to others
+  (tmp_path / 'set').chmod(0o111)
+  tmp_path.chmod(0o755)
+  user = os.geteuid()
+  try:
+    if user == 0:
+      os.seteuid(65534)  # root may read anything
+    with pytest.raises(InputError, match='set cannot be listed: Permission denied'):
+      folder.read(Path('set'))
+  finally:
+    os.seteuid(user)
+    (tmp_path / 'set').chmod(0o755)
+
+
+@pytest.mark.parametrize('dead_link', [False, True])
+def test_a_file_in_the_place_of_a_split_is_refused(tmp_path, dead_link):
+  make(tmp_path, 'train/cats/a.png')
+  if dead_link:
+    (tmp_path / 'validation').symlink_to(tmp_path / 'gone')
+  else:
+    make(tmp_path, 'validation')
+  with pytest.raises(InputError, match='validation is named like a split, but is no folder'):
+    folder.read(tmp_path)

@@ -1,0 +1,219 @@
+"""Models side by side: a denoising autoencoder and a VAE, measured on the same images."""
+
+import copy
+import csv
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+
+from cvae_jax.data.datasets import Dataset
+from cvae_jax.evaluation import classifier, compare, comparison
+from cvae_jax.evaluation import comparison_pictures as pictures
+from cvae_jax.inference import loading, prediction
+from cvae_jax.runtime.errors import InputError
+from cvae_jax.training import checkpoints, loop
+from figure_text import check_text
+from tiny import DENSE, rows, set_fields, tiny_config
+
+CHANGES = {
+  'num_epochs': 12,
+  'eval_every_epochs': 6,
+  'checkpoint_every_epochs': 12,
+  'log_every_steps': 100,
+  'learning_rate': 2e-2,
+  'beta_schedule': 'constant',
+  'beta': 0.1,
+  'conditional': False,
+  **DENSE,
+}
+
+
+@pytest.fixture(scope='module')
+def runs(tmp_path_factory):
+  """A VAE and a denoising autoencoder on the same digits."""
+  folder = tmp_path_factory.mktemp('runs')
+  loop.train(tiny_config(**CHANGES), folder / 'vae')
+  dae = tiny_config(objective='dae', data__corruption_level=0.25, **CHANGES)
+  loop.train(dae, folder / 'dae')
+  return folder
+
+
+@pytest.fixture(autouse=True)
+def judge(monkeypatch):
+  """A quick reference classifier: what it says is not what is tested."""
+  monkeypatch.setattr(classifier, 'MIN_STEPS', 20)
+
+
+def test_the_best_of_a_denoising_autoencoder_is_its_best_reconstruction(runs):
+  validated = {
+    int(row['step']): float(row['validation/reconstruction'])
+    for row in rows(runs / 'dae')
+    if row['validation/reconstruction']
+  }
+  assert checkpoints.choose(runs / 'dae', 'best') == min(validated, key=validated.get)
+  assert len(validated) == 2
+  for name in ('train/kl', 'train/beta', 'validation/kl', 'validation/negative_elbo'):
+    assert not any(row[name] for row in rows(runs / 'dae'))
+  log = (runs / 'dae' / 'train.log').read_text()
+  assert 'validation reconstruction' in log
+  assert 'KL' not in log
+  assert 'β' not in log
+  assert not list((runs / 'dae').glob('checkpoints/*/prior.safetensors'))
+
+
+def test_a_denoising_autoencoder_draws_nothing(runs):
+  model = loading.load(runs / 'dae')
+  assert not model.has_prior
+  images = np.zeros((2, 8, 8, 1), np.float32)
+  assert model.reconstruct(images).shape == images.shape
+  for action in (lambda: model.sample(num_images=1), lambda: model.vary(images)):
+    with pytest.raises(
+      InputError, match='This is a denoising autoencoder: its latents have no distribution'
+    ):
+      action()
+
+
+def test_measures_against_their_definitions(runs):
+  models = {name: loading.load(runs / name) for name in ('vae', 'dae')}
+  data = models['vae'].data()
+  found = {name: comparison.of_model(model, data) for name, model in models.items()}
+  assert set(found['vae']) == set(comparison.measures())
+  assert set(found['vae']) - set(found['dae']) == {'frechet', 'diversity', 'confidence'}
+  images = data.test.images.astype(np.float32) / 255
+  for name, model in models.items():
+    reconstructed = model.reconstruct(images)
+    assert found[name]['mse'] == pytest.approx(np.square(reconstructed - images).mean(), rel=1e-4)
+    means, _ = model.encode(images)
+    assert found[name]['active_units'] == (means.var(axis=0) > 0.01).sum()
+    assert 0.1 < found[name]['linear_accuracy'] <= 1
+  # Its noise is what it was trained to undo; of none at all it knows nothing.
+  gain = {name: values['denoising_0.25'] / values['mse'] for name, values in found.items()}
+  assert gain['dae'] < 1.5
+  same = comparison.of_model(models['dae'], data)
+  assert same == found['dae']
+
+
+def test_denoising_is_measured_from_the_clean_image():
+  """Of a model that returns what it is given, the error is that of the noise."""
+
+  class Echo:
+    conditional = False
+
+    def reconstruct(self, images, labels):
+      return images
+
+  images = np.full((600, 8, 8, 1), 128, np.uint8)
+  labels = np.zeros(600, np.int32)
+  part = Dataset(images, labels, ())
+  assert comparison._error(Echo(), part, 0.1) == pytest.approx(0.01, rel=0.05)
+  assert comparison._error(Echo(), part) == 0
+
+
+def test_a_comparison_is_a_table_a_picture_and_a_page(runs, tmp_path, monkeypatch, capsys):
+  monkeypatch.chdir(tmp_path)
+  shutil.copytree(runs, tmp_path / 'runs')
+  page = compare.compare(['runs/vae', 'runs/dae'], 'best', None)
+  assert page.parts[:2] == ('runs', 'comparisons')
+  assert page.parent.name.startswith('vae-vs-dae-')
+  said = capsys.readouterr().out
+  lines = [line.split() for line in said.splitlines() if line.startswith(('vae ', 'dae '))]
+  assert [line[0] for line in lines] == ['vae', 'dae']
+  assert (lines[0].count('–'), lines[1].count('–')) == (0, 3)
+  with open(page.with_name('comparison.csv'), newline='') as file:
+    first, second = csv.DictReader(file)
+  assert (first['model'], second['model']) == ('vae', 'dae')
+  assert second['frechet'] == ''
+  assert float(first['mse']) == pytest.approx(float(lines[0][1]), abs=1e-4)
+  for name in ('comparison', 'latents_0', 'latents_1'):
+    assert page.with_name(f'{name}.png').read_bytes().startswith(b'\x89PNG')
+  assert page.read_text().count('data:image/png;base64,') == 3
+
+
+@pytest.mark.parametrize(
+  ('names', 'message'),
+  [
+    (['vae'], '--compare takes two runs or more, not only vae'),
+    (['vae', 'vae'], 'names .*vae more than once: give different runs'),
+    (['vae', 'nowhere'], 'is neither a run folder nor a checkpoint'),
+    (['vae', 'mnist'], "mnist has data.name='mnist', but vae data.name='digits'"),
+  ],
+)
+def test_what_cannot_be_compared(names, message, runs, monkeypatch):
+  monkeypatch.chdir(runs)
+  with pytest.raises(InputError, match=message):
+    compare.compare(names, 'best', None)
+
+
+def test_runs_of_one_name_are_told_apart_by_their_folders(runs, tmp_path):
+  shutil.copytree(runs / 'vae', tmp_path / 'a' / 'run')
+  shutil.copytree(runs / 'dae', tmp_path / 'b' / 'run')
+  models = [loading.load(tmp_path / name / 'run') for name in 'ab']
+  assert list(compare._named(models)) == ['a/run', 'b/run']
+
+
+def test_a_folder_of_runs_stands_for_those_that_have_a_checkpoint(runs, tmp_path, capsys):
+  folder = tmp_path / 'sweep'
+  names = ('beta=10,seed=0', 'beta=2,seed=1', 'beta=2,seed=0', 'beta=1e-05,seed=0')
+  for name in (*names, 'begun'):
+    shutil.copytree(runs / 'vae', folder / name)
+  shutil.rmtree(folder / 'begun' / 'checkpoints')
+  shutil.rmtree(folder / names[0] / 'samples')
+  (folder / 'comparisons').mkdir()
+  assert compare._runs_of(str(folder)) == [str(folder / name) for name in names[::-1]]
+  said = capsys.readouterr().out
+  assert 'without a checkpoint, and left out: begun\n' in said
+  assert f'not trained to their end, and compared all the same: {names[0]}\n' in said
+  for given in (str(folder / names[0]), str(folder / 'comparisons'), 'mnist'):
+    assert compare._runs_of(given) == [given]
+
+
+def test_each_part_of_the_picture_begins_below_its_name(runs):
+  models = {name: loading.load(runs / name) for name in ('vae', 'dae')}
+  few = models['vae'].data().test
+  few = few._replace(images=few.images[:2], labels=few.labels[:2])
+  figure = pictures.side_by_side(models, few)
+  check_text(figure)
+  (axes,) = figure.axes
+  across = axes.get_window_extent()
+  begins = {text.get_text(): text.get_window_extent().x0 for text in figure.texts}
+  assert [round((begin - across.x0) / across.width * 8) for begin in begins.values()] == [0, 3, 6]
+  without = pictures.side_by_side({'dae': models['dae']}, few)
+  assert not any('samples' in text.get_text() for text in without.texts)
+
+
+def test_what_a_set_or_a_model_cannot_have_is_left_out(tiny_run):
+  """The encoder of a conditional model is given the class that a probe would look for."""
+  model = loading.load(tiny_run)
+  data = model.data()
+  of_classes = {'linear_accuracy', 'silhouette'}
+  assert set(comparison.measures()) - set(comparison.of_model(model, data)) == of_classes
+  unnamed = data.test._replace(class_names=())
+  found = comparison.of_model(model, data._replace(test=unnamed))
+  assert set(found) == {'mse', 'denoising_0.1', 'denoising_0.25', 'denoising_0.5', 'active_units'}
+  labels = np.array([0, 1, 2])
+  assert comparison._class_measures(np.eye(3), labels[:1].repeat(3), np.eye(3), labels) == {}
+
+
+def changed(model, **fields):
+  """The model, as if its config had other values."""
+  return dataclasses.replace(model, config=set_fields(copy.deepcopy(model.config), fields))
+
+
+def test_a_denoising_autoencoder_does_not_tell_classes(runs):
+  model = changed(loading.load(runs / 'dae'), conditional=True)
+  with pytest.raises(InputError, match='cannot tell the class of a picture: name it with --label'):
+    prediction.find_labels(model, np.zeros((2, 8, 8, 1), np.uint8))
+
+
+@pytest.mark.parametrize(
+  ('field', 'value'), [('split_seed', 1), ('validation_examples', 60), ('crop_size', 4)]
+)
+def test_other_test_images_are_not_compared(field, value, runs):
+  model = loading.load(runs / 'vae')
+  other = changed(model, **{f'data__{field}': value})
+  with pytest.raises(InputError, match=rf'other has data.{field}={value}, but vae data.{field}='):
+    compare._check_same_images({'vae': model, 'other': other})
+  # Fewer training images leave the others as they are.
+  compare._check_same_images({'vae': model, 'other': changed(model, data__max_examples=10)})

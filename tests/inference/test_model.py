@@ -1,0 +1,254 @@
+"""A trained model in the hand."""
+
+import dataclasses
+import shutil
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+
+import cvae_jax
+from cvae_jax.models import cvae
+from cvae_jax.runtime import keys
+from cvae_jax.runtime.errors import InputError
+from cvae_jax.training import checkpoints, loop
+from tiny import make_best, tiny_config
+
+
+@pytest.fixture(scope='module')
+def run(tiny_run, tmp_path_factory):
+  """The tiny run, but as if its best validation had been that of step 3, not the last."""
+  workdir = tmp_path_factory.mktemp('runs') / 'tiny'
+  shutil.copytree(tiny_run, workdir)
+  make_best(workdir, 3)
+  return workdir
+
+
+@pytest.fixture(scope='module')
+def model(run):
+  return cvae_jax.load(run)
+
+
+IMAGES = np.random.RandomState(0).rand(5, 8, 8, 1).astype('float32')
+LABELS = [0, 3, 3, 9, 1]
+
+
+def test_shapes_ranges_and_types(model):
+  samples = model.sample(LABELS)
+  mean, logvar = model.encode(IMAGES, LABELS)
+  decoded = model.decode(mean, LABELS)
+  reconstructed = model.reconstruct(IMAGES, LABELS)
+  for images in (samples, decoded, reconstructed):
+    assert isinstance(images, np.ndarray)
+    assert images.shape == (5, 8, 8, 1)
+    assert images.dtype == np.float32
+    assert images.min() >= 0
+    assert images.max() <= 1
+  assert mean.shape == logvar.shape == (5, 3)
+  np.testing.assert_array_equal(decoded, reconstructed)
+
+
+def test_weights_are_the_average_of_the_best_checkpoint(model, run):
+  network = cvae.build(tiny_config())
+  like = jax.jit(lambda key: cvae.init(network, key))(jax.random.key(0))
+  variables, step = checkpoints.restore_variables(run, 'best', tiny_config(), like)
+  assert model.step == step == 3
+  encode = jax.jit(partial(network.apply, train=False, method='encode'))
+  mean, _ = encode(variables, IMAGES, np.array(LABELS))
+  np.testing.assert_allclose(model.encode(IMAGES, LABELS)[0], mean, atol=1e-5)
+  assert cvae_jax.load(run, checkpoint=2).step == 2
+  assert cvae_jax.load(run / 'checkpoints' / '4').step == 4
+  assert cvae_jax.load(str(run), checkpoint='last').step == 6
+
+
+def test_a_seed_is_a_picture(model):
+  np.testing.assert_array_equal(model.sample(LABELS, seed=1), model.sample(LABELS, seed=1))
+  assert not np.allclose(model.sample(LABELS, seed=1), model.sample(LABELS, seed=2))
+  # Another number of images leaves the first ones as they are.
+  np.testing.assert_allclose(model.sample(LABELS[:2]), model.sample(LABELS)[:2], atol=1e-6)
+
+
+def test_temperature_scales_the_latents(model):
+  cold = model.sample([3, 3], temperature=0.0)
+  np.testing.assert_allclose(cold[0], cold[1], atol=1e-6)
+  np.testing.assert_allclose(cold, model.decode(np.zeros((2, 3)), [3, 3]), atol=1e-6)
+
+
+def test_drawn_pixels_are_black_or_white(model):
+  draws = model.sample(np.full(200, 3), draw=True)
+  assert set(np.unique(draws)) == {0.0, 1.0}
+  np.testing.assert_allclose(
+    draws.mean(0), model.sample(np.full(200, 3)).mean(0), atol=4 * 0.5 / np.sqrt(200)
+  )
+
+
+def test_many_images_come_in_pieces_of_one_shape(model):
+  labels = np.arange(600) % 10
+  together = model.sample(labels)
+  assert together.shape == (600, 8, 8, 1)
+  np.testing.assert_allclose(together[:5], model.sample(labels[:5]), atol=1e-6)
+  assert model.sample([]).shape == (0, 8, 8, 1)
+  compiled = model._decode._cache_size()
+  model.sample(np.arange(1000) % 10)
+  assert model._decode._cache_size() == compiled
+
+
+@pytest.mark.parametrize(
+  ('call', 'message'),
+  [
+    (lambda m: m.sample([10]), 'label 10 is no class of this model: expected 0 to 9'),
+    (lambda m: m.sample([-1]), 'label -1'),
+    (lambda m: m.sample([0.5]), 'expected integers of shape'),
+    (lambda m: m.sample(3), 'expected integers of shape'),
+    (lambda m: m.sample([3], temperature=-1.0), 'temperature=-1.0 is not a number from 0 to 100'),
+    (lambda m: m.sample([3], temperature=float('nan')), 'temperature=nan'),
+    (lambda m: m.sample([3], seed=-1), 'seed=-1'),
+    (lambda m: m.sample([3], seed=1.5), 'seed=1.5 is not an integer'),
+    (lambda m: m.sample([3], temperature=1e300), r'temperature=1e\+300 is not a number from 0'),
+    (lambda m: m.sample([3], temperature='a'), "temperature='a' is not a number"),
+    (lambda m: m.decode(np.full((5, 3), np.nan), LABELS), 'not all finite real numbers'),
+    (lambda m: m.encode(IMAGES[..., 0], LABELS), r'shape \(5, 8, 8\), expected \[N, 8, 8, 1\]'),
+    (lambda m: m.encode(IMAGES * 255, LABELS), 'expected 0 to 1'),
+    (lambda m: m.encode(np.uint8(IMAGES), LABELS), 'divide bytes by 255'),
+    (lambda m: m.encode(IMAGES * np.nan, LABELS), 'expected 0 to 1'),
+    (lambda m: m.encode(IMAGES, LABELS[:2]), '2 labels came with 5 examples'),
+    (lambda m: m.decode(np.zeros((5, 4)), LABELS), r'shape \(5, 4\), expected \[N, 3\]'),
+  ],
+)
+def test_wrong_inputs_are_named(model, call, message):
+  with pytest.raises(InputError, match=message):
+    call(model)
+
+
+def test_labels_by_name_and_number(model):
+  assert model.label('3') == model.label(3) == 3
+  for text in ('12', 'three', '-1', '3.0', '', '²', '9' * 5000):
+    with pytest.raises(InputError, match='is no class of this model, which has 0, 1, 2'):
+      model.label(text)
+
+
+def test_labels_of_named_classes(model):
+  named = dataclasses.replace(model, class_names=('T-shirt/top', 'Trouser'))
+  assert named.label('trouser') == named.label('1') == 1
+  with pytest.raises(
+    InputError, match=r"0 \(T-shirt/top\), 1 \(Trouser\)\. Did you mean 'Trouser'"
+  ):
+    named.label('trousers')
+
+
+def test_a_path_that_is_no_run(tmp_path):
+  with pytest.raises(InputError, match='neither a run folder nor a checkpoint'):
+    cvae_jax.load(tmp_path)
+
+
+def test_a_checkpoint_needs_no_other_choice(run):
+  with pytest.raises(InputError, match=r"is a checkpoint already: leave out checkpoint='last'"):
+    cvae_jax.load(run / 'checkpoints' / '4', 'last')
+
+
+@pytest.fixture(scope='module')
+def unconditional(tmp_path_factory):
+  workdir = tmp_path_factory.mktemp('runs') / 'unconditional'
+  changes = {'model__name': 'mlp', 'model__norm': 'none', 'likelihood': 'gaussian_learned'}
+  loop.train(tiny_config(conditional=False, num_epochs=1, **changes), workdir)
+  return cvae_jax.load(workdir)
+
+
+def test_an_unconditional_model_takes_no_labels(unconditional):
+  samples = unconditional.sample(num_images=5, seed=1)
+  assert samples.shape == (5, 8, 8, 1)
+  assert not np.allclose(samples[0], samples[1])
+  mean, _ = unconditional.encode(samples)
+  np.testing.assert_allclose(
+    unconditional.decode(mean), unconditional.reconstruct(samples), atol=1e-6
+  )
+  draws = unconditional.sample(num_images=5, seed=1, draw=True)
+  assert np.abs(draws - samples).mean() > 0.02  # σ begins at 0.5
+
+
+@pytest.mark.parametrize(
+  ('call', 'message'),
+  [
+    (lambda m: m.sample([3]), 'unconditional: leave out the labels'),
+    (lambda m: m.sample(), 'num_images to an unconditional one'),
+    (lambda m: m.sample(num_images=-1), 'num_images=-1 is not an integer, 0 or more'),
+    (lambda m: m.encode(np.zeros((1, 8, 8, 1)), [3]), 'unconditional: leave out the labels'),
+    (lambda m: m.label('3'), "unconditional and knows no class '3'"),
+  ],
+)
+def test_what_an_unconditional_model_refuses(unconditional, call, message):
+  with pytest.raises(InputError, match=message):
+    call(unconditional)
+
+
+def test_a_conditional_model_needs_labels(model):
+  for call in (
+    lambda: model.sample(),
+    lambda: model.sample(num_images=3),
+    lambda: model.encode(IMAGES),
+  ):
+    with pytest.raises(InputError, match='labels'):
+      call()
+
+
+def test_mixtures_lie_between_classes(model):
+  latents = np.random.RandomState(0).randn(2, 3)
+  shares = np.eye(10, dtype=np.float32)
+  np.testing.assert_allclose(
+    model.decode(latents, shares[[3, 8]]), model.decode(latents, [3, 8]), atol=1e-6
+  )
+  between = model.decode(latents, (shares[[3, 3]] + shares[[8, 8]]) / 2)
+  assert not np.allclose(between, model.decode(latents, [3, 3]), atol=1e-5)
+  with pytest.raises(InputError, match='expected integers of shape'):
+    model.decode(latents, np.ones((2, 9), np.float32))
+  with pytest.raises(InputError, match='expected integers of shape'):
+    model.encode(IMAGES, shares[LABELS])  # an image is of one class
+
+
+def test_variations_are_draws_from_the_posterior(model):
+  mean, logvar = model.encode(IMAGES, LABELS)
+  varied = model.vary(IMAGES, LABELS, num_draws=4, seed=2)
+  assert varied.shape == (5, 4, 8, 8, 1)
+  own_keys = keys.per_example(keys.stream(2, 'posterior'), np.arange(20))
+  noise = jax.vmap(lambda key: jax.random.normal(key, (3,)))(own_keys).reshape(5, 4, 3)
+  expected = model.decode(mean + np.exp(0.5 * logvar) * noise[:, 1], LABELS)
+  np.testing.assert_allclose(varied[:, 1], expected, atol=1e-5)
+  with pytest.raises(InputError, match='num_draws=0 is not an integer, 1 or more'):
+    model.vary(IMAGES, LABELS, num_draws=0)
+
+
+def test_interpolation_begins_and_ends_at_reconstructions(model):
+  for method in ('linear', 'spherical'):
+    way = model.interpolate(IMAGES[:2], IMAGES[2:4], ([0, 3], [3, 9]), 5, method)
+    assert way.shape == (2, 5, 8, 8, 1)
+    np.testing.assert_allclose(way[:, 0], model.reconstruct(IMAGES[:2], [0, 3]), atol=1e-5)
+    np.testing.assert_allclose(way[:, -1], model.reconstruct(IMAGES[2:4], [3, 9]), atol=1e-5)
+  with pytest.raises(
+    InputError, match=r"'sperical' is not one of: linear, spherical\..*'spherical"
+  ):
+    model.interpolate(IMAGES[:2], IMAGES[2:4], ([0, 3], [3, 9]), method='sperical')
+  with pytest.raises(InputError, match='2 images cannot be paired with 3'):
+    model.interpolate(IMAGES[:2], IMAGES[2:], ([0, 3], [3, 9, 1]))
+
+
+def test_the_latents_of_a_sample(model):
+  for prior in (None, 'model'):
+    latents = model.draw_latents(LABELS, temperature=0.5, seed=3, prior=prior)
+    expected = model.sample(LABELS, 0.5, 3, prior=prior)
+    np.testing.assert_allclose(model.decode(latents, LABELS), expected, atol=1e-6)
+  own = model.draw_latents(np.zeros(4000, int), prior='model')
+  assert own.std() == pytest.approx(1, abs=0.03)
+
+
+def test_the_data_of_a_model(model):
+  data = model.data()
+  assert [len(part.labels) for part in data] == [100, 50, 300]
+  assert data.train.class_names == model.class_names
+
+
+def test_other_images_than_in_training_are_noted(model, capsys):
+  assert model.data() is not None
+  assert capsys.readouterr().out == ''
+  dataclasses.replace(model, data_fingerprint='other').data()
+  assert 'not the images that the model was trained on' in capsys.readouterr().out

@@ -1,0 +1,260 @@
+"""What sample.py is asked for, in the hand."""
+
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import cvae_jax
+from cvae_jax.inference import sampling
+from cvae_jax.inference.drawings import Drawing
+from cvae_jax.inference.latent_prior import TrainedPriors
+from cvae_jax.inference.sampling import Request
+from cvae_jax.runtime.errors import InputError
+from cvae_jax.training import loop
+from tiny import DENSE, tiny_config
+
+
+@pytest.fixture(scope='module')
+def model(tiny_run):
+  return cvae_jax.load(tiny_run)
+
+
+@pytest.fixture(scope='module')
+def unconditional(tmp_path_factory):
+  run = tmp_path_factory.mktemp('runs') / 'free'
+  loop.train(tiny_config(conditional=False, latent_dim=2, num_epochs=1, **DENSE), run)
+  return cvae_jax.load(run)
+
+
+def request(flags):
+  """The request of a command line, whose values hold no spaces."""
+  words = flags.replace('--', '').split()
+  given = dict(zip(words[::2], words[1::2], strict=True))
+  lists = ('label', 'indices', 'dims', 'images')
+  numbers = {'num_images': int, 'num_draws': int, 'seed': int, 'temperature': float}
+  values = {
+    name: text.split(',') if name in lists else numbers.get(name, str)(text)
+    for name, text in given.items()
+  }
+  return Request(**values)
+
+
+def drawn(model, flags):
+  wanted = request(flags)
+  sampling.check(wanted)
+  return sampling.draw(model, wanted)
+
+
+MODES = {
+  '--mode posterior --indices 0,1 --num_draws 3': (2, 4),
+  '--mode reconstruct --indices 0,1,2 --split validation': (2, 3),
+  '--mode interpolate --indices 0,1,2,3 --interpolation spherical': (2, 11),
+  '--mode interpolate --label 3,8 --num_images 2': (2, 11),
+  '--mode traverse --label 3': (3, 11),
+  '--mode traverse --indices 5': (3, 11),
+  '--mode arithmetic --indices 4,8,15': (1, 4),
+  '--mode arithmetic --label 3,8,5': (1, 4),
+  '--mode manifold --dims 2,0 --label 1': (15, 15),
+  '--mode style --num_images 2 --temperature 0.5': (2, 10),
+  '--mode style --indices 3': (1, 11),  # the image, and all classes
+}
+
+
+@pytest.mark.parametrize('flags', MODES)
+def test_every_mode(model, flags):
+  drawing = drawn(model, flags)
+  rows, columns = MODES[flags]
+  assert drawing.images.shape == (rows, columns, 8, 8, 1)
+  assert drawing.images.min() >= 0
+  assert drawing.images.max() <= 1
+  assert len(drawing.row_names) in (0, rows)
+  assert len(drawing.column_names) in (0, columns)
+
+
+def test_what_the_modes_show(model):
+  test = model.data().test
+  images, labels = test.images.astype(np.float32) / 255, test.labels
+
+  pairs = drawn(model, '--mode reconstruct --indices 0,1,2')
+  np.testing.assert_allclose(pairs.images[0], images[:3])
+  np.testing.assert_allclose(pairs.images[1], model.reconstruct(images[:3], labels[:3]), atol=1e-5)
+  # Another class, if it is named.
+  threes = drawn(model, '--mode reconstruct --indices 0,1,2 --label 3')
+  np.testing.assert_allclose(threes.images[1], model.reconstruct(images[:3], [3, 3, 3]), atol=1e-5)
+  varied = drawn(model, '--mode posterior --indices 0 --temperature 0')
+  np.testing.assert_allclose(varied.images[0, 0], images[0])
+  for column in range(1, 9):
+    np.testing.assert_allclose(varied.images[0, column], pairs.images[1, 0], atol=1e-5)
+
+  way = drawn(model, '--mode interpolate --indices 0,1')
+  np.testing.assert_allclose(way.images[0, [0, -1]], pairs.images[1, :2], atol=1e-5)
+  between = drawn(model, '--mode interpolate --label 3,8 --num_images 2')
+  for column, label in ((0, 3), (-1, 8)):
+    expected = model.decode(model.draw_latents([label] * 2), [label] * 2)
+    np.testing.assert_allclose(between.images[:, column], expected, atol=1e-5)
+
+  styles = drawn(model, '--mode style --num_images 2')
+  latents = model.draw_latents([0, 1])  # the second row's is of a 1
+  expected = model.decode(latents[1:], [7])[0]
+  np.testing.assert_allclose(styles.images[1, 7], expected, atol=1e-5)
+  test = model.data().test
+  begun = test.images[[5, 8]].astype(np.float32) / 255
+  styles = drawn(model, '--mode style --indices 5,8')
+  np.testing.assert_array_equal(styles.images[:, 0], begun)
+  mean, _ = model.encode(begun, test.labels[[5, 8]])
+  np.testing.assert_allclose(styles.images[:, 8], model.decode(mean, [7, 7]), atol=1e-5)
+  np.testing.assert_array_equal(styles.labels[:, 0], test.labels[[5, 8]])
+  traversed = drawn(model, '--mode traverse --label 3 --prior model')
+  latent = np.array([[0, 3.0, 0]])
+  np.testing.assert_allclose(traversed.images[1, -1], model.decode(latent, [3])[0], atol=1e-5)
+  traversed = drawn(model, '--mode traverse --label 3')
+  mean, deviation = model.priors.moments(3)
+  latent = mean + np.array([[0, 3.0, 0]]) * deviation
+  np.testing.assert_allclose(traversed.images[1, -1], model.decode(latent, [3])[0], atol=1e-5)
+
+  mean, _ = model.encode(images[:3], labels[:3])
+  sum_of = drawn(model, '--mode arithmetic --indices 0,1,2')
+  np.testing.assert_allclose(sum_of.images[0, :3], images[:3])
+  expected = model.decode((mean[0] - mean[1] + mean[2])[None], labels[2:3])
+  np.testing.assert_allclose(sum_of.images[0, 3:], expected, atol=1e-5)
+  means = [model.encode(images[labels == c], labels[labels == c])[0].mean(0) for c in (3, 8, 5)]
+  of_classes = drawn(model, '--mode arithmetic --label 3,8,5')
+  expected = model.decode((means[0] - means[1] + means[2])[None], [5])
+  np.testing.assert_allclose(of_classes.images[0, 3:], expected, atol=1e-5)
+
+
+def test_the_same_seed_is_the_same_picture(model):
+  for mode in ('prior', 'style', 'posterior --indices 0,1'):
+    first, again, other = (
+      drawn(model, f'--mode {mode} --seed {seed}').images for seed in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert not np.allclose(first, other)
+
+
+@pytest.mark.parametrize(
+  ('flags', 'message'),
+  [
+    ('--label three', "'three' is no class of this model"),
+    ('--temperature nan', 'temperature=nan is not a number'),
+    ('--format gif', '--format=gif animates interpolate and traverse, not prior'),
+    ('--mode posterior', '--mode=posterior needs images to begin with'),
+    ('--mode posterior --images none.png', 'none.png is not there'),
+    ('--mode posterior --indices 0,x', '--indices=0,x are not numbers like 0,1,2'),
+    ('--mode posterior --indices 300', 'index 300 is not in this split: 0 to 299'),
+    ('--mode posterior --indices 0 --images a.png', 'give one of them'),
+    ('--mode posterior --indices 0,1,2 --label 1,2', '2 classes are named for 3 images'),
+    ('--mode style --label 3', '--mode=style draws all classes'),
+    ('--mode interpolate', '--mode=interpolate needs images'),
+    ('--mode interpolate --label 3', 'or two classes'),
+    ('--mode interpolate --indices 1,2,3', 'make no pairs'),
+    ('--mode arithmetic --indices 1,2', 'give three images, not 2'),
+    ('--mode arithmetic --label 1,2', 'means of three classes'),
+    ('--mode traverse --indices 1,2', 'begins with one image, not 2'),
+    ('--mode manifold --dims 0,3', 'dimension 3 is not in this latent space: 0 to 2'),
+    ('--mode manifold --dims 1,1', 'are not two different dimensions'),
+    ('--mode manifold --label 1,2', '2 classes are named, expected one'),
+    ('--num_draws 3', '--num_draws means nothing to --mode=prior: it is for posterior'),
+    ('--split train', '--split means nothing to --mode=prior'),
+    (
+      '--mode interpolate --label 3,8 --interpolation spherical',
+      'means nothing .* between classes',
+    ),
+    ('--mode interpolate --indices 0,1 --seed 0', 'means nothing .* with images'),
+    ('--label ,', '--label is empty, or a part of it is'),
+    ('--mode traverse --split train', 'name them with --indices'),
+  ],
+)
+def test_mistakes(model, flags, message):
+  with pytest.raises(InputError, match=message.replace('(', '.')):
+    drawn(model, flags)
+
+
+def test_an_unconditional_model(unconditional):
+  assert drawn(unconditional, '').images.shape == (8, 8, 8, 8, 1)
+  for flags in ('--mode manifold', '--mode reconstruct --indices 0,1', '--mode traverse'):
+    assert np.isfinite(drawn(unconditional, flags).images).all()
+  for flags in ('--label 3', '--mode style', '--mode interpolate --label 3,8'):
+    with pytest.raises(InputError, match='unconditional'):
+      drawn(unconditional, flags)
+
+
+def test_files(model, tmp_path):
+  style = drawn(model, '--mode style --num_images 2')
+  sampling.write(style, tmp_path / 'style.npz')
+  saved = np.load(tmp_path / 'style.npz')
+  np.testing.assert_array_equal(saved['images'], style.images)
+  decoded = model.decode(saved['latents'].reshape(20, -1), saved['labels'].ravel())
+  np.testing.assert_allclose(decoded, style.images.reshape(decoded.shape), atol=1e-5)
+  assert saved['column_names'].tolist() == [str(digit) for digit in range(10)]
+  sampling.write(style, tmp_path / 'style.png')  # with names, so a figure
+  with Image.open(tmp_path / 'style.png') as figure:
+    assert figure.width > 600
+  sampling.write(drawn(model, '--label 3 --num_images 5'), tmp_path / 'three.png')
+  with Image.open(tmp_path / 'three.png') as grid:
+    assert grid.width % 30 == 0  # three tiles of 8 + 2 pixels across, enlarged
+  sampling.write(drawn(model, '--label 3 --num_images 5'), tmp_path / 'three.npz')
+  five = np.load(tmp_path / 'three.npz')  # without what fills up the second row
+  assert (five['images'].shape, five['latents'].shape) == ((5, 8, 8, 1), (5, 3))
+  assert five['labels'].tolist() == [3] * 5
+  sampling.write(drawn(model, '--mode traverse'), tmp_path / 'z.gif')
+  with Image.open(tmp_path / 'z.gif') as animation:
+    assert animation.n_frames == 20  # eleven there, nine back
+    assert animation.info['loop'] == 0
+  assert len(list(tmp_path.iterdir())) == 5
+  many = Drawing(np.broadcast_to(np.float32(0), (10, 100_000, 8, 8, 1)))
+  with pytest.raises(InputError, match='1,000,000 images of 8×8 are too many for one picture'):
+    sampling.write(many, tmp_path / 'many.png')
+
+
+@pytest.mark.parametrize(
+  'flags',
+  [
+    '--num_images 80',
+    '--mode style --num_images 80',
+    '--mode interpolate --label 3,8 --num_images 80',
+  ],
+)
+def test_too_many_for_one_picture_are_not_drawn(model, monkeypatch, flags):
+  monkeypatch.setattr(sampling, 'MAX_PIXELS', 800 * 64 - 1)
+  monkeypatch.setattr(TrainedPriors, 'draw', lambda *_: pytest.fail('drawn'))
+  with pytest.raises(InputError, match=r'8[08]0 images of 8×8 are too many for one picture'):
+    drawn(model, flags)
+
+
+def test_formats(tmp_path):
+  assert sampling.format_of(None, None) == 'png'
+  assert sampling.format_of('gif', None) == 'gif'
+  assert sampling.format_of(None, tmp_path / 'x.NPZ') == 'npz'
+  with pytest.raises(InputError, match=r'does not end in \.png'):
+    sampling.format_of(None, tmp_path / 'x')
+  with pytest.raises(InputError, match=r'does not end in \.png, as --format=png asks'):
+    sampling.format_of('png', tmp_path / 'x.gif')
+
+
+def test_names_of_files_tell_requests_apart(model):
+  flags = ['--label 3', '--label 3 --seed 1', '--label 3 --num_images 5', '', *MODES]
+  flags += ['--mode reconstruct --indices 0,1,2,3', '--mode reconstruct --indices 0,1,2,9']
+  flags += ['--mode reconstruct --images a/x.png', '--mode reconstruct --images b/x.png']
+  for mode in ('traverse', 'reconstruct', 'arithmetic'):
+    flags += [f'--mode {mode} --label 1,2,3', f'--mode {mode} --indices 1,2,3']
+  flags += ['--label 3 --prior model', *(f'--label {",".join("7" * n)}' for n in (100, 101))]
+  names = [sampling.file_name(request(text), model) for text in flags]
+  assert len(set(names)) == len(names)
+  assert names[0] == '3-seed0-fitted_prior.png'
+  assert 'reconstruct-i1-2-3.png' in names
+  assert max(map(len, names)) < 150
+  asked = dataclasses.replace(model, asked_step=4290)
+  assert sampling.file_name(request('--label 3'), asked) == '3-seed0-fitted_prior-step4290.png'
+  hostile = Request(label=['../../x y'], mode='manifold', prior='model')
+  assert sampling.file_name(hostile, model) == 'manifold-.._.._x_y-model_prior.png'
+
+
+def test_a_run_that_moved(tiny_run, tmp_path, monkeypatch):
+  shutil.copytree(tiny_run, tmp_path / 'else where' / 'ü')
+  monkeypatch.chdir(tmp_path)
+  model = cvae_jax.load('else where/ü')
+  assert str(model.folder) == 'else where/ü'

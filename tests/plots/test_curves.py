@@ -1,0 +1,56 @@
+"""Curves: no line of them is hidden, and none of their words is cut off."""
+
+from cvae_jax.plots import curves
+from figure_text import check_text
+
+
+def test_no_line_of_the_training_curves_is_hidden(tmp_path):
+  """A validation far above the training, as with dropout."""
+  lines = ['step,epoch,train/loss,train/reconstruction,train/kl,train/beta']
+  lines[0] += ',validation/negative_elbo,validation/reconstruction,validation/kl'
+  lines += [f'{n},{n},{500 if n == 1 else 100},90,10,1,150,140,10' for n in range(1, 40)]
+  (tmp_path / 'metrics.csv').write_text('\n'.join(lines) + '\n')
+  figure = curves.training_curves(tmp_path / 'metrics.csv')
+  low, high = figure.axes[0].get_ylim()
+  assert low < 100
+  assert 150 < high < 400
+
+
+def test_training_curves(tiny_run, tmp_path):
+  seen, _ = check_text(curves.training_curves(tiny_run / 'metrics.csv'))
+  assert {'β', 'epoch', 'KL, nats'} <= set(seen)
+  empty = tmp_path / 'metrics.csv'
+  empty.write_text('step,epoch\n')
+  assert curves.training_curves(empty) is None
+
+
+def test_compared_curves_name_each_setting_once(tiny_run, tmp_path):
+  log = tiny_run / 'metrics.csv'
+  seen, _ = check_text(curves.compared({'β = 1': [log, log], 'β = 4': [log]}))
+  assert seen.count('β = 1') == seen.count('β = 4') == 1
+  assert 'validation KL, nats' in seen
+  assert curves.compared({'β = 1': [tmp_path / 'none.csv']}) is None
+
+
+def test_a_single_epoch_and_terms_that_a_run_has_not_leave_axes_whole(tmp_path):
+  """As a denoising autoencoder's of one epoch."""
+  log = tmp_path / 'metrics.csv'
+  log.write_text('step,epoch,train/loss,train/kl,train/beta\n1,0.5,3,,\n2,1.0,2,,\n')
+  figure = curves.training_curves(log)
+  check_text(figure)
+  for axes in figure.axes:
+    assert shown_ticks(axes) == [0, 1]
+
+
+def test_a_run_that_goes_on_with_another_begins_where_that_ended(tmp_path):
+  log = tmp_path / 'metrics.csv'
+  log.write_text('step,epoch,train/loss\n' + ''.join(f'{n},{n},3\n' for n in range(41, 51)))
+  for figure in (curves.training_curves(log), curves.compared({'on': [log]})):
+    for axes in figure.axes:
+      assert shown_ticks(axes)[0] >= 41
+      assert shown_ticks(axes)[-1] <= 50
+
+
+def shown_ticks(axes):
+  low, high = axes.get_xlim()
+  return [tick for tick in axes.get_xticks() if low <= tick <= high]

@@ -1,0 +1,139 @@
+"""Figures: what they show is in the picture, and none of their words is cut off."""
+
+import matplotlib
+import numpy as np
+import pytest
+
+from cvae_jax.data.sources import CLASS_NAMES
+from cvae_jax.plots import figures
+from figure_text import check_text, overlapping
+
+RANDOM = np.random.RandomState(0)
+
+
+@pytest.fixture(autouse=True)
+def same_numbers():
+  """In whatever order the tests run."""
+  RANDOM.seed(0)
+
+
+FASHION = CLASS_NAMES['fashion_mnist']
+
+
+@pytest.mark.parametrize('columns', [1, 3, 10])
+def test_long_names_neither_overlap_nor_are_cut_off(columns):
+  names = tuple(f'holiday_2026_{column}_$x_$_IMG' for column in range(columns))
+  figure = figures.image_grid(RANDOM.rand(2, columns, 28, 28, 1), names[:1] * 2, names, 'Of files')
+  check_text(figure)
+  assert overlapping(figure) == []
+
+
+@pytest.mark.parametrize('size', [8, 28, 64, 256])
+def test_no_pixel_of_an_image_is_lost(size):
+  """Every pixel has a colour of its own, which is found again in the picture."""
+  images = np.zeros((1, 2, size, size, 1))
+  images[0, 0, :, ::2] = 1  # stripes of one pixel
+  figure = figures.image_grid(images, column_names=('a', 'b'))
+  _, picture = check_text(figure)
+  line = picture[picture.shape[0] // 2, :, 0]
+  assert np.count_nonzero(np.diff((line > 127).astype(int)) == 1) >= size // 2
+
+
+@pytest.mark.parametrize('columns', [1, 4, 11])
+@pytest.mark.parametrize('channels', [1, 3])
+def test_image_grid(columns, channels):
+  images = RANDOM.rand(3, columns, 14, 14, channels)
+  images[2, -1] = np.nan
+  title = 'Traversals, in standard deviations of the prior'
+  names = FASHION[:3]
+  seen, picture = check_text(
+    figures.image_grid(images, names, tuple(map(str, range(columns))), title)
+  )
+  assert {title, *names} <= set(seen)
+  assert picture.std() > 20
+
+
+def test_parts_of_an_image_grid_begin_where_their_names_do():
+  parts = {0: 'reconstructions', 7: 'denoising (Gaussian, σ = 0.25)', 14: 'samples from the prior'}
+  figure = figures.image_grid(RANDOM.rand(2, 20, 28, 28, 1), ('given', 'beta=1'), parts=parts)
+  seen, _ = check_text(figure)
+  assert set(parts.values()) <= set(seen)
+  assert overlapping(figure) == []
+  (axes,) = figure.axes
+  across = axes.get_window_extent()
+  for text in figure.texts:
+    column = next(column for column, name in parts.items() if name == text.get_text())
+    begin = across.x0 + across.width * column / 20
+    assert text.get_window_extent().x0 == pytest.approx(begin, abs=2)
+
+
+def test_the_pixels_of_an_image_grid():
+  images = np.zeros((1, 2, 4, 4, 3))
+  images[0, 0, ..., 0] = 1
+  images[0, 1, ..., 2] = 1
+  _, picture = check_text(figures.image_grid(images))
+  colours = {tuple(c) for c in picture.reshape(-1, 3)}
+  assert {(255, 0, 0), (0, 0, 255), (255, 255, 255)} <= colours
+  red = np.argwhere((picture == (255, 0, 0)).all(-1))
+  blue = np.argwhere((picture == (0, 0, 255)).all(-1))
+  assert red[:, 1].max() < blue[:, 1].min()
+
+
+@pytest.mark.parametrize('count', [3, 10_000])
+def test_latent_scatter_names_all_classes_and_none_covers_the_others(count):
+  labels = np.arange(count) % 10
+  points = (
+    RANDOM.randn(count, 2) * 0.3 + 3 * np.array([np.cos(labels * 0.63), np.sin(labels * 0.63)]).T
+  )
+  seen, picture = check_text(figures.latent_scatter(points, labels, FASHION, ('PCA 1', 'PCA 2')))
+  present = FASHION[: min(count, 10)]
+  assert set(present) <= set(seen)
+  if count == 10_000:
+    for colour in figures.COLOURS:
+      rgb = np.array(matplotlib.colors.to_rgb(colour)) * 255
+      assert np.any(np.abs(picture - rgb).max(-1) < 40), colour
+
+
+def test_names_of_classes_that_lie_together_do_not_cover_each_other():
+  labels = np.arange(2000) % 10
+  figure = figures.latent_scatter(RANDOM.randn(2000, 2), labels, FASHION, ('PCA 1', 'PCA 2'))
+  check_text(figure)
+  assert overlapping(figure) == []
+
+
+def test_latent_scatter_without_labels():
+  check_text(figures.latent_scatter(RANDOM.randn(50, 2), None, (), ('z0', 'z1')))
+
+
+@pytest.mark.parametrize('size', [1, 16, 256])
+def test_kl_and_aggregate_posterior(size):
+  kl = RANDOM.rand(size)
+  title = 'KL per dimension to the aggregate posterior'
+  seen, _ = check_text(figures.kl_per_dimension(kl, kl > 0.5, title))
+  assert any(f'{kl.sum():.2f} nats' in text for text in seen)
+  check_text(figures.aggregate_posterior(RANDOM.randn(300, size), kl, standard=size > 1))
+
+
+def test_reliability():
+  edges = np.linspace(0, 1, 4)
+  values = np.array([np.nan, 0.5, 0.9])
+  check_text(figures.reliability(edges, values, values, np.array([0, 3, 9]), 0.1))
+
+
+def test_saved_whole_or_not_at_all(tmp_path):
+  target = tmp_path / 'new' / 'x.png'
+  figures.save({target: figures.image_grid(RANDOM.rand(1, 2, 8, 8, 1))})
+  assert [path.name for path in target.parent.iterdir()] == ['x.png']
+
+
+def lightness_seen_without_green_cones(colour):
+  """Deuteranopia (Viénot et al. 1999), roughly: red and green become one axis."""
+  red, green, blue = matplotlib.colors.to_rgb(colour)
+  return np.array([0.29 * red + 0.71 * green, blue])
+
+
+def test_colours_can_be_told_apart_without_green_cones():
+  seen = [lightness_seen_without_green_cones(colour) for colour in figures.COLOURS]
+  distances = [np.linalg.norm(a - b) for i, a in enumerate(seen) for b in seen[:i]]
+  assert len(set(figures.COLOURS)) == 10
+  assert min(distances) > 0.04

@@ -1,0 +1,161 @@
+"""Devices: splitting a batch, and the cache of compiled programs."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from conftest import ROOT
+from cvae_jax.runtime import devices
+from cvae_jax.runtime.errors import InputError
+
+
+def test_a_batch_that_cannot_be_split_is_refused(monkeypatch):
+  monkeypatch.setattr(jax, 'devices', lambda: [object()] * 4)
+  for batch_size, nearest in ((30, 28), (3, 4)):
+    with pytest.raises(InputError, match=rf'over 4 devices.*config.batch_size={nearest}'):
+      devices.mesh(batch_size)
+
+
+def test_one_dispatch_a_step_on_a_cpu_and_many_elsewhere(monkeypatch):
+  assert devices.chunk_steps() == 1
+  monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
+  assert devices.chunk_steps() > 100
+
+
+def test_an_option_that_this_xla_does_not_know_is_left_out(monkeypatch):
+  (known,) = devices.compiler_options('resnet').items()
+  assert devices._known(known) == dict([known])
+  assert devices._known(('xla_cpu_option_of_no_version', 'yes')) == {}
+  assert devices._known((known[0], 'a value of no version')) == {}
+  assert devices.compiler_options('mlp') == {}
+  monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
+  assert devices.compiler_options('resnet') == {}
+
+
+def has_huge_pages():
+  setting = Path('/sys/kernel/mm/transparent_hugepage/enabled')
+  return setting.is_file() and '[always]' in setting.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='about the GNU C library')
+@pytest.mark.skipif(has_huge_pages(), reason='the system gives memory in huge pages')
+def test_the_memory_of_a_computation_is_kept_for_the_next_one():
+  def pages_taken(first):
+    done = subprocess.run(
+      [sys.executable, '-c', first + COUNT_PAGES],
+      capture_output=True,
+      text=True,
+      check=True,
+      cwd=ROOT,
+    )
+    return int(done.stdout)
+
+  assert pages_taken('') > 10_000  # 144 MB, in pages of 4 KB
+  assert pages_taken('from cvae_jax import devices; devices.keep_freed_memory()') < 1000
+
+
+def test_where_there_is_an_accelerator_memory_is_left_alone(monkeypatch):
+  monkeypatch.setattr(devices.ctypes, 'CDLL', lambda _: pytest.fail('changed'))
+  before = jax.config.jax_platforms
+  try:
+    jax.config.update('jax_platforms', 'cuda')
+    devices.keep_freed_memory()
+    jax.config.update('jax_platforms', None)
+    monkeypatch.setattr(devices, 'entry_points', lambda group: ['cuda'])
+    devices.keep_freed_memory()
+  finally:
+    jax.config.update('jax_platforms', before)
+
+
+COUNT_PAGES = """
+import resource
+import jax, jax.numpy as jnp
+
+spread = jax.jit(lambda x: jnp.sin(x @ x.T) @ x)
+matrix = jnp.ones((6000, 64))
+taken = []
+for _ in range(8):
+  before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+  jax.block_until_ready(spread(matrix))
+  taken.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(min(taken))
+"""
+
+
+def test_the_cache_lies_in_the_cache_folder_of_the_user_unless_jax_knows_another(monkeypatch):
+  before = jax.config.jax_compilation_cache_dir
+  try:
+    devices.use_compilation_cache()
+    assert jax.config.jax_compilation_cache_dir == before
+    jax.config.update('jax_compilation_cache_dir', None)
+    monkeypatch.setenv('XDG_CACHE_HOME', '/somewhere')
+    devices.use_compilation_cache()
+    assert jax.config.jax_compilation_cache_dir == '/somewhere/cvae_jax'
+  finally:
+    jax.config.update('jax_compilation_cache_dir', before)
+
+
+# 20 steps and a validation on the first 8, 4, 2 and 1 of the devices; prints what each gave.
+RUNS = """
+import json, jax
+from cvae_jax import devices
+from cvae_jax.training import program
+from tiny import DENSE, tiny_config
+
+visible, runs, start = jax.devices(), {}, None
+for count in (8, 4, 2, 1):
+  jax.devices = lambda: visible[:count]
+  prog = program.build(tiny_config(num_epochs=7, **DENSE))
+  assert prog.mesh.size == count
+  start = start or jax.device_get(prog.initial_state())  # once, for the time it takes
+  state, runs[count] = devices.place(start, devices.replicated(prog.mesh)), []
+  for begin, end, data in prog.chunks((step, step + 1) for step in range(20)):
+    assert len(data[0].devices()) == count
+    state, terms = prog.chunk(state, data, num_steps=1)
+    runs[count] += [float(value[0]) for value in terms.values()]
+  if count in (1, 8):
+    images, labels, _ = prog.validation
+    key = jax.random.key(0)
+    runs[count] += prog.evaluate(state.eval_variables, images, labels, key).values()
+print(json.dumps(runs))
+"""
+
+
+@pytest.mark.slow
+def test_1_2_4_or_8_devices_train_the_same_run():
+  done = subprocess.run(
+    [sys.executable, '-c', RUNS],
+    env=os.environ
+    | {
+      'XLA_FLAGS': '--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0',
+      'PYTHONPATH': os.pathsep.join([str(ROOT), str(ROOT / 'tests')]),
+    },
+    capture_output=True,
+    text=True,
+    timeout=120,
+    check=False,
+  )
+  assert done.returncode == 0, done.stderr
+  runs = json.loads(done.stdout)
+  assert [len(run) for run in runs.values()] == [123, 120, 120, 123]
+  for run in runs.values():
+    np.testing.assert_allclose(run, runs['1'][: len(run)], rtol=1e-4)
+
+
+def test_one_process_has_all_columns_and_its_copy_is_the_whole():
+  mesh = devices.mesh(8)
+  np.testing.assert_array_equal(devices.own_columns(devices.split_batch(mesh), 8), np.arange(8))
+  tree = {'device': jax.numpy.arange(3), 'host': np.arange(3)}
+  placed = devices.place(tree, devices.replicated(mesh))
+  assert placed['host'].sharding == devices.replicated(mesh)
+  copy = devices.own_copy(placed | {'host': tree['host']})
+  assert copy['host'] is tree['host']
+  np.testing.assert_array_equal(copy['device'], [0, 1, 2])

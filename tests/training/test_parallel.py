@@ -1,0 +1,66 @@
+"""Several runs at once are as many runs one by one."""
+
+import jax
+import numpy as np
+import pytest
+
+from cvae_jax.runtime import devices
+from cvae_jax.training import parallel as together
+from cvae_jax.training import program
+from tiny import DENSE, tiny_config
+
+CHANGES = [
+  {'beta': 4.0, 'beta_warmup_epochs': 0.0, 'seed': 1, 'learning_rate': 1e-4, 'weight_decay': 0.5},
+  {'free_bits': 5.0, 'beta_delay_epochs': 0.5, 'seed': 2, 'clip_norm': 0.0},
+]
+
+
+def programs(**changes):
+  first = program.build(tiny_config(**DENSE, **changes))
+  return [program.varied(first, tiny_config(**DENSE, **changes, **own)) for own in CHANGES]
+
+
+@pytest.mark.parametrize(
+  ('way', 'num_steps', 'placement'),
+  [
+    pytest.param('in turn', 1, 'stream', marks=pytest.mark.slow),
+    ('side by side', 3, 'device'),
+    ('batched', 3, 'device'),
+    pytest.param('batched', 1, 'stream', marks=pytest.mark.slow),
+  ],
+)
+def test_each_way_takes_the_steps_of_runs_alone(way, num_steps, placement, monkeypatch):
+  monkeypatch.setattr(devices, 'chunk_steps', lambda: num_steps)
+  progs = programs(data__placement=placement)
+  data = [next(prog.chunks([(0, num_steps)])).data for prog in progs]
+  results = together.WAYS[way](progs, [prog.fresh_state() for prog in progs], data, num_steps)
+  for own, (state, terms) in zip(CHANGES, results, strict=True):
+    alone = program.build(tiny_config(**DENSE, **own))  # its own program
+    piece = next(alone.chunks([(0, num_steps)])).data
+    expected, expected_terms = alone.chunk(alone.fresh_state(), piece, num_steps)
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)  # noqa: E731
+    jax.tree.map(close, (state, terms), (expected, expected_terms))
+    assert terms['loss'].shape == (num_steps,)
+
+
+def test_runs_that_differ_in_more_share_no_program():
+  prog = program.build(tiny_config(**DENSE))
+  with pytest.raises(ValueError, match='other programs: latent_dim is 3 there, 4 here'):
+    program.varied(prog, tiny_config(**DENSE, latent_dim=4))
+
+
+def test_the_fastest_way_is_measured_on_an_accelerator_and_known_on_a_cpu(monkeypatch):
+  progs, said = programs(), []
+  assert together.fastest(progs, said.append) is together.in_turn
+  assert not said
+  monkeypatch.setattr(devices, 'chunk_steps', lambda: 512)
+  seconds = {way: together.seconds_per_step(way, progs) for way in together.WAYS.values()}
+  assert min(seconds.values()) > 0
+  monkeypatch.setattr(
+    together, 'seconds_per_step', lambda way, _: 1.0 if way is together.batched else 2.0
+  )
+  assert together.fastest(progs, said.append) is together.batched
+  assert said == [
+    '2 runs batched: milliseconds per step of each run in turn 2000.00, side by side 2000.00, '
+    'batched 1000.00'
+  ]

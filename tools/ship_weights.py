@@ -1,0 +1,177 @@
+"""Makes the weights that ship with the package, of runs that have been evaluated.
+
+  python -m tools.ship_weights runs/mnist "2 CPU cores"       cvae_jax/shipped/mnist/
+  python -m tools.ship_weights runs/mnist "..." test-iwae100   of that evaluation
+  python -m tools.ship_weights --classifier mnist DIR         its reference classifier
+
+A model becomes `config.json`, `weights.safetensors` (the moving average of the best checkpoint),
+`prior.safetensors` (what was fitted to it) and `README.md`, its card, with the numbers that
+evaluate.py wrote for the same step.
+"""
+
+import csv
+import json
+import re
+import sys
+from pathlib import Path
+
+from clu import parameter_overview
+
+import cvae_jax
+from cvae_jax import config as config_lib
+from cvae_jax.data import datasets as splits
+from cvae_jax.evaluation import classifier, generation, report
+from cvae_jax.evaluation.record import Metric
+from cvae_jax.inference import loading
+from cvae_jax.inference.model import Model
+from cvae_jax.models import fitted_prior
+from cvae_jax.runtime import progress
+from cvae_jax.runtime import tensor_files as weights
+from cvae_jax.runtime.errors import InputError
+
+CARD = """# {name}
+
+{what} {averaged} at step {step}, float32, {parameters:,} parameters.
+
+    {command}
+
+{epochs} epochs, batch {batch_size}, {minutes} on {machine}, cvae_jax {version}; of the
+checkpoint that was best on the {validation:,} validation images. {prior}
+
+`python evaluate.py --workdir {name}{flags}`, {split} split of {data}, {num_images:,} images:
+
+| group | metric | value | 95 % interval | unit | protocol |
+|---|---|---|---|---|---|
+{rows}
+"""
+
+
+def ship(run: Path, machine: str, name: str = 'test') -> Path:
+  """Writes the folder of `run`'s weights, under the name of its config.
+
+  Args:
+    run: a run's folder, evaluated on its test split.
+    machine: what it was trained on, for the card.
+    name: of the evaluation, `evaluation/<name>.json`.
+
+  Returns:
+    The folder.
+
+  Raises:
+    InputError: it was not evaluated, or at another step.
+  """
+  model = loading.load(run)
+  config = model.config.copy_and_resolve_references()
+  try:
+    text = (run / 'evaluation' / f'{name}.json').read_text(encoding='utf-8')
+    evaluation = json.loads(text) | {'name': name}
+  except (OSError, ValueError) as error:
+    raise InputError(
+      f'{run} has no evaluation/{name}.json: run evaluate.py on it first.'
+    ) from error
+  if evaluation['step'] != model.step:
+    raise InputError(
+      f'{run} was evaluated at step {evaluation["step"]}, but its best checkpoint is that of step '
+      f'{model.step}: run evaluate.py on it again.'
+    )
+  groups = [generation.group_of(model, prior) for prior in generation.judged(model)]
+  if model.class_names and not set(groups) <= set(evaluation['metrics']):
+    raise InputError(f'{run} was evaluated with other priors: run evaluate.py on it again.')
+  card = _card(run, model, evaluation, machine)
+  folder = weights.SHIPPED / config.name
+  folder.mkdir(parents=True, exist_ok=True)
+  config.data.dir = ''  # of the machine at hand, and of no other
+  config_lib.save(
+    folder, config_lib.SavedConfig(config, model.class_names, model.data_fingerprint, None)
+  )
+  weights.save(folder / weights.FILE_NAME, model.trained.variables, step=model.step)
+  (folder / fitted_prior.FILE_NAME).unlink(missing_ok=True)  # that of weights that were here
+  if model.priors.fitted is not None:
+    fitted_prior.save(folder, model.priors.fitted, model.trained.variables)
+  (folder / 'README.md').write_text(card, encoding='utf-8')
+  return folder
+
+
+def _card(run: Path, model: Model, evaluation: dict, machine: str) -> str:
+  config = model.config
+  try:
+    with open(run / 'metrics.csv', newline='', encoding='utf-8') as file:
+      seconds = float(list(csv.DictReader(file))[-1]['seconds'])
+  except (OSError, ValueError, LookupError) as error:
+    raise InputError(f'{run} has no metrics.csv that says how long it took.') from error
+  samples = re.search(r'-iwae(\d+)', evaluation['name'])
+  rows = []
+  for group, metrics in evaluation['metrics'].items():
+    for name, fields in metrics.items():
+      metric = Metric(group, name, **fields)
+      value = '–' if metric.value is None else report.number(metric.value)
+      protocol = metric.protocol.replace('|', '\\|')
+      cells = (group, name, value, report.interval(metric), metric.unit, protocol)
+      rows.append(f'| {" | ".join(cells)} |')
+  kind = 'Conditional' if model.conditional else 'Unconditional'
+  return CARD.format(
+    name=config.name,
+    what=f'{kind} {config.model.name} VAE of {config.data.name}, latent {config.latent_dim}.',
+    averaged='Moving average of the weights' if config.ema_decay else 'Weights',
+    step=model.step,
+    parameters=parameter_overview.count_parameters(model.trained.variables['params']),
+    command=f'python train.py --config configs/{config.name}.py '
+    f'--config.num_epochs={config.num_epochs}',
+    flags=f' --iwae_samples {samples[1]}' if samples else '',
+    epochs=config.num_epochs,
+    batch_size=config.batch_size,
+    minutes=f'{max(1, round(seconds / 60))} minute{"" if seconds < 90 else "s"}',
+    machine=machine,
+    version=cvae_jax.__version__,
+    validation=config.data.validation_examples,
+    prior=_priors(model),
+    split=evaluation['split'],
+    data=config.data.name,
+    num_images=evaluation['num_images'],
+    rows='\n'.join(rows),
+  )
+
+
+def _priors(model: Model) -> str:
+  own = f'Trained with z ~ {model.priors.describe("model")}'
+  if model.priors.fitted is None:
+    return f'{own}.'
+  return f'{own}; fitted afterwards, in `{fitted_prior.FILE_NAME}`: {model.priors.fitted}.'
+
+
+def ship_classifier(name: str, data_dir: str) -> float:
+  """Trains and writes the reference classifier of `configs/<name>.py`'s set.
+
+  Args:
+    name: of a config, and of its set.
+    data_dir: where the data are.
+
+  Returns:
+    Its accuracy on the test split.
+  """
+  config = config_lib.read(weights.SHIPPED / name).config
+  config.data.dir = data_dir
+  data = splits.load(config)
+  with progress.shown(f'training the reference classifier of {name}') as advance:
+    trained = classifier.train(
+      data.train.images,
+      data.train.labels,
+      len(data.train.class_names),
+      name in classifier.MIRRORED,
+      advance=advance,
+    )
+  weights.save(weights.CLASSIFIERS / f'{name}.safetensors', trained.variables)
+  return trained.accuracy(data.test.images, data.test.labels)
+
+
+if __name__ == '__main__':
+  try:
+    match sys.argv[1:]:
+      case ['--classifier', name, data_dir]:
+        print(f'accuracy {ship_classifier(name, data_dir):.4f}')
+      case [run, machine, *name] if len(name) < 2:
+        print(ship(Path(run), machine, *name))
+      case _:
+        sys.exit(__doc__)
+  except InputError as error:
+    sys.exit(f'ship_weights: {error}')
