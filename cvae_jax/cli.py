@@ -14,8 +14,7 @@ from pathlib import Path
 from absl import flags
 from absl import logging as absl_logging
 
-from cvae_jax.config import fields
-from cvae_jax.config_fields import RULES
+from cvae_jax.config import FIELDS, default, fields
 from cvae_jax.runtime import paths
 from cvae_jax.runtime.errors import (
   FailedRunsError,
@@ -148,7 +147,7 @@ def _parse(argv) -> None:
   except (Exception, SystemExit) as error:
     # Whatever the config file raises, or ml_collections at a wrong field.
     if field := _unknown_field(argv):
-      message = f'Unknown config field {field!r}.{did_you_mean(field, RULES)}'
+      message = f'Unknown config field {field!r}.{did_you_mean(field, FIELDS)}'
     else:
       message = f'Config file {path!r} fails: {type(error).__name__}: {_first_line(error)}'
     raise InputError(message) from error
@@ -177,12 +176,12 @@ def _explain(error: flags.Error) -> str:
   """absl's message, in a config's own words where it is about one of its fields."""
   if match := re.match(r'flag --config\.([\w.]+)=(.*?): ', str(error), re.DOTALL):
     field, text = match.groups()
-    if field in RULES:
-      return f'{field}={text!r} is not {RULES[field].expected}.'
+    if field in FIELDS:
+      return f'{field}={text!r} is not {FIELDS[field].rule.expected}.'
   return ' '.join(str(error).split())
 
 
-def _unknown_field(argv, known=RULES) -> str | None:
+def _unknown_field(argv, known=FIELDS) -> str | None:
   """The first --config.FIELD on the command line that is not among the known ones."""
   for argument in argv[1:]:
     match = re.match(r'--?(?:no)?config\.([\w.]+)', argument)
@@ -274,20 +273,19 @@ def _print_help(doc: str, argv) -> None:
 
 
 def _print_fields(argv) -> None:
-  """Each field with its value in the config named, and the comment that default.py gives it."""
-  default = Path(argv[0]).resolve().parent / 'configs' / 'default.py'
+  """Each field with its value in the named config, and its line of help."""
   asked = [argument for argument in argv if argument not in HELP_FLAGS]
   named = _value(asked, 'config')
-  _parse(asked if named else [*asked[:1], f'--config={default}'])
-  values = dict(fields(flags.FLAGS.config))
+  values = dict(fields(default()))
+  if named:
+    _parse(asked)
+    values = dict(fields(flags.FLAGS.config))
   print(f'\nConfig fields, with their values in {named or "configs/default.py"}:')
-  for field, comment in re.findall(
-    r'^  config\.([\w.]+) = .*?  # (.*)$', default.read_text(encoding='utf-8'), re.MULTILINE
-  ):
+  for field in [*FIELDS, *(field for field in values if field not in FIELDS)]:
     value = values[field]
     shown = ','.join(map(str, value)) if isinstance(value, tuple) else value
     text = f'--config.{field}={shown}'
-    print(f'  {text:<46} {comment}')
+    print(f'  {text:<46} {FIELDS[field].help if field in FIELDS else ""}')
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,30 +1,265 @@
-"""A config: check it, save it, read it back, compare two.
+"""The fields of a config: their defaults, what they may hold, and how a config is saved and read.
 
 Plain data, no code: `config.json` in a run's folder describes a trained model, and reading it runs
 nothing.
 """
 
+import enum
+import importlib
 import json
 import math
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
 import cvae_jax
-from cvae_jax.config_fields import FREE, LATER_FIELDS, RULES
 from cvae_jax.runtime import paths
 from cvae_jax.runtime.errors import InputError, did_you_mean
 
 FILE_NAME = 'config.json'
 FORMAT = 1
 MAX_BYTES = 1 << 24  # of a config.json
-# Likelihoods whose standard deviation is one of the weights.
-LEARNED_SIGMA = frozenset({'gaussian_learned', 'discretized_logistic'})
-MIN_LEARNED_SIGMA = 1e-3
-MAX_PSEUDO_PIXELS = 1 << 24  # of a vamp prior's pseudo-inputs, 64 MB
+MAX_STEPS = 2**31 - 1  # the step is an int32
+MAX_EPOCHS = 1_000_000  # of a warm-up or a delay
+MAX_STAGES = 64
+MAX_WIDTH = 65_536  # of any layer; more is a typing mistake
+
+
+class Rule(NamedTuple):
+  """What a field may hold: a test, and its description for error messages."""
+
+  accepts: Callable[[Any], bool]
+  expected: str
+  choices: tuple[str, ...] = ()
+
+
+class Registered(NamedTuple):
+  """The rule of a field that holds a registered name; the registry is imported when it is needed.
+
+  So reading a config or printing --help does not wait for JAX.
+  """
+
+  module: str
+  attribute: str
+
+  @property
+  def registry(self):
+    """The `Registry` of the names."""
+    return getattr(importlib.import_module(self.module), self.attribute)
+
+  @property
+  def choices(self) -> tuple[str, ...]:
+    """The names that are registered now."""
+    return tuple(self.registry)
+
+  @property
+  def expected(self) -> str:
+    """For error messages."""
+    return f'one of: {", ".join(self.choices)}'
+
+  def accepts(self, value) -> bool:
+    """Whether `value` is such a name."""
+    return isinstance(value, str) and value in self.registry
+
+
+class Effect(enum.Flag):
+  """What a change of a field means, beyond another result of training."""
+
+  NONE = 0
+  FREE = enum.auto()  # may change when a run is resumed: how it is watched, kept and fed
+  SHAPES = enum.auto()  # may change the shapes of the weights
+  TRACED = enum.auto()  # an argument of the compiled step: runs that differ in it share a program
+
+
+class Field(NamedTuple):
+  """One field: its default, what it may hold, one line of help, and what a change of it means."""
+
+  default: Any
+  rule: Rule | Registered
+  help: str
+  effect: Effect = Effect.NONE
+
+
+def _is_integer(value) -> bool:
+  return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value) -> bool:
+  if isinstance(value, float):
+    return math.isfinite(value)
+  return _is_integer(value) and abs(value) < 2**63  # which a float can hold
+
+
+def integer(minimum: int, maximum: int = MAX_STEPS) -> Rule:
+  """An integer from `minimum` to `maximum`."""
+  limit = f' to {maximum}' if maximum != MAX_STEPS else ' or more'
+  return Rule(lambda v: _is_integer(v) and minimum <= v <= maximum, f'an integer, {minimum}{limit}')
+
+
+def number(minimum: float, below: float = math.inf) -> Rule:
+  """A finite number from `minimum` up to, and not including, `below`."""
+  limit = f', less than {below:g}' if below < math.inf else ''
+  return Rule(
+    lambda v: _is_number(v) and minimum <= v < below, f'a number, {minimum:g} or more{limit}'
+  )
+
+
+def between(minimum: float, maximum: float) -> Rule:
+  """A number from `minimum` to `maximum`."""
+  return Rule(
+    lambda v: _is_number(v) and minimum <= v <= maximum, f'a number from {minimum:g} to {maximum:g}'
+  )
+
+
+def one_of(*choices: str) -> Rule:
+  """One of a few texts."""
+  return Rule(lambda v: v in choices, f'one of: {", ".join(choices)}', choices)
+
+
+POSITIVE = Rule(lambda v: _is_number(v) and v > 0, 'a number above 0')
+PROBABILITY = between(0, 1)
+FLAG = Rule(lambda v: isinstance(v, bool), 'True or False')
+TEXT = Rule(lambda v: isinstance(v, str), 'a text')
+FOLDER_NAME = Rule(
+  lambda v: isinstance(v, str) and v not in ('', '.', '..') and not set(v) & set('/\\\0'),
+  'a name that can be that of a folder',
+)
+SEED = integer(0, 2**32 - 1)
+EPOCHS = between(0, MAX_EPOCHS)
+WIDTH = integer(1, MAX_WIDTH)
+WIDTHS = Rule(
+  lambda v: (
+    isinstance(v, tuple | list)
+    and 0 < len(v) <= MAX_STAGES
+    and all(_is_integer(c) and 0 < c <= MAX_WIDTH for c in v)
+  ),
+  f'a tuple of integers from 1 to {MAX_WIDTH}, one for each of up to {MAX_STAGES} stages',
+)
+CHANNELS = Rule(lambda v: _is_integer(v) and v in (1, 3), '1 or 3')
+
+PRIOR = Registered('cvae_jax.models.priors', 'PRIORS')
+OBJECTIVE = Registered('cvae_jax.tasks', 'TASKS')
+LIKELIHOOD = Registered('cvae_jax.models.likelihoods', 'LIKELIHOODS')
+DATASET = Registered('cvae_jax.data.readers', 'DATASETS')
+ARCHITECTURE = Registered('cvae_jax.models.cvae', 'ARCHITECTURES')
+
+FREE, SHAPES, TRACED = Effect.FREE, Effect.SHAPES, Effect.TRACED
+
+# A field added later must default to what runs did before: old config.json files lack it.
+# fmt: off
+FIELDS: dict[str, Field] = {
+  'name': Field('default', FOLDER_NAME, 'the run folder is runs/<name>, unless --workdir is given'),
+  'seed': Field(0, SEED, 'of weights, batch order and noise; 0 to 2**32 - 1', TRACED),
+  'num_epochs': Field(50, integer(1), 'passes over the training images'),
+  'batch_size': Field(128, integer(1), 'images per step, over all devices together'),
+  'latent_dim': Field(16, WIDTH, 'size of z', SHAPES),
+  'conditional': Field(True, FLAG, 'give encoder and decoder the class; False: ignore labels', SHAPES),
+  'prior': Field('standard', PRIOR, 'p(z|c): standard, class_gaussian, vamp or flow', SHAPES),
+  'objective': Field('vae', OBJECTIVE, 'vae, or dae: a denoising autoencoder without sampling and KL'),
+  'likelihood': Field('bernoulli', LIKELIHOOD, 'p(x|z,c): bernoulli, gaussian, l2, ... (README)', SHAPES),
+  'sigma': Field(0.5, POSITIVE, 'standard deviation of gaussian; initial one where it is learned'),
+  'charbonnier_epsilon': Field(1e-3, between(1e-6, 1), 'charbonnier is sqrt(residual² + epsilon²)'),
+  'beta': Field(1.0, number(0), 'weight of the KL; 1 is the ELBO', TRACED),
+  'beta_schedule': Field('linear', one_of('constant', 'linear', 'cosine', 'cyclical'), 'constant, linear, cosine or cyclical'),
+  'beta_warmup_epochs': Field(5.0, EPOCHS, 'epochs in which linear and cosine rise from 0 to beta', TRACED),
+  'beta_warmup_steps': Field(0, integer(0), 'the same in steps; 0: beta_warmup_epochs counts', TRACED),
+  'beta_delay_epochs': Field(0.0, EPOCHS, 'epochs at 0 before the schedule begins', TRACED),
+  'beta_delay_steps': Field(0, integer(0), 'the same in steps; 0: beta_delay_epochs counts', TRACED),
+  'beta_cycles': Field(4, integer(1), 'cycles of the cyclical schedule, after the delay'),
+  'free_bits': Field(0.0, number(0), 'nats of KL per latent dimension that cost nothing (batch mean)', TRACED),
+  'num_importance_samples': Field(1, WIDTH, '1 trains on the ELBO, more on the IWAE bound'),
+  'optimizer': Field('adamw', one_of('adamw', 'adam'), 'adamw or adam'),
+  'learning_rate': Field(2e-3, POSITIVE, 'peak learning rate', TRACED),
+  'learning_rate_schedule': Field('cosine', one_of('constant', 'cosine'), 'constant, or cosine: linear warm-up, cosine to 0'),
+  'learning_rate_warmup_epochs': Field(1.0, EPOCHS, 'epochs of the warm-up of cosine'),
+  'weight_decay': Field(1e-4, number(0), 'decoupled weight decay of adamw; adam has none', TRACED),
+  'clip_norm': Field(1.0, number(0), 'largest global norm of the gradient; 0 does not clip', TRACED),
+  'ema_decay': Field(0.999, number(0, below=1), 'moving average of the weights, used for results; 0: none'),
+  'precision': Field('float32', one_of('float32', 'bfloat16'), 'of convolutions: float32 (TF32 on most GPUs) or bfloat16'),
+  'init_from': Field('', TEXT, 'start from the weights of this run folder or checkpoint'),
+  'deterministic': Field(False, FLAG, 'True: the same bits each time on a GPU too, but slower'),
+  'profile': Field(False, FLAG, "trace some steps for TensorBoard's profiler", FREE),
+  'tracker': Field('none', one_of('none', 'wandb'), 'none, or wandb: Weights & Biases; offline without a key', FREE),
+  'log_every_steps': Field(50, integer(1), 'steps between lines of the log, metrics.csv, TensorBoard', FREE),
+  'eval_every_epochs': Field(1, integer(1), 'epochs between validations', FREE),
+  'checkpoint_every_epochs': Field(1, integer(1), 'epochs between checkpoints; a new best is always kept', FREE),
+  'checkpoint_every_steps': Field(0, integer(0), 'steps between checkpoints; 0: only at ends of epochs', FREE),
+  'keep_checkpoints': Field(3, integer(1), 'how many of the newest checkpoints stay, besides the best', FREE),
+  'on_nonfinite': Field('stop', one_of('stop', 'skip'), 'stop, or skip steps with a non-finite loss or gradient'),
+  'max_skipped_steps': Field(10, integer(0), 'skipped steps in a row that are allowed'),
+  'max_gradient_norm': Field(0.0, number(0), 'a longer gradient counts as not finite; 0: no limit'),
+  'early_stopping_epochs': Field(0, integer(0), 'stop this many epochs after the best validation; 0: never', FREE),
+  'min_active_share': Field(0.1, PROBABILITY, 'warn if fewer latents are in use once beta has risen', FREE),
+  'max_train_seconds': Field(0.0, number(0), 'checkpoint and stop after this many seconds; 0: no limit', FREE),
+  'data.name': Field('digits', DATASET, 'digits, mnist, fashion_mnist, cifar10, celeba, ... (README)'),
+  'data.dir': Field('', TEXT, 'folder of the data; empty: $TFDS_DATA_DIR or ~/tensorflow_datasets', FREE),
+  'data.crop_size': Field(0, integer(0), 'centre crop in pixels, before resizing; 0: the largest square'),
+  'data.image_size': Field(28, integer(8, 256), 'height and width that images are resized to', SHAPES),
+  'data.channels': Field(1, CHANNELS, '1 (grey) or 3 (RGB); pictures are converted', SHAPES),
+  'data.num_classes': Field(10, integer(0, MAX_WIDTH), 'labels are 0 to num_classes - 1; 0: no labels', SHAPES),
+  'data.label_attribute': Field('Smiling', TEXT, 'the attribute of celeba that is the class'),
+  'data.pixel_range': Field('auto', one_of('auto', 'unit', 'symmetric'), 'unit [0, 1], symmetric [-1, 1]; auto: unit for bernoulli only'),
+  'data.binarize': Field('none', one_of('dynamic', 'none'), 'dynamic: pixels drawn anew each time; none: grey values'),
+  'data.max_examples': Field(0, integer(0), 'keep only this many training images; 0 keeps all'),
+  'data.validation_examples': Field(200, integer(1), 'images held out for each split that the dataset lacks'),
+  'data.split_seed': Field(0, SEED, 'which images are held out'),
+  'data.placement': Field('auto', one_of('auto', 'device', 'stream'), 'images on the device, or streamed from the host', FREE),
+  'data.skip_broken': Field(False, FLAG, 'skip and list unreadable pictures, instead of stopping'),
+  'data.corruption': Field('gaussian', one_of('gaussian', 'salt_and_pepper', 'masking'), 'what a dae undoes: gaussian, salt_and_pepper or masking'),
+  'data.corruption_level': Field(0.3, PROBABILITY, 'σ of gaussian noise on [0, 1]; else the fraction of pixels'),
+  'data.augment.rotation': Field(0.0, between(0, 180), 'largest angle in degrees, either way; 0: off'),
+  'data.augment.rotation_probability': Field(1.0, PROBABILITY, 'of a rotation'),
+  'data.augment.shift': Field(0.0, between(0, 256), 'largest shift in pixels, along each axis; 0: off'),
+  'data.augment.shift_probability': Field(1.0, PROBABILITY, 'of a shift'),
+  'data.augment.flip_probability': Field(0.0, PROBABILITY, 'of a horizontal flip'),
+  'data.augment.brightness': Field(0.0, PROBABILITY, 'largest relative change: a factor on all pixels'),
+  'data.augment.brightness_probability': Field(1.0, PROBABILITY, 'of a change of brightness'),
+  'data.augment.contrast': Field(0.0, PROBABILITY, 'largest relative change of the distance from the mean'),
+  'data.augment.contrast_probability': Field(1.0, PROBABILITY, 'of a change of contrast'),
+  'data.augment.auto_contrast': Field(0.0, PROBABILITY, 'weight of the stretched image: 1 stretches to [0, 1]'),
+  'data.augment.auto_contrast_probability': Field(1.0, PROBABILITY, 'of auto-contrast'),
+  'model.name': Field('resnet', ARCHITECTURE, 'resnet, conv, conv_resize or mlp', SHAPES),
+  'model.channels': Field((32, 64), WIDTHS, 'width of each stage, which halves the image; of an mlp, of each layer', SHAPES),
+  'model.hidden_dim': Field(256, WIDTH, 'size of the dense layer of conv', SHAPES),
+  'model.embed_dim': Field(16, WIDTH, 'size of the class embedding', SHAPES),
+  'model.activation': Field('silu', one_of('silu', 'relu', 'leaky_relu'), 'silu, relu or leaky_relu'),
+  'model.norm': Field('group', one_of('group', 'batch', 'none'), 'group, batch or none', SHAPES),
+  'model.groups': Field(8, integer(1), 'groups of the group norm'),
+  'model.dropout': Field(0.0, number(0, below=1), 'fraction of features that training sets to 0'),
+  'model.depth': Field(1, integer(1, 1_000), 'residual blocks of each stage of a resnet', SHAPES),
+  'model.pool': Field(True, FLAG, "end a resnet's encoder with an average pool; False: flatten", SHAPES),
+  'model.num_pseudo_inputs': Field(50, WIDTH, 'pseudo-inputs of a vamp prior, for each class', SHAPES),
+  'model.num_flow_layers': Field(8, integer(1, 32), 'couplings of a flow prior', SHAPES),  # e²·³² fits float32
+  'model.flow_hidden_dim': Field(128, WIDTH, 'width of the networks of a flow prior', SHAPES),
+}
+# fmt: on
+
+
+def default() -> ConfigDict:
+  """A config of all fields at their defaults."""
+  return with_defaults(ConfigDict())
+
+
+def with_defaults(config: ConfigDict) -> ConfigDict:
+  """Gives `config` the fields that it lacks, at their defaults; returns it."""
+  for field, (value, *_) in FIELDS.items():
+    *groups, name = field.split('.')
+    place = config
+    for group in groups:
+      if group not in place:
+        place[group] = ConfigDict()
+      place = place[group]
+    if name not in place:
+      place[name] = value
+  return config
+
+
+def having(effect: Effect) -> frozenset[str]:
+  """The names of the fields with an effect."""
+  return frozenset(name for name, field in FIELDS.items() if effect in field.effect)
 
 
 class SavedConfig(NamedTuple):
@@ -32,8 +267,8 @@ class SavedConfig(NamedTuple):
 
   config: ConfigDict
   class_names: tuple[str, ...]
-  data_fingerprint: str | None  # None in runs of before it was kept
-  data_parts: dict[str, int | str] | None  # the same in parts: see `splits.describe`
+  data_fingerprint: str | None  # None in runs of early versions
+  data_parts: dict[str, int | str] | None  # see `datasets.describe`
 
 
 class Difference(NamedTuple):
@@ -57,119 +292,52 @@ def fields(config: ConfigDict) -> Iterator[tuple[str, Any]]:
 
 
 def check(config: ConfigDict) -> None:
-  """Raises InputError for the first unknown or missing field, or value that cannot be used."""
+  """Raises InputError for the first unknown or missing field, or value that cannot be used.
+
+  What a registered name asks of other fields is registered with it (`Registry.check`).
+  """
   if not isinstance(config, ConfigDict):
     raise InputError(
-      f'The config is a {type(config).__name__}, no ConfigDict: see configs/mnist.py.'
+      f'The config is a {type(config).__name__}, expected a ConfigDict: see configs/mnist.py.'
     )
   given = dict(fields(config))
   for field, value in given.items():
-    if field not in RULES:
-      raise InputError(f'Unknown config field {field!r}.{did_you_mean(field, RULES)}')
-    rule = RULES[field]
+    if field not in FIELDS:
+      raise InputError(f'Unknown config field {field!r}.{did_you_mean(field, FIELDS)}')
+    rule = FIELDS[field].rule
     if not rule.accepts(value):
       suggestion = did_you_mean(value, rule.choices) if isinstance(value, str) else ''
-      raise InputError(f'{field}={value!r} is not {rule.expected}.{suggestion}')
-  if missing := sorted(set(RULES) - set(given)):
+      hint = '' if isinstance(rule, Rule) or not isinstance(value, str) else (
+        ' If a module of yours registers it, name that module with --import.'
+      )  # fmt: skip
+      raise InputError(f'{field}={value!r} is not {rule.expected}.{suggestion}{hint}')
+  if missing := sorted(set(FIELDS) - set(given)):
     raise InputError(f'The config lacks the field(s) {", ".join(missing)}: see configs/default.py.')
-  _check_groups(config.model)
-  _check_together(config)
-
-
-def _check_groups(model: ConfigDict) -> None:
-  if model.norm != 'group':
-    return
-  widths, named = tuple(model.channels), f'model.channels={tuple(model.channels)}'
-  if model.name == 'conv':
-    widths, named = (*widths, model.hidden_dim), f'{named} and model.hidden_dim={model.hidden_dim}'
-  common = math.gcd(*widths)
-  if common % model.groups:
-    divisors = [str(d) for d in range(1, common + 1) if common % d == 0]
-    raise InputError(
-      f'model.groups={model.groups} does not divide all of {named}. '
-      f'Choose one of: {", ".join(divisors)}.'
-    )
-
-
-def _check_together(config: ConfigDict) -> None:
-  """What each field allows for itself, but not beside another one."""
-  stages, size = len(config.model.channels), config.data.image_size
-  if config.model.name != 'mlp' and 2**stages > size:
-    raise InputError(
-      f'model.channels={tuple(config.model.channels)} halves the image {stages} times, more than '
-      f'data.image_size={size} can bear. Give fewer stages.'
-    )
-  if config.likelihood == 'bernoulli' and config.data.pixel_range == 'symmetric':
-    raise InputError(
-      "data.pixel_range='symmetric' is [-1, 1], but likelihood='bernoulli' needs pixels in [0, 1]. "
-      'Leave it at auto.'
-    )
-  if config.likelihood in LEARNED_SIGMA and config.sigma < MIN_LEARNED_SIGMA:
-    raise InputError(
-      f'sigma={config.sigma} is less than likelihood={config.likelihood!r} can learn: begin at '
-      f'{MIN_LEARNED_SIGMA} or more, for pixels in [-1, 1] or [0, 1].'
-    )
-  if config.free_bits and config.num_importance_samples > 1:
-    raise InputError(
-      f'free_bits={config.free_bits} is about the KL of the ELBO, which '
-      f'num_importance_samples={config.num_importance_samples} replaces by the IWAE bound. '
-      'Set one of them back: free_bits=0 or num_importance_samples=1.'
-    )
-  if config.objective == 'dae':
-    for field, value in (('num_importance_samples', 1), ('free_bits', 0), ('prior', 'standard')):
-      if config[field] != value:
-        raise InputError(
-          f"objective='dae' has no distribution of latents, which {field}={config[field]!r} is "
-          f'about. Set --config.{field}={value}.'
-        )
-  if config.prior == 'class_gaussian' and not config.conditional:
-    raise InputError(
-      "prior='class_gaussian' has a Gaussian for each class, but conditional=False. Choose one of: "
-      'standard, vamp, flow.'
-    )
-  if config.prior == 'flow' and config.latent_dim < 2:
-    raise InputError(
-      f"prior='flow' moves one half of the latents given the other, but "
-      f'latent_dim={config.latent_dim}. Give 2 or more.'
-    )
-  if config.prior == 'vamp':
-    _check_vamp(config)
-  if config.conditional and not config.data.num_classes:
-    raise InputError(
-      'conditional=True needs classes, but data.num_classes=0. Set --config.conditional=False.'
-    )
-
-
-def _check_vamp(config: ConfigDict) -> None:
-  if config.model.norm == 'batch':
-    raise InputError(
-      "prior='vamp' is made of posteriors, which model.norm='batch' changes from batch to batch. "
-      'Set model.norm to group or none.'
-    )
-  size = config.data.image_size**2 * config.data.channels * config.model.num_pseudo_inputs
-  size *= config.data.num_classes if config.conditional else 1
-  if size > MAX_PSEUDO_PIXELS:
-    raise InputError(
-      f'model.num_pseudo_inputs={config.model.num_pseudo_inputs} for each class of images of this '
-      f'size are {size:,} pixels to encode in every step, more than {MAX_PSEUDO_PIXELS:,}. '
-      'Give fewer.'
-    )
+  for field, value in given.items():
+    if isinstance(rule := FIELDS[field].rule, Registered):
+      rule.registry.check(config, value)
 
 
 def differences(saved: ConfigDict, given: ConfigDict) -> list[Difference]:
-  """The fields in which `given` is another run than `saved`, leaving out those in FREE.
+  """The fields in which `given` is another run than `saved`, leaving out the free ones.
 
   `num_epochs` counts only where a schedule depends on it.
   """
-  free = set(FREE)
+  free = having(FREE)
   if given.learning_rate_schedule == 'constant' and given.beta_schedule != 'cyclical':
-    free.add('num_epochs')
+    free |= {'num_epochs'}
   before = dict(fields(saved))
   return [
     Difference(field, before.get(field), value)
     for field, value in fields(given)
     if field not in free and before.get(field) != value
   ]
+
+
+def shares_program(one: ConfigDict, other: ConfigDict) -> bool:
+  """Whether two runs can use one compiled step: they differ in traced fields alone."""
+  different = {difference.field for difference in differences(one, other)}
+  return different <= having(TRACED) and one.num_epochs == other.num_epochs
 
 
 def save(folder: Path, saved: SavedConfig) -> None:
@@ -187,12 +355,12 @@ def save(folder: Path, saved: SavedConfig) -> None:
 
 
 def from_plain(content: dict[str, Any]) -> ConfigDict:
-  """The config that `to_dict` and JSON made `content` of, with the fields that came later.
+  """A config as `to_dict` and JSON gave it; fields that it lacks take their defaults.
 
   Raises:
     KeyError, TypeError, AttributeError, ValueError, RecursionError: it is none.
   """
-  return _with_later_fields(ConfigDict(_with_tuples(content)))
+  return with_defaults(ConfigDict(_with_tuples(content)))
 
 
 def _with_tuples(value):
@@ -200,19 +368,6 @@ def _with_tuples(value):
   if isinstance(value, dict):
     return {name: _with_tuples(inner) for name, inner in value.items()}
   return tuple(value) if isinstance(value, list) else value
-
-
-def _with_later_fields(config: ConfigDict) -> ConfigDict:
-  for field, value in LATER_FIELDS.items():
-    *groups, name = field.split('.')
-    place = config
-    for group in groups:
-      if group not in place:
-        place[group] = ConfigDict()
-      place = place[group]
-    if name not in place:
-      place[name] = value
-  return config
 
 
 def read(folder: Path) -> SavedConfig:

@@ -20,6 +20,7 @@ from jax import Array
 from cvae_jax.data import augmentation, batches, transforms
 from cvae_jax.data import datasets as splits
 from cvae_jax.data.datasets import Dataset
+from cvae_jax.models import architectures, resnet  # noqa: F401
 from cvae_jax.runtime import devices, keys, paths, progress
 from cvae_jax.runtime import tensor_files as weights
 from cvae_jax.runtime.errors import InputError
@@ -156,7 +157,7 @@ def train(
     params = optax.apply_updates(variables['params'], updates)
     return {'params': params, 'batch_stats': batch_stats}, opt_state
 
-  run = devices.compile_fold(step, devices.compiler_options('resnet'))
+  run = devices.compile_fold(step, architectures.compiler_options('resnet'))
   variables = jax.jit(lambda key, images: network.init(key, images, train=False))(
     keys.stream(seed, 'init'), jnp.zeros((1, *images.shape[1:]))
   )

@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array
 
 from cvae_jax.data import batches, transforms
-from cvae_jax.models import gaussians
+from cvae_jax.models import architectures, gaussians
 from cvae_jax.models.cvae import CVAE
 from cvae_jax.models.likelihoods import Likelihood
 from cvae_jax.runtime import devices, keys
@@ -143,7 +143,7 @@ def _elbo(network: CVAE, likelihood: Likelihood, binarize: str, architecture: st
       latents=forward.latents,
     )
 
-  return jax.jit(compute, compiler_options=devices.compiler_options(architecture))
+  return jax.jit(compute, compiler_options=architectures.compiler_options(architecture))
 
 
 def iwae(
@@ -207,7 +207,7 @@ def _prepare(network: CVAE, likelihood: Likelihood, binarize: str, architecture:
     mean, logvar = network.apply(variables, images, labels, train=False, method='encode')
     return images, draw_keys, mean, logvar
 
-  return jax.jit(prepare, compiler_options=devices.compiler_options(architecture))
+  return jax.jit(prepare, compiler_options=architectures.compiler_options(architecture))
 
 
 @functools.cache
@@ -226,7 +226,7 @@ def _add_chunk(network: CVAE, likelihood: Likelihood, architecture: str):
     log_weights = jnp.where(numbers[:, None] < num_samples, log_weights, -jnp.inf)
     return jnp.logaddexp(total, jax.nn.logsumexp(log_weights, axis=0))
 
-  return devices.compile_fold(add_chunk, devices.compiler_options(architecture))
+  return devices.compile_fold(add_chunk, architectures.compiler_options(architecture))
 
 
 def _draw_of_number(number, key, mean, logvar):

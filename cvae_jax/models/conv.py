@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
+from cvae_jax.models.architectures import ARCHITECTURES, check_norm, check_stages
 from cvae_jax.models.blocks import Activate, DoublingConv, Style, centre_crop, conv3x3
 
 
@@ -69,3 +70,28 @@ class ConvDecoder(nn.Module):
     if self.resize:
       return jax.image.resize(hidden, (len(hidden), *self.image_shape), 'bilinear')
     return centre_crop(hidden, height, width)
+
+
+def _check(config) -> None:
+  check_norm(config, 'hidden_dim')
+  check_stages(config)
+
+
+@ARCHITECTURES.register('conv', _check)
+def _conv(config, image_shape, style: Style) -> tuple[ConvEncoder, ConvDecoder]:
+  channels, hidden_dim = tuple(config.model.channels), config.model.hidden_dim
+  return (
+    ConvEncoder(channels, hidden_dim, style),
+    ConvDecoder(channels, hidden_dim, image_shape, style, resize=False),
+  )
+
+
+def _check_resize(config) -> None:
+  check_norm(config)
+  check_stages(config)
+
+
+@ARCHITECTURES.register('conv_resize', _check_resize)
+def _conv_resize(config, image_shape, style: Style) -> tuple[ConvEncoder, ConvDecoder]:
+  channels = tuple(config.model.channels)
+  return ConvEncoder(channels, None, style), ConvDecoder(channels, None, image_shape, style, True)

@@ -9,8 +9,16 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from cvae_jax import config as config_lib
-from cvae_jax.models import blocks, conv, mlp, priors, resnet
+from cvae_jax.models import (
+  blocks,
+  conv,  # noqa: F401 (it registers an architecture, as do mlp and resnet)
+  likelihoods,
+  mlp,  # noqa: F401
+  priors,
+  resnet,  # noqa: F401
+)
+from cvae_jax.models.architectures import ARCHITECTURES
+from cvae_jax.runtime.errors import InputError
 
 
 class Forward(NamedTuple):
@@ -143,7 +151,9 @@ def build(config) -> CVAE:
   Parameters, the statistics of norms, the heads and the outputs are float32 in any case.
   """
   image_shape = (config.data.image_size, config.data.image_size, config.data.channels)
-  encoder, decoder = _networks(config.model, image_shape, blocks.style(config))
+  build_networks = ARCHITECTURES[config.model.name]
+  encoder, decoder = build_networks(config, image_shape, blocks.style(config))
+  learns_sigma = likelihoods.build(config).learns_sigma
   activation = blocks.ACTIVATIONS[config.model.activation]
   return CVAE(
     encoder=encoder,
@@ -155,26 +165,16 @@ def build(config) -> CVAE:
     latent_dim=config.latent_dim,
     embed_dim=config.model.embed_dim,
     activation=activation,
-    initial_sigma=config.sigma if config.likelihood in config_lib.LEARNED_SIGMA else None,
+    initial_sigma=config.sigma if learns_sigma else None,
   )
 
 
-def _networks(model, image_shape, style: blocks.Style) -> tuple[nn.Module, nn.Module]:
-  """Encoder and decoder of the architecture that `config.model` names."""
-  channels = tuple(model.channels)
-  if model.name == 'resnet':
-    return (
-      resnet.ResNetEncoder(channels, model.depth, model.pool, style),
-      resnet.ResNetDecoder(channels, model.depth, image_shape, style),
+def check(config) -> None:
+  """Raises InputError for a conditional model of data without classes."""
+  if config.conditional and not config.data.num_classes:
+    raise InputError(
+      'conditional=True needs classes, but data.num_classes=0. Set --config.conditional=False.'
     )
-  if model.name == 'mlp':
-    return mlp.MLPEncoder(channels, style), mlp.MLPDecoder(channels, image_shape, style)
-  resize = model.name == 'conv_resize'
-  hidden_dim = None if resize else model.hidden_dim
-  return (
-    conv.ConvEncoder(channels, hidden_dim, style),
-    conv.ConvDecoder(channels, hidden_dim, image_shape, style, resize),
-  )
 
 
 def init(model: CVAE, key: Array) -> dict:

@@ -14,12 +14,19 @@ import jax.numpy as jnp
 from jax import Array
 from scipy import special
 
+from cvae_jax.data.readers import DATASETS
+from cvae_jax.runtime.errors import InputError
+from cvae_jax.runtime.registry import Registry
+
+LIKELIHOODS = Registry('likelihood')  # a function of the config -> a likelihood
+
 UNIT = (0.0, 1.0)
 SYMMETRIC = (-1.0, 1.0)
 
 # A level of 8 bits is exp(-4.85) wide in [-1, 1]: a standard deviation below this means nothing,
 # and on images that are equal in some pixels the density would grow without bound.
 MIN_LOG_SIGMA = -7.0
+MIN_LEARNED_SIGMA = 1e-3  # that a learned standard deviation may begin at
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +39,8 @@ class Bernoulli:
 
   pixel_range = UNIT
   omitted = 0.0
+  learns_sigma = False
+  is_discrete = False  # of grey values; see `is_probability`
 
   def log_prob(self, images: Array, logits: Array) -> Array:
     """log p(x | z), stable for any logit.
@@ -65,6 +74,8 @@ class Gaussian:
   sigma: float
   pixel_range: tuple[float, float] = SYMMETRIC
   omitted: float = 0.0
+  learns_sigma = False
+  is_discrete = False
 
   def log_prob(self, images: Array, mean: Array) -> Array:
     """log N(x; mean, σ²), with its constant.
@@ -96,6 +107,8 @@ class LearnedGaussian:
 
   pixel_range: tuple[float, float] = SYMMETRIC
   omitted = 0.0
+  learns_sigma = True
+  is_discrete = False
 
   def log_prob(self, images: Array, outputs: Array) -> Array:
     """log N(x; mean, σ²): [..., H, W, C] and [..., H, W, 2C] to [...] nats."""
@@ -121,6 +134,8 @@ class Charbonnier:
 
   epsilon: float
   pixel_range: tuple[float, float] = SYMMETRIC
+  learns_sigma = False
+  is_discrete = False
 
   @property
   def omitted(self) -> float:  # noqa: D102 (see the module)
@@ -166,6 +181,8 @@ class DiscretizedLogistic:
 
   pixel_range: tuple[float, float] = SYMMETRIC
   omitted = 0.0
+  learns_sigma = True
+  is_discrete = True
 
   @property
   def _half_level(self) -> float:
@@ -229,32 +246,65 @@ Likelihood = Bernoulli | Gaussian | LearnedGaussian | Charbonnier | DiscretizedL
 
 def build(config) -> Likelihood:
   """The likelihood that `config.likelihood` names, with its parameters."""
-  name = config.likelihood
-  if name == 'bernoulli':
-    return Bernoulli()
-  pixel_range = UNIT if config.data.pixel_range == 'unit' else SYMMETRIC
-  if name == 'gaussian':
-    return Gaussian(config.sigma, pixel_range)
-  if name == 'gaussian_learned':
-    return LearnedGaussian(pixel_range)
-  if name == 'l2':
-    # σ² = ½ makes −log p the sum of squares, but for a constant.
-    return Gaussian(math.sqrt(0.5), pixel_range, omitted=0.5 * math.log(math.pi))
-  if name == 'charbonnier':
-    return Charbonnier(config.charbonnier_epsilon, pixel_range)
-  if name == 'discretized_logistic':
-    return DiscretizedLogistic(pixel_range)
-  raise ValueError(
-    f'likelihood={name!r} is not one of: bernoulli, gaussian, gaussian_learned, l2, charbonnier, '
-    'discretized_logistic.'
-  )
+  return LIKELIHOODS[config.likelihood](config)
+
+
+def _pixel_range(config) -> tuple[float, float]:
+  return UNIT if config.data.pixel_range == 'unit' else SYMMETRIC
+
+
+def _check_unit_range(config) -> None:
+  if config.data.pixel_range == 'symmetric':
+    raise InputError(
+      "data.pixel_range='symmetric' is [-1, 1], but likelihood='bernoulli' needs pixels in [0, 1]. "
+      'Leave it at auto.'
+    )
+
+
+def _check_initial_sigma(config) -> None:
+  if config.sigma < MIN_LEARNED_SIGMA:
+    raise InputError(
+      f'sigma={config.sigma} is less than likelihood={config.likelihood!r} can learn: begin at '
+      f'{MIN_LEARNED_SIGMA} or more, for pixels in [-1, 1] or [0, 1].'
+    )
+
+
+@LIKELIHOODS.register('bernoulli', _check_unit_range)
+def _bernoulli(config) -> Bernoulli:
+  return Bernoulli()
+
+
+@LIKELIHOODS.register('gaussian')
+def _gaussian(config) -> Gaussian:
+  return Gaussian(config.sigma, _pixel_range(config))
+
+
+@LIKELIHOODS.register('gaussian_learned', _check_initial_sigma)
+def _gaussian_learned(config) -> LearnedGaussian:
+  return LearnedGaussian(_pixel_range(config))
+
+
+@LIKELIHOODS.register('l2')
+def _l2(config) -> Gaussian:
+  # σ² = ½ makes −log p the sum of squares, up to a constant.
+  return Gaussian(math.sqrt(0.5), _pixel_range(config), omitted=0.5 * math.log(math.pi))
+
+
+@LIKELIHOODS.register('charbonnier')
+def _charbonnier(config) -> Charbonnier:
+  return Charbonnier(config.charbonnier_epsilon, _pixel_range(config))
+
+
+@LIKELIHOODS.register('discretized_logistic', _check_initial_sigma)
+def _discretized_logistic(config) -> DiscretizedLogistic:
+  return DiscretizedLogistic(_pixel_range(config))
 
 
 def is_probability(config) -> bool:
   """Whether the likelihood is one of discrete pixels as they are: only then bits have a meaning."""
   if config.likelihood == 'bernoulli':
-    return config.data.binarize == 'dynamic' or config.data.name == 'binarized_mnist'
-  return config.likelihood == 'discretized_logistic'
+    return config.data.binarize == 'dynamic' or DATASETS.trait(config.data.name, 'binary', False)
+  return build(config).is_discrete
 
 
 def _sum(values: Array) -> Array:

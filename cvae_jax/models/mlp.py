@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
+from cvae_jax.models.architectures import ARCHITECTURES, check_norm
 from cvae_jax.models.blocks import Activate, Style
 
 
@@ -48,3 +49,9 @@ class MLPDecoder(nn.Module):
       name='output',
     )
     return output(hidden).reshape(-1, *self.image_shape)
+
+
+@ARCHITECTURES.register('mlp', check_norm)
+def _mlp(config, image_shape, style: Style) -> tuple[MLPEncoder, MLPDecoder]:
+  widths = tuple(config.model.channels)
+  return MLPEncoder(widths, style), MLPDecoder(widths, image_shape, style)

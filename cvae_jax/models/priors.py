@@ -14,11 +14,17 @@ from flax import linen as nn
 from jax import Array
 
 from cvae_jax.models import gaussians
+from cvae_jax.runtime.errors import InputError
+from cvae_jax.runtime.registry import Registry
 
 # (images [N, H, W, C], labels [N]) -> mean and log-variance of q(z | x, c), [N, latent].
 Encode = Callable[[Array, Array], tuple[Array, Array]]
 # A coupling scales by at most e^2 either way, so that no product of them overflows.
 MAX_LOG_SCALE = 2.0
+MAX_PSEUDO_PIXELS = 1 << 24  # of a vamp prior's pseudo-inputs, 64 MB
+
+# A function of (config, image shape, activation) -> a module; see `Density`.
+PRIORS = Registry('prior')
 
 
 class Density(Protocol):
@@ -249,19 +255,70 @@ class FlowDensity(NamedTuple):
 
 def build(config, image_shape: tuple[int, int, int], activation) -> nn.Module:
   """The prior that `config.prior` names, with its sizes."""
-  num_classes = config.data.num_classes if config.conditional else 0
-  if config.prior == 'standard':
-    return StandardNormal(config.latent_dim)
-  if config.prior == 'class_gaussian':
-    return ClassGaussian(num_classes, config.latent_dim)
-  if config.prior == 'vamp':
-    return Vamp(max(num_classes, 1), config.model.num_pseudo_inputs, image_shape)
-  if config.prior == 'flow':
-    model = config.model
-    return Flow(
-      num_classes, config.latent_dim, model.num_flow_layers, model.flow_hidden_dim, activation
+  return PRIORS[config.prior](config, image_shape, activation)
+
+
+def _num_classes(config) -> int:
+  return config.data.num_classes if config.conditional else 0
+
+
+@PRIORS.register('standard')
+def _standard(config, image_shape, activation) -> StandardNormal:
+  return StandardNormal(config.latent_dim)
+
+
+def _check_classes(config) -> None:
+  if not config.conditional:
+    raise InputError(
+      "prior='class_gaussian' has a Gaussian for each class, but conditional=False. Choose one of: "
+      'standard, vamp, flow.'
     )
-  raise ValueError(f'prior={config.prior!r} is not one of: standard, class_gaussian, vamp, flow.')
+
+
+@PRIORS.register('class_gaussian', _check_classes)
+def _class_gaussian(config, image_shape, activation) -> ClassGaussian:
+  return ClassGaussian(_num_classes(config), config.latent_dim)
+
+
+def _check_vamp(config) -> None:
+  if config.model.norm == 'batch':
+    raise InputError(
+      "prior='vamp' is made of posteriors, which model.norm='batch' changes from batch to batch. "
+      'Set model.norm to group or none.'
+    )
+  size = config.data.image_size**2 * config.data.channels * config.model.num_pseudo_inputs
+  size *= max(_num_classes(config), 1)
+  if size > MAX_PSEUDO_PIXELS:
+    raise InputError(
+      f'model.num_pseudo_inputs={config.model.num_pseudo_inputs} for each class of images of this '
+      f'size are {size:,} pixels to encode in every step, more than {MAX_PSEUDO_PIXELS:,}. '
+      'Give fewer.'
+    )
+
+
+@PRIORS.register('vamp', _check_vamp)
+def _vamp(config, image_shape, activation) -> Vamp:
+  return Vamp(max(_num_classes(config), 1), config.model.num_pseudo_inputs, image_shape)
+
+
+def _check_flow(config) -> None:
+  if config.latent_dim < 2:
+    raise InputError(
+      f"prior='flow' moves one half of the latents given the other, but "
+      f'latent_dim={config.latent_dim}. Give 2 or more.'
+    )
+
+
+@PRIORS.register('flow', _check_flow)
+def _flow(config, image_shape, activation) -> Flow:
+  model = config.model
+  return Flow(
+    _num_classes(config),
+    config.latent_dim,
+    model.num_flow_layers,
+    model.flow_hidden_dim,
+    activation,
+  )
 
 
 def _estimated_kl(density: Density, mean: Array, logvar: Array, latents: Array) -> Array:

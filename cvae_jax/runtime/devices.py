@@ -145,21 +145,17 @@ def compile_fold(
   return run
 
 
-def compiler_options(architecture: str, deterministic: bool = False) -> dict[str, str]:
-  """XLA's options, for `jax.jit`, for the programs of a `config.model.name`.
+def compiler_options(cpu_options: dict[str, str], deterministic: bool = False) -> dict[str, str]:
+  """XLA's options, for `jax.jit`.
 
-  If `deterministic`, a GPU leaves out operations whose threads add up in any order, and chooses its
-  kernels without timing them. A CPU and a TPU have none of either.
-
-  On a CPU, YNNPACK takes 1.1 to 2 times as long as Eigen for the convolutions of a ResNet, so there
-  it is left the dot products alone. The small ones of the other architectures it does as well or
-  better.
+  Args:
+    cpu_options: what an architecture wants on a CPU; left out where this XLA does not know them.
+    deterministic: a GPU leaves out operations whose threads add up in any order, and chooses its
+      kernels without timing them. A CPU and a TPU have none of either.
   """
   if deterministic and jax.default_backend() == 'gpu':
     return {'xla_gpu_deterministic_ops': 'true'}
-  if architecture != 'resnet' or jax.default_backend() != 'cpu':
-    return {}
-  return _known(('xla_cpu_experimental_ynn_fusion_type', 'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT'))
+  return _known(*cpu_options.items()) if jax.default_backend() == 'cpu' and cpu_options else {}
 
 
 @functools.cache

@@ -13,14 +13,13 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from cvae_jax import config as config_lib
-from cvae_jax import config_fields
 from cvae_jax.config import SavedConfig
 from cvae_jax.data import batches, corruption
 from cvae_jax.data import datasets as splits
 from cvae_jax.data.datasets import Dataset
 from cvae_jax.evaluation.likelihood import observe
 from cvae_jax.evaluation.metrics import make_evaluate
-from cvae_jax.models import cvae, fitted_prior, generation, likelihoods
+from cvae_jax.models import architectures, cvae, fitted_prior, generation, likelihoods
 from cvae_jax.models.fitted_prior import FittedPrior
 from cvae_jax.plots import grids
 from cvae_jax.runtime import devices, keys, paths, processes
@@ -114,11 +113,11 @@ def assemble(config, train: Dataset, validation: Dataset, mesh: Mesh | None = No
   steps_per_epoch = batches.steps_per_epoch(num_train, config.batch_size)
   total_steps = config.num_epochs * steps_per_epoch
 
-  if total_steps > config_fields.MAX_STEPS:
+  if total_steps > config_lib.MAX_STEPS:
     raise InputError(
       f'num_epochs={config.num_epochs} of {steps_per_epoch} steps are more than '
-      f'{config_fields.MAX_STEPS} steps. '
-      f'Choose at most {config_fields.MAX_STEPS // steps_per_epoch}.'
+      f'{config_lib.MAX_STEPS} steps. '
+      f'Choose at most {config_lib.MAX_STEPS // steps_per_epoch}.'
     )
 
   placement = _placement(config, train.images.nbytes + validation.images.nbytes)
@@ -130,7 +129,7 @@ def assemble(config, train: Dataset, validation: Dataset, mesh: Mesh | None = No
 
   model = cvae.build(config)
   likelihood = likelihoods.build(config)
-  options = devices.compiler_options(config.model.name, config.deterministic)
+  options = architectures.compiler_options(config.model.name, config.deterministic)
   init = jax.jit(partial(cvae.init, model))
   shuffle = jax.jit(
     partial(batches.epoch_order, num_examples=num_train, batch_size=config.batch_size),
@@ -293,7 +292,7 @@ def check_same_shapes(run: Path, config) -> None:
   different = [
     difference
     for difference in config_lib.differences(saved, config)
-    if difference.field in config_fields.SHAPES
+    if difference.field in config_lib.having(config_lib.SHAPES)
   ]
   raise InputError(
     f'The weights of {run} do not fit: {"; ".join(map(str, different))}. '

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from cvae_jax import config as config_lib
-from cvae_jax.config_fields import MAX_STEPS
+from cvae_jax.config import MAX_STEPS
 from cvae_jax.runtime import keys
 
 # The fields behind them: runs that differ in no others can train side by side.

@@ -19,7 +19,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from cvae_jax import config as config_lib
-from cvae_jax.config_fields import FREE, RULES
+from cvae_jax.config import FIELDS, FREE
 from cvae_jax.data import datasets as splits
 from cvae_jax.runtime import devices, paths, progress
 from cvae_jax.runtime.errors import (
@@ -76,8 +76,8 @@ def parse(text: str, config: ConfigDict) -> Axis:
   values = dict(config_lib.fields(config))
   if not equals or not listed.strip():
     raise InputError(f'--sweep {text[:80]!r} has no values: expected e.g. --sweep beta=0.5,1,2.')
-  if field not in values or field == 'name' or field in FREE:
-    sweepable = sorted(set(values) - FREE - {'name'})
+  if field not in values or field == 'name' or field in config_lib.having(FREE):
+    sweepable = sorted(set(values) - config_lib.having(FREE) - {'name'})
     if field in values:
       raise InputError(f'--sweep: {field!r} makes no other run, whatever its value.')
     raise InputError(f'--sweep: {field[:80]!r} is no config field.{did_you_mean(field, sweepable)}')
@@ -97,7 +97,7 @@ def _value(field: str, text: str, like: Any) -> Any:
       return tuple(int(width) for width in text.strip('()').split(',') if width.strip())
     return type(like)(text)
   except (ValueError, KeyError) as error:
-    raise InputError(f'--sweep: {field}={text!r} is not {RULES[field].expected}.') from error
+    raise InputError(f'--sweep: {field}={text!r} is not {FIELDS[field].rule.expected}.') from error
 
 
 def members(config: ConfigDict, axes: Sequence[Axis], folder: Path) -> list[Member]:

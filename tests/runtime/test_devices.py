@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from conftest import ROOT
+from cvae_jax.models import architectures, cvae  # noqa: F401
 from cvae_jax.runtime import devices
 from cvae_jax.runtime.errors import InputError
 
@@ -30,13 +31,13 @@ def test_one_dispatch_a_step_on_a_cpu_and_many_elsewhere(monkeypatch):
 
 
 def test_an_option_that_this_xla_does_not_know_is_left_out(monkeypatch):
-  (known,) = devices.compiler_options('resnet').items()
+  (known,) = architectures.compiler_options('resnet').items()
   assert devices._known(known) == dict([known])
   assert devices._known(('xla_cpu_option_of_no_version', 'yes')) == {}
   assert devices._known((known[0], 'a value of no version')) == {}
-  assert devices.compiler_options('mlp') == {}
+  assert architectures.compiler_options('mlp') == {}
   monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
-  assert devices.compiler_options('resnet') == {}
+  assert architectures.compiler_options('resnet') == {}
 
 
 def has_huge_pages():

@@ -20,7 +20,7 @@ def test_without_a_terminal_a_few_lines(capsys):
 
 def test_a_reader_that_leaves_does_not_end_the_work(tmp_path):
   code = (
-    'from cvae_jax import progress\n'
+    'from cvae_jax.runtime import progress\n'
     'for number in range(20_000): progress.say(f"line {number}")\n'
     f'open({str(tmp_path / "done")!r}, "w")'
   )

@@ -1,1 +1,7 @@
 """One module per file format."""
+
+from cvae_jax.runtime.registry import Registry
+
+DATASETS = Registry('data.name')
+for _name in ('digits', 'mnist', 'fashion_mnist', 'cifar10', 'celeba', 'binarized_mnist', 'folder'):
+  DATASETS.register(_name, binary=_name == 'binarized_mnist')(None)

@@ -1,0 +1,49 @@
+"""Encoders and decoders by name, and what architectures ask of a config."""
+
+import math
+
+from cvae_jax.runtime import devices
+from cvae_jax.runtime.errors import InputError
+from cvae_jax.runtime.registry import Registry
+
+# A function of (config, image shape [H, W, C], `blocks.Style`) -> (encoder, decoder): modules from
+# images [B, H, W, C] to features [B, F], and from features to outputs [B, H, W, C], both called
+# with (inputs, train). The trait 'xla_cpu_options' holds XLA's options for its programs on a CPU.
+ARCHITECTURES = Registry('model.name')
+
+
+def check_norm(config, *names: str) -> None:
+  """Raises InputError unless the groups of a group norm divide the widths of all layers.
+
+  Args:
+    config: the config.
+    *names: fields of `config.model` with further widths, besides `channels`.
+  """
+  model = config.model
+  if model.norm != 'group':
+    return
+  widths, named = tuple(model.channels), f'model.channels={tuple(model.channels)}'
+  for name in names:
+    widths, named = (*widths, model[name]), f'{named} and model.{name}={model[name]}'
+  common = math.gcd(*widths)
+  if common % model.groups:
+    divisors = [str(d) for d in range(1, common + 1) if common % d == 0]
+    raise InputError(
+      f'model.groups={model.groups} does not divide all of {named}. '
+      f'Choose one of: {", ".join(divisors)}.'
+    )
+
+
+def check_stages(config) -> None:
+  """Raises InputError where stages, each of which halves the image, are too many for its size."""
+  stages, size = len(config.model.channels), config.data.image_size
+  if 2**stages > size:
+    raise InputError(
+      f'model.channels={tuple(config.model.channels)} halves the image {stages} times, more than '
+      f'data.image_size={size} allows. Give fewer stages.'
+    )
+
+
+def compiler_options(name: str, deterministic: bool = False) -> dict[str, str]:
+  """XLA's options for the programs of an architecture; see `devices.compiler_options`."""
+  return devices.compiler_options(ARCHITECTURES.trait(name, 'xla_cpu_options', {}), deterministic)

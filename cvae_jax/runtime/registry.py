@@ -1,0 +1,74 @@
+"""Implementations by name: what a config field such as `likelihood` or `prior` may be set to."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from cvae_jax.runtime.errors import InputError, did_you_mean
+
+
+class Entry(NamedTuple):
+  """One implementation, and what goes with its name."""
+
+  value: Any  # a class or a function; each registry says what it is called with
+  check: Callable[[Any], None] | None  # raises InputError for a config that it cannot work with
+  traits: dict[str, Any]  # further facts, for those who choose by name
+
+
+class Registry:
+  """The implementations of one config field, each registered where it is written.
+
+  >>> LIKELIHOODS = Registry('likelihood')
+  >>> @LIKELIHOODS.register('laplace')
+  ... def laplace(config): ...
+  """
+
+  def __init__(self, field: str):
+    self.field = field
+    self._entries: dict[str, Entry] = {}
+
+  def register(self, name: str, check: Callable[[Any], None] | None = None, **traits):
+    """A decorator that registers a class or function under `name`.
+
+    Args:
+      name: the value of the config field. Registering it again replaces the implementation.
+      check: raises InputError for a config whose other fields do not go with this one.
+      **traits: further facts; see `trait`.
+    """
+
+    def add(value):
+      self._entries[name] = Entry(value, check, traits)
+      return value
+
+    return add
+
+  def __iter__(self) -> Iterator[str]:
+    return iter(self._entries)
+
+  def __contains__(self, name) -> bool:
+    return name in self._entries
+
+  def __getitem__(self, name: str):
+    """The implementation called `name`.
+
+    Raises:
+      InputError: nothing is registered under this name.
+    """
+    return self._entry(name).value
+
+  def trait(self, name: str, trait: str, default: Any = None) -> Any:
+    """What was registered as `trait` with `name`, or `default`."""
+    return self._entry(name).traits.get(trait, default)
+
+  def check(self, config, name: str) -> None:
+    """Raises InputError unless `name` is registered and goes with the rest of `config`."""
+    if check := self._entry(name).check:
+      check(config)
+
+  def _entry(self, name) -> Entry:
+    try:
+      return self._entries[name]
+    except (KeyError, TypeError):
+      raise InputError(
+        f'{self.field}={name!r} is not one of: {", ".join(self)}.{did_you_mean(name, self)} '
+        'If a module of yours registers it, name that module with --import.'
+      ) from None
