@@ -84,10 +84,10 @@ def ship(run: Path, machine: str, name: str = 'test') -> Path:
   config_lib.save(
     folder, config_lib.SavedConfig(config, model.class_names, model.data_fingerprint, None)
   )
-  weights.save(folder / weights.FILE_NAME, model.trained.variables, step=model.step)
+  weights.save(folder / weights.FILE_NAME, model.variables, step=model.step)
   (folder / fitted_prior.FILE_NAME).unlink(missing_ok=True)  # that of weights that were here
   if model.priors.fitted is not None:
-    fitted_prior.save(folder, model.priors.fitted, model.trained.variables)
+    fitted_prior.save(folder, model.priors.fitted, model.variables)
   (folder / 'README.md').write_text(card, encoding='utf-8')
   return folder
 
@@ -114,7 +114,7 @@ def _card(run: Path, model: Model, evaluation: dict, machine: str) -> str:
     what=f'{kind} {config.model.name} VAE of {config.data.name}, latent {config.latent_dim}.',
     averaged='Moving average of the weights' if config.ema_decay else 'Weights',
     step=model.step,
-    parameters=parameter_overview.count_parameters(model.trained.variables['params']),
+    parameters=parameter_overview.count_parameters(model.variables['params']),
     command=f'python train.py --config configs/{config.name}.py '
     f'--config.num_epochs={config.num_epochs}',
     flags=f' --iwae_samples {samples[1]}' if samples else '',

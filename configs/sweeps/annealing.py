@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from configs import baseline_fashion_mnist
 from cvae_jax.evaluation.experiment import Experiment, the
-from cvae_jax.training.sweep import Axis
+from cvae_jax.training.sweep_plan import Axis
 
 SHARE = 1 / 3  # of the run, in which β rises
 SAME = 0.01  # of the −ELBO

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from configs import baseline_fashion_mnist
 from cvae_jax.evaluation.experiment import Experiment, differ, paired, the
-from cvae_jax.training.sweep import Axis
+from cvae_jax.training.sweep_plan import Axis
 
 
 def get_config() -> ConfigDict:

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from configs import convvae_mnist
 from cvae_jax.evaluation.experiment import Experiment
-from cvae_jax.training.sweep import Axis
+from cvae_jax.training.sweep_plan import Axis
 
 WEIGHTS = (5e-1, 5e-2, 5e-3, 5e-4, 5e-5, 5e-6)
 PIXELS = 1024

@@ -10,10 +10,10 @@ import numpy as np
 from cvae_jax.data import batches, corruption
 from cvae_jax.data.datasets import Dataset, Splits
 from cvae_jax.evaluation import classifier, reconstruction, samples, scatter
-from cvae_jax.evaluation import latents as latent_statistics
 from cvae_jax.evaluation.sweep_results import shown
 from cvae_jax.inference.model import Model
 from cvae_jax.runtime import keys
+from cvae_jax.tasks.vae import active_units
 
 NUM_IMAGES = 2_000  # of the test split, as many samples, and training images of the linear probe
 NOISE_LEVELS = (0.1, 0.25, 0.5)  # σ of Gaussian noise on pixels in [0, 1]
@@ -103,7 +103,7 @@ def of_model(model: Model, data: Splits) -> dict[str, float]:
   for level in NOISE_LEVELS:
     values[f'denoising_{level:g}'] = _error(model, part, level)
   encoded = scatter.means(model, part.images, part.labels)
-  values['active_units'] = float(latent_statistics.active_units(encoded).sum())
+  values['active_units'] = float(active_units(encoded).sum())
   if not part.class_names:
     return values
   if not model.conditional:  # whose encoder is given the class

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cvae_jax.runtime.errors import InputError
-from cvae_jax.training.sweep import Axis, text_of
+from cvae_jax.training.sweep_plan import Axis, text_of
 
 SIGNIFICANT = 0.05
 

@@ -7,7 +7,7 @@ import numpy as np
 from cvae_jax.data import batches
 from cvae_jax.data.datasets import Dataset, Splits
 from cvae_jax.evaluation import classifier, samples
-from cvae_jax.evaluation.likelihood import proportion
+from cvae_jax.evaluation.intervals import proportion
 from cvae_jax.evaluation.record import Evaluation
 from cvae_jax.inference.model import Model
 from cvae_jax.runtime import progress

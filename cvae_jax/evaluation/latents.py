@@ -10,7 +10,6 @@ from scipy import special
 
 from cvae_jax.data import batches
 
-ACTIVE_VARIANCE = 0.01  # Burda et al. 2016, section 5.2
 MAX_IMAGES = 10_000  # of the mutual information, whose cost grows with their square
 PIECE = 512
 
@@ -20,18 +19,6 @@ class Aggregate(NamedTuple):
 
   mean: np.ndarray  # [latent]
   covariance: np.ndarray  # [latent, latent]
-
-
-def active_units(mean: np.ndarray) -> np.ndarray:
-  """Which dimensions answer to the image: Varₓ(E[z | x]) > 0.01 (Burda et al. 2016).
-
-  Args:
-    mean: [N, latent] posterior means.
-
-  Returns:
-    [latent] bool.
-  """
-  return np.var(mean, axis=0, dtype=np.float64) > ACTIVE_VARIANCE
 
 
 def aggregate(mean: np.ndarray, logvar: np.ndarray) -> Aggregate:

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from cvae_jax.evaluation import IWAE_SAMPLES
-from cvae_jax.evaluation.likelihood import Interval
+from cvae_jax.evaluation.intervals import Interval
 from cvae_jax.inference.model import Model
 from cvae_jax.plots import figures
 

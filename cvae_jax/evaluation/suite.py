@@ -7,16 +7,17 @@ import numpy as np
 
 from cvae_jax.data import batches
 from cvae_jax.data.datasets import Dataset, Splits
-from cvae_jax.evaluation import bayes, generation, likelihood, perceptual, reconstruction
+from cvae_jax.evaluation import bayes, generation, intervals, perceptual, reconstruction
 from cvae_jax.evaluation import latents as latent_statistics
-from cvae_jax.evaluation.likelihood import Interval, interval, proportion
-from cvae_jax.evaluation.metrics import bits_per_dimension
+from cvae_jax.evaluation.intervals import Interval, interval, proportion
 from cvae_jax.evaluation.record import Evaluation
-from cvae_jax.inference import drawings
+from cvae_jax.inference import bounds, drawings
 from cvae_jax.inference.model import Model
 from cvae_jax.models import likelihoods
 from cvae_jax.plots import curves, figures, projection
 from cvae_jax.runtime import keys, progress
+from cvae_jax.tasks.bounds import bits_per_dimension
+from cvae_jax.tasks.vae import active_units
 
 # On a CPU a sample of one image costs 0.4 ms, and so all of MNIST's test set five hours.
 MAX_IWAE_IMAGES_ON_CPU = 1_000
@@ -56,7 +57,7 @@ def evaluate(
   # The validation's stream: on that split, the numbers are those of the training's log.
   key = keys.stream(model.config.seed, 'validation')
   evaluation = Evaluation(model, split, len(part.labels), len(whole.labels), iwae_samples)
-  terms = likelihood.elbo_terms(model.trained, part.images, part.labels, key)
+  terms = bounds.elbo(model, part.images, part.labels, key)
   _add_elbo(evaluation, terms)
   _add_reconstruction(evaluation, part, lpips_weights)
   kl = _add_latents(evaluation, terms, part, method)
@@ -88,7 +89,7 @@ def _shown_images(model: Model) -> str:
     return 'grey values, so a cross-entropy and no likelihood'
   if likelihoods.is_probability(model.config):
     return 'probabilities of 256 levels'
-  low, high = model.trained.likelihood.pixel_range
+  low, high = model.task.likelihood.pixel_range
   return f'a density of pixels in [{low:g}, {high:g}], no probability'
 
 
@@ -101,7 +102,7 @@ def _per_dimension(model: Model, values: Interval) -> Interval:
   return Interval(*(bits_per_dimension(value, model.image_shape) for value in values))
 
 
-def _add_elbo(evaluation: Evaluation, terms: likelihood.Terms) -> None:
+def _add_elbo(evaluation: Evaluation, terms: bounds.Terms) -> None:
   model, group = evaluation.model, 'likelihood'
   protocol = (
     f'{evaluation.num_images:,} images, {_shown_images(model)}; one posterior sample, β = 1, '
@@ -126,14 +127,12 @@ def _add_iwae(
   rows = np.arange(count) * evaluation.num_images // count
   name = f'−log p(x{" | c" if model.conditional else ""}), IWAE with {num_samples:,} samples'
   with progress.shown(f'{name} of {count:,} images') as advance:
-    bounds = likelihood.iwae(
-      model.trained, part.images[rows], part.labels[rows], key, num_samples, advance, rows
-    )
+    iwae = bounds.iwae(model, part.images[rows], part.labels[rows], key, num_samples, advance, rows)
   spaced = '' if count == evaluation.num_images else f' of {evaluation.num_images:,}, evenly spaced'
   protocol = (
     f'K = {num_samples:,}, {count:,} images{spaced}, {_shown_images(model)}; {_bounded_with(model)}'
   )
-  value = interval(-bounds)
+  value = interval(-iwae)
   evaluation.add(group, 'iwae', value, 'nats', protocol)
   if likelihoods.is_probability(model.config):
     evaluation.add(group, 'iwae_bits_per_dim', _per_dimension(model, value), 'bits', protocol)
@@ -141,7 +140,7 @@ def _add_iwae(
     evaluation.add(
       group,
       'iwae_of_all',
-      likelihood.difference_estimate(negative_elbo, -bounds, rows),
+      intervals.difference_estimate(negative_elbo, -iwae, rows),
       'nats',
       f'of all {evaluation.num_images:,} images: their −ELBO, less what IWAE takes from it on the '
       f'{count:,} (difference estimator)',
@@ -180,7 +179,7 @@ def _add_reconstruction(
 
 
 def _add_latents(
-  evaluation: Evaluation, terms: likelihood.Terms, part: Dataset, method: str
+  evaluation: Evaluation, terms: bounds.Terms, part: Dataset, method: str
 ) -> np.ndarray:
   """Returns the KL of each dimension, [latent]; see the figure for to what."""
   group, count = 'latent', evaluation.num_images
@@ -191,7 +190,7 @@ def _add_latents(
     kl = latent_statistics.kl_to_aggregate(terms.mean, terms.logvar)
   else:
     kl = terms.kl.mean(axis=0)
-  active = latent_statistics.active_units(terms.mean)
+  active = active_units(terms.mean)
   moments = latent_statistics.aggregate(terms.mean, terms.logvar)
   kl_name = f'kl{"_to_aggregate" if joint else ""}_per_dimension'
   evaluation.arrays |= {
@@ -263,9 +262,7 @@ def _add_bayes(evaluation: Evaluation, part: Dataset, key) -> None:
       evaluation.miss(group, name, 'the model is unconditional')
     return
   with progress.shown('bounds of every class') as advance:
-    log_probabilities = bayes.class_log_probabilities(
-      model.trained, part.images, len(model.class_names), key, advance
-    )
+    log_probabilities = bounds.class_log_probabilities(model, part.images, key, advance)
   protocol = (
     f'p(c | x) by Bayes from the ELBO of every class, one posterior sample, classes equally '
     f'likely; {evaluation.num_images:,} images'

@@ -11,8 +11,8 @@ from cvae_jax.evaluation import sweep_results as results
 from cvae_jax.evaluation.experiment import Experiment
 from cvae_jax.runtime import paths, progress
 from cvae_jax.runtime.errors import FailedRunsError, InputError, OccupiedError
-from cvae_jax.training import run_folder, sweep
-from cvae_jax.training.sweep import Axis
+from cvae_jax.training import run_folder, sweep, sweep_plan
+from cvae_jax.training.sweep_plan import Axis
 
 
 def run(
@@ -41,14 +41,14 @@ def run(
     raise InputError('--resume_from is for a single run, not for a sweep: leave it out.')
   if jax.process_count() > 1:
     raise InputError('A sweep is trained by one process: start it without --distributed.')
-  given = [sweep.parse(text, config) for text in specifications]
+  given = [sweep_plan.parse(text, config) for text in specifications]
   axes = [*_others(experiment.axes if experiment else (), given), *given]
   folder = paths.from_user(workdir or Path('runs') / f'{config.name}-sweep')
   _check_folder(folder)
-  members = sweep.members(config, axes, folder)
+  members = sweep_plan.members(config, axes, folder)
   progress.say(
     f'{len(members)} runs of {config.name} in {folder}: '
-    + '; '.join(f'{axis.field} {", ".join(map(sweep.text_of, axis.values))}' for axis in axes)
+    + '; '.join(f'{axis.field} {", ".join(map(sweep_plan.text_of, axis.values))}' for axis in axes)
   )
   failures = sweep.train(members)
   rows = results.collect(members, failures)
@@ -63,7 +63,7 @@ def run(
   progress.say(
     f'\n{results.as_text(*results.table(results.settings(rows)))}\n\n{results.protocol(rows)}\n'
   )
-  if others := sweep.others(members, folder):
+  if others := sweep_plan.others(members, folder):
     progress.say(f'also in {folder}, and not in this report: {", ".join(others)}')
   progress.say(f'report: {page}')
   if failures:

@@ -17,7 +17,7 @@ from cvae_jax.plots import curves
 from cvae_jax.plots import html as page
 from cvae_jax.runtime import paths, progress
 from cvae_jax.runtime.errors import reason
-from cvae_jax.training.sweep import text_of
+from cvae_jax.training.sweep_plan import text_of
 
 FILE_NAME = 'report.html'
 

@@ -13,8 +13,8 @@ from cvae_jax import config as config_lib
 from cvae_jax.plots import curves
 from cvae_jax.runtime import paths
 from cvae_jax.runtime.errors import InputError
-from cvae_jax.training import checkpoints, run_folder, sweep, terms
-from cvae_jax.training.sweep import Member
+from cvae_jax.training import checkpoints, run_folder, sweep_plan
+from cvae_jax.training.sweep_plan import Member
 
 MEASURED = ('negative_elbo', 'reconstruction', 'kl')  # of the validation, in nats
 COLUMNS = (*MEASURED, 'roughness')
@@ -38,11 +38,11 @@ def _row(member: Member, status: str) -> Row:
   if status != 'complete' or not run_folder.has_checkpoint(member.workdir):
     return Row(member, status, None, {})
   try:
-    metrics = checkpoints.read_metrics(member.workdir)
-    best = checkpoints.choose(member.workdir, 'best')
+    metrics = checkpoints.read_metrics(member.workdir, member.config)
+    best = checkpoints.choose(member.workdir, 'best', member.config)
   except InputError as error:
     return Row(member, str(error), None, {})
-  values = terms.leaving_out(metrics.get(best, {}), member.config)
+  values = dict(metrics.get(best, {}))
   if (rough := roughness(member.workdir / 'metrics.csv')) is not None:
     values['roughness'] = rough
   return Row(member, status, best, values)
@@ -81,7 +81,7 @@ def settings(
 
 
 def _joined(values: Mapping[str, Any]) -> str:
-  return ', '.join(f'{field}={sweep.text_of(value)}' for field, value in values.items())
+  return ', '.join(f'{field}={sweep_plan.text_of(value)}' for field, value in values.items())
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
@@ -149,7 +149,7 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
   writer.writerow([*fields, 'status', 'best_step', *COLUMNS, 'workdir'])
   for row in rows:
     numbers = [row.values.get(name) for name in COLUMNS]
-    line: list[Any] = [sweep.text_of(value) for value in row.member.values.values()]
+    line: list[Any] = [sweep_plan.text_of(value) for value in row.member.values.values()]
     line += [row.status, row.best_step, *numbers, row.member.workdir.name]
     writer.writerow(['' if value is None else value for value in line])
   with paths.whole(path) as temporary:

@@ -7,13 +7,14 @@ from pathlib import Path
 import jax
 
 from cvae_jax import config as config_lib
-from cvae_jax.evaluation.likelihood import Trained
+from cvae_jax import tasks
 from cvae_jax.inference.latent_prior import TrainedPriors
 from cvae_jax.inference.model import Model
-from cvae_jax.models import cvae, fitted_prior, generation, likelihoods
+from cvae_jax.models import cvae, fitted_prior, generation
 from cvae_jax.runtime import paths
 from cvae_jax.runtime import tensor_files as weights
 from cvae_jax.runtime.errors import InputError
+from cvae_jax.tasks.autoencoder import Autoencoder
 from cvae_jax.training import run_folder
 
 # What the commands draw from, and judge, where nothing has been trained yet.
@@ -52,23 +53,25 @@ def load(path: str | Path | None = None, checkpoint: str | int = 'best') -> Mode
   from cvae_jax.training import checkpoints  # late: shipped weights need no Orbax
 
   saved = config_lib.read(run)
+  task = _task(saved.config)
   here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   like = jax.tree.map(
     lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
-    cvae.abstract_variables(cvae.build(saved.config)),
+    cvae.abstract_variables(task.network),
   )
   variables, step = checkpoints.restore_variables(run, str(checkpoint), saved.config, like)
   files = run_folder.checkpoint_path(run, step)
-  model = _model(saved, variables, step, files, _as_given(run))
+  model = _model(saved, task, variables, step, files, _as_given(run))
   return dataclasses.replace(model, asked_step=None if checkpoint == 'best' else step)
 
 
 def _exported(folder: Path, results: Path) -> Model:
   """The model of a folder with `weights.safetensors`, as those that ship."""
   saved = config_lib.read(folder)
-  like = cvae.abstract_variables(cvae.build(saved.config))
+  task = _task(saved.config)
+  like = cvae.abstract_variables(task.network)
   variables, step = weights.read(folder / weights.FILE_NAME, like)
-  return _model(saved, jax.device_put(variables), step, folder, results)
+  return _model(saved, task, jax.device_put(variables), step, folder, results)
 
 
 def _shipped_name(path: Path) -> str | None:
@@ -85,39 +88,56 @@ def _as_given(run: Path) -> Path:
 
 
 def _model(
-  saved: config_lib.SavedConfig, variables: dict, step: int, files: Path, folder: Path
+  saved: config_lib.SavedConfig,
+  task: Autoencoder,
+  variables: dict,
+  step: int,
+  files: Path,
+  folder: Path,
 ) -> Model:
   """A model of `variables`, from the folder `files`, whose results belong in `folder`."""
   config = saved.config
-  network, likelihood = cvae.build(config), likelihoods.build(config)
   return Model(
     config=config,
     class_names=saved.class_names,
-    image_shape=network.image_shape,
+    image_shape=task.network.image_shape,
     step=step,
     asked_step=None,
     data_fingerprint=saved.data_fingerprint,
     folder=folder,
-    trained=Trained(network, likelihood, config.data.binarize, config.model.name, variables),
-    priors=_priors(config, network, variables, files),
-    _encode=generation.make_encode(network, likelihood),
-    _decode=generation.make_decode_mean(network, likelihood),
-    _decode_draw=generation.make_decode_draw(network, likelihood),
+    task=task,
+    variables=variables,
+    priors=_priors(config, task, variables, files),
   )
 
 
-def _priors(config, network: cvae.CVAE, variables: dict, files: Path) -> TrainedPriors:
+def _task(config) -> Autoencoder:
+  """The task of a run.
+
+  Raises:
+    InputError: it has no encoder and decoder.
+  """
+  task = tasks.build(config, steps_per_epoch=1)  # schedules do not matter here
+  if not isinstance(task, Autoencoder):
+    raise InputError(
+      f'objective={config.objective!r} trains no autoencoder, which is what can be evaluated and '
+      'drawn from. Name another run.'
+    )
+  return task
+
+
+def _priors(config, task: Autoencoder, variables: dict, files: Path) -> TrainedPriors:
   fitted, fault = None, ''
   try:
     fitted = fitted_prior.read(files, variables, config)
   except InputError as error:  # much can be done without it
     fault = str(error)
   return TrainedPriors(
-    kind='none' if config.objective == 'dae' else config.prior,
+    kind=config.prior if task.is_generative else 'none',
     latent_dim=config.latent_dim,
     num_classes=fitted_prior.num_classes(config),
     fitted=jax.device_put(fitted),
     fault=fault,
-    draw_own=functools.partial(generation.make_draw_prior(network), variables),
-    change_class=functools.partial(generation.make_change_class(network), variables),
+    draw_own=functools.partial(generation.draw_prior, task.network, variables),
+    change_class=functools.partial(generation.change_class, task.network, variables),
   )

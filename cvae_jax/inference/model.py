@@ -2,7 +2,6 @@
 
 import dataclasses
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +10,13 @@ from ml_collections import ConfigDict
 from cvae_jax.data import batches
 from cvae_jax.data import datasets as splits
 from cvae_jax.data.datasets import Splits
-from cvae_jax.evaluation.likelihood import Trained
 from cvae_jax.inference import interpolation as latent_space
 from cvae_jax.inference import latent_prior as trained_priors
 from cvae_jax.inference.latent_prior import MAX_BATCH, TrainedPriors
 from cvae_jax.models import generation
 from cvae_jax.runtime import keys
 from cvae_jax.runtime.errors import InputError, check_integer, did_you_mean
+from cvae_jax.tasks.autoencoder import Autoencoder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,11 +35,9 @@ class Model:
   # Of the images it was trained and validated on, if it was kept.
   data_fingerprint: str | None = dataclasses.field(repr=False)
   folder: Path  # where its results belong: the run's, or shipped/<name> for shipped weights
-  trained: Trained = dataclasses.field(repr=False)
+  task: Autoencoder = dataclasses.field(repr=False)
+  variables: dict = dataclasses.field(repr=False)
   priors: TrainedPriors = dataclasses.field(repr=False)
-  _encode: Callable = dataclasses.field(repr=False)
-  _decode: Callable = dataclasses.field(repr=False)
-  _decode_draw: Callable = dataclasses.field(repr=False)
 
   @property
   def conditional(self) -> bool:
@@ -183,7 +180,7 @@ class Model:
     images = self._check_images(images)
     labels = self._check_labels(labels, len(images))
     return batches.map_rows(
-      lambda *rows: self._encode(self.trained.variables, *rows), MAX_BATCH, images, labels
+      lambda *rows: self.task.encode(self.variables, *rows), MAX_BATCH, images, labels
     )
 
   def decode(self, latents, labels=None) -> np.ndarray:
@@ -194,7 +191,7 @@ class Model:
     latents = self._check_latents(latents)
     labels = self._check_labels(labels, len(latents), mixtures=True)
     return batches.map_rows(
-      lambda *rows: self._decode(self.trained.variables, *rows), MAX_BATCH, latents, labels
+      lambda *rows: self.task.decode(self.variables, *rows), MAX_BATCH, latents, labels
     )
 
   def decode_draw(self, latents, labels=None, seed: int = 0) -> np.ndarray:
@@ -203,7 +200,9 @@ class Model:
     labels = self._check_labels(labels, len(latents))
     key = keys.of_user(seed, 'pixels')
     return batches.map_rows(
-      lambda *rows: self._decode_draw(self.trained.variables, *rows[:2], key, rows[2]),
+      lambda latents, labels, indices: generation.decode_draw(
+        self.task.network, self.task.likelihood, self.variables, latents, labels, key, indices
+      ),
       MAX_BATCH,
       latents,
       labels,

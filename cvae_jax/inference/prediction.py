@@ -11,7 +11,7 @@ import numpy as np
 
 from cvae_jax.data.readers import folder as folder_lib
 from cvae_jax.data.readers import pictures
-from cvae_jax.evaluation import bayes, likelihood
+from cvae_jax.inference import bounds
 from cvae_jax.inference.model import Model
 from cvae_jax.runtime import keys
 from cvae_jax.runtime import paths as paths_lib
@@ -106,9 +106,7 @@ def find_labels(model: Model, images: np.ndarray) -> Labelled | None:
       'A denoising autoencoder cannot tell the class of a picture: name it with --label.'
     )
   key = keys.stream(model.config.seed, 'prediction')
-  log_probabilities = bayes.class_log_probabilities(
-    model.trained, images, len(model.class_names), key
-  )
+  log_probabilities = bounds.class_log_probabilities(model, images, key)
   labels = log_probabilities.argmax(axis=1).astype(np.int32)
   return Labelled(labels, np.exp(log_probabilities.max(axis=1)))
 
@@ -138,7 +136,7 @@ def predict(model: Model, folder: Path) -> Path:
         if path.parent != folder:
           labels[row], given[row] = model.label(path.parent.name), True
   key = keys.stream(model.config.seed, 'prediction')
-  terms = likelihood.elbo_terms(model.trained, images, labels, key)
+  terms = bounds.elbo(model, images, labels, key)
   grey, known = images.astype(np.float32) / 255, labels if model.conditional else None
   mean, logvar = model.encode(grey, known)
   files = [str(path.relative_to(folder)) for path in paths]

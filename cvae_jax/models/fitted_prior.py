@@ -79,6 +79,22 @@ def has_own(labels: np.ndarray, num_classes: int) -> np.ndarray:
   return np.bincount(labels, minlength=num_classes) >= MIN_IMAGES
 
 
+def check_size(num_classes: int, latent_dim: int) -> None:
+  """Raises InputError where the covariances would take too much memory."""
+  size = num_classes * latent_dim**2
+  if size > MAX_NUMBERS:
+    raise InputError(
+      f'the covariances of {num_classes:,} classes would be {size:,} numbers, more than '
+      f"{MAX_NUMBERS:,}; samples come from the model's own prior"
+    )
+
+
+def rows_to_fit(labels: np.ndarray, num_classes: int) -> np.ndarray:
+  """Row numbers, in order, of the first MAX_IMAGES images of each class."""
+  rows = [np.flatnonzero(labels == c)[:MAX_IMAGES] for c in range(num_classes)]
+  return np.sort(np.concatenate(rows))
+
+
 def fit(mean: np.ndarray, logvar: np.ndarray, labels: np.ndarray, num_classes: int) -> FittedPrior:
   """Fits to draws from the posteriors N(mean, exp(logvar)) of N images.
 

@@ -17,7 +17,12 @@ def stream(seed: int, name: str) -> Array:
     seed: the run's seed, 0 to 2**32 - 1.
     name: what the randomness is for, e.g. 'order' or 'posterior'.
   """
-  return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
+  return named(jax.random.key(seed), name)
+
+
+def named(key: Array, name: str) -> Array:
+  """The key of one named stream below `key`."""
+  return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
 def of_user(seed: int, name: str) -> Array:

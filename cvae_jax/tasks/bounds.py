@@ -1,32 +1,77 @@
-"""What training counts: the KL with its free bits, and bounds on log p(x), in nats."""
+"""Bounds on log p(x | c), for training, validation and evaluation alike. In nats, float32."""
+
+import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jaxtyping import Array, Float
+
+from cvae_jax.models import gaussians
+from cvae_jax.models.cvae import Forward
+from cvae_jax.models.likelihoods import Likelihood
 
 
-def with_free_bits(kl: Array, free_bits: float) -> Array:
-  """The KL that the objective counts: of each group at least `free_bits`, of the batch mean.
+class Elbo(NamedTuple):
+  """The two terms of the evidence lower bound, for each image (Kingma & Welling 2014, eq. 3)."""
 
-  Below it a group has no gradient, so that it need not collapse (Kingma et al. 2016).
+  reconstruction: Float[Array, '*draws batch']  # −log p(x | z, c) at draws of z ~ q(z | x, c)
+  kl: Float[Array, '*draws batch groups']  # KL(q(z | x, c) ‖ p(z | c)); see `priors.Density`
+
+  @property
+  def negative_elbo(self) -> Float[Array, '*draws batch']:
+    """−ELBO at β = 1."""
+    return self.reconstruction + jnp.sum(self.kl, axis=-1)
+
+
+def elbo(likelihood: Likelihood, images: Float[Array, 'batch h w c'], forward: Forward) -> Elbo:
+  """The terms of the ELBO.
 
   Args:
-    kl: [B, groups] nats; a group is one latent dimension, or all of them.
-    free_bits: nats per group; 0 gives the mean over images of the sum.
-
-  Returns:
-    A scalar, summed over groups.
+    likelihood: p(x | z, c).
+    images: in the likelihood's pixel range.
+    forward: what the network gave for them.
   """
-  return jnp.sum(jnp.maximum(jnp.mean(kl, axis=0), free_bits))
+  images = images[(None,) * (forward.outputs.ndim - images.ndim)]
+  return Elbo(-likelihood.log_prob(images, forward.outputs), forward.kl)
 
 
-def importance_weighted(log_weights: Array) -> Array:
-  """log (1/k) Σᵢ wᵢ, a bound on log p(x) that rises with k (Burda et al. 2016).
+def beta_objective(
+  terms: Elbo, beta: Float[Array, ''], free_nats: Float[Array, '']
+) -> Float[Array, '']:
+  """E_q[−log p(x | z, c)] + β KL(q(z | x, c) ‖ p(z | c)), mean over images (Higgins et al. 2017).
 
   Args:
-    log_weights: [k, ...] of log p(x | zᵢ) + log p(zᵢ) − log q(zᵢ | x), nats.
-
-  Returns:
-    [...] nats.
+    terms: of one draw for each image.
+    beta: the weight of the KL.
+    free_nats: what the KL of each group of latents counts at least, in the mean over the batch.
+      Below it a group has no gradient, so that it need not collapse (Kingma et al. 2016).
   """
+  kl = jnp.sum(jnp.maximum(jnp.mean(terms.kl, axis=0), free_nats))
+  return jnp.mean(terms.reconstruction) + beta * kl
+
+
+def log_weights(
+  log_likelihood: Float[Array, 'draws batch'],
+  log_prior: Float[Array, 'draws batch'],
+  latents: Float[Array, 'draws batch latent'],
+  mean: Float[Array, 'batch latent'],
+  logvar: Float[Array, 'batch latent'],
+  beta: Float[Array, ''] | float = 1.0,
+) -> Float[Array, 'draws batch']:
+  """log p(x | z, c) + β (log p(z | c) − log q(z | x, c)) of draws z from q = N(mean, exp(logvar)).
+
+  With β = 1 these are the weights of importance sampling.
+  """
+  log_posterior = gaussians.log_normal(latents, mean[None], logvar[None])
+  return log_likelihood + beta * (log_prior - log_posterior)
+
+
+def importance_weighted(log_weights: Float[Array, 'draws *batch']) -> Float[Array, '*batch']:
+  """log (1/k) Σᵢ wᵢ, a bound on log p(x | c) that rises with k (IWAE; Burda et al. 2016, eq. 8)."""
   return jax.nn.logsumexp(log_weights, axis=0) - jnp.log(len(log_weights))
+
+
+def bits_per_dimension(nats, image_shape: tuple[int, ...]):
+  """Nats per image to bits per pixel and channel; for probabilities of discrete values only."""
+  return nats / (math.prod(image_shape) * math.log(2))

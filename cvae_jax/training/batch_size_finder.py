@@ -12,16 +12,15 @@ from typing import NamedTuple
 import jax
 
 from cvae_jax import config as config_lib
-from cvae_jax.data import datasets as splits
+from cvae_jax.data import datasets
 from cvae_jax.data.datasets import Dataset
 from cvae_jax.runtime import devices, processes
 from cvae_jax.runtime.errors import InputError, is_out_of_memory
-from cvae_jax.training import program
-from cvae_jax.training.program import Program
+from cvae_jax.training.program import Program, assemble
 
 METHODS = ('power', 'binsearch')
 SMALLEST = 16  # images, or one for each device
-SHARE = 0.9  # of the memory, which others use too
+MEMORY_FRACTION = 0.9  # of the memory, which others use too
 NUM_STEPS = 5  # that are timed
 GAIN = 1.05  # less than so much faster is no faster
 MAX_RATIO = 1.1  # of what did not fit to what did, where the search for the largest ends
@@ -47,11 +46,11 @@ def memory_bytes() -> int:
   return devices.limit_bytes() or os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
 
 
-def step_bytes(prog: Program) -> int:
+def step_bytes(program: Program) -> int:
   """Memory that one compiled step needs on each device; nothing is run."""
-  state = jax.eval_shape(prog.fresh_state)
-  first = next(prog.chunks([(0, 1)]))
-  lowered = prog.compiled_chunk.lower(state, first.data, prog.settings, num_steps=1)
+  state = jax.eval_shape(program.fresh_state)
+  first = next(program.chunks([(0, 1)]))
+  lowered = program.compiled_chunk.lower(state, first.data, program.hyper, num_steps=1)
   needs = lowered.compile().memory_analysis()
   return (
     needs.argument_size_in_bytes
@@ -61,22 +60,22 @@ def step_bytes(prog: Program) -> int:
   )
 
 
-def images_per_second(prog: Program) -> float | None:
+def images_per_second(program: Program) -> float | None:
   """The pace of a few real steps; None where memory runs out all the same."""
-  num_steps = min(NUM_STEPS, prog.steps_per_epoch)
+  num_steps = min(NUM_STEPS, program.steps_per_epoch)
   # As training dispatches them: one by one on a CPU.
   bounds = [(0, num_steps)]
   if devices.chunk_steps() == 1:
     bounds = [(step, step + 1) for step in range(num_steps)]
   try:
-    state = prog.fresh_state()
+    state = program.fresh_state()
     for is_timed in (False, True):
       began = time.perf_counter()
-      for begin, end, data in prog.chunks(bounds):
-        state, _ = prog.chunk(state, data, num_steps=end - begin)
+      for begin, end, data in program.chunks(bounds):
+        state, _ = program.chunk(state, data, num_steps=end - begin)
       jax.block_until_ready(state)
       if is_timed:
-        return num_steps * prog.config.batch_size / (time.perf_counter() - began)
+        return num_steps * program.config.batch_size / (time.perf_counter() - began)
   except jax.errors.JaxRuntimeError as error:
     if not is_out_of_memory(error):
       raise
@@ -87,12 +86,12 @@ def try_size(config, size: int, train: Dataset, validation: Dataset, runs: bool 
   """Compiles a step on `size` images and, where it fits and `runs`, takes a few."""
   config = config.copy_and_resolve_references()
   config.batch_size = size
-  prog = program.assemble(config, train, validation)
-  needed = step_bytes(prog)
-  fits = needed <= SHARE * memory_bytes()
+  program = assemble(config, train, validation)
+  needed = step_bytes(program)
+  fits = needed <= MEMORY_FRACTION * memory_bytes()
   if not (fits and runs):
     return Trial(size, needed, fits)
-  pace = images_per_second(prog)
+  pace = images_per_second(program)
   return Trial(size, needed, pace is not None, pace)
 
 
@@ -160,8 +159,8 @@ def suggest(config, method: str) -> None:
   config_lib.check(config)
   small = config.copy_and_resolve_references()
   small.batch_size = 1  # a set may be smaller than the config's
-  train, validation, _ = processes.main_first(lambda: splits.load(small))
-  print(f'memory: {memory_bytes() / 2**30:.1f} GiB, of which a step may take {SHARE:.0%}')
+  train, validation, _ = processes.main_first(lambda: datasets.load(small))
+  print(f'memory: {memory_bytes() / 2**30:.1f} GiB, of which a step may take {MEMORY_FRACTION:.0%}')
   trials = []
   for trial in {'power': powers, 'binsearch': bisection}[method](config, train, validation):
     print(trial)

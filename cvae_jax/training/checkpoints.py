@@ -14,19 +14,18 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from cvae_jax.runtime import devices, processes
 from cvae_jax.runtime.errors import InputError, WriteError, reason
+from cvae_jax.tasks import TASKS
 from cvae_jax.training import checkpoint_items
+from cvae_jax.training.logging.windows import Window
 from cvae_jax.training.run_folder import CHECKPOINTS, checkpoint_path, is_step
 from cvae_jax.training.state import TrainState
-from cvae_jax.training.terms import Window
 
-# What is best: the validation ELBO at β = 1, whatever the run was trained with.
-RANKING = 'negative_elbo'
 YEARS = 10**9  # seconds
 DAMAGED = 'damaged'  # where a run's folder keeps checkpoints that cannot be read
 
 
 class Best(NamedTuple):
-  """The lowest validated negative ELBO of a run, and where it was; infinity and None without."""
+  """The lowest validation score of a run, and its step; infinity and None without any."""
 
   value: float
   step: int | None
@@ -52,18 +51,19 @@ class Checkpoints:
       config: what the run is trained with.
     """
     self._config = config.to_dict()
+    self._score = TASKS[config.objective].score
     newest_and_best = policies.AnyPreservationPolicy(
       [
         policies.LatestN(keep),
         policies.BestN(
-          get_metric_fn=lambda metrics: -metrics[RANKING],
+          get_metric_fn=lambda metrics: -metrics[self._score],
           n=1,
           keep_checkpoints_without_metrics=False,
         ),
       ]
     )
     options = ocp.CheckpointManagerOptions(
-      best_fn=lambda metrics: metrics[RANKING],
+      best_fn=lambda metrics: metrics[self._score],
       best_mode='min',
       preservation_policy=newest_and_best,
       async_options=_async_options(),
@@ -86,7 +86,7 @@ class Checkpoints:
   @property
   def best(self) -> Best:
     """That of the checkpoints on disk."""
-    return _best(self._manager)
+    return _best(self._manager, self._score)
 
   def save(
     self,
@@ -185,7 +185,7 @@ def resume(run: Path, config: ConfigDict, like: TrainState) -> Resumed:
     InputError: no checkpoint can be read; nothing has been moved.
   """
   damaged: dict[int, str] = {}
-  with _reader(run) as manager:
+  with _reader(run, config) as manager:
     steps = processes.from_main(sorted(manager.all_steps(), reverse=True))
     for step in steps:
       fault, found = '', None
@@ -245,23 +245,23 @@ def restore(
   Raises:
     InputError: there is no such checkpoint, it is broken, or of another model.
   """
-  with _reader(run) as manager:
-    return _restore(manager, _choose(manager, run, str(step)), config, like)
+  with _reader(run, config) as manager:
+    return _restore(manager, _choose(manager, run, str(step), config), config, like)
 
 
-def choose(run: Path, which: str) -> int:
-  """The step that `which` stands for now: see `restore_variables`.
+def choose(run: Path, which: str, config: ConfigDict) -> int:
+  """The step that `which` stands for now; the arguments of `restore_variables`.
 
   Raises:
     InputError: there is no such checkpoint.
   """
-  with _reader(run) as manager:
-    return _choose(manager, run, which)
+  with _reader(run, config) as manager:
+    return _choose(manager, run, which, config)
 
 
-def read_metrics(run: Path) -> dict[int, dict[str, float]]:
+def read_metrics(run: Path, config: ConfigDict) -> dict[int, dict[str, float]]:
   """What the validations at the checkpoints of a run gave, by step; those that can be read."""
-  with _reader(run) as manager:
+  with _reader(run, config) as manager:
     return _all_metrics(manager)
 
 
@@ -272,8 +272,7 @@ def restore_variables(
 
   Args:
     run: a run's folder.
-    which: 'best' (by validation ELBO at β = 1; the newest where none was validated), 'last', or a
-      step.
+    which: 'best' (by validation score; the newest where none was validated), 'last', or a step.
     config: the run's.
     like: variables of the same structure, shapes and placement.
 
@@ -283,19 +282,19 @@ def restore_variables(
   Raises:
     InputError: there is no such checkpoint, or it cannot be read.
   """
-  with _reader(run) as manager:
-    step = _choose(manager, run, which)
+  with _reader(run, config) as manager:
+    step = _choose(manager, run, which, config)
     return _restore_variables(manager, step, config, like), step
 
 
-def _reader(run: Path) -> ocp.CheckpointManager:
+def _reader(run: Path, config: ConfigDict) -> ocp.CheckpointManager:
   folder = (run / CHECKPOINTS).absolute()
   if not folder.is_dir():
     raise InputError(f'{run} has no checkpoint: its training has not come to one yet.')
   # Not Orbax's `read_only`, which warns about itself; nothing here saves or deletes. Lightweight:
   # one checkpoint's damaged metrics do not hide the others.
   options = ocp.CheckpointManagerOptions(
-    best_fn=lambda metrics: metrics[RANKING],
+    best_fn=lambda metrics: metrics[TASKS[config.objective].score],
     best_mode='min',
     create=False,
     lightweight_initialize=True,
@@ -303,14 +302,14 @@ def _reader(run: Path) -> ocp.CheckpointManager:
   return ocp.CheckpointManager(folder, options=options)
 
 
-def _choose(manager: ocp.CheckpointManager, run: Path, which: str) -> int:
+def _choose(manager: ocp.CheckpointManager, run: Path, which: str, config: ConfigDict) -> int:
   steps = sorted(manager.all_steps())
   if not steps:
     raise InputError(f'{run} has no checkpoint: its training has not come to one yet.')
   if which == 'last':
     return steps[-1]
   if which == 'best':
-    best = _best(manager).step
+    best = _best(manager, TASKS[config.objective].score).step
     return steps[-1] if best is None else best
   if not is_step(which) or int(which) not in steps:
     listed = ', '.join(map(str, steps))
@@ -320,8 +319,8 @@ def _choose(manager: ocp.CheckpointManager, run: Path, which: str) -> int:
   return int(which)
 
 
-def _best(manager: ocp.CheckpointManager) -> Best:
-  found = [Best(metrics[RANKING], step) for step, metrics in _all_metrics(manager).items()]
+def _best(manager: ocp.CheckpointManager, score: str) -> Best:
+  found = [Best(metrics[score], step) for step, metrics in _all_metrics(manager).items()]
   # Of equals the later one, as Orbax does where it chooses what stays.
   return min(found, key=lambda best: (best.value, -best.step), default=Best(np.inf, None))
 

@@ -1,107 +1,95 @@
-"""What a run leaves when it has ended: samples, the projector's files, fitted priors, a summary."""
+"""What a run leaves when it has ended: pictures, the projector's files, artifacts, a summary."""
 
 import shlex
 import time
 from pathlib import Path
 
-from cvae_jax.models import fitted_prior
+import jax
+import numpy as np
+
+from cvae_jax.data.datasets import Dataset
 from cvae_jax.plots import grids
-from cvae_jax.runtime import devices, processes
+from cvae_jax.runtime import devices, processes, tensor_files
 from cvae_jax.runtime.errors import InputError
-from cvae_jax.training import checkpoints, program, projector, run_folder
+from cvae_jax.training import checkpoints, hooks, run_folder, start
+from cvae_jax.training.logging import projector
+from cvae_jax.training.logging.reporter import Reporter, terms_text
 from cvae_jax.training.program import Program
-from cvae_jax.training.progress import Reporter, validation_text
+from cvae_jax.training.run_folder import CheckpointPath
 from cvae_jax.training.state import TrainState
 
 
-def finish(prog: Program, workdir: Path, state: TrainState, reporter: Reporter) -> None:
-  """Writes what is not there yet, and says what the run came to."""
-  grid_path = workdir / run_folder.SAMPLES / f'step_{state.step}.png'
-  with processes.together():
-    if processes.is_main() and not grid_path.exists():
-      mean, shown = program.validation_latents(prog, state.eval_variables)
-      projector.write(workdir, mean, *shown)
-      # Last, for where it lies all is done.
-      grids.save_png(grid_path, program.sample_grid(prog, state.eval_variables))
-  best = program.agree_on_step(run_folder.CheckpointPath(workdir, None), 'best')
-  if prog.config.objective == 'dae':
-    reporter.line(f'corrupted images and what it makes of them: {grid_path}')
-  else:
-    _fit_priors(prog, workdir, state, best, reporter)
-    reporter.line(f'samples of the prior it was trained with: {grid_path}')
-  # All look for them, since Orbax has its readers wait for one another.
-  metrics = checkpoints.read_metrics(workdir)
-  for line in _summary(prog, workdir, metrics, best, int(state.step)):
-    reporter.line(line)
-
-
-def _summary(
-  prog: Program, workdir: Path, metrics: dict[int, dict[str, float]], best: int, last: int
-) -> list[str]:
-  """The best and the last checkpoint with their validation, and what to do with them."""
-  names = {best: 'best', last: 'last'} if best != last else {last: 'best and last'}
-  lines = []
-  for step, name in names.items():
-    line = f'{name}: epoch {step / prog.steps_per_epoch:.4g}, step {step}'
-    if values := metrics.get(step):
-      line += f', {validation_text(values)}'
-    lines.append(line)
-  folder = shlex.quote(str(workdir))
-  if prog.config.objective == 'dae':
-    return [
-      *lines,
-      f'beside others:    python evaluate.py --compare {folder} OTHER',
-      f'to look at it:    python sample.py --mode=reconstruct --indices=0,1,2 --workdir={folder}',
-    ]
-  return [
-    *lines,
-    f'to judge it:      python evaluate.py --workdir={folder}',
-    f'to draw from it:  python sample.py --workdir={folder}',
-  ]
-
-
-def _fit_priors(
-  prog: Program, workdir: Path, state: TrainState, best: int, reporter: Reporter
-) -> None:
-  """Stores a fitted prior with the best and the last checkpoint that have none of their own."""
-  num_classes = fitted_prior.num_classes(prog.config)
-  size = num_classes * prog.config.latent_dim**2
-  if size > fitted_prior.MAX_NUMBERS:
-    reporter.line(
-      f'no fitted prior: the covariances of {num_classes:,} classes would be {size:,} numbers, '
-      f"more than {fitted_prior.MAX_NUMBERS:,}; samples come from the model's own prior"
-    )
-    return
+def finish(program: Program, workdir: Path, state: TrainState, reporter: Reporter) -> None:
+  """Writes what is not there yet, and shows the result of the run."""
   last = int(state.step)
+  picture = workdir / run_folder.SAMPLES / f'step_{last}.png'
+  with processes.together():
+    if processes.is_main() and not picture.exists():
+      _write_pictures(program, workdir, state, picture)
+  best = start.agree_on_step(CheckpointPath(workdir, None), 'best')
   for step in sorted({best, last}):
-    folder = run_folder.checkpoint_path(workdir, step)
-    variables = state.eval_variables
-    if step != last:
-      variables, _ = checkpoints.restore_variables(workdir, str(step), prog.config, variables)
-    variables = devices.own_copy(variables)
-    if processes.from_main(_has_prior(prog, folder, variables)):
-      continue
-    # The others wait: JAX ends all processes some minutes after the first has left.
-    with processes.together():
-      if processes.is_main():
-        reporter.line(_fit_prior(prog, folder, variables))
+    _write_artifacts(program, workdir, state, step, reporter)
+  reporter.line(f'pictures of its last step: {picture}')
+  # All processes look for them, since Orbax has its readers wait for one another.
+  metrics = checkpoints.read_metrics(workdir, program.config)
+  names = {best: 'best', last: 'last'} if best != last else {last: 'best and last'}
+  for step, name in names.items():
+    values = f', validation  {terms_text(metrics[step])}' if step in metrics else ''
+    epoch = step / program.steps_per_epoch
+    reporter.line(f'{name}: epoch {epoch:.4g}, step {step}{values}')
+  folder = shlex.quote(str(workdir))
+  for purpose, command in program.task.commands:
+    reporter.line(f'{purpose + ":":<17} {command.format(folder)}')
 
 
-def _fit_prior(prog: Program, folder: Path, variables) -> str:
-  """Fits a prior to `variables`, stores it beside them in `folder`, and says so."""
-  began = time.perf_counter()
+def _write_pictures(program: Program, workdir: Path, state: TrainState, path: Path) -> None:
+  variables, batch = devices.own_copy(state.eval_variables), hooks.shown_batch(program)
+  latents = program.task.latents(variables, batch)
+  if latents is not None:
+    projector.write(workdir, latents, *batch, program.validation.class_names)
+  # Written last: its presence marks the run as finished.
+  path.parent.mkdir(exist_ok=True)
+  for picture in hooks.draw(program, variables).values():
+    grids.save_png(path, picture)
+    return
+
+
+def _write_artifacts(
+  program: Program, workdir: Path, state: TrainState, step: int, reporter: Reporter
+) -> None:
+  """Stores the task's artifacts with a checkpoint that lacks them."""
+  folder, variables = run_folder.checkpoint_path(workdir, step), state.eval_variables
+  if step != int(state.step):
+    variables, _ = checkpoints.restore_variables(workdir, str(step), program.config, variables)
+  variables = devices.own_copy(variables)
+  digest = tensor_files.digest(variables)
+  paths = {name: folder / f'{name}.safetensors' for name in program.task.artifacts}
+  if processes.from_main(all(_belongs_to(path, digest) for path in paths.values())):
+    return
+  # The others wait: JAX ends all processes some minutes after the first has left.
+  with processes.together():
+    if not processes.is_main():
+      return
+    began, key = time.perf_counter(), jax.random.key(program.config.seed)
+    try:
+      made = program.task.finish(variables, _on_host(program.train), key)
+    except InputError as error:
+      reporter.line(f'no {", ".join(paths)} for step {step}: {error}')
+      return
+    for name, artifact in made.items():
+      tensor_files.save(paths[name], dict(artifact.arrays), fitted_to=digest)
+      seconds = time.perf_counter() - began
+      reporter.line(f'{name} of step {step}: {artifact.description}, in {seconds:.0f} s')
+
+
+def _on_host(dataset: Dataset) -> Dataset:
+  images, labels = (np.asarray(x) for x in jax.device_get(devices.own_copy(dataset[:2])))
+  return dataset._replace(images=images, labels=labels)
+
+
+def _belongs_to(path: Path, digest: str) -> bool:
+  """Whether an artifact is there, whole, and was made for the weights of this digest."""
   try:
-    fitted, num_small = program.fit_prior(prog, variables)
-  except InputError as error:
-    return f'no fitted prior of step {folder.name}: {error}'
-  fitted_prior.save(folder, fitted, variables)
-  few = f' ({num_small} with few images: the fit of all)' if num_small else ''
-  seconds = time.perf_counter() - began
-  return f'fitted prior of step {folder.name}: {fitted}{few}, in {seconds:.0f} s'
-
-
-def _has_prior(prog: Program, folder: Path, variables) -> bool:
-  try:
-    return fitted_prior.read(folder, variables, prog.config) is not None
-  except InputError:  # it is damaged, or of other weights
+    return path.is_file() and tensor_files.read_arrays(path)[1].get('fitted_to') == digest
+  except InputError:
     return False

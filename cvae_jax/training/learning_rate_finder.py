@@ -7,9 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cvae_jax.runtime import devices
 from cvae_jax.runtime.errors import InputError
-from cvae_jax.training import program
-from cvae_jax.training.program import Program
+from cvae_jax.tasks import Task
+from cvae_jax.training.program import Program, build
+from cvae_jax.training.start import initial_state
+from cvae_jax.training.step import compile_chunk, make_step
 
 LOWEST, HIGHEST = 1e-8, 1.0
 NUM_STEPS = 100
@@ -65,28 +68,38 @@ def steepest(learning_rates: np.ndarray, averages: np.ndarray) -> float:
   return float(learning_rates[SKIPPED + np.argmin(slopes)])
 
 
-def find(prog: Program) -> Ramp:
+def find(program: Program) -> Ramp:
   """Trains a state of its own for NUM_STEPS steps, or until the loss has gone up for good.
 
-  β is what it will be after its rise, so that the loss is the same at every step.
+  The loss is that after the task's warm-up, so that it means the same at every step.
 
   Raises:
     InputError: the loss falls nowhere.
   """
-  constant = prog.config.copy_and_resolve_references()
-  constant.learning_rate_schedule = constant.beta_schedule = 'constant'
-  constant.beta_delay_epochs, constant.beta_delay_steps = 0.0, 0
-  ramped = program.assemble(constant, prog.train, prog.validation)
-  current, losses = ramped.initial_state(), []
-  for one in ramped.chunks((step, step + 1) for step in range(NUM_STEPS)):
-    settings = ramped.settings._replace(learning_rate=jnp.float32(schedule(one.begin)))
-    current, terms = ramped.compiled_chunk(current, one.data, settings, num_steps=1)
+  config = program.config.copy_and_resolve_references()
+  config.learning_rate_schedule = 'constant'
+  task, state, losses = _Settled(program.task), initial_state(program), []
+  step = make_step(config, task, program.steps_per_epoch, program.feed.pick)
+  everywhere = devices.replicated(program.mesh)
+  take_chunk = compile_chunk(step, everywhere, program.task.compiler_options)
+  for chunk in program.chunks((step, step + 1) for step in range(NUM_STEPS)):
+    hyper = program.hyper._replace(learning_rate=jnp.float32(schedule(chunk.begin)))
+    state, terms = take_chunk(state, chunk.data, hyper, num_steps=1)
     losses.append(float(jax.device_get(terms['loss'])[0]))
     if has_diverged(smooth(np.array(losses))):
       break
   rates = np.array([schedule(step) for step in range(len(losses))])
   averages = smooth(np.array(losses))
   return Ramp(rates, averages, steepest(rates, averages))
+
+
+class _Settled(NamedTuple):
+  """A task whose schedules have come to their end."""
+
+  task: Task
+
+  def loss(self, variables, batch, hyper, key, step):
+    return self.task.loss(variables, batch, hyper, key, jnp.int32(self.task.warmup_steps))
 
 
 def suggest(config, workdir: Path) -> float:
@@ -107,7 +120,7 @@ def suggest(config, workdir: Path) -> float:
     figures,
   )
 
-  ramp = find(program.build(config))
+  ramp = find(build(config))
   picture = workdir.with_name(f'{workdir.name}-find_lr.png')
   figures.save({picture: curves.learning_rate_ramp(*ramp)})
   num_steps = len(ramp.losses)

@@ -1,14 +1,19 @@
-"""Whether and where a run begins: on a new folder, on an old one, or at a checkpoint of another."""
+"""Whether and where a run begins: in a new folder, in an old one, or at a checkpoint of another."""
 
 from pathlib import Path
 
+import jax
+
 from cvae_jax import config as config_lib
+from cvae_jax import tasks
 from cvae_jax.config import SavedConfig
-from cvae_jax.runtime import processes, progress
+from cvae_jax.runtime import paths, processes, progress
 from cvae_jax.runtime.errors import InputError, OccupiedError
-from cvae_jax.training import checkpoints, program, run_folder
+from cvae_jax.training import checkpoints, run_folder
 from cvae_jax.training.checkpoints import Checkpoints
 from cvae_jax.training.program import Program
+from cvae_jax.training.run_folder import CheckpointPath
+from cvae_jax.training.state import TrainState
 
 
 def check_command(config, **flags) -> None:
@@ -19,74 +24,122 @@ def check_command(config, **flags) -> None:
   processes.check_same({f'--{name}': value for name, value in values.items()})
 
 
-def check_folder(
-  config, workdir: Path, resume_from: Path | None
-) -> run_folder.CheckpointPath | None:
+def check_folder(config, workdir: Path, resume_from: Path | None) -> CheckpointPath | None:
   """Raises InputError where the run cannot begin; returns the checkpoint it is to begin at."""
   run_folder.check_usable(workdir, config)
   source = None if resume_from is None else run_folder.locate(resume_from)
   if source is not None:
     if run_folder.holds_run(workdir):
       raise OccupiedError(
-        f'{workdir} holds a run already: to go on with that, leave out --resume_from.',
+        f'{workdir} holds a run already: to resume that one, leave out --resume_from.',
         run_folder.free_name(workdir),
       )
-    program.check_same_shapes(source.run, config)
+    _check_same_shapes(source.run, config)
   if not run_folder.has_checkpoint(workdir):
-    program.check_init_from(config)
+    check_init_from(config)
   return source
 
 
-def check_same_data(workdir: Path, described: SavedConfig) -> None:
+def check_init_from(config) -> None:
+  """Raises InputError unless `config.init_from` is empty, or names weights that fit."""
+  if config.init_from:
+    _check_same_shapes(run_folder.locate(paths.from_user(config.init_from)).run, config)
+
+
+def _check_same_shapes(run: Path, config) -> None:
+  """Raises InputError unless the weights of `run` fit the model that `config` describes."""
+  saved = config_lib.read(run).config
+  if _shapes(saved) == _shapes(config):
+    return
+  shaping = config_lib.having(config_lib.SHAPES)
+  different = [each for each in config_lib.differences(saved, config) if each.field in shaping]
+  raise InputError(
+    f'The weights of {run} do not fit: {"; ".join(map(str, different))}. '
+    'Set these fields to what they are there.'
+  )
+
+
+def _shapes(config):
+  variables = jax.eval_shape(tasks.build(config, steps_per_epoch=1).init, jax.random.key(0))
+  return jax.tree.map(lambda leaf: leaf.shape, variables)
+
+
+def check_same_data(workdir: Path, now: SavedConfig) -> None:
   """Raises OccupiedError where the run in `workdir` was on other data than there are now."""
   if not run_folder.holds_run(workdir):
     return
   saved = config_lib.read(workdir)
-  same_classes = saved.class_names == described.class_names
-  if same_classes and saved.data_fingerprint in (None, described.data_fingerprint):
+  same_classes = saved.class_names == now.class_names
+  if same_classes and saved.data_fingerprint in (None, now.data_fingerprint):
     return
   raise OccupiedError(
-    f'{workdir} holds a run on other data: {_what_changed(saved, described)}. Bring back what it '
-    'began with to go on with it.',
+    f'{workdir} holds a run on other data: {_what_changed(saved, now)}. Bring back the data it '
+    'began with to resume it.',
     run_folder.free_name(workdir),
   )
 
 
-def _what_changed(saved: SavedConfig, described: SavedConfig) -> str:
-  if saved.class_names != described.class_names:
-    before, now = (', '.join(each.class_names)[:100] for each in (saved, described))
-    return f'its classes are {before}, those now {now}'
-  before, now = saved.data_parts or {}, described.data_parts
+def _what_changed(saved: SavedConfig, now: SavedConfig) -> str:
+  if saved.class_names != now.class_names:
+    before, after = (', '.join(each.class_names)[:100] for each in (saved, now))
+    return f'its classes are {before}, those now {after}'
+  before, after = saved.data_parts or {}, now.data_parts
   counts = [
-    f'{before[name]:,} {name} then, {now[name]:,} now'
+    f'{before[name]:,} {name} then, {after[name]:,} now'
     for name in ('training images', 'validation images')
-    if before.get(name, now[name]) != now[name]
+    if before.get(name, after[name]) != after[name]
   ]
   if counts:
     return '; '.join(counts)
   if 'labels' not in before:
     return 'images or labels have changed since it began'
-  if before['labels'] != now['labels']:
+  if before['labels'] != after['labels']:
     return 'as many images, but other labels, or in another order'
   return 'as many images with the same labels, but other pixels'
 
 
-def begin_at(source: run_folder.CheckpointPath, prog: Program, workdir: Path) -> None:
+def initial_state(program: Program) -> TrainState:
+  """The state of a new run: random weights, or those that `config.init_from` names."""
+  config, fresh = program.config, program.fresh_state()
+  if not config.init_from:
+    return fresh
+  source = run_folder.locate(paths.from_user(config.init_from))
+  step = agree_on_step(source, 'best')
+  saved = config_lib.read(source.run).config
+  variables, _ = checkpoints.restore_variables(source.run, str(step), saved, fresh.variables)
+  return program.state_of(variables)
+
+
+def agree_on_step(source: CheckpointPath, otherwise: str) -> int:
+  """The checkpoint that all processes take, of a run that another one may be adding to.
+
+  Args:
+    source: where it is looked for.
+    otherwise: 'best' or 'last', if `source` names a run alone.
+  """
+  if source.step is not None:
+    return source.step
+  config = config_lib.read(source.run).config
+  return processes.from_main(checkpoints.choose(source.run, otherwise, config))
+
+
+def begin_at(source: CheckpointPath, program: Program, workdir: Path) -> None:
   """Makes `workdir` a run that stands at a checkpoint of another one; whole or not at all."""
-  step = program.agree_on_step(source, 'last')
+  step = agree_on_step(source, 'last')
   before = config_lib.read(source.run).config
-  state, window = checkpoints.restore(source.run, step, before, prog.fresh_state())
-  if int(state.step) >= prog.total_steps:
+  state, window = checkpoints.restore(source.run, step, before, program.fresh_state())
+  if int(state.step) >= program.total_steps:
     raise InputError(
       f'The checkpoint is from step {state.step}, and the run would end at step '
-      f'{prog.total_steps}. Raise --config.num_epochs above '
-      f'{int(state.step) // prog.steps_per_epoch}.'
+      f'{program.total_steps}. Raise --config.num_epochs above '
+      f'{int(state.step) // program.steps_per_epoch}.'
     )
-  if processes.is_main() and (different := config_lib.differences(before, prog.config)):
-    progress.say(f'goes on from {source.run} with another config: {"; ".join(map(str, different))}')
+  different = config_lib.differences(before, program.config)
+  if processes.is_main() and different:
+    progress.say(f'continues {source.run} with another config: {"; ".join(map(str, different))}')
   with run_folder.made_whole(workdir) as unfinished:
-    saved = Checkpoints(unfinished, prog.config.keep_checkpoints, prog.config)
+    saved = Checkpoints(unfinished, program.config.keep_checkpoints, program.config)
     saved.save(state, int(state.step), window, validation=None)
     saved.close()
     if processes.is_main():
-      config_lib.save(unfinished, prog.described)
+      config_lib.save(unfinished, program.saved)

@@ -1,6 +1,7 @@
-"""All that changes while a run trains, and how it begins."""
+"""All that changes while a run trains, and the numbers that its steps take as arguments."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import flax.struct
 import jax
@@ -8,7 +9,8 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from cvae_jax.training.settings import Settings
+from cvae_jax.runtime import keys
+from cvae_jax.tasks import Task
 
 
 @flax.struct.dataclass
@@ -30,6 +32,27 @@ class TrainState:
     return self.variables if self.ema is None else self.ema
 
 
+class Hyperparameters(NamedTuple):
+  """Numbers that the compiled step takes as arguments, so that runs of a sweep share it."""
+
+  noise_key: Array  # each step folds its number into it
+  learning_rate: Array  # float32, the peak of its schedule
+  weight_decay: Array  # float32
+  clip_norm: Array  # float32; 0 does not clip
+  task: Mapping[str, Array]  # see `Task.hyperparameters`
+
+
+def hyperparameters(config, task: Task) -> Hyperparameters:
+  """Those of the run that a checked config describes."""
+  return Hyperparameters(
+    noise_key=keys.stream(config.seed, 'noise'),
+    learning_rate=jnp.float32(config.learning_rate),
+    weight_decay=jnp.float32(config.weight_decay),
+    clip_norm=jnp.float32(config.clip_norm),
+    task=task.hyperparameters,
+  )
+
+
 def learning_rate_schedule(
   config, learning_rate: float | Array, steps_per_epoch: int
 ) -> optax.Schedule:
@@ -43,27 +66,27 @@ def learning_rate_schedule(
   if config.learning_rate_schedule == 'constant':
     return optax.constant_schedule(learning_rate)
   total_steps = config.num_epochs * steps_per_epoch
-  # At least one step is left to decay in, however short the run.
+  # At least one step is left for the decay, however short the run.
   warmup_steps = round(config.learning_rate_warmup_epochs * steps_per_epoch)
-  share = optax.warmup_cosine_decay_schedule(
+  fraction = optax.warmup_cosine_decay_schedule(
     init_value=0.0 if warmup_steps else 1.0,
     peak_value=1.0,
     warmup_steps=min(warmup_steps, total_steps - 1),
     decay_steps=total_steps,
   )
-  return lambda step: learning_rate * share(step)
+  return lambda step: learning_rate * fraction(step)
 
 
 def build_optimizer(
-  name: str, learning_rate: optax.Schedule, settings: Settings
+  name: str, learning_rate: optax.Schedule, hyper: Hyperparameters
 ) -> optax.GradientTransformation:
   """'adamw' or 'adam', behind a clip of the global norm of the gradient."""
   if name == 'adam':
     optimizer = optax.adam(learning_rate)
   else:
-    optimizer = optax.adamw(learning_rate, weight_decay=settings.weight_decay)
-  longest = jnp.where(settings.clip_norm > 0, settings.clip_norm, jnp.inf)
-  return optax.chain(optax.clip_by_global_norm(longest), optimizer)
+    optimizer = optax.adamw(learning_rate, weight_decay=hyper.weight_decay)
+  max_norm = jnp.where(hyper.clip_norm > 0, hyper.clip_norm, jnp.inf)
+  return optax.chain(optax.clip_by_global_norm(max_norm), optimizer)
 
 
 def create(config, optimizer: optax.GradientTransformation, variables) -> TrainState:

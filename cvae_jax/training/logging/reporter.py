@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,20 +12,15 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from cvae_jax.runtime import progress
 
 
-def validation_text(values: Mapping[str, float]) -> str:
-  """The terms of a validation; of a denoising autoencoder, which has no KL, the one there is."""
-  if 'kl' not in values:
-    return f'validation reconstruction {values["reconstruction"]:.2f}'
-  return (
-    f'validation −ELBO {values["negative_elbo"]:.2f} = {values["reconstruction"]:.2f} + '
-    f'KL {values["kl"]:z.2f}'
-  )
+def terms_text(terms: Mapping[str, float]) -> str:
+  """Terms by name, as one line shows them."""
+  return '  '.join(f'{name} {value:z.4g}' for name, value in terms.items())
 
 
 class Reporter:
   """A progress bar on a terminal, plain lines elsewhere; the plain lines go to train.log too.
 
-  Of a run that shares the screen with others only the main lines are shown, under its name.
+  A run that shares the screen with others shows only its main lines, under its name.
   """
 
   def __init__(self, log_path: Path | None, num_epochs: int, steps_per_epoch: int, name: str = ''):
@@ -71,36 +67,67 @@ class Reporter:
     self._logger.info(text)
 
   def start(self, step: int) -> None:
-    """The first step is about to run."""
+    """Shows the bar: the first step is about to run."""
     if self._bar:
       self._bar.update(self._task, completed=step)
       self._bar.start()
 
   def advance(self, step: int) -> None:
-    """Steps have been dispatched up to `step`."""
+    """Moves the bar: steps have been dispatched up to `step`."""
     if self._bar:
       epoch = min(step // self._steps_per_epoch + 1, self._num_epochs)
       self._bar.update(self._task, completed=step, epoch=f'{epoch}/{self._num_epochs}')
 
   def terms(self, step: int, terms: Mapping[str, float], images_per_second: float) -> None:
-    """The averages since the last call; KL and β where there are any."""
-    kl = f'  KL {terms["kl"]:z.2f}' if 'kl' in terms else ''
-    beta = f'  β {terms["beta"]:.3g}' if 'beta' in terms else ''
-    status = f'loss {terms["loss"]:.2f}{kl}  {images_per_second:,.0f} images/s'
-    plain = f'step {step:6d}  {status}{beta}  lr {terms["learning_rate"]:.2e}'
+    """The averages since the last call."""
+    pace = f'{images_per_second:,.0f} images/s'
     if self._bar:
-      self._bar.update(self._task, status=status)
+      self._bar.update(self._task, status=f'loss {terms["loss"]:.2f}  {pace}')
+    text = f'step {step:6d}  {terms_text(terms)}  {pace}'
     if self._bar or self._name:
-      self.note(plain)
+      self.note(text)
     else:
-      self.line(plain)
+      self.line(text)
 
   def validation(self, epoch: int, values: Mapping[str, float], seconds: float) -> None:
     """What the validation after `epoch` epochs gave, and how long the epoch took with it."""
-    self.line(f'epoch {epoch:3d}/{self._num_epochs}  {validation_text(values)}  {seconds:.1f} s')
+    self.line(
+      f'epoch {epoch:3d}/{self._num_epochs}  validation  {terms_text(values)}  {seconds:.1f} s'
+    )
 
   def close(self) -> None:
     """Removes the bar and closes train.log."""
     if self._bar:
       self._bar.stop()
     self._log.close()
+
+
+class Clock:
+  """Seconds of the run, pauses left out, and of the epoch; the pace of the training steps alone."""
+
+  def __init__(self, batch_size: int, seconds: float):
+    """Starts at `seconds`, which the run had taken before it was resumed."""
+    self._batch_size = batch_size
+    self._epoch_began = time.perf_counter()
+    self._began = self._epoch_began - seconds
+    self.restart()
+
+  def restart(self) -> None:
+    """Steps begin again, after logging and validation."""
+    self.steps, self._since = 0, time.perf_counter()
+
+  def next_epoch(self) -> None:
+    """An epoch begins."""
+    self._epoch_began = time.perf_counter()
+
+  def images_per_second(self) -> float:
+    """Of the steps since `restart`."""
+    return self.steps * self._batch_size / (time.perf_counter() - self._since)
+
+  def epoch_seconds(self) -> float:
+    """Since the epoch began."""
+    return time.perf_counter() - self._epoch_began
+
+  def seconds(self) -> float:
+    """Of the whole run."""
+    return time.perf_counter() - self._began

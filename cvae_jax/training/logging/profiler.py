@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jax
 
-from cvae_jax.runtime import quiet_tensorflow as tensorflow_runtime
+from cvae_jax.runtime import quiet_tensorflow as quiet_tensorflow
 
 NUM_PROFILE_STEPS = 5
 
@@ -13,8 +13,8 @@ NUM_PROFILE_STEPS = 5
 class Profiler:
   """Traces NUM_PROFILE_STEPS steps, or one chunk if that is longer, after the first chunk."""
 
-  def __init__(self, workdir: Path, say: Callable[[str], None]):
-    with tensorflow_runtime.quiet():  # CLU's module of hooks imports it
+  def __init__(self, workdir: Path, log: Callable[[str], None]):
+    with quiet_tensorflow.quiet():  # CLU's module of hooks imports it
       from clu import periodic_actions
     self._new_hook = lambda first_step: periodic_actions.Profile(
       logdir=str(workdir),
@@ -29,7 +29,7 @@ class Profiler:
       f'profile: open {workdir}/plugins/profile/*/*.trace.json.gz at ui.perfetto.dev, or call '
       f'tensorboard --logdir {workdir} (with the plugin tensorboard-plugin-profile)'
     )
-    self._say = say
+    self._log = log
 
   def __call__(self, step: int, outputs: jax.Array) -> None:
     """To be called after each dispatch, with the step it ended at and what it will give."""
@@ -43,19 +43,19 @@ class Profiler:
       self._hook(step)
       if step >= self._ends_at:
         self._ends_at = None
-        self._say(self._done)
+        self._log(self._done)
 
   def close(self) -> None:
     """Ends a trace that the run was too short for."""
     if self._ends_at is not None:
       self._hook(self._ends_at)
       self._ends_at = None
-      self._say(self._done)
+      self._log(self._done)
 
 
-def make_profiler(enabled: bool, workdir: Path, say: Callable[[str], None]) -> Profiler | None:
+def make_profiler(enabled: bool, workdir: Path, log: Callable[[str], None]) -> Profiler | None:
   """A profiler where the config asks for one and TensorFlow, which CLU's needs, is there."""
-  if enabled and not tensorflow_runtime.installed('tensorboard'):
-    say('profile=True needs TensorFlow and TensorBoard: no trace will be written.')
+  if enabled and not quiet_tensorflow.installed('tensorboard'):
+    log('profile=True needs TensorFlow and TensorBoard: no trace will be written.')
     return None
-  return Profiler(workdir, say) if enabled else None
+  return Profiler(workdir, log) if enabled else None

@@ -1,4 +1,4 @@
-"""Chunks of steps, each one dispatch: where they begin and end, and the data they train on."""
+"""How training images reach the device: chunks of steps, each one dispatch, and their data."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
@@ -9,8 +9,9 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from cvae_jax.data import batches
 from cvae_jax.data.datasets import Dataset
-from cvae_jax.runtime import devices
+from cvae_jax.runtime import devices, processes
 
 # Streamed chunks are smaller than this, for two of them lie on the device beside the model.
 MAX_STREAMED_BYTES = 1 << 28
@@ -26,7 +27,7 @@ class Chunk(NamedTuple):
 
 
 class Feed(NamedTuple):
-  """How training images reach the device, and each step its batch."""
+  """Where the batches of a run come from; see `make_feed`."""
 
   # (bounds, order) -> chunks, for bounds that do not cross the end of an epoch and an order that
   # gives each epoch's [steps, batch] row numbers.
@@ -36,6 +37,7 @@ class Feed(NamedTuple):
   # Of each part of a chunk's data: 0 where every run has its own, None where runs share it.
   axes: tuple[int | None, ...]
   longest: int  # steps in one chunk
+  placement: str  # 'device' or 'stream'
 
 
 def bounds(
@@ -63,6 +65,41 @@ def _next_end(now: int, steps_per_epoch: int, checkpoint_every_steps: int, longe
   return now + 2 ** (min(due - now, longest).bit_length() - 1)
 
 
+def make_feed(
+  config, train: Dataset, validation: Dataset, mesh: Mesh
+) -> tuple[Feed, Dataset, Dataset]:
+  """Lays the images out as `config.data.placement` says.
+
+  Args:
+    config: a checked config.
+    train: the training images.
+    validation: the validation images; they go where the training images go.
+    mesh: the devices over which each batch is split.
+
+  Returns:
+    The feed, and both datasets: on the device, unless they are streamed.
+  """
+  steps_per_epoch = batches.steps_per_epoch(len(train.labels), config.batch_size)
+  placement = config.data.placement
+  if placement == 'auto':
+    placement = _choose_placement(train.images.nbytes + validation.images.nbytes)
+  if placement == 'stream':
+    return streamed(train, steps_per_epoch, config.batch_size, mesh), train, validation
+  train, validation = (
+    dataset._replace(images=images, labels=labels)
+    for dataset in (train, validation)
+    for images, labels in [devices.place(dataset[:2], devices.replicated(mesh))]
+  )
+  return on_device(train.images, train.labels, steps_per_epoch, mesh), train, validation
+
+
+def _choose_placement(num_bytes: int) -> str:
+  free = devices.free_bytes()
+  # The other half is for the model, its optimizer and what a step computes.
+  is_too_large = free is not None and num_bytes > free / 2
+  return 'stream' if any(processes.gather(is_too_large)) else 'device'
+
+
 def on_device(images: Array, labels: Array, steps_per_epoch: int, mesh: Mesh) -> Feed:
   """All images lie on the device, and each step gathers its own.
 
@@ -85,7 +122,7 @@ def on_device(images: Array, labels: Array, steps_per_epoch: int, mesh: Mesh) ->
     batch = jax.lax.with_sharding_constraint(rows[step % len(rows)], split)
     return images[batch], labels[batch]
 
-  return Feed(chunks, pick, axes=(None, None, 0), longest=devices.chunk_steps())
+  return Feed(chunks, pick, (None, None, 0), devices.chunk_steps(), 'device')
 
 
 def streamed(
@@ -117,8 +154,8 @@ def streamed(
       def read(bound, rows=rows):
         begin, end = bound
         first = begin % steps_per_epoch
-        batches = rows[first : first + end - begin, columns]
-        return bound, (dataset.images[batches], dataset.labels[batches], np.int32(begin))
+        chosen = rows[first : first + end - begin, columns]
+        return bound, (dataset.images[chosen], dataset.labels[chosen], np.int32(begin))
 
       source = grain.MapDataset.source(list(group)).map(read)
       options = grain.ReadOptions(READ_THREADS, PREFETCHED_CHUNKS)
@@ -131,4 +168,4 @@ def streamed(
 
   bytes_per_step = dataset.images[0].nbytes * batch_size
   longest = max(1, min(devices.chunk_steps(), MAX_STREAMED_BYTES // bytes_per_step))
-  return Feed(chunks, pick, axes=(0, 0, 0), longest=longest)
+  return Feed(chunks, pick, (0, 0, 0), longest, 'stream')

@@ -1,0 +1,181 @@
+"""Bounds on log p(x | c) of single images by a trained model: the ELBO, and IWAE with many samples.
+
+What is drawn for an image depends on the key and the image's index alone: neither on the batch nor
+on the order. With one key, two models are compared on the same draws.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from scipy import special
+
+from cvae_jax.data import batches
+from cvae_jax.inference.model import Model
+from cvae_jax.models import gaussians
+from cvae_jax.runtime import devices, keys
+from cvae_jax.tasks import bounds
+from cvae_jax.tasks.vae import VAE
+
+BATCH_SIZE = 256
+# Images decoded in one dispatch, if they have 28×28 pixels: enough to keep the device busy.
+DECODED_ON_CPU, DECODED_ON_ACCELERATOR = 512, 8192
+IWAE_BATCH = 8  # images whose samples are drawn together
+
+
+class Terms(NamedTuple):
+  """The ELBO of N images with one posterior sample each, in nats, and the posteriors."""
+
+  reconstruction: np.ndarray  # [N], −log p(x | z, c)
+  kl: np.ndarray  # KL(q(z | x, c) ‖ p(z | c)), [N, latent] or [N, 1]; see `priors.Density`
+  mean: np.ndarray  # [N, latent]
+  logvar: np.ndarray  # [N, latent]
+  latents: np.ndarray  # [N, latent], the samples
+
+  @property
+  def negative_elbo(self) -> np.ndarray:
+    """[N], β = 1."""
+    return self.reconstruction + self.kl.sum(axis=-1)
+
+
+def elbo(model: Model, images: np.ndarray, labels: np.ndarray, key: Array) -> Terms:
+  """The terms of the ELBO of each image, one posterior sample each.
+
+  Args:
+    model: a trained model.
+    images: uint8 [N, H, W, C].
+    labels: int32 [N].
+    key: for all that is drawn.
+  """
+  compute = _compiled_elbo(model.task)
+  indices = np.arange(len(labels), dtype=np.int32)
+  return batches.map_rows(
+    lambda *rows: compute(model.variables, key, *rows), BATCH_SIZE, images, labels, indices
+  )
+
+
+@functools.cache
+def _compiled_elbo(task: VAE):
+  def compute(variables, key, images, labels, indices):
+    image_keys = keys.per_example(key, indices)
+    terms, forward = task.bound(variables, (images, labels), image_keys)
+    return Terms(*terms, forward.mean, forward.logvar, forward.latents)
+
+  return jax.jit(compute, compiler_options=task.compiler_options)
+
+
+def iwae(
+  model: Model,
+  images: np.ndarray,
+  labels: np.ndarray,
+  key: Array,
+  num_samples: int,
+  advance: Callable[[float], None] = lambda fraction: None,
+  indices: np.ndarray | None = None,
+) -> np.ndarray:
+  """log (1/K) Σᵢ p(x | zᵢ, c) p(zᵢ | c) / q(zᵢ | x, c) of each image (Burda et al. 2016).
+
+  The samples come in chunks, so memory does not depend on K. A sample depends on the key and on the
+  indices of its image and its own.
+
+  Args:
+    model: a trained model.
+    images: uint8 [N, H, W, C].
+    labels: int32 [N].
+    key: with the one of `elbo`, the binarized images are the same.
+    num_samples: K.
+    advance: progress callback; receives the finished fraction of the images.
+    indices: [N] the images' indices in their dataset; None counts from 0.
+
+  Returns:
+    [N] nats; in expectation a lower bound on log p(x | c).
+  """
+  prepare, run = _compiled_iwae(model.task)
+  chunk = max(1, min(num_samples, _decoded_at_once(model.image_shape) // IWAE_BATCH))
+  firsts = np.arange(0, num_samples, chunk, dtype=np.int32)
+  numbers = np.arange(chunk, dtype=np.int32)
+  done, total_count = 0, len(labels)
+
+  def estimate(images, labels, indices):
+    nonlocal done
+    posterior = prepare(model.variables, key, images, labels, indices)
+    constants = (model.variables, posterior, labels, numbers, np.int32(num_samples))
+    nothing = np.full(len(labels), -np.inf, np.float32)
+    total = jax.block_until_ready(run(constants, nothing, firsts))
+    done += len(labels)
+    advance(min(done / total_count, 1.0))
+    return total - np.log(np.float32(num_samples))
+
+  if indices is None:
+    indices = np.arange(len(labels), dtype=np.int32)
+  return batches.map_rows(estimate, IWAE_BATCH, images, labels, np.int32(indices))
+
+
+def _decoded_at_once(image_shape: tuple[int, int, int]) -> int:
+  size = DECODED_ON_CPU if jax.default_backend() == 'cpu' else DECODED_ON_ACCELERATOR
+  return max(1, size * 28 * 28 // (image_shape[0] * image_shape[1]))
+
+
+@functools.cache
+def _compiled_iwae(task: VAE):
+  """(what is computed once for an image, a fold over chunks of its samples)."""
+  network = task.network
+
+  def prepare(variables, key, images, labels, indices):
+    images, draw_keys = task.observed(images, keys.per_example(key, indices))
+    pixels = task.to_pixels(images)
+    mean, logvar = network.apply(variables, pixels, labels, train=False, method='encode')
+    return pixels, draw_keys, mean, logvar
+
+  def draw(number, key, mean, logvar):
+    return gaussians.reparameterize(jax.random.fold_in(key, number), mean, logvar)
+
+  def add_chunk(constants, total, first):
+    variables, (pixels, draw_keys, mean, logvar), labels, numbers, num_samples = constants
+    numbers = first + numbers
+    draw_all = jax.vmap(jax.vmap(draw, (None, 0, 0, 0)), (0, None, None, None))
+    latents = draw_all(numbers, draw_keys, mean, logvar)
+    outputs = network.apply(variables, latents, labels, train=False, method='decode')
+    log_weights = bounds.log_weights(
+      task.likelihood.log_prob(pixels[None], outputs),
+      network.apply(variables, latents, labels, method='log_prior'),
+      latents,
+      mean,
+      logvar,
+    )
+    log_weights = jnp.where(numbers[:, None] < num_samples, log_weights, -jnp.inf)
+    return jnp.logaddexp(total, jax.nn.logsumexp(log_weights, axis=0))
+
+  options = task.compiler_options
+  return jax.jit(prepare, compiler_options=options), devices.compile_fold(add_chunk, options)
+
+
+def class_log_probabilities(
+  model: Model,
+  images: np.ndarray,
+  key: Array,
+  advance: Callable[[float], None] = lambda fraction: None,
+) -> np.ndarray:
+  """log p(c | x) by Bayes, with the ELBO in place of log p(x | c) and classes equally likely.
+
+  All classes see the same noise.
+
+  Args:
+    model: a conditional model.
+    images: uint8 [N, H, W, C].
+    key: see `elbo`.
+    advance: progress callback; receives the finished fraction.
+
+  Returns:
+    [N, classes].
+  """
+  elbos = []
+  for label in range(len(model.class_names)):
+    labels = np.full(len(images), label, np.int32)
+    elbos.append(-elbo(model, images, labels, key).negative_elbo)
+    advance((label + 1) / len(model.class_names))
+  return special.log_softmax(np.stack(elbos, axis=1).astype(np.float64), axis=1)

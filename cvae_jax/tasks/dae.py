@@ -1,0 +1,83 @@
+"""The denoising autoencoder: reconstructs images from corrupted ones (Vincent et al. 2010)."""
+
+import functools
+import math
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from cvae_jax.data import corruption
+from cvae_jax.models import cvae
+from cvae_jax.runtime import keys as keys_lib
+from cvae_jax.runtime.errors import InputError
+from cvae_jax.tasks.autoencoder import Autoencoder
+from cvae_jax.tasks.task import TASKS, Batch, Terms, Variables
+
+
+def _check(config) -> None:
+  cvae.check(config)
+  for field, value in (('num_importance_samples', 1), ('free_bits', 0), ('prior', 'standard')):
+    if config[field] != value:
+      raise InputError(
+        f"objective='dae' has no distribution of latents, which {field}={config[field]!r} is "
+        f'about. Set --config.{field}={value}.'
+      )
+
+
+@TASKS.register('dae', _check)
+class DAE(Autoencoder):
+  """−log p(x | z, c) at the latents z that the encoder gives for a corrupted x."""
+
+  terms = validation_terms = ('reconstruction',)
+  score = 'reconstruction'
+  is_generative = False
+  commands = (
+    ('beside others', 'python evaluate.py --compare {} OTHER'),
+    ('to look at it', 'python sample.py --mode=reconstruct --indices=0,1,2 --workdir={}'),
+  )
+
+  def __init__(self, config, steps_per_epoch: int):
+    super().__init__(config, steps_per_epoch)
+    self._corrupt = functools.partial(
+      corruption.corrupt, config.data.corruption, config.data.corruption_level
+    )
+
+  def loss(
+    self, variables: Variables, batch: Batch, hyper: Mapping[str, Array], key: Array, step: Array
+  ) -> tuple[Array, tuple[Terms, Variables]]:
+    """−log p(x | z, c), mean over images, without the constant `likelihood.omitted`."""
+    images, labels = batch
+    # The same streams as those of a VAE: both see the same images in every step.
+    pixels_key, _, augment_key, dropout_key, noise_key = jax.random.split(key, 5)
+    images = self.augmented(images, augment_key, pixels_key)
+    seen = self._corrupt(noise_key, images)
+    forward, updated = self.network.apply(
+      variables,
+      self.to_pixels(seen),
+      labels,
+      draw=lambda mean, logvar: mean,
+      train=True,
+      mutable=['batch_stats'],
+      rngs={'dropout': dropout_key},
+    )
+    reconstruction = -jnp.mean(self.likelihood.log_prob(self.to_pixels(images), forward.outputs))
+    loss = reconstruction - self.likelihood.omitted * math.prod(self.network.image_shape)
+    return loss, ({'reconstruction': reconstruction}, updated)
+
+  def evaluate(self, variables: Variables, batch: Batch, keys: Array) -> Terms:  # noqa: D102
+    images, labels = batch
+    images, noise_keys = self.observed(images, keys)
+    seen = self.to_pixels(jax.vmap(self._corrupt)(noise_keys, images))
+    forward = self.network.apply(
+      variables, seen, labels, draw=lambda mean, logvar: mean, train=False
+    )
+    log_prob = self.likelihood.log_prob(self.to_pixels(images), forward.outputs)
+    return {'reconstruction': -log_prob}
+
+  def pictures(self, variables: Variables, batch: Batch, key: Array) -> dict[str, np.ndarray]:
+    """Corrupted images, and their reconstructions."""
+    corrupt = functools.partial(self._corrupt, keys_lib.named(key, 'corruption'))
+    return {'reconstructions': self.reconstructions(variables, batch, corrupt)}
