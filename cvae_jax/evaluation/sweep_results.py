@@ -13,7 +13,7 @@ from cvae_jax import config as config_lib
 from cvae_jax.plots import curves
 from cvae_jax.runtime import paths
 from cvae_jax.runtime.errors import InputError
-from cvae_jax.training import checkpoints, run_folder, sweep_plan
+from cvae_jax.training import restoring, run_folder, sweep_plan
 from cvae_jax.training.sweep_plan import Member
 
 MEASURED = ('negative_elbo', 'reconstruction', 'kl')  # of the validation, in nats
@@ -38,8 +38,8 @@ def _row(member: Member, status: str) -> Row:
   if status != 'complete' or not run_folder.has_checkpoint(member.workdir):
     return Row(member, status, None, {})
   try:
-    metrics = checkpoints.read_metrics(member.workdir, member.config)
-    best = checkpoints.choose(member.workdir, 'best', member.config)
+    metrics = restoring.read_metrics(member.workdir, member.config)
+    best = restoring.choose(member.workdir, 'best', member.config)
   except InputError as error:
     return Row(member, str(error), None, {})
   values = dict(metrics.get(best, {}))

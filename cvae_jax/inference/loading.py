@@ -50,7 +50,7 @@ def load(path: str | Path | None = None, checkpoint: str | int = 'best') -> Mode
   if named is not None and checkpoint != 'best':
     raise InputError(f'{path} is a checkpoint already: leave out checkpoint={checkpoint!r}.')
   checkpoint = checkpoint if named is None else named
-  from cvae_jax.training import checkpoints  # late: shipped weights need no Orbax
+  from cvae_jax.training import restoring  # late: shipped weights need no Orbax
 
   saved = config_lib.read(run)
   task = _task(saved.config)
@@ -59,7 +59,7 @@ def load(path: str | Path | None = None, checkpoint: str | int = 'best') -> Mode
     lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
     cvae.abstract_variables(task.network),
   )
-  variables, step = checkpoints.restore_variables(run, str(checkpoint), saved.config, like)
+  variables, step = restoring.restore_variables(run, str(checkpoint), saved.config, like)
   files = run_folder.checkpoint_path(run, step)
   model = _model(saved, task, variables, step, files, _as_given(run))
   return dataclasses.replace(model, asked_step=None if checkpoint == 'best' else step)

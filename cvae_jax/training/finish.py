@@ -11,7 +11,7 @@ from cvae_jax.data.datasets import Dataset
 from cvae_jax.plots import grids
 from cvae_jax.runtime import devices, processes, tensor_files
 from cvae_jax.runtime.errors import InputError
-from cvae_jax.training import checkpoints, hooks, run_folder, start
+from cvae_jax.training import hooks, restoring, run_folder, start
 from cvae_jax.training.logging import projector
 from cvae_jax.training.logging.reporter import Reporter, terms_text
 from cvae_jax.training.program import Program
@@ -31,7 +31,7 @@ def finish(program: Program, workdir: Path, state: TrainState, reporter: Reporte
     _write_artifacts(program, workdir, state, step, reporter)
   reporter.line(f'pictures of its last step: {picture}')
   # All processes look for them, since Orbax has its readers wait for one another.
-  metrics = checkpoints.read_metrics(workdir, program.config)
+  metrics = restoring.read_metrics(workdir, program.config)
   names = {best: 'best', last: 'last'} if best != last else {last: 'best and last'}
   for step, name in names.items():
     values = f', validation  {terms_text(metrics[step])}' if step in metrics else ''
@@ -60,7 +60,7 @@ def _write_artifacts(
   """Stores the task's artifacts with a checkpoint that lacks them."""
   folder, variables = run_folder.checkpoint_path(workdir, step), state.eval_variables
   if step != int(state.step):
-    variables, _ = checkpoints.restore_variables(workdir, str(step), program.config, variables)
+    variables, _ = restoring.restore_variables(workdir, str(step), program.config, variables)
   variables = devices.own_copy(variables)
   digest = tensor_files.digest(variables)
   paths = {name: folder / f'{name}.safetensors' for name in program.task.artifacts}

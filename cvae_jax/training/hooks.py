@@ -15,13 +15,14 @@ from cvae_jax.runtime import devices
 from cvae_jax.runtime.errors import StoppedError
 from cvae_jax.tasks.task import Batch, Terms
 from cvae_jax.training import nonfinite, stopping
-from cvae_jax.training.checkpoints import Best, Checkpoints
+from cvae_jax.training.checkpoints import Checkpoints
 from cvae_jax.training.logging import windows
 from cvae_jax.training.logging.profiler import Profiler
 from cvae_jax.training.logging.reporter import Clock, Reporter
 from cvae_jax.training.logging.trackers import Writers
 from cvae_jax.training.logging.windows import Window
 from cvae_jax.training.program import Program
+from cvae_jax.training.restoring import Best
 from cvae_jax.training.state import TrainState
 from cvae_jax.training.step import is_usable, term_names
 from cvae_jax.training.stopping import Cause

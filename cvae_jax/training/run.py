@@ -10,8 +10,8 @@ from clu import parameter_overview
 from cvae_jax import config as config_lib
 from cvae_jax.runtime import devices, processes
 from cvae_jax.runtime.errors import WriteError, reason
-from cvae_jax.training import checkpoints, feed, hooks, run_folder, start
-from cvae_jax.training.checkpoints import Best, Checkpoints
+from cvae_jax.training import feed, hooks, restoring, run_folder, start
+from cvae_jax.training.checkpoints import Checkpoints
 from cvae_jax.training.finish import finish
 from cvae_jax.training.hooks import Hook, Judge
 from cvae_jax.training.logging import metrics_file
@@ -20,6 +20,7 @@ from cvae_jax.training.logging.reporter import Clock, Reporter
 from cvae_jax.training.logging.trackers import Writers
 from cvae_jax.training.logging.windows import Window
 from cvae_jax.training.program import Program
+from cvae_jax.training.restoring import Best
 from cvae_jax.training.state import TrainState
 from cvae_jax.training.stopping import Cause
 
@@ -185,13 +186,13 @@ def opened(program: Program, workdir: Path, name: str = '') -> Iterator[Run]:
     reporter = Reporter(log_path, config.num_epochs, program.steps_per_epoch, name)
     held.callback(reporter.close)
     if resumes:
-      state, window, damaged = checkpoints.resume(workdir, config, state)
+      state, window, damaged = restoring.resume(workdir, config, state)
       for step, fault in damaged.items():
         reporter.line(
-          f'checkpoint {step} is damaged ({fault}) and was moved to {workdir / checkpoints.DAMAGED}'
+          f'checkpoint {step} is damaged ({fault}) and was moved to {workdir / restoring.DAMAGED}'
         )
     elif processes.is_main() and (
-      kept := metrics_file.keep_copy(workdir, workdir / checkpoints.DAMAGED)
+      kept := metrics_file.keep_copy(workdir, workdir / restoring.DAMAGED)
     ):
       # Where there was a validation there was a checkpoint, or one was being written.
       reporter.line(f'{workdir} has no checkpoint: it begins anew, and its log is kept as {kept}')

@@ -9,7 +9,7 @@ from cvae_jax import tasks
 from cvae_jax.config import SavedConfig
 from cvae_jax.runtime import paths, processes, progress
 from cvae_jax.runtime.errors import InputError, OccupiedError
-from cvae_jax.training import checkpoints, run_folder
+from cvae_jax.training import restoring, run_folder
 from cvae_jax.training.checkpoints import Checkpoints
 from cvae_jax.training.program import Program
 from cvae_jax.training.run_folder import CheckpointPath
@@ -106,7 +106,7 @@ def initial_state(program: Program) -> TrainState:
   source = run_folder.locate(paths.from_user(config.init_from))
   step = agree_on_step(source, 'best')
   saved = config_lib.read(source.run).config
-  variables, _ = checkpoints.restore_variables(source.run, str(step), saved, fresh.variables)
+  variables, _ = restoring.restore_variables(source.run, str(step), saved, fresh.variables)
   return program.state_of(variables)
 
 
@@ -120,14 +120,14 @@ def agree_on_step(source: CheckpointPath, otherwise: str) -> int:
   if source.step is not None:
     return source.step
   config = config_lib.read(source.run).config
-  return processes.from_main(checkpoints.choose(source.run, otherwise, config))
+  return processes.from_main(restoring.choose(source.run, otherwise, config))
 
 
 def begin_at(source: CheckpointPath, program: Program, workdir: Path) -> None:
   """Makes `workdir` a run that stands at a checkpoint of another one; whole or not at all."""
   step = agree_on_step(source, 'last')
   before = config_lib.read(source.run).config
-  state, window = checkpoints.restore(source.run, step, before, program.fresh_state())
+  state, window = restoring.restore(source.run, step, before, program.fresh_state())
   if int(state.step) >= program.total_steps:
     raise InputError(
       f'The checkpoint is from step {state.step}, and the run would end at step '

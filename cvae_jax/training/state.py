@@ -49,7 +49,7 @@ def hyperparameters(config, task: Task) -> Hyperparameters:
     learning_rate=jnp.float32(config.learning_rate),
     weight_decay=jnp.float32(config.weight_decay),
     clip_norm=jnp.float32(config.clip_norm),
-    task=task.hyperparameters,
+    task=dict(task.hyperparameters),
   )
 
 

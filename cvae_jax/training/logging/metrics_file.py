@@ -125,7 +125,7 @@ def _cut_csv(path: Path, step: int, columns: tuple[str, ...]) -> float:
           f'{path} lacks columns of this run: {",".join(columns)}. Move it elsewhere, and training '
           'continues with a new one.'
         )
-      end, seconds = content.rfind(b'\n') + 1, 0.0  # a line without its end was cut off by a crash
+      end, seconds = content.rfind(b'\n', 0) + 1, 0.0  # a line without its end was cut off by a crash
       while end > len(header):
         begin = content.rfind(b'\n', 0, end - 1) + 1
         last, seconds = _step_and_seconds(path, content[begin:end], names)

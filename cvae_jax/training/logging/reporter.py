@@ -14,7 +14,7 @@ from cvae_jax.runtime import progress
 
 def terms_text(terms: Mapping[str, float]) -> str:
   """Terms by name, as one line shows them."""
-  return '  '.join(f'{name} {value:z.4g}' for name, value in terms.items())
+  return '  '.join(f'{name} {value:z#.5g}' for name, value in terms.items())
 
 
 class Reporter:
