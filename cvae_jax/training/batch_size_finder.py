@@ -1,7 +1,7 @@
-"""How many images a step can take, and from how many on more are no faster.
+"""The largest batch that fits, and the batch size beyond which training is no faster.
 
-What a step needs is read off its compiled program, so that no memory has to run out to find out; a
-few real steps confirm it.
+The memory of a step is read from its compiled program, so nothing has to run out of memory; a few
+real steps confirm it.
 """
 
 import os
@@ -21,18 +21,18 @@ from cvae_jax.training.program import Program, assemble
 METHODS = ('power', 'binsearch')
 SMALLEST = 16  # images, or one for each device
 MEMORY_FRACTION = 0.9  # of the memory, which others use too
-NUM_STEPS = 5  # that are timed
-GAIN = 1.05  # less than so much faster is no faster
-MAX_RATIO = 1.1  # of what did not fit to what did, where the search for the largest ends
+NUM_STEPS = 5  # timed for each batch size
+GAIN = 1.05  # a smaller speed-up counts as none
+MAX_RATIO = 1.1  # smallest that did not fit / largest that did: where the bisection ends
 
 
 class Trial(NamedTuple):
-  """What one batch size came to."""
+  """The result for one batch size."""
 
   batch_size: int
-  num_bytes: int  # of memory for a step, with all that lies on the device
+  num_bytes: int  # memory of a step, including all that lies on the device
   fits: bool
-  images_per_second: float | None = None  # of steps that were taken
+  images_per_second: float | None = None  # measured, if steps were taken
 
   def __str__(self) -> str:
     outcome = 'fits' if self.fits else 'does not fit'
@@ -42,7 +42,7 @@ class Trial(NamedTuple):
 
 
 def memory_bytes() -> int:
-  """What there is on the smallest device; for a CPU, in the machine."""
+  """Memory of the smallest device; for a CPU, of the machine."""
   return devices.limit_bytes() or os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
 
 
@@ -61,7 +61,7 @@ def step_bytes(program: Program) -> int:
 
 
 def images_per_second(program: Program) -> float | None:
-  """The pace of a few real steps; None where memory runs out all the same."""
+  """The speed of a few real steps; None if memory runs out nevertheless."""
   num_steps = min(NUM_STEPS, program.steps_per_epoch)
   # As training dispatches them: one by one on a CPU.
   bounds = [(0, num_steps)]
@@ -83,7 +83,7 @@ def images_per_second(program: Program) -> float | None:
 
 
 def try_size(config, size: int, train: Dataset, validation: Dataset, runs: bool = True) -> Trial:
-  """Compiles a step on `size` images and, where it fits and `runs`, takes a few."""
+  """Compiles a step on `size` images; if it fits and `runs`, takes a few."""
   config = config.copy_and_resolve_references()
   config.batch_size = size
   program = assemble(config, train, validation)
@@ -96,7 +96,7 @@ def try_size(config, size: int, train: Dataset, validation: Dataset, runs: bool 
 
 
 def powers(config, train: Dataset, validation: Dataset) -> Iterator[Trial]:
-  """Twice as many images each time, until they do not fit or two doublings were no faster."""
+  """Doubles the batch until it does not fit, or two doublings were no faster."""
   size, best, lagging = _smallest(len(train.labels)), 0.0, 0
   while size <= len(train.labels) and lagging < 2:
     trial = try_size(config, size, train, validation)
@@ -109,7 +109,7 @@ def powers(config, train: Dataset, validation: Dataset) -> Iterator[Trial]:
 
 
 def bisection(config, train: Dataset, validation: Dataset) -> Iterator[Trial]:
-  """Closes in on the largest batch that fits, by compiled programs alone; the last one is run."""
+  """Bisects for the largest batch that fits, by compiled programs alone; runs the last one."""
   count = len(jax.devices())
   low = high = _smallest(len(train.labels))
   while True:  # doubling, until it does not fit
@@ -133,7 +133,7 @@ def bisection(config, train: Dataset, validation: Dataset) -> Iterator[Trial]:
     yield trial
     if trial.fits:
       return
-    low = low // 2 // count * count  # the program promised too much
+    low = low // 2 // count * count  # it needed more than the program says
 
 
 def _smallest(num_images: int) -> int:
@@ -147,11 +147,11 @@ def _smallest(num_images: int) -> int:
 
 
 def suggest(config, method: str) -> None:
-  """Tries batch sizes for a run, and says what each came to; nothing is written.
+  """Tries batch sizes for a run and prints the result of each; nothing is written.
 
   Args:
-    config: see configs/default.py; its own batch size has no part in this.
-    method: 'power' for the pace of each, 'binsearch' for the largest that fits.
+    config: a config; its own batch size is ignored.
+    method: 'power' for the speed of each, 'binsearch' for the largest that fits.
 
   Raises:
     InputError: config or data cannot be used.

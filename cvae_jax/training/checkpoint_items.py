@@ -1,6 +1,6 @@
-"""What lies in one checkpoint: its items, checked against their hashes, and its config.
+"""The items of one checkpoint, checked against their hashes, and its config.
 
-Nothing in a file is believed before it is checked: it may be damaged, or a stranger's.
+Files may be damaged or malicious: nothing in them is used before it is checked.
 """
 
 import json
@@ -19,8 +19,8 @@ from cvae_jax.runtime import tensor_files as weights
 from cvae_jax.runtime.errors import InputError, reason
 from cvae_jax.training.state import TrainState
 
-# Numbers are hard to compress: an item that promises to become this many times its files' size, and
-# so much more, is none that training wrote.
+# Weights hardly compress: an item that claims to be more than this many times its files' size, plus
+# some bytes, was not written by training.
 MAX_RATIO = 100
 MAX_EXCESS_BYTES = 1 << 26
 
@@ -32,13 +32,13 @@ def items(state: TrainState) -> dict[str, Any]:
 
 
 def digest(item) -> str:
-  """A hash of names and numbers; of the numbers as this process has them."""
+  """A hash of names and values, as this process has them."""
   leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(devices.own_copy(item)))
   return weights.digest({jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves})
 
 
 def metrics(manager: ocp.CheckpointManager, step: int) -> dict[str, float] | None:
-  """What the validation at a checkpoint gave; None where there was none."""
+  """The validation metrics of a checkpoint; None if it has none."""
   digests = _digests(manager, step)
   try:
     metrics = manager.metrics(step)
@@ -49,13 +49,13 @@ def metrics(manager: ocp.CheckpointManager, step: int) -> dict[str, float] | Non
 
 
 def check(manager: ocp.CheckpointManager, step: int, config: ConfigDict) -> None:
-  """Raises InputError where a checkpoint has lost an item, or is not of the run `config`."""
+  """Raises InputError if a checkpoint lacks an item or belongs to a run with another config."""
   _check_complete(manager, step)
   _check_config(manager, step, config)
 
 
 def _check_complete(manager, step) -> None:
-  """Raises InputError where a checkpoint lacks an item that was written into it."""
+  """Raises InputError if a checkpoint lacks an item that was written into it."""
   folder = Path(manager.directory) / str(step)
   try:
     written = set(json.loads((folder / '_CHECKPOINT_METADATA').read_text())['item_handlers'])
@@ -68,7 +68,7 @@ def _check_complete(manager, step) -> None:
 
 
 def _check_config(manager, step, config: ConfigDict) -> None:
-  """Raises InputError where a checkpoint is of another run than its folder's config.json says."""
+  """Raises InputError if a checkpoint was written with another config than its run has now."""
   if (content := _json(manager, step, 'config')) is None:
     return
   try:
@@ -92,7 +92,7 @@ def read_items(manager: ocp.CheckpointManager, step: int, items: dict[str, Any])
   Args:
     manager: of a run's checkpoints.
     step: which of them.
-    items: what each is like; None is whatever it is.
+    items: name -> a pytree of the same structure, shapes and placement; None accepts any.
 
   Raises:
     InputError: one cannot be read, or is not what was written.
@@ -116,7 +116,7 @@ def read_items(manager: ocp.CheckpointManager, step: int, items: dict[str, Any])
 
 
 def _check_size(manager, step, item: str) -> None:
-  """Raises InputError where an item would take more memory than its files can have filled."""
+  """Raises ValueError if an item would take far more memory than its files."""
   folder = Path(manager.directory) / str(step) / item
   on_disk = sum(path.stat().st_size for path in folder.rglob('*') if path.is_file())
   leaves = jax.tree.leaves(ocp.StandardCheckpointHandler().metadata(folder))
@@ -133,12 +133,12 @@ def _largest(leaf) -> int:
 
 
 def _digests(manager, step) -> dict[str, str]:
-  """What `Checkpoints.save` knew of each item; of a checkpoint of before nothing."""
+  """The hashes that were saved with a checkpoint; {} in one of an early version."""
   return _json(manager, step, 'digests') or {}
 
 
 def _json(manager, step, item: str) -> dict[str, Any] | None:
-  """A JSON item of a checkpoint, None where it has none."""
+  """A JSON item of a checkpoint; None if it has none."""
   if not (Path(manager.directory) / str(step) / item).is_dir():
     return None
   try:

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: Orbax, asynchronous, the newest few and the best."""
+"""Writes the checkpoints of a run with Orbax, in the background; keeps the newest and the best."""
 
 import contextlib
 from collections.abc import Iterator
@@ -26,18 +26,17 @@ class Checkpoints:
 
   Each holds separate items, so that a reader of the weights need not read the rest: 'model' (the
   variables), 'ema' (their average, if any), 'optimizer', and 'window' (the terms of the steps
-  since the last line of the log). 'config' says what they were trained with, and 'digests' has a
-  hash of each and of the metrics, since Orbax does not promise to notice that a file has changed.
-  Beside them lies the prior that was fitted when training ended (`fitted_prior`). Writing happens
-  in the background; a folder without its step number is unfinished and never read.
+  since the last line of the log). 'config' is the run's, and 'digests' has a hash of each item and
+  of the metrics, since Orbax does not promise to notice that a file has changed. Artifacts of the
+  task lie beside them (`finish`). A folder without its step number is unfinished and never read.
   """
 
   def __init__(self, workdir: Path, keep: int, config: ConfigDict):
-    """Creates the folder where it is not there, and drops what was not written to its end.
+    """Creates the folder if it is missing, and deletes unfinished checkpoints.
 
     Args:
       workdir: the run's folder.
-      keep: how many of the newest stay.
+      keep: how many of the newest checkpoints stay.
       config: what the run is trained with.
     """
     self._config = config.to_dict()
@@ -75,7 +74,7 @@ class Checkpoints:
 
   @property
   def best(self) -> Best:
-    """That of the checkpoints on disk."""
+    """The best of the checkpoints on disk."""
     return best_of(self._manager, self._score)
 
   def save(
@@ -143,10 +142,9 @@ class Checkpoints:
 
 
 def _async_options() -> ocp.AsyncOptions:
-  """How long Orbax waits for its own threads, by a clock that people and time servers set.
+  """Turns off Orbax's time limit for a write, except where several processes wait for each other.
 
-  A jump of that clock, or a computer that slept, would count as a write that takes too long. Where
-  there are several processes, one that waits for another shall not do so forever.
+  It uses the wall clock: a clock that is set, or a computer that slept, would exceed the limit.
   """
   if jax.process_count() > 1:
     return ocp.AsyncOptions()

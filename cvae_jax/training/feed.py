@@ -13,13 +13,13 @@ from cvae_jax.data import batches
 from cvae_jax.data.datasets import Dataset
 from cvae_jax.runtime import devices, processes
 
-# Streamed chunks are smaller than this, for two of them lie on the device beside the model.
+# Streamed chunks stay below this: two of them lie on the device beside the model.
 MAX_STREAMED_BYTES = 1 << 28
 PREFETCHED_CHUNKS = READ_THREADS = 2  # ready on the host
 
 
 class Chunk(NamedTuple):
-  """Steps `begin` to `end`, and what `Feed.pick` takes their batches from."""
+  """Steps `begin` to `end`, and the data that `Feed.pick` takes their batches from."""
 
   begin: int
   end: int
@@ -34,7 +34,7 @@ class Feed(NamedTuple):
   chunks: Callable[[Iterable[tuple[int, int]], Callable[[int], Array]], Iterator[Chunk]]
   # (a chunk's data, step) -> images uint8 [B, H, W, C] and labels [B], inside the compiled step.
   pick: Callable[[Any, Array], tuple[Array, Array]]
-  # Of each part of a chunk's data: 0 where every run has its own, None where runs share it.
+  # For each element of a chunk's data: 0 if every run has its own, None if runs share it.
   axes: tuple[int | None, ...]
   longest: int  # steps in one chunk
   placement: str  # 'device' or 'stream'
@@ -45,9 +45,9 @@ def bounds(
 ) -> Iterator[tuple[int, int]]:
   """The chunks from step `begin` to the end of the run, at most `longest` steps each.
 
-  They end at fixed steps of the run, wherever it was resumed, and at each epoch's end and each
-  step that a checkpoint is due at. Two programs of other lengths differ in the last bits, so a
-  resumed run must go through the same ones.
+  They end at fixed steps of the run, wherever it was resumed: at the ends of epochs and where a
+  checkpoint is due. Chunks of other lengths are other programs, which differ in the last bits, so
+  a resumed run must take the same ones.
   """
   while begin < total_steps:
     end = _next_end(begin, steps_per_epoch, checkpoint_every_steps, longest)
@@ -61,7 +61,7 @@ def _next_end(now: int, steps_per_epoch: int, checkpoint_every_steps: int, longe
     into_epoch = now % steps_per_epoch
     return min(epoch_end, now - into_epoch + (into_epoch // longest + 1) * longest)
   due = min(epoch_end, (now // checkpoint_every_steps + 1) * checkpoint_every_steps)
-  # Powers of two: the distances are many, and each length is a program to compile.
+  # Powers of two: there are many distances, and each length is a program to compile.
   return now + 2 ** (min(due - now, longest).bit_length() - 1)
 
 
@@ -101,7 +101,7 @@ def _choose_placement(num_bytes: int) -> str:
 
 
 def on_device(images: Array, labels: Array, steps_per_epoch: int, mesh: Mesh) -> Feed:
-  """All images lie on the device, and each step gathers its own.
+  """All images lie on the device, and each step gathers its batch.
 
   Args:
     images: uint8 [N, H, W, C], on every device.
@@ -133,7 +133,7 @@ def streamed(
 ) -> Feed:
   """Images stay on the host; Grain gathers the batches of the next chunks in the background.
 
-  Each process reads the part of a batch that its own devices take.
+  Each process reads only the images that its own devices take.
 
   Args:
     dataset: the training images.

@@ -18,11 +18,11 @@ LOWEST, HIGHEST = 1e-8, 1.0
 NUM_STEPS = 100
 SMOOTHING = 0.9  # of the exponential average of the loss
 DIVERGED = 4  # times the best loss
-SKIPPED = 10  # first steps, in which the average settles
+SKIPPED = 10  # first steps, while the average settles
 
 
 class Ramp(NamedTuple):
-  """What the loss did while the learning rate rose, a value for each step that was taken."""
+  """The loss while the learning rate rose, a value for each step taken."""
 
   learning_rates: np.ndarray  # [n]
   losses: np.ndarray  # [n] averaged, nats per image
@@ -35,7 +35,7 @@ def schedule(step):
 
 
 def smooth(losses: np.ndarray) -> np.ndarray:
-  """The exponential average of the losses [n], without the pull of its start towards 0."""
+  """The exponential average of the losses [n], corrected for its start at 0."""
   averages, average = [], 0.0
   for step, loss in enumerate(losses, start=1):
     average = SMOOTHING * average + (1 - SMOOTHING) * loss
@@ -44,9 +44,9 @@ def smooth(losses: np.ndarray) -> np.ndarray:
 
 
 def has_diverged(averages: np.ndarray) -> bool:
-  """Whether the last of the averages [n] is no number, or DIVERGED times the best.
+  """Whether the last of the averages [n] is NaN, or has risen to DIVERGED times the best.
 
-  Of a negative best, as densities have it, so far above as that is for a positive one.
+  For a negative best (densities), by as much as that would be for a positive one.
   """
   best = np.min(averages)
   return not averages[-1] <= best + (DIVERGED - 1) * abs(best)
@@ -103,11 +103,11 @@ class _Settled(NamedTuple):
 
 
 def suggest(config, workdir: Path) -> float:
-  """Finds a learning rate for a run, draws the ramp, and says what to do with it.
+  """Finds a learning rate for a run, draws the ramp, and prints the suggestion.
 
   Args:
-    config: see configs/default.py; its own learning rate has no part in this.
-    workdir: the run's folder; the picture lies beside it, for the run may not have begun.
+    config: a config; its own learning rate is ignored.
+    workdir: the run's folder, which need not exist; the picture is written beside it.
 
   Returns:
     The rate, in two digits, as it is printed.

@@ -29,17 +29,17 @@ class Best(NamedTuple):
 
 
 class Resumed(NamedTuple):
-  """Where a run stands."""
+  """The state of a run that is resumed."""
 
   state: TrainState
   window: Window
-  damaged: dict[int, str]  # what is wrong with checkpoints that had to be set aside, by their step
+  damaged: dict[int, str]  # step of each checkpoint that was set aside -> what is wrong with it
 
 
 def resume(run: Path, config: ConfigDict, like: TrainState) -> Resumed:
-  """Reads the newest checkpoint that is whole; those that are not are moved to `damaged/`.
+  """Reads the newest intact checkpoint; damaged ones are moved to `damaged/`.
 
-  To be called before `Checkpoints` are made, which need metrics that can be read.
+  Call it before making `Checkpoints`, which needs readable metrics.
 
   Args:
     run: a run's folder, which has checkpoints.
@@ -68,7 +68,7 @@ def resume(run: Path, config: ConfigDict, like: TrainState) -> Resumed:
         f'None of the {len(steps)} checkpoints of {run} can be read, and all are left as they are. '
         f'Of the newest: {damaged[steps[0]]}. Name another --workdir to begin anew.'
       )
-    # Orbax reads the metrics of all, and the best of them is what results will be computed with.
+    # Orbax reads the metrics of all, and results are computed with the best of them.
     for step in steps[len(damaged) + 1 :]:
       fault = ''
       try:
@@ -97,9 +97,9 @@ def _set_aside(run: Path, step: int) -> None:
 def restore(
   run: Path, step: int, config: ConfigDict, like: TrainState
 ) -> tuple[TrainState, Window]:
-  """Reads the state and the window of a checkpoint of any run, whose folder stays untouched.
+  """Reads the state and the window of a checkpoint of any run; its folder stays untouched.
 
-  A run without a moving average lends its weights to begin one.
+  If the run has no moving average and `like` has one, it starts from the weights.
 
   Args:
     run: a run's folder.
@@ -125,7 +125,7 @@ def choose(run: Path, which: str, config: ConfigDict) -> int:
 
 
 def read_metrics(run: Path, config: ConfigDict) -> dict[int, dict[str, float]]:
-  """What the validations at the checkpoints of a run gave, by step; those that can be read."""
+  """Validation metrics of a run's checkpoints by step, as far as they can be read."""
   with _reader(run, config) as manager:
     return _all_metrics(manager)
 

@@ -1,4 +1,4 @@
-"""The folder of a run: may it be used, what is in it, where is a checkpoint."""
+"""The folder of a run: whether it can be used, what is in it, where its checkpoints are."""
 
 import contextlib
 import fcntl
@@ -14,18 +14,18 @@ from cvae_jax.runtime import paths, processes
 from cvae_jax.runtime.errors import InputError, OccupiedError, did_you_mean
 
 CHECKPOINTS = 'checkpoints'
-SAMPLES = 'samples'  # with a picture of the last step, where a run has come to its end
+SAMPLES = 'samples'  # holds a picture of the last step of a finished run
 
 
 class CheckpointPath(NamedTuple):
-  """A run's folder and, where one is named, the step of a checkpoint in it."""
+  """A run's folder and the step of a checkpoint in it, if one is named."""
 
   run: Path
   step: int | None
 
 
 def free_name(workdir: Path) -> Path:
-  """`workdir` with the first number from 2 on behind it that no folder has."""
+  """`workdir-2`, or with the first higher number that is free."""
   if workdir.name in ('', '..'):  # '.', '/' and the like
     workdir = Path('runs') / (workdir.resolve().name or 'run')
   number = 2
@@ -72,11 +72,11 @@ def check_usable(workdir: Path, config) -> None:
 
 
 def locate(path: Path, shipped: tuple[str, ...] = ()) -> CheckpointPath:
-  """Understands a run's folder, or one checkpoint in it (`<run>/checkpoints/<step>`).
+  """Finds a run's folder, or one checkpoint in it (`<run>/checkpoints/<step>`).
 
   Args:
-    path: as a person gave it.
-    shipped: names that would have done as well, for the message.
+    path: as the user gave it.
+    shipped: names of shipped weights, for the error message.
 
   Raises:
     InputError: it is neither.
@@ -97,10 +97,7 @@ def locate(path: Path, shipped: tuple[str, ...] = ()) -> CheckpointPath:
 
 
 def newest(runs: Path) -> Path | None:
-  """The run under `runs` that was written last, by its youngest checkpoint; None without any.
-
-  Those of a sweep lie in a folder of their own.
-  """
+  """The run under `runs`, or in a sweep's folder there, with the newest checkpoint; or None."""
   checkpoints = [
     path
     for pattern in (f'*/{CHECKPOINTS}/*', f'*/*/{CHECKPOINTS}/*')
@@ -114,7 +111,7 @@ def newest(runs: Path) -> Path | None:
 
 @contextlib.contextmanager
 def made_whole(workdir: Path) -> Iterator[Path]:
-  """Gives a folder to fill, which takes the name `workdir` once the block has ended well.
+  """Yields a folder to fill, which is moved to `workdir` if the block succeeds.
 
   Several processes may fill it together.
 
@@ -141,17 +138,17 @@ def made_whole(workdir: Path) -> Iterator[Path]:
 
 def _move_entries(source: Path, target: Path) -> None:
   target.mkdir(exist_ok=True)
-  # config.json last: it is what makes a run of the folder.
+  # config.json last: with it the folder counts as a run.
   for path in sorted(source.iterdir(), key=lambda path: path.name == config_lib.FILE_NAME):
     path.replace(target / path.name)
 
 
 @contextlib.contextmanager
 def lock(workdir: Path) -> Iterator[None]:
-  """Keeps other processes from training in `workdir`; the system lets go when the process ends.
+  """Keeps other processes from training in `workdir`; the system unlocks it when this one ends.
 
   Raises:
-    InputError: another process is at work there, or the folder cannot be written.
+    InputError: another process trains there, or the folder cannot be written.
   """
   try:
     workdir.mkdir(parents=True, exist_ok=True)
@@ -166,7 +163,7 @@ def lock(workdir: Path) -> Iterator[None]:
     except BlockingIOError:
       file.seek(0)
       holder = file.read() or 'another process'
-      raise InputError(f'{workdir} is being trained in by {holder}: wait for its end.') from None
+      raise InputError(f'{workdir} is in use by {holder}: wait until it ends.') from None
     file.truncate(0)
     file.write(f'process {os.getpid()} on {socket.gethostname()}')
     file.flush()

@@ -1,4 +1,4 @@
-"""What may end a run before its last step: a signal, its time being up, no more progress."""
+"""What may end a run before its last step: a signal, a time limit, no more progress."""
 
 import contextlib
 import signal
@@ -15,7 +15,7 @@ class Cause(NamedTuple):
   """Why a run ends early."""
 
   name: str
-  status: int  # that the process ends with
+  status: int  # exit status of the process
 
 
 SIGNALS = {
@@ -26,29 +26,29 @@ SIGNALS = {
 
 @contextlib.contextmanager
 def listening(max_seconds: float) -> Iterator[Callable[[], Cause | None]]:
-  """Inside the block a signal asks for an end, and a second one is served as before the block.
+  """Inside the block a first signal asks the run to stop; a second one acts as outside of it.
 
-  Only Python's main thread may listen for signals; in another one, time alone ends a run.
+  Only Python's main thread can handle signals; in another one, the time limit alone ends a run.
 
   Args:
-    max_seconds: what the block is given, in seconds of a clock that nobody sets; 0 is no limit.
+    max_seconds: time limit for the block, by the monotonic clock; 0 is no limit.
 
   Yields:
     asked(): the cause, once there is one.
   """
-  began, came = time.monotonic(), []
+  began, received = time.monotonic(), []
 
   def handle(number, frame):
-    if came and callable(before[number]):
+    if received and callable(before[number]):
       before[number](number, frame)
-    elif came:
+    elif received:
       signal.signal(number, before[number])
       signal.raise_signal(number)
-    came.append(SIGNALS[number])
+    received.append(SIGNALS[number])
 
   def asked() -> Cause | None:
-    if came:
-      return came[0]
+    if received:
+      return received[0]
     if max_seconds and time.monotonic() - began >= max_seconds:
       return Cause(f'max_train_seconds={max_seconds:g}', 0)
     return None
@@ -65,25 +65,25 @@ def listening(max_seconds: float) -> Iterator[Callable[[], Cause | None]]:
 
 
 def is_stagnant(now: int, best: int | None, warmup_steps: int, patience: int) -> bool:
-  """Whether the best validation lies `patience` steps back, as many of them after the warm-up.
+  """Whether the best validation lies at least `patience` steps back, counted after the warm-up.
 
-  While β rises the bound at β = 1 is not what is trained on: what it does then says nothing.
+  During the warm-up the score is not what is trained on: it may rise or fall.
 
   Args:
     now: steps taken.
-    best: the step of the best validation, None without any.
-    warmup_steps: after so many steps β is what it is to be.
+    best: the step of the best validation; None without any.
+    warmup_steps: see `Task.warmup_steps`.
     patience: in steps; 0 waits forever.
   """
   return bool(patience) and best is not None and now - max(best, warmup_steps) >= patience
 
 
 def agreed(cause: Cause | None, is_meeting: bool) -> Cause | None:
-  """The cause of any process; to be called by all.
+  """The cause that any process has; all processes must call this.
 
   Args:
-    cause: what asks this one to end.
-    is_meeting: whether all wait for each other here anyway; several agree at such steps alone.
+    cause: what asks this process to end.
+    is_meeting: whether all processes wait for each other here anyway. They agree only there.
   """
   if jax.process_count() == 1:
     return cause

@@ -65,7 +65,7 @@ def _header(path: Path) -> tuple[str, ...] | None:
 
 
 def keep_copy(workdir: Path, folder: Path) -> Path | None:
-  """Copies metrics.csv into `folder`, if a validation stands in it; returns the copy."""
+  """Copies metrics.csv into `folder` if it holds a validation; returns the copy, or None."""
   path = workdir / CSV_NAME
   if not path.is_file():
     return None
@@ -85,16 +85,16 @@ def keep_copy(workdir: Path, folder: Path) -> Path | None:
 def forget_after(
   workdir: Path, step: int, columns: tuple[str, ...], log: Callable[[str], None]
 ) -> float:
-  """Drops all that was written about steps after `step`, so that a resumed run logs them once.
+  """Drops what was written about steps after `step`, so that a resumed run logs them once.
 
   Args:
     workdir: the run's folder.
-    step: the last one to be kept.
+    step: the last step to keep.
     columns: what metrics.csv must have; it may have more, from an earlier version.
-    log: receives a line where TensorBoard's files cannot be cut back.
+    log: receives a line if TensorBoard's files cannot be cut back.
 
   Returns:
-    The seconds that the run had taken by the last row that stays.
+    Seconds of the run at the last row that stays.
 
   Raises:
     InputError: metrics.csv is not one of this version.
@@ -125,7 +125,7 @@ def _cut_csv(path: Path, step: int, columns: tuple[str, ...]) -> float:
           f'{path} lacks columns of this run: {",".join(columns)}. Move it elsewhere, and training '
           'continues with a new one.'
         )
-      end, seconds = content.rfind(b'\n', 0) + 1, 0.0  # a line without its end was cut off by a crash
+      end, seconds = content.rfind(b'\n', 0) + 1, 0.0  # a crash left an incomplete line
       while end > len(header):
         begin = content.rfind(b'\n', 0, end - 1) + 1
         last, seconds = _step_and_seconds(path, content[begin:end], names)
@@ -162,7 +162,7 @@ def _cut_events(path: Path, step: int) -> None:
       except StopIteration:
         break
       except tf.errors.DataLossError as error:
-        # A crash left the half of a record; or one is damaged, and others may lie behind it.
+        # A crash truncated the last record; or one is damaged, and others may follow it.
         dropped += 'truncated' in str(error)
         break
       if event_pb2.Event.FromString(record).step > step:
@@ -171,7 +171,7 @@ def _cut_events(path: Path, step: int) -> None:
         kept.append(record)
   if not dropped:
     return
-  # Not a name that TensorBoard would read, should this be cut off too.
+  # A name that TensorBoard does not read, in case this is interrupted too.
   temporary = path.with_name(f'.{path.name}.tmp')
   with tf.io.TFRecordWriter(str(temporary)) as writer:
     for record in kept:

@@ -32,7 +32,7 @@ class Profiler:
     self._log = log
 
   def __call__(self, step: int, outputs: jax.Array) -> None:
-    """To be called after each dispatch, with the step it ended at and what it will give."""
+    """Call it after each dispatch, with the step that it ends at and its outputs."""
     if self._hook is None:  # all is compiled by now
       self._hook, self._ends_at = self._new_hook(step), step + NUM_PROFILE_STEPS
       jax.block_until_ready(outputs)
@@ -46,7 +46,7 @@ class Profiler:
         self._log(self._done)
 
   def close(self) -> None:
-    """Ends a trace that the run was too short for."""
+    """Ends a trace that is still open."""
     if self._ends_at is not None:
       self._hook(self._ends_at)
       self._ends_at = None
@@ -54,7 +54,7 @@ class Profiler:
 
 
 def make_profiler(enabled: bool, workdir: Path, log: Callable[[str], None]) -> Profiler | None:
-  """A profiler where the config asks for one and TensorFlow, which CLU's needs, is there."""
+  """A profiler if it is enabled and TensorFlow, which CLU's profiler needs, is installed."""
   if enabled and not quiet_tensorflow.installed('tensorboard'):
     log('profile=True needs TensorFlow and TensorBoard: no trace will be written.')
     return None

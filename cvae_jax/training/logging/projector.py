@@ -1,4 +1,4 @@
-"""Latents for TensorBoard's projector, which turns them in three dimensions."""
+"""Latents for TensorBoard's projector, which shows them in three dimensions."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +33,7 @@ def write(
   labels: np.ndarray,
   class_names: Sequence[str],
 ) -> None:
-  """Writes the latents, what they are labelled with and what they look like.
+  """Writes the latents with their labels and images.
 
   Args:
     workdir: the run's folder.

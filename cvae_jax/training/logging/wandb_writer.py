@@ -16,12 +16,12 @@ INIT_TIMEOUT_SECONDS = 30
 
 
 def is_online() -> bool:
-  """Whether the environment has what sending takes; else the files wait for `wandb sync`."""
+  """Whether wandb can send; otherwise its files wait for `wandb sync`."""
   return bool(os.environ.get('WANDB_API_KEY') or os.environ.get('WANDB_MODE'))
 
 
 def _id(workdir: Path) -> str:
-  """That of the run in this folder, wherever it is moved; made for a new one."""
+  """The id of the run in this folder, wherever it is moved; a new one is made for a new run."""
   path = workdir / '.wandb_id'
   if not path.is_file():
     with paths.whole(path) as temporary:
@@ -47,7 +47,7 @@ class WandbWriter(MetricWriter):
       name=f'{name}-{workdir.name}' if workdir.name != name else name,
       id=_id(workdir),
       resume='allow',
-      reinit='create_new',  # another run of this process is none of this one's
+      reinit='create_new',  # runs of a sweep share this process
       dir=str(workdir),
       mode=None if is_online() else 'offline',
       settings=wandb.Settings(silent=True, console='off', init_timeout=INIT_TIMEOUT_SECONDS),
@@ -83,7 +83,7 @@ class WandbWriter(MetricWriter):
     self._run.log(shown, step=step)
 
   def _write_nothing(self, *_, **__) -> None:
-    """What training never writes."""
+    """Not used by training."""
 
   write_summaries = write_videos = write_audios = write_pointcloud = _write_nothing
 
