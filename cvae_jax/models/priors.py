@@ -84,7 +84,7 @@ class Mixture(NamedTuple):
     return jax.nn.logsumexp(self._log_probs(latents), axis=-1) - math.log(self.mean.shape[1])
 
   def kl(self, mean: Array, logvar: Array, latents: Array) -> Array:  # noqa: D102
-    return _estimated_kl(self, mean, logvar, latents)
+    return estimated_kl(self, mean, logvar, latents)
 
   def draw(self, keys: Array, temperature: Array) -> Array:  # noqa: D102
     choices, noise_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
@@ -241,7 +241,7 @@ class FlowDensity(NamedTuple):
     return gaussians.log_normal(noise, zeros, zeros) + log_det
 
   def kl(self, mean: Array, logvar: Array, latents: Array) -> Array:  # noqa: D102
-    return _estimated_kl(self, mean, logvar, latents)
+    return estimated_kl(self, mean, logvar, latents)
 
   def draw(self, keys: Array, temperature: Array) -> Array:  # noqa: D102
     return self.to_latents(temperature * _noise(keys, self.flow.latent_dim))
@@ -321,7 +321,8 @@ def _flow(config, image_shape, activation) -> Flow:
   )
 
 
-def _estimated_kl(density: Density, mean: Array, logvar: Array, latents: Array) -> Array:
+def estimated_kl(density: Density, mean: Array, logvar: Array, latents: Array) -> Array:
+  """log q(z | x, c) − log p(z | c) at draws z: the KL of `Density.kl` without a closed form."""
   log_posterior = gaussians.log_normal(latents, _like(mean, latents), _like(logvar, latents))
   return (log_posterior - density.log_prob(latents))[..., None]
 
