@@ -77,7 +77,7 @@ def npz_content(save):
 
 
 def read_npz(path):
-  for bits in binarized_mnist.read(path).values():
+  for bits in binarized_mnist.read([path]).values():
     assert bits.shape[1:] == (28, 28, 1)
     assert set(np.unique(bits)) <= {0, 255}
 
@@ -251,4 +251,4 @@ def test_a_bomb_is_not_unpacked(tmp_path):
     for name in ('train', 'valid', 'test'):
       archive.writestr(f'{name}.npy', bytes(1 << 28))
   with pytest.raises(InputError, match=r'unpacks to .* bytes, expected at most'):
-    binarized_mnist.read(tmp_path / 'binarized_mnist.npz')
+    binarized_mnist.read([tmp_path / 'binarized_mnist.npz'])

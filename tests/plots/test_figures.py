@@ -4,7 +4,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from cvae_jax.data.sources import CLASS_NAMES
+from cvae_jax.data.readers.idx import FASHION_CLASSES as FASHION
 from cvae_jax.plots import figures
 from figure_text import check_text, overlapping
 
@@ -15,9 +15,6 @@ RANDOM = np.random.RandomState(0)
 def same_numbers():
   """In whatever order the tests run."""
   RANDOM.seed(0)
-
-
-FASHION = CLASS_NAMES['fashion_mnist']
 
 
 @pytest.mark.parametrize('columns', [1, 3, 10])

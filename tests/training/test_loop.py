@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cvae_jax import config as config_lib
-from cvae_jax.data import sources
+from cvae_jax.data import datasets
 from cvae_jax.runtime import devices
 from cvae_jax.runtime.errors import InputError, NonFiniteError, OccupiedError
 from cvae_jax.training import checkpoints, loop, program
@@ -186,7 +186,7 @@ def test_what_the_weights_do_not_depend_on_may_differ(tiny_run):
 
 
 def test_weights_to_begin_from_are_looked_for_before_the_data(tmp_path, monkeypatch):
-  monkeypatch.setattr(sources, 'read', None)
+  monkeypatch.setattr(datasets, 'load', None)
   with pytest.raises(InputError, match='neither a run folder nor a checkpoint'):
     loop.train(tiny_config(init_from=str(tmp_path / 'nowhere')), tmp_path / 'run')
 

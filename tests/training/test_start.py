@@ -5,25 +5,31 @@ import shutil
 import pytest
 
 from cvae_jax import config as config_lib
-from cvae_jax.data import sources
-from cvae_jax.data.sources import Part
+from cvae_jax.data.readers import DATASETS
 from cvae_jax.runtime.errors import OccupiedError
 from cvae_jax.training import loop
 from tiny import tiny_config
 
 
-def with_other_pixels(parts):
-  for part in parts.values():
-    part.images[:, 0, 0] ^= 1
-  return parts
+def change_digits(monkeypatch, change):
+  """Replaces the reader of 'digits': `change` maps its `Source` to another."""
+  entry = DATASETS._entries['digits']
+  changed = entry._replace(value=lambda data: change(entry.value(data)))
+  monkeypatch.setitem(DATASETS._entries, 'digits', changed)
 
 
-def with_other_labels(parts):
-  return {name: part._replace(labels=(part.labels + 1) % 10) for name, part in parts.items()}
+def with_other_pixels(splits):
+  for split in splits.values():
+    split.images[:, 0, 0] ^= 1
+  return splits
 
 
-def with_fewer_images(parts):
-  return parts | {'train': Part(*(rows[:130] for rows in parts['train']))}
+def with_other_labels(splits):
+  return {name: split._replace(labels=(split.labels + 1) % 10) for name, split in splits.items()}
+
+
+def with_fewer_images(splits):
+  return splits | {'train': splits['train'].take(slice(130))}
 
 
 @pytest.mark.parametrize(
@@ -38,13 +44,7 @@ def test_changed_data_are_no_resumption(change, message, tiny_run, tmp_path, mon
   run = tmp_path / 'run'
   shutil.copytree(tiny_run, run)
   before = {path: path.read_bytes() for path in run.rglob('*') if path.is_file()}
-  read = sources.read
-
-  def changed(data):
-    source = read(data)
-    return source._replace(parts=change(dict(source.parts)))
-
-  monkeypatch.setattr(sources, 'read', changed)
+  change_digits(monkeypatch, lambda source: source._replace(splits=change(source.splits)))
   with pytest.raises(OccupiedError, match=f'holds a run on other data: {message}'):
     loop.train(tiny_config(), run)
   after = {path: path.read_bytes() for path in run.rglob('*') if path.is_file()}
@@ -54,7 +54,7 @@ def test_changed_data_are_no_resumption(change, message, tiny_run, tmp_path, mon
 def test_other_classes_are_no_resumption(tiny_run, tmp_path, monkeypatch):
   shutil.copytree(tiny_run, tmp_path / 'run')
   others = tuple('abcdefghij')
-  monkeypatch.setitem(sources.CLASS_NAMES, 'digits', others)
+  change_digits(monkeypatch, lambda source: source._replace(class_names=others))
   with pytest.raises(OccupiedError, match=r'a run on other data: its classes are 0, 1'):
     loop.train(tiny_config(), tmp_path / 'run')
   assert config_lib.read(tmp_path / 'run').class_names == tuple('0123456789')
