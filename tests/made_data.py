@@ -1,6 +1,5 @@
 """The smallest data sets that the shipped configs can train on, in the files that users have."""
 
-import gzip
 import struct
 import zlib
 
@@ -8,7 +7,6 @@ import numpy as np
 from PIL import Image
 
 import idx_files
-from cvae_jax.data.readers import idx
 from tiny import tiny_config
 
 
@@ -24,7 +22,8 @@ def make(name, folder):
   rng = np.random.RandomState(0)
   flags = [f'--config.data.dir={folder}']
   if name in ('mnist', 'fashion_mnist'):
-    write_idx(folder / name, rng)
+    images, labels = rng.randint(0, 256, (5200, 28, 28), np.uint8), np.arange(5200) % 10
+    idx_files.write(folder / name, images, labels.astype(np.uint8))
   elif name == 'cifar10':
     write_cifar10(folder / 'cifar-10-batches-bin', rng)
   elif name == 'binarized_mnist':
@@ -38,14 +37,6 @@ def make(name, folder):
     write_pictures(folder, rng)
     flags.append('--config.data.validation_examples=20')
   return flags
-
-
-def write_idx(folder, rng, count=5200):
-  folder.mkdir()
-  images, labels = rng.randint(0, 256, (count, 28, 28), np.uint8), np.arange(count) % 10
-  for image_name, label_name in idx.FILES.values():
-    for name, array in ((image_name, images), (label_name, labels.astype(np.uint8))):
-      (folder / f'{name}.gz').write_bytes(gzip.compress(idx_files.encode(array), 1))
 
 
 def write_cifar10(folder, rng, labels=tuple(range(10)) * 104):

@@ -37,14 +37,14 @@ def source(data) -> Source:
     _check_attribute(attribute, sorted(columns['attributes']))
     return columns['attributes'][attribute]
 
+  def fit(images):
+    # Crops and shrinks only: `load` crops again, and would cut into an enlarged picture.
+    size = min(data.image_size, data.crop_size or data.image_size, *images.shape[1:3])
+    return decoding.fit(images, size, data.crop_size)
+
   prepared, found = tfds.locate(data, find, RAW_FILES, DOWNLOAD_URL)
   if prepared:
-    splits = tfds.read(
-      prepared,
-      SPLITS,
-      label,
-      fit=lambda images: decoding.fit(images, data.image_size, data.crop_size),
-    )
+    splits = tfds.read(prepared, SPLITS, label, fit)
   else:
     splits = in_random_order(read(found, attribute))
   return Source(splits, (f'not {attribute}', attribute))

@@ -12,7 +12,7 @@ import numpy as np
 from cvae_jax.data.readers import files
 from cvae_jax.data.readers.sources import Split
 from cvae_jax.runtime import quiet_tensorflow
-from cvae_jax.runtime.errors import InputError
+from cvae_jax.runtime.errors import InputError, reason
 
 ANSWER_TIMEOUT_SECONDS = 12
 READ_BATCH = 1024  # images
@@ -28,13 +28,14 @@ def locate(
     data: `config.data`; `data.name` is also the name that TensorFlow Datasets has for it.
     find_raw: given a folder, finds the raw files in it; None where there are none.
     raw_files: describes the raw files in error messages.
-    download_url: a file on the server of the download; None where there is no download.
+    download_url: a file on the server of the download, asked for first: without a network this
+      fails in seconds, not after all retries. None: there is no download.
 
   Returns:
     (the folder of a prepared version, None), for `read`, or (None, what `find_raw` found).
 
   Raises:
-    InputError: there is no such data set and no download, or TensorFlow is needed and missing.
+    InputError: the data set is not there and the download fails, or TensorFlow is missing.
   """
   folder, name = files.data_folder(data), data.name
   prepared = find(folder, name)
@@ -56,7 +57,7 @@ def locate(
       f'{name}/<version>/ as TensorFlow Datasets prepares it, or {raw_files} there or in {name}/. '
       'Name an empty folder to download it.'
     )
-  return download(folder, name, raw_files, download_url), None
+  return _download(folder, name, raw_files, download_url), None
 
 
 def find(folder: Path, name: str) -> Path | None:
@@ -116,8 +117,7 @@ def read(
       raise
     except Exception as error:  # TensorFlow's errors share no base class.
       raise InputError(
-        f'{version_folder} cannot be read: {_first_line(error)}. '
-        'Remove the folder to prepare it again.'
+        f'{version_folder} cannot be read: {reason(error)}. Remove the folder to prepare it again.'
       ) from error
   for split, (images, _) in arrays.items():
     if len(images) != expected[split]:
@@ -128,22 +128,8 @@ def read(
   return arrays
 
 
-def download(folder: Path, name: str, raw_files: str, url: str) -> Path:
-  """Downloads and prepares a data set with TensorFlow Datasets.
-
-  Args:
-    folder: of all prepared data sets.
-    name: of the data set.
-    raw_files: what to put in `folder` where there is no network, for error messages.
-    url: a file on the server of the download, which is asked first: without a network this fails
-      in seconds, not after all retries of TensorFlow Datasets.
-
-  Returns:
-    The folder of the prepared version.
-
-  Raises:
-    InputError: the download failed; all that it created is removed.
-  """
+def _download(folder, name, raw_files, url):
+  """Returns the folder of the prepared version; removes all that a failed download created."""
   missing = f'{folder} holds no {name!r}'
   advice = (
     f'Without a network: put {raw_files} in {folder}, or copy a folder {name}/ prepared '
@@ -157,7 +143,7 @@ def download(folder: Path, name: str, raw_files: str, url: str) -> Path:
   if problem := _unreachable(url):
     raise InputError(f'{missing}, and its download failed ({problem}). {advice}')
   print(f'Downloading {name} into {folder} ...', flush=True)
-  created = _first_missing(folder)
+  created = next((path for path in (*folder.parents[::-1], folder) if not path.exists()), None)
   try:
     folder.mkdir(parents=True, exist_ok=True)
     # Prepared elsewhere and moved into place: half a download never looks like a data set.
@@ -175,7 +161,7 @@ def download(folder: Path, name: str, raw_files: str, url: str) -> Path:
     if not isinstance(error, Exception):
       raise
     raise InputError(
-      f'Downloading {name!r} into {folder} failed: {_first_line(error)}. {advice}'
+      f'Downloading {name!r} into {folder} failed: {reason(error)}. {advice}'
     ) from error
 
 
@@ -209,13 +195,3 @@ def _unreachable(url: str) -> str:
   thread.start()
   thread.join(ANSWER_TIMEOUT_SECONDS)
   return problem[0] if problem else f'no answer from {host} in {ANSWER_TIMEOUT_SECONDS} s'
-
-
-def _first_missing(folder: Path) -> Path | None:
-  """The topmost folder that creating `folder` would create, or None where it exists."""
-  missing = [path for path in (folder, *folder.parents) if not path.exists()]
-  return missing[-1] if missing else None
-
-
-def _first_line(error: Exception) -> str:
-  return (str(error).strip().splitlines() or [type(error).__name__])[0]

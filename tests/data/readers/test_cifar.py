@@ -40,10 +40,10 @@ def dtype(name=b'u1'):
   return b'cnumpy\ndtype\n' + string(name) + b'K\x00K\x01\x87R' + state
 
 
-def array(content=PIXELS, shape=ROWS.shape, kind=None, core='core', is_fortran=False):
+def array(content=PIXELS, shape=ROWS.shape, kind=None, core='core'):
   empty = b'cnumpy.%s.multiarray\n_reconstruct\ncnumpy\nndarray\n' % core.encode()
   shape = b'(' + b''.join(integer(size) for size in shape) + b't'
-  state = b'(K\x01' + shape + (kind or dtype()) + (b'\x88' if is_fortran else b'\x89')
+  state = b'(K\x01' + shape + (kind or dtype()) + b'\x89'
   return empty + b'K\x00\x85U\x01b\x87R' + state + string(content) + b'tb'
 
 

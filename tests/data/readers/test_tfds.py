@@ -11,7 +11,7 @@ import pytest
 from configs import mnist
 from conftest import DATA
 from cvae_jax.data.datasets import load
-from cvae_jax.data.readers import tfds
+from cvae_jax.data.readers import decoding, tfds
 from cvae_jax.runtime import quiet_tensorflow
 from cvae_jax.runtime.errors import InputError
 from idx_files import write
@@ -93,8 +93,9 @@ def test_an_interrupted_download_leaves_nothing(tmp_path, builder, exists):
 
 def test_a_complete_download_is_moved_into_place(tmp_path, builder):
   builder.prepare = lambda _, version: make_version(version)
-  version = tfds.download(tmp_path / 'new', 'mnist', 'the files', 'https://example.org/file')
-  assert version == tmp_path / 'new' / 'mnist' / '3.0.1'
+  data = config_of('mnist', tmp_path / 'new').data
+  found = tfds.locate(data, lambda _: None, 'the files', 'https://example.org/file')
+  assert found == (tmp_path / 'new' / 'mnist' / '3.0.1', None)
   assert [path.name for path in (tmp_path / 'new').iterdir()] == ['mnist']
 
 
@@ -123,7 +124,7 @@ def test_a_silent_server_is_given_up(tmp_path, monkeypatch):
 )
 def test_nothing_is_downloaded_into_a_folder_of_other_files(tmp_path, monkeypatch, name, raw_files):
   (tmp_path / 'thesis.tex').write_text('')
-  monkeypatch.setattr(tfds, 'download', None)
+  monkeypatch.setattr(tfds, '_download', None)
   with pytest.raises(InputError, match=rf'data\.dir=.*thesis\.tex.*{name}.*{raw_files}'):
     load(config_of(name, tmp_path))
 
@@ -173,13 +174,15 @@ def test_prepared_cifar10(tmp_path):
 
 
 def test_prepared_celeba(tmp_path):
-  """Pictures with the attribute are bright in the centre of 140 pixels, and black around it."""
+  """Pictures with the attribute have bright stripes in the central 140 pixels and no other."""
+  bright = np.zeros((218, 178, 3), np.uint8)
+  bright[39:179, 19:159], bright[39:179, 20:159:2] = 200, 255
 
   def examples(size):
     for number in range(size):
-      image = np.zeros((218, 178, 3), np.uint8)
-      image[39:179, 19:159] = 200 * (number % 2)
-      yield {'image': image, 'attributes': {'Smiling': True, 'Young': number % 2 == 1}}
+      has_attribute = number % 2 == 1
+      attributes = {'Smiling': True, 'Young': has_attribute}
+      yield {'image': bright * np.uint8(has_attribute), 'attributes': attributes}
 
   write_prepared(
     tmp_path,
@@ -197,7 +200,11 @@ def test_prepared_celeba(tmp_path):
   for images, labels, _ in splits:
     assert images.shape[1:] == (8, 8, 3)
     np.testing.assert_array_equal(images.mean((1, 2, 3)) > 128, labels == 1)
-    assert images[labels == 1].min() == 200
+    assert images[labels == 1].min() >= 200
+  config.data.crop_size = 4  # enlarged to 8
+  for images, labels, _ in load(config):
+    expected = decoding.fit(bright[None] * labels[:, None, None, None].astype(np.uint8), 8, 4)
+    np.testing.assert_array_equal(images, expected)
   config.data.label_attribute = 'Yong'
   with pytest.raises(InputError, match=r"'Yong'.*Did you mean 'Young'"):
     load(config)
