@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+from sklearn import datasets as sklearn_datasets
 
 import cvae_jax
 from conftest import ROOT
@@ -67,7 +68,7 @@ def test_an_example_is_short(name):
   ],
 )
 def test_a_part_of_the_model(name, changes, tmp_path):
-  (field, value), *_ = [item for item in changes.items() if item not in DENSE.items()]
+  (_, value), *_ = [item for item in changes.items() if item not in DENSE.items()]
   with pytest.raises(InputError, match=f'{value}.*--import'):
     config_lib.check(tiny_config(**changes))
   load_example(name, tmp_path)
@@ -78,6 +79,20 @@ def test_a_part_of_the_model(name, changes, tmp_path):
   images = model.sample([0, 1, 2], seed=1, draw=True)
   assert images.shape == (3, 8, 8, 1)
   assert np.ptp(images) > 0
+
+
+def test_a_data_set(tmp_path):
+  digits = sklearn_datasets.load_digits()
+  for split, rows in (('train', slice(1000)), ('test', slice(1000, 1200))):
+    images = np.uint8(digits.images[rows] * 15.9)
+    np.savez(tmp_path / f'kmnist-{split}-imgs.npz', images)
+    np.savez(tmp_path / f'kmnist-{split}-labels.npz', np.uint8(digits.target[rows]))
+  load_example('my_dataset', tmp_path)
+  workdir = tmp_path / 'run'
+  loop.train(tiny_config(**DENSE, data__name='kmnist_arrays', data__dir=str(tmp_path)), workdir)
+  model = cvae_jax.load(workdir)
+  assert model.class_names[:3] == ('o', 'ki', 'su')
+  assert len(model.data().test.labels) == 200
 
 
 def test_a_task(tmp_path):
