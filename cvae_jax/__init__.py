@@ -10,7 +10,7 @@ def __getattr__(name):
 
     return load
   if name == 'available':
-    from cvae_jax.runtime.tensor_files import available
+    from cvae_jax.inference.shipped import available
 
     return available
   raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -22,11 +22,10 @@ from cvae_jax import config as config_lib
 from cvae_jax.data import datasets as splits
 from cvae_jax.evaluation import classifier, generation, report
 from cvae_jax.evaluation.record import Metric
-from cvae_jax.inference import loading
+from cvae_jax.inference import loading, shipped
 from cvae_jax.inference.model import Model
 from cvae_jax.models import fitted_prior
-from cvae_jax.runtime import progress
-from cvae_jax.runtime import tensor_files as weights
+from cvae_jax.runtime import progress, tensor_files
 from cvae_jax.runtime.errors import InputError
 
 CARD = """# {name}
@@ -78,13 +77,13 @@ def ship(run: Path, machine: str, name: str = 'test') -> Path:
   if model.class_names and not set(groups) <= set(evaluation['metrics']):
     raise InputError(f'{run} was evaluated with other priors: run evaluate.py on it again.')
   card = _card(run, model, evaluation, machine)
-  folder = weights.SHIPPED / config.name
+  folder = shipped.FOLDER / config.name
   folder.mkdir(parents=True, exist_ok=True)
   config.data.dir = ''  # of the machine at hand, and of no other
   config_lib.save(
     folder, config_lib.SavedConfig(config, model.class_names, model.data_fingerprint, None)
   )
-  weights.save(folder / weights.FILE_NAME, model.variables, step=model.step)
+  tensor_files.save(folder / shipped.WEIGHTS_FILE, model.variables, step=model.step)
   (folder / fitted_prior.FILE_NAME).unlink(missing_ok=True)  # that of weights that were here
   if model.priors.fitted is not None:
     fitted_prior.save(folder, model.priors.fitted, model.variables)
@@ -149,7 +148,7 @@ def ship_classifier(name: str, data_dir: str) -> float:
   Returns:
     Its accuracy on the test split.
   """
-  config = config_lib.read(weights.SHIPPED / name).config
+  config = config_lib.read(shipped.FOLDER / name).config
   config.data.dir = data_dir
   data = splits.load(config)
   with progress.shown(f'training the reference classifier of {name}') as advance:
@@ -160,7 +159,7 @@ def ship_classifier(name: str, data_dir: str) -> float:
       name in classifier.MIRRORED,
       advance=advance,
     )
-  weights.save(weights.CLASSIFIERS / f'{name}.safetensors', trained.variables)
+  tensor_files.save(shipped.CLASSIFIERS / f'{name}.safetensors', trained.variables)
   return trained.accuracy(data.test.images, data.test.labels)
 
 
