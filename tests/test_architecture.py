@@ -1,4 +1,4 @@
-"""Imports go downward through the rooms: the contracts of pyproject.toml, checked by import-linter."""
+"""The order of the rooms: the contracts of pyproject.toml, checked by import-linter."""
 
 import os
 import shutil

@@ -45,7 +45,7 @@ def load(path: str | Path | None = None, checkpoint: str | int = 'best') -> Mode
       raise InputError(f'The shipped {name} has no checkpoint {checkpoint!r}, only its weights.')
     return _exported(shipped.FOLDER / name, SHIPPED_RESULTS / name)
   run, named = run_folder.locate(Path(path), shipped.available())
-  if (run / shipped.WEIGHTS_FILE).is_file() and not run_folder.has_checkpoint(run):  # a copy of those
+  if (run / shipped.WEIGHTS_FILE).is_file() and not run_folder.has_checkpoint(run):  # a copy
     return _exported(run, _as_given(run))
   if named is not None and checkpoint != 'best':
     raise InputError(f'{path} is a checkpoint already: leave out checkpoint={checkpoint!r}.')

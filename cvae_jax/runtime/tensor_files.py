@@ -38,7 +38,7 @@ def digest(variables: dict[str, Any]) -> str:
 
 def _flat(variables: dict[str, Any]) -> dict[str, np.ndarray]:
   flat = traverse_util.flatten_dict(jax.device_get(variables), sep=SEPARATOR)
-  return {name: np.ascontiguousarray(array) for name, array in flat.items()}
+  return {name: np.asarray(array, order='C') for name, array in flat.items()}
 
 
 def _digest(arrays: dict[str, np.ndarray]) -> str:

@@ -11,7 +11,7 @@ from PIL import Image
 from sklearn import datasets
 
 import cvae_jax
-from cvae_jax.runtime import tensor_files as weights
+from cvae_jax.inference import shipped
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.training import loop
 from tiny import DENSE, tiny_config
@@ -91,7 +91,7 @@ def test_table_json_csv_and_report_agree(evaluated):
 @pytest.mark.slow
 def test_a_run_that_was_evaluated_can_ship(evaluated, tmp_path, monkeypatch):
   run, _ = evaluated
-  monkeypatch.setattr(weights, 'SHIPPED', tmp_path / 'shipped')
+  monkeypatch.setattr(shipped, 'FOLDER', tmp_path / 'shipped')
   with pytest.raises(InputError, match=r'no evaluation/test\.json'):  # of 5,000 samples
     ship_weights.ship(run, 'a test machine')
   folder = ship_weights.ship(run, 'a test machine', 'test-iwae3')
@@ -101,8 +101,8 @@ def test_a_run_that_was_evaluated_can_ship(evaluated, tmp_path, monkeypatch):
   assert 'Trained with z ~ N(0, I); fitted afterwards, in `prior.safetensors`: 1 Gau' in card
   assert 'samples, z ~ N(0, I), decoder means' in card
   monkeypatch.chdir(tmp_path)
-  shipped, model = cvae_jax.load('tiny'), cvae_jax.load(run)
-  np.testing.assert_array_equal(shipped.sample([3, 4]), model.sample([3, 4]))
+  copy, model = cvae_jax.load('tiny'), cvae_jax.load(run)
+  np.testing.assert_array_equal(copy.sample([3, 4]), model.sample([3, 4]))
 
 
 @pytest.mark.slow

@@ -137,7 +137,9 @@ def read_cifar(path):
 
 
 def weights_content(folder):
-  tensor_files.save(folder / 'w.safetensors', {'params': {'w': np.arange(12, dtype=np.float32)}}, step=3)
+  tensor_files.save(
+    folder / 'w.safetensors', {'params': {'w': np.arange(12, dtype=np.float32)}}, step=3
+  )
   return (folder / 'w.safetensors').read_bytes()
 
 

@@ -135,5 +135,5 @@ def test_a_file_of_other_weights_or_a_damaged_one_is_refused(known, tmp_path):
   with pytest.raises(InputError, match='fitted to other weights'):
     fitted_prior.read(tmp_path, own, config)
   (tmp_path / fitted_prior.FILE_NAME).write_bytes(b'nothing')
-  with pytest.raises(InputError, match='prior.safetensors'):
+  with pytest.raises(InputError, match=r'prior\.safetensors'):
     fitted_prior.read(tmp_path, own, config)

@@ -5,7 +5,6 @@ import functools
 import hashlib
 import os
 import stat
-import sys
 import tempfile
 import time
 import warnings
@@ -16,9 +15,8 @@ from pathlib import Path
 import numpy as np
 import PIL
 from PIL import Image, UnidentifiedImageError
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from cvae_jax.runtime import progress
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.runtime.paths import cache_folder
 
@@ -185,13 +183,13 @@ def _without_transparency(picture, coding):
 
 def _decode_all(paths, row_type, read):
   """Rows of `row_type`, and whether they would be the same another time."""
-  count = f'{len(paths):,} picture{"" if len(paths) == 1 else "s"}'
+  unit = 'picture' if len(paths) == 1 else 'pictures'
   try:
     rows = np.zeros(len(paths), row_type)
   except (MemoryError, ValueError) as error:  # ValueError: more than can be addressed
     raise InputError(
-      f'{count} need {len(paths) * row_type.itemsize / 2**30:,.1f} GiB of memory, more than there '
-      'is. Choose a smaller --config.data.image_size, or fewer pictures.'
+      f'{len(paths):,} {unit} need {len(paths) * row_type.itemsize / 2**30:,.1f} GiB of memory, '
+      'more than there is. Choose a smaller --config.data.image_size, or fewer pictures.'
     ) from error
   images, readable = rows['image'], rows['readable']
 
@@ -207,20 +205,8 @@ def _decode_all(paths, row_type, read):
           is_final = False
     return is_final
 
-  console = Console(file=sys.stdout, highlight=False)
-  if not console.is_terminal:
-    print(f'decoding {count} ...', flush=True)
-    return rows, all(_in_batches(decode_batch, paths))
-  with Progress(
-    TextColumn('decoding {task.completed:,.0f}/{task.total:,.0f} pictures'),
-    BarColumn(),
-    TextColumn('time left'),
-    TimeRemainingColumn(),
-    console=console,
-    transient=True,
-  ) as bar:
-    task = bar.add_task('', total=len(paths))
-    results = _in_batches(decode_batch, paths, lambda count: bar.advance(task, count))
+  with progress.Bar('decoding', len(paths), unit) as bar:
+    results = _in_batches(decode_batch, paths, bar.update)
   return rows, all(results)
 
 
@@ -237,7 +223,7 @@ def _in_batches(
     for batch, result in zip(batches, pool.map(work, batches), strict=True):
       results.append(result)
       if advance:
-        advance(len(batch))
+        advance(batch.stop)
   finally:
     pool.shutdown(cancel_futures=True)
   return results
