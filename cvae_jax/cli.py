@@ -8,6 +8,7 @@ import shlex
 import shutil
 import signal
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -293,7 +294,11 @@ def _print_help(doc: str, argv) -> None:
   own = flags.FLAGS.get_key_flags_for_module(argv[0])
   for flag in [*own, flags.FLAGS['import'], flags.FLAGS['debug']]:
     default = '' if flag.value is None or flag.value is False else f' (default {flag.value})'
-    print(f'  --{flag.name:<20} {" ".join(flag.help.split())}{default}')
+    text = flag.help.replace(
+      '; repeat this option to specify a list of values', ' Can be repeated.'
+    )
+    line = f'  --{flag.name:<20} {text}{default}'
+    print(textwrap.fill(line, 100, subsequent_indent=' ' * 25))
   if 'config' in flags.FLAGS:
     _print_fields(argv)
 

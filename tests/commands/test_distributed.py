@@ -268,7 +268,7 @@ def test_without_a_cluster_flags_are_missed_by_name(refused):
 @pytest.mark.slow
 def test_processes_that_do_not_come_are_not_waited_for_forever(together):
   ((status, said, complaint),) = together(
-    None, [], first='from cvae_jax import processes; processes.MEETING_SECONDS = 3'
+    None, [], first='from cvae_jax import processes; processes.CONNECT_SECONDS = 3'
   )
   assert (status, said) == (2, '')
   assert complaint.count('\n') == 1
