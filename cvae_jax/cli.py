@@ -1,6 +1,5 @@
 """What the commands share: flags, help, user modules, one line per error, the exit status."""
 
-import ast
 import importlib
 import os
 import re
@@ -33,6 +32,7 @@ from cvae_jax.runtime.errors import (
 INPUT_ERROR = 2
 FAILURES = NonFiniteError | LostProcessError | WriteError | FailedRunsError  # exit status 1
 HELP_FLAGS = ('--help', '-h', '-help', '--helpfull', '--helpshort')
+REPEATED = '; repeat this option to specify a list of values'  # the words of absl
 MULTIPLE = ('images', 'compare')  # flags that take several values: --images *.png
 
 _DEBUG = flags.DEFINE_bool('debug', False, 'Show the traceback of an error.')
@@ -169,7 +169,10 @@ def _parse(argv) -> None:
   """Sets the flags; raises InputError for any mistake in them."""
   path = _value(argv, 'config')
   if path:
-    _check_config_file(paths.from_user(path))
+    if not (file := paths.from_user(path)).is_file():
+      reason = 'is not a file' if file.exists() else 'does not exist'
+      hint = did_you_mean(path, sorted(map(str, Path('configs').glob('*.py'))))
+      raise InputError(f'Config file {path!r} {reason}.{hint} See configs/.')
   elif 'config' in flags.FLAGS:
     raise InputError('--config is missing: name an experiment, e.g. --config configs/digits.py.')
   try:
@@ -184,23 +187,6 @@ def _parse(argv) -> None:
     raise InputError(message) from error
   if len(rest) > 1:
     raise InputError(f'Unexpected argument {rest[1]!r}: flags begin with --, see --help.')
-
-
-def _check_config_file(path: Path) -> None:
-  if not path.is_file():
-    known = sorted(str(other) for other in Path('configs').glob('*.py'))
-    raise InputError(
-      f'Config file {str(path)!r} {"is not a file" if path.exists() else "does not exist"}.'
-      f'{did_you_mean(str(path), known)} See configs/.'
-    )
-  try:
-    tree = ast.parse(path.read_text(encoding='utf-8'))
-  except (SyntaxError, ValueError) as error:
-    raise InputError(f'Config file {str(path)!r} is not Python: {_first_line(error)}.') from error
-  if not any(isinstance(node, ast.FunctionDef) and node.name == 'get_config' for node in tree.body):
-    raise InputError(
-      f'Config file {str(path)!r} has no function get_config(): see configs/mnist.py.'
-    )
 
 
 def _explain(error: flags.Error) -> str:
