@@ -57,7 +57,7 @@ def run(main: Callable[[], None], doc: str, interrupted: str = 'Interrupted.') -
   """
   argv = _normalized(sys.argv)
   sys.argv = argv  # ml_collections reads it
-  sys.path.append('')  # modules of the user lie in the current folder, not in that of the command
+  sys.path.append('')  # the current folder: train.py itself may be in another one
   for stream in (sys.stdout, sys.stderr):
     stream.reconfigure(errors='replace')  # for terminals without β
   script = Path(argv[0]).name
