@@ -1,11 +1,11 @@
 """Errors that a user can cause, and helpers for their messages."""
 
 import difflib
-import errno
 import numbers
 import os
 import textwrap
 from collections.abc import Iterable
+from errno import EACCES, EDQUOT, EFBIG, EIO, ENOSPC, EPERM, EROFS
 from pathlib import Path
 
 
@@ -55,18 +55,7 @@ class LostProcessError(RuntimeError):
 
 
 # The system's messages for files that cannot be written.
-_SYSTEM_REASONS = [
-  os.strerror(number)
-  for number in (
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EROFS,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EIO,
-  )
-]
+_SYSTEM_REASONS = list(map(os.strerror, (ENOSPC, EDQUOT, EFBIG, EROFS, EACCES, EPERM, EIO)))
 
 
 def reason(error: BaseException) -> str:

@@ -36,15 +36,15 @@ def test_without_a_terminal_a_few_lines(capsys, monkeypatch):
 
 def test_quick_work_has_its_heading_alone_and_a_bar_without_lines_nothing(capsys):
   for lines in (True, False):
-    with progress.Bar('decoding', 1200, 'pictures', lines=lines) as bar:
-      bar.update(1200)
+    with progress.shown('decoding', 1200, 'pictures', lines=lines) as advance:
+      advance(1200, status='quick')
   assert capsys.readouterr().out == 'decoding 1,200 pictures ...\n'
 
 
 def test_a_bar_counts_and_keeps_its_status_until_the_next(terminal, capsys):
-  with progress.Bar('epoch 1  step', 6, transient=False) as bar:
-    bar.update(1, status='[loss 3]')
-    bar.update(5, title='epoch 2  step')
+  with progress.shown('epoch 1  step', 6, transient=False) as advance:
+    advance(1, status='[loss 3]')
+    advance(5, title='epoch 2  step')
   *_, last = shown_text(capsys).strip().splitlines()
   assert re.match(r'epoch 2  step 5/6 .*\[loss 3\] time left', last)
 
