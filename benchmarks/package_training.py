@@ -24,7 +24,7 @@ def build(images: np.ndarray, labels: np.ndarray, batch_size: int, precision: st
 def make_run(prog: Program) -> tuple[Callable[[int], float], int]:
   """Returns run(num_chunks), which trains and returns the last loss, and the steps per chunk."""
   num_steps = min(prog.feed.longest, prog.steps_per_epoch)
-  state = prog.initial_state()
+  state = prog.fresh_state()
   # The same rows in each chunk: drawing the order of an epoch belongs to the loop.
   chunk = next(prog.chunks([(0, num_steps)]))
 

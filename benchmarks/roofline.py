@@ -47,9 +47,7 @@ def count(precision: str, batch_sizes: tuple[int, ...]) -> dict[int, tuple[float
   for batch_size in batch_sizes:
     prog = package_training.build(*_images(), batch_size, precision)
     state, data = prog.fresh_state(), next(prog.chunks([(0, 1)])).data
-    cost = (
-      prog.compiled_chunk.lower(state, data, prog.settings, num_steps=1).compile().cost_analysis()
-    )
+    cost = prog.compiled_chunk.lower(state, data, prog.hyper, num_steps=1).compile().cost_analysis()
     counted[batch_size] = cost['flops'], cost['bytes accessed']
   return counted
 

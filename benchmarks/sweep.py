@@ -1,10 +1,10 @@
-"""Several runs of the default model in one program, by each method, and in turn.
+"""Several runs of the default model in one program, by each strategy, and in turn.
 
   python -m benchmarks.sweep                    4 runs, batch 128, about 3 minutes on a CPU
   python -m benchmarks.sweep --device gpu --runs 8
   python -m benchmarks.sweep --quick            batch 16
 
-The methods take turns within one process, on random images on the device.
+The strategies take turns within one process, on random images on the device.
 """
 
 import statistics
@@ -19,7 +19,7 @@ NUM_STEPS = {'cpu': 3, 'gpu': 200}  # of each run in each round
 
 
 def measure(num_runs: int, batch_size: int, num_steps: int) -> dict[str, dict]:
-  """Maps each method to compile_seconds, ms_of_rounds of one step of one run, and their median."""
+  """Maps strategies to compile_seconds, ms_of_rounds of one step of one run, and their median."""
   import jax
 
   from benchmarks import package_training
@@ -30,32 +30,32 @@ def measure(num_runs: int, batch_size: int, num_steps: int) -> dict[str, dict]:
   images = np.random.RandomState(0).randint(0, 256, (num_images, 28, 28, 1), dtype=np.uint8)
   labels = np.arange(num_images, dtype=np.int32) % 10
   first = package_training.build(images, labels, batch_size, 'float32')
-  progs = []
+  programs = []
   for seed in range(num_runs):
     config = mnist.get_config()
     config.batch_size, config.seed, config.beta = batch_size, seed, 1.0 + seed
-    progs.append(program.varied(first, config))
+    programs.append(program.varied(first, config))
   pace = min(first.feed.longest, num_steps)
   bounds = [(begin, min(begin + pace, num_steps)) for begin in range(0, num_steps, pace)]
-  data = [[piece.data for piece in prog.chunks(bounds)] for prog in progs]
+  data = [[piece.data for piece in prog.chunks(bounds)] for prog in programs]
 
-  def seconds(method) -> float:
-    states = [prog.fresh_state() for prog in progs]
+  def seconds(strategy) -> float:
+    states = [prog.fresh_state() for prog in programs]
     jax.block_until_ready(states)
     began = time.perf_counter()
     for row, (begin, end) in enumerate(bounds):
-      results = method(progs, states, [pieces[row] for pieces in data], end - begin)
+      results = strategy(programs, states, [pieces[row] for pieces in data], end - begin)
       states = [state for state, _ in results]
     jax.block_until_ready(states)
     return time.perf_counter() - began
 
   rows = {
-    name: {'compile_seconds': seconds(method), 'ms_of_rounds': []}
-    for name, method in parallel.WAYS.items()
+    name: {'compile_seconds': seconds(strategy), 'ms_of_rounds': []}
+    for name, strategy in parallel.STRATEGIES.items()
   }
   for _ in range(ROUNDS):
-    for name, method in parallel.WAYS.items():
-      rows[name]['ms_of_rounds'].append(1e3 * seconds(method) / (num_steps * num_runs))
+    for name, strategy in parallel.STRATEGIES.items():
+      rows[name]['ms_of_rounds'].append(1e3 * seconds(strategy) / (num_steps * num_runs))
   for row in rows.values():
     row['ms_per_step'] = statistics.median(row['ms_of_rounds'])
     # The first call includes the steps.

@@ -96,7 +96,7 @@ def test_the_roofline_of_a_step(tmp_path):
   assert 0 < step['share_of_arithmetic'] < 1
 
 
-def test_the_table_of_a_sweep_compares_each_method_with_turns():
+def test_the_table_of_a_sweep_compares_each_strategy_with_turns():
   rows = {
     name: {'ms_per_step': ms, 'compile_seconds': 1.25}
     for name, ms in (('in turn', 2.0), ('side by side', 1.0), ('batched', 4.0))
@@ -109,7 +109,7 @@ def test_the_table_of_a_sweep_compares_each_method_with_turns():
 
 
 @pytest.mark.slow
-def test_a_sweep_is_measured_by_every_method(tmp_path):
+def test_a_sweep_is_measured_by_every_strategy(tmp_path):
   command = [sys.executable, '-m', 'benchmarks.sweep', '--quick', '--runs', '2']
   subprocess.run([*command, '--output', str(tmp_path / 'sweep.json')], cwd=ROOT, check=True)
   content = json.loads((tmp_path / 'sweep.json').read_text())

@@ -119,7 +119,7 @@ for count in (8, 4, 2, 1):
   jax.devices = lambda: visible[:count]
   prog = program.build(tiny_config(num_epochs=7, **DENSE))
   assert prog.mesh.size == count
-  start = start or jax.device_get(prog.initial_state())  # once: it is slow
+  start = start or jax.device_get(prog.fresh_state())  # once: it is slow
   state, runs[count] = devices.place(start, devices.replicated(prog.mesh)), []
   for begin, end, data in prog.chunks((step, step + 1) for step in range(20)):
     assert len(data[0].devices()) == count
