@@ -20,9 +20,9 @@ from jax import Array
 from cvae_jax.data import augmentation, batches, transforms
 from cvae_jax.data import datasets as splits
 from cvae_jax.data.datasets import Dataset
+from cvae_jax.inference import shipped
 from cvae_jax.models import architectures, resnet  # noqa: F401
-from cvae_jax.runtime import devices, keys, paths, progress
-from cvae_jax.runtime import tensor_files as weights
+from cvae_jax.runtime import devices, keys, paths, progress, tensor_files
 from cvae_jax.runtime.errors import InputError
 
 RECIPE = 1  # counts up whenever the same images would give another classifier
@@ -195,22 +195,22 @@ def reference(data, training: Dataset) -> Classifier:
       jax.random.key(0), jnp.zeros((1, *training.images.shape[1:])), train=False
     )
   )
-  shipped = weights.CLASSIFIERS / f'{data.name}.safetensors'
+  kept = shipped.CLASSIFIERS / f'{data.name}.safetensors'
   # The weights of other sizes may have the same shapes.
   is_usual = training.images.shape[1:] == SHIPPED_SHAPE and data.crop_size == 0
-  if is_usual and shipped.is_file():
-    return Classifier(weights.read(shipped, like)[0], num_classes)
+  if is_usual and kept.is_file():
+    return Classifier(tensor_files.read(kept, like)[0], num_classes)
   mirrored = data.name in MIRRORED
   recipe = f'{splits.fingerprint(training)}-{mirrored}-{RECIPE}'
   name = hashlib.blake2b(recipe.encode(), digest_size=16).hexdigest()
   kept = paths.cache_folder() / 'classifiers' / f'{name}.safetensors'
   if kept.is_file():
     with contextlib.suppress(InputError):  # damaged: trained anew
-      return Classifier(weights.read(kept, like)[0], num_classes)
+      return Classifier(tensor_files.read(kept, like)[0], num_classes)
   with progress.shown(f'training a reference classifier for {data.name}, once') as advance:
     trained = train(training.images, training.labels, num_classes, mirrored, advance=advance)
   with contextlib.suppress(OSError):  # no place to keep it: trained again next time
-    weights.save(kept, trained.variables)
+    tensor_files.save(kept, trained.variables)
   return trained
 
 

@@ -18,7 +18,7 @@ from cvae_jax import config as config_lib
 from cvae_jax.config import SavedConfig
 from cvae_jax.data.readers import binarized_mnist, celeba, cifar, idx, pictures
 from cvae_jax.plots import curves
-from cvae_jax.runtime import tensor_files as weights
+from cvae_jax.runtime import tensor_files
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.training import writers
 from tiny import tiny_config
@@ -137,12 +137,14 @@ def read_cifar(path):
 
 
 def weights_content(folder):
-  weights.save(folder / 'w.safetensors', {'params': {'w': np.arange(12, dtype=np.float32)}}, step=3)
+  tensor_files.save(
+    folder / 'w.safetensors', {'params': {'w': np.arange(12, dtype=np.float32)}}, step=3
+  )
   return (folder / 'w.safetensors').read_bytes()
 
 
 def read_weights(path):
-  read, step = weights.read(path, {'params': {'w': np.zeros(12, np.float32)}})
+  read, step = tensor_files.read(path, {'params': {'w': np.zeros(12, np.float32)}})
   # There is a hash of the numbers: what is read is what was written.
   np.testing.assert_array_equal(read['params']['w'], np.arange(12))
   assert isinstance(step, int)

@@ -4,7 +4,6 @@ import contextlib
 import functools
 import hashlib
 import os
-import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -14,10 +13,9 @@ from pathlib import Path
 import numpy as np
 import PIL
 from PIL import Image
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cvae_jax.data.readers import decoding
+from cvae_jax.runtime import progress
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.runtime.paths import cache_folder, whole
 
@@ -72,13 +70,13 @@ def decode(
 
 def _decode_all(paths, row_type, read):
   """Rows of `row_type`, and whether decoding again would give the same."""
-  count = f'{len(paths):,} picture{"" if len(paths) == 1 else "s"}'
+  unit = 'picture' if len(paths) == 1 else 'pictures'
   try:
     rows = np.zeros(len(paths), row_type)
   except (MemoryError, ValueError) as error:  # ValueError: more than can be addressed
     raise InputError(
-      f'{count} need {len(paths) * row_type.itemsize / 2**30:,.1f} GiB of memory, more than there '
-      'is. Choose a smaller --config.data.image_size, or fewer pictures.'
+      f'{len(paths):,} {unit} need {len(paths) * row_type.itemsize / 2**30:,.1f} GiB of memory, '
+      'more than there is. Choose a smaller --config.data.image_size, or fewer pictures.'
     ) from error
   images, readable = rows['image'], rows['readable']
 
@@ -94,20 +92,8 @@ def _decode_all(paths, row_type, read):
           is_final = False
     return is_final
 
-  console = Console(file=sys.stdout, highlight=False)
-  if not console.is_terminal:
-    print(f'decoding {count} ...', flush=True)
-    return rows, all(_in_batches(decode_batch, paths))
-  with Progress(
-    TextColumn('decoding {task.completed:,.0f}/{task.total:,.0f} pictures'),
-    BarColumn(),
-    TextColumn('time left'),
-    TimeRemainingColumn(),
-    console=console,
-    transient=True,
-  ) as bar:
-    task = bar.add_task('', total=len(paths))
-    results = _in_batches(decode_batch, paths, lambda count: bar.advance(task, count))
+  with progress.Bar('decoding', len(paths), unit) as bar:
+    results = _in_batches(decode_batch, paths, bar.update)
   return rows, all(results)
 
 
@@ -116,7 +102,16 @@ def _in_batches(
   paths: Sequence[Path],
   advance: Callable[[int], None] | None = None,
 ) -> list:
-  """Calls `function` with ranges that cover the rows of `paths`, in threads; results in order."""
+  """Calls `function` with ranges that cover the rows of `paths`, in threads.
+
+  Args:
+    function: of a range of rows.
+    paths: files, whose sizes decide how many threads help.
+    advance: hears how many rows are done.
+
+  Returns:
+    The results, in order.
+  """
   starts = range(0, len(paths), BATCH_FILES)
   batches = [range(start, min(start + BATCH_FILES, len(paths))) for start in starts]
   pool, results = ThreadPoolExecutor(_num_threads(paths)), []
@@ -124,7 +119,7 @@ def _in_batches(
     for batch, result in zip(batches, pool.map(function, batches), strict=True):
       results.append(result)
       if advance:
-        advance(len(batch))
+        advance(batch.stop)
   finally:
     pool.shutdown(cancel_futures=True)
   return results
