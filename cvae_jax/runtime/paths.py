@@ -38,6 +38,18 @@ def whole(path: Path) -> Iterator[Path]:
     temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def writing(
+  folder: Path, advice: str = 'Make it writable, or begin in another folder.'
+) -> Iterator[None]:
+  """Turns an `OSError` inside the block into an `InputError` that names `folder` and the reason."""
+  try:
+    yield
+  except OSError as error:
+    reason = error.strerror or error
+    raise InputError(f'Cannot write into {folder}: {reason}. {advice}'.rstrip()) from error
+
+
 def cache_folder() -> Path:
   """The user's folder for what can be made again: `cvae_jax` in $XDG_CACHE_HOME or ~/.cache.
 
