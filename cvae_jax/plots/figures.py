@@ -10,6 +10,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from scipy import stats
 
+from cvae_jax.plots import grids
 from cvae_jax.runtime import paths
 
 # Of Paul Tol's muted scheme, which colour-blind readers can tell apart; classes are also named
@@ -67,13 +68,9 @@ def image_grid(
   """
   rows, columns, height, width, channels = images.shape
   tile_height, tile_width = height + 2, width + 2
-  # White where there is no image, and between the images.
-  canvas = np.ones((rows * tile_height, columns * tile_width, channels), np.float32)
-  for row in range(rows):
-    for column in range(columns):
-      if not np.isnan(images[row, column]).any():
-        top, left = row * tile_height + 1, column * tile_width + 1
-        canvas[top : top + height, left : left + width] = images[row, column]
+  # White between the images and where there is none.
+  missing = np.isnan(images).any(axis=(2, 3, 4), keepdims=True)
+  canvas = grids.tile(np.where(missing, 1, images).astype(np.float32), colour=1)
   most = MAX_NAME_INCHES if columns <= NARROW else MAX_NAME_INCHES_IF_MANY
   column_names = _shortened(column_names, most)
   row_names = _shortened(row_names, 2 * MAX_NAME_INCHES)
@@ -295,5 +292,4 @@ def to_png(figure: Figure) -> bytes:
 def save(figures: Mapping[Path, Figure]) -> None:
   """Writes each figure to its path as PNG, whole or not at all."""
   for path, figure in figures.items():
-    with paths.whole(path) as temporary:
-      temporary.write_bytes(to_png(figure))
+    paths.write(path, to_png(figure))

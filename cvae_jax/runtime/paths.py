@@ -38,6 +38,12 @@ def whole(path: Path) -> Iterator[Path]:
     temporary.unlink(missing_ok=True)
 
 
+def write(path: Path, content: str | bytes) -> None:
+  """Writes `content` to `path`, text as UTF-8, whole or not at all."""
+  with whole(path) as temporary:
+    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
 @contextlib.contextmanager
 def writing(
   folder: Path, advice: str = 'Make it writable, or begin in another folder.'
