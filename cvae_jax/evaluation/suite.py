@@ -1,4 +1,4 @@
-"""All that is measured of a trained model on one split, and the figures that go with it."""
+"""The whole evaluation of a trained model on one split: metrics and figures."""
 
 from collections.abc import Callable
 
@@ -7,26 +7,27 @@ import numpy as np
 
 from cvae_jax.data import batches
 from cvae_jax.data.datasets import Dataset, Splits
-from cvae_jax.evaluation import bayes, generation, intervals, perceptual, reconstruction
+from cvae_jax.data.readers import DATASETS
+from cvae_jax.evaluation import bayes, generation, intervals, perceptual, reconstruction, scatter
 from cvae_jax.evaluation import latents as latent_statistics
 from cvae_jax.evaluation.intervals import Interval, interval, proportion
-from cvae_jax.evaluation.record import Evaluation
+from cvae_jax.evaluation.reconstruction import RECONSTRUCTION_SCORES
+from cvae_jax.evaluation.report import Evaluation
 from cvae_jax.inference import bounds, drawings
 from cvae_jax.inference.model import Model
 from cvae_jax.models import likelihoods
-from cvae_jax.plots import curves, figures, projection
+from cvae_jax.plots import curves, figures
 from cvae_jax.runtime import keys, progress
 from cvae_jax.tasks.bounds import bits_per_dimension
 from cvae_jax.tasks.vae import active_units
 
-# On a CPU a sample of one image costs 0.4 ms, and so all of MNIST's test set five hours.
+# On a CPU one sample of one image takes 0.4 ms; MNIST's test split would take five hours.
 MAX_IWAE_IMAGES_ON_CPU = 1_000
 GRID_ROWS, GRID_COLUMNS = 4, 10
 INTERPOLATED_PAIRS = 5
-MAX_TRAVERSED = 24  # dimensions, those of the largest KL
+MAX_TRAVERSED = 24  # latent dimensions, those with the largest KL
 MAX_CLASSES = 20  # in one picture
 PIECE = 1_024  # images
-SCATTERED = 10_000
 
 
 def evaluate(
@@ -39,52 +40,56 @@ def evaluate(
   lpips_weights: perceptual.Weights | None = None,
   before_iwae: Callable[[Evaluation], None] = lambda evaluation: None,
 ) -> Evaluation:
-  """Measures everything, IWAE last, since it takes longest.
+  """Measures everything; IWAE comes last, since it takes longest.
 
   Args:
     model: a trained model.
     data: the images of its config.
     split: 'train', 'validation' or 'test'.
     iwae_samples: K.
-    max_examples: only so many of the split's first images; None takes all.
-    method: of the latent scatter, see `projection`.
-    lpips_weights: those of LPIPS; None where there are none.
-    before_iwae: hears of what there is before the last part begins.
+    max_examples: limits the evaluation to the first images of the split; None takes all.
+    method: projection of the latent scatter; see `projection.to_plane`.
+    lpips_weights: for LPIPS; None leaves it out.
+    before_iwae: called with the unfinished evaluation before IWAE begins.
   """
-  model.priors.choose(None)  # before minutes of work: it raises where the fitted one is damaged
+  model.priors.choose(None)  # raises if the fitted one is damaged, before minutes of work
   whole = getattr(data, split)
-  part = whole._replace(images=whole.images[:max_examples], labels=whole.labels[:max_examples])
-  # The validation's stream: on that split, the numbers are those of the training's log.
+  dataset = whole._replace(images=whole.images[:max_examples], labels=whole.labels[:max_examples])
+  # With the key of the training's validation, the numbers on that split equal those of its log.
   key = keys.stream(model.config.seed, 'validation')
-  evaluation = Evaluation(model, split, len(part.labels), len(whole.labels), iwae_samples)
-  terms = bounds.elbo(model, part.images, part.labels, key)
+  evaluation = Evaluation(model, split, len(dataset.labels), len(whole.labels), iwae_samples)
+  terms = bounds.elbo(model, dataset.images, dataset.labels, key)
   _add_elbo(evaluation, terms)
-  _add_reconstruction(evaluation, part, lpips_weights)
-  kl = _add_latents(evaluation, terms, part, method)
+  _add_reconstruction(evaluation, dataset, lpips_weights)
+  kl = _add_latents(evaluation, terms, dataset, method)
   num_samples = min(generation.NUM_SAMPLES, max_examples or generation.NUM_SAMPLES)
-  generation.add(evaluation, data, part, num_samples)
-  _add_bayes(evaluation, part, key)
-  _add_pictures(evaluation, part, kl)
+  generation.add(evaluation, data, dataset, num_samples)
+  _add_bayes(evaluation, dataset, key)
+  _add_pictures(evaluation, dataset, kl)
   evaluation.miss('likelihood', 'iwae', 'the evaluation was ended before')
   before_iwae(evaluation)
   evaluation.metrics.pop()
-  _add_iwae(evaluation, part, iwae_samples, key, terms.negative_elbo)
+  _add_iwae(evaluation, dataset, iwae_samples, key, terms.negative_elbo)
   return evaluation
 
 
-def _seen_images(model: Model) -> str:
+def _is_binary(model: Model) -> bool:
+  return DATASETS.trait(model.config.data.name, 'binary', False)
+
+
+def _inputs(model: Model) -> str:
   """What the encoder sees."""
-  if model.config.data.name == 'binarized_mnist':
+  if _is_binary(model):
     return 'statically binarized'
   return 'dynamically binarized' if model.config.data.binarize == 'dynamic' else 'not binarized'
 
 
-def _shown_images(model: Model) -> str:
-  """How the pixels came about that a likelihood is of."""
+def _targets(model: Model) -> str:
+  """What the likelihood is of."""
   if model.config.data.binarize == 'dynamic':
-    return f'{_seen_images(model)}, one draw'
-  if model.config.data.name == 'binarized_mnist':
-    return _seen_images(model)
+    return f'{_inputs(model)}, one draw'
+  if _is_binary(model):
+    return _inputs(model)
   if model.config.likelihood == 'bernoulli':
     return 'grey values, so a cross-entropy and no likelihood'
   if likelihoods.is_probability(model.config):
@@ -93,8 +98,7 @@ def _shown_images(model: Model) -> str:
   return f'a density of pixels in [{low:g}, {high:g}], no probability'
 
 
-def _bounded_with(model: Model) -> str:
-  """The prior that is part of a bound, whatever samples come from."""
+def _prior_of_bounds(model: Model) -> str:
   return f'p(z{" | c" if model.conditional else ""}) is its {model.priors.describe("model")}'
 
 
@@ -105,8 +109,8 @@ def _per_dimension(model: Model, values: Interval) -> Interval:
 def _add_elbo(evaluation: Evaluation, terms: bounds.Terms) -> None:
   model, group = evaluation.model, 'likelihood'
   protocol = (
-    f'{evaluation.num_images:,} images, {_shown_images(model)}; one posterior sample, β = 1, '
-    f'{_bounded_with(model)}; sum over pixels and latents, mean over images'
+    f'{evaluation.num_images:,} images, {_targets(model)}; one posterior sample, β = 1, '
+    f'{_prior_of_bounds(model)}; sum over pixels and latents, mean over images'
   )
   elbo = interval(terms.negative_elbo)
   evaluation.add(group, 'negative_elbo', elbo, 'nats', protocol)
@@ -117,20 +121,21 @@ def _add_elbo(evaluation: Evaluation, terms: bounds.Terms) -> None:
 
 
 def _add_iwae(
-  evaluation: Evaluation, part: Dataset, num_samples: int, key, negative_elbo: np.ndarray
+  evaluation: Evaluation, dataset: Dataset, num_samples: int, key, negative_elbo: np.ndarray
 ) -> None:
   model, group = evaluation.model, 'likelihood'
-  count = len(part.labels)
+  count = len(dataset.labels)
   if jax.default_backend() == 'cpu':
     count = min(count, MAX_IWAE_IMAGES_ON_CPU)
-  # Evenly spaced: not every set comes shuffled.
+  # Evenly spaced, since a dataset may be sorted.
   rows = np.arange(count) * evaluation.num_images // count
   name = f'−log p(x{" | c" if model.conditional else ""}), IWAE with {num_samples:,} samples'
   with progress.shown(f'{name} of {count:,} images') as advance:
-    iwae = bounds.iwae(model, part.images[rows], part.labels[rows], key, num_samples, advance, rows)
+    images, labels = dataset.images[rows], dataset.labels[rows]
+    iwae = bounds.iwae(model, images, labels, key, num_samples, advance, rows)
   spaced = '' if count == evaluation.num_images else f' of {evaluation.num_images:,}, evenly spaced'
   protocol = (
-    f'K = {num_samples:,}, {count:,} images{spaced}, {_shown_images(model)}; {_bounded_with(model)}'
+    f'K = {num_samples:,}, {count:,} images{spaced}, {_targets(model)}; {_prior_of_bounds(model)}'
   )
   value = interval(-iwae)
   evaluation.add(group, 'iwae', value, 'nats', protocol)
@@ -148,7 +153,7 @@ def _add_iwae(
 
 
 def _add_reconstruction(
-  evaluation: Evaluation, part: Dataset, weights: perceptual.Weights | None
+  evaluation: Evaluation, dataset: Dataset, weights: perceptual.Weights | None
 ) -> None:
   model, group = evaluation.model, 'reconstruction'
   protocol = (
@@ -157,15 +162,16 @@ def _add_reconstruction(
     'mean over images'
   )
   pieces = []
-  for rows in batches.pieces(len(part.labels), PIECE):
-    images = part.images[rows].astype(np.float32) / 255
-    labels = part.labels[rows] if model.conditional else None
+  for rows in batches.pieces(len(dataset.labels), PIECE):
+    images = dataset.images[rows].astype(np.float32) / 255
+    labels = dataset.labels[rows] if model.conditional else None
     reconstructions = model.reconstruct(images, labels)
     pieces.append(reconstruction.scores(images, reconstructions))
     if weights is not None:
       pieces[-1]['lpips'] = perceptual.lpips(weights, images, reconstructions)
   scores = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
-  for name, unit in (('mse', 'per pixel'), ('psnr', 'dB'), ('ssim', '')):
+  for name in RECONSTRUCTION_SCORES:
+    unit = RECONSTRUCTION_SCORES.trait(name, 'unit', '')
     evaluation.add(group, name, interval(scores[name]), unit, protocol)
   if weights is None:
     evaluation.miss(
@@ -173,19 +179,19 @@ def _add_reconstruction(
       '--lpips=DIR names a folder that has them'
     )  # fmt: skip
   else:
-    size = max(perceptual.MIN_IMAGE_SIZE, min(part.images.shape[1:3]))
+    size = max(perceptual.MIN_IMAGE_SIZE, min(dataset.images.shape[1:3]))
     network = f'AlexNet, version 0.1, images of {size} pixels; '
     evaluation.add(group, 'lpips', interval(scores['lpips']), '', network + protocol)
 
 
 def _add_latents(
-  evaluation: Evaluation, terms: bounds.Terms, part: Dataset, method: str
+  evaluation: Evaluation, terms: bounds.Terms, dataset: Dataset, method: str
 ) -> np.ndarray:
-  """Returns the KL of each dimension, [latent]; see the figure for to what."""
+  """Returns the KL of each dimension, [latent]."""
   group, count = 'latent', evaluation.num_images
-  seen = f'{count:,} images, {_seen_images(evaluation.model)}'
+  seen = f'{count:,} images, {_inputs(evaluation.model)}'
   standard = evaluation.model.priors.is_standard('model')
-  joint = terms.kl.shape[1] != terms.mean.shape[1]  # a prior that gives no KL per dimension
+  joint = terms.kl.shape[1] != terms.mean.shape[1]  # the prior gives no KL per dimension
   if joint:
     kl = latent_statistics.kl_to_aggregate(terms.mean, terms.logvar)
   else:
@@ -238,12 +244,10 @@ def _add_latents(
       '',
       f'eigenvalue of the covariance of q(z){of_prior}',
     )
-  names = part.class_names
-  plane, axes = projection.to_plane(terms.mean[:SCATTERED], method)
   evaluation.draw(
     'latents',
     'Latents',
-    figures.latent_scatter(plane, part.labels[:SCATTERED] if names else None, names, axes),
+    scatter.draw_means(terms.mean, dataset.labels, dataset.class_names, method),
   )
   title = 'KL per dimension' + (' to a Gaussian with the moments of q(z)' if joint else '')
   evaluation.draw(kl_name, title, figures.kl_per_dimension(kl, active, title))
@@ -255,39 +259,36 @@ def _add_latents(
   return kl
 
 
-def _add_bayes(evaluation: Evaluation, part: Dataset, key) -> None:
+def _add_bayes(evaluation: Evaluation, dataset: Dataset, key) -> None:
   model, group = evaluation.model, 'as a classifier'
   if not model.conditional:
     for name in ('accuracy', 'calibration_error'):
       evaluation.miss(group, name, 'the model is unconditional')
     return
   with progress.shown('bounds of every class') as advance:
-    log_probabilities = bounds.class_log_probabilities(model, part.images, key, advance)
+    log_probabilities = bounds.class_log_probabilities(model, dataset.images, key, advance)
   protocol = (
     f'p(c | x) by Bayes from the ELBO of every class, one posterior sample, classes equally '
     f'likely; {evaluation.num_images:,} images'
   )
-  correct = log_probabilities.argmax(axis=1) == part.labels
+  correct = log_probabilities.argmax(axis=1) == dataset.labels
   evaluation.add(group, 'accuracy', proportion(correct), '', protocol)
-  bins = bayes.reliability(log_probabilities, part.labels)
+  bins = bayes.reliability(log_probabilities, dataset.labels)
   evaluation.add(
     group, 'calibration_error', bins.calibration_error, '', f'{bayes.NUM_BINS} bins; {protocol}'
   )
-  evaluation.draw(
-    'reliability',
-    'Calibration',
-    figures.reliability(*bins, bins.calibration_error),
-  )
+  figure = figures.reliability(*bins, bins.calibration_error)
+  evaluation.draw('reliability', 'Calibration', figure)
 
 
-def _add_pictures(evaluation: Evaluation, part: Dataset, kl: np.ndarray) -> None:
+def _add_pictures(evaluation: Evaluation, dataset: Dataset, kl: np.ndarray) -> None:
   model = evaluation.model
-  count = min(GRID_ROWS * GRID_COLUMNS, len(part.labels))
-  inputs = drawings.of_set(model, part, range(count))
+  count = min(GRID_ROWS * GRID_COLUMNS, len(dataset.labels))
+  inputs = drawings.of_set(model, dataset, range(count))
   shown = range(min(len(model.class_names), MAX_CLASSES)) if model.conditional else None
   drawn = {'reconstructions': drawings.reconstruct(model, inputs)}
   per_class = GRID_COLUMNS if model.conditional else 64
-  for prior in generation.judged(model):
+  for prior in generation.priors(model):
     name = 'samples' if prior == model.priors.choose(None) else f'samples_{prior}_prior'
     drawn[name] = drawings.prior(model, shown, per_class, 1.0, 0, draw=False, source=prior)
   if model.conditional and len(model.class_names) <= MAX_CLASSES:
@@ -295,7 +296,7 @@ def _add_pictures(evaluation: Evaluation, part: Dataset, kl: np.ndarray) -> None
     drawn['styles'] = drawings.style(model, model.draw_styles(8), drawn_from=source)
   pairs = min(INTERPOLATED_PAIRS, count // 2)
   if pairs:
-    chosen = drawings.of_set(model, part, range(2 * pairs))
+    chosen = drawings.of_set(model, dataset, range(2 * pairs))
     drawn['interpolations'] = drawings.interpolate_images(model, chosen, 'linear')
   largest = np.sort(np.argsort(-kl)[:MAX_TRAVERSED])
   drawn['traversals'] = drawings.traverse(model, None, 0 if model.conditional else None, largest)
@@ -304,6 +305,5 @@ def _add_pictures(evaluation: Evaluation, part: Dataset, kl: np.ndarray) -> None
       drawing.images, drawing.row_names, drawing.column_names, drawing.title
     )
     evaluation.draw(name, drawing.title, figure)
-  log = model.folder / 'metrics.csv'
-  if log.is_file() and (figure := curves.training_curves(log)):
+  if figure := curves.training_curves(model.folder / 'metrics.csv'):
     evaluation.draw('training_curves', 'Training', figure)
