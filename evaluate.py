@@ -47,7 +47,7 @@ def main() -> None:
   given = command_line.check_alone(ALONE)
   # Late, so that --help and mistyped flags do not wait for JAX.
   import cvae_jax
-  from cvae_jax.evaluation import compare, perceptual, report, scatter, suite
+  from cvae_jax.evaluation import comparison, perceptual, report, scatter, suite
   from cvae_jax.inference import prediction
   from cvae_jax.plots import projection
   from cvae_jax.runtime import devices, paths, progress
@@ -56,7 +56,7 @@ def main() -> None:
   devices.use_compilation_cache()
   projection.check(given.projection)
   if given.compare is not None:
-    print(f'comparison: {compare.compare(given.compare, given.checkpoint, given.data_dir)}')
+    print(f'comparison: {comparison.compare(given.compare, given.checkpoint, given.data_dir)}')
     return
   model = cvae_jax.load(given.workdir, given.checkpoint)
   progress.say(f'{model.folder}, weights of step {model.step}')

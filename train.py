@@ -69,9 +69,9 @@ def main() -> None:
       if _APPLY.value:
         config.learning_rate = learning_rate_finder.suggest(config, workdir)
       if _SWEEP.value or planned:
-        from cvae_jax.evaluation import sweep as conduct  # late: matplotlib takes its time
+        from cvae_jax.evaluation import sweep  # late: matplotlib is slow to import
 
-        conduct.run(config, _SWEEP.value or (), planned, _WORKDIR.value, resume_from)
+        sweep.run(config, _SWEEP.value or (), planned, _WORKDIR.value, resume_from)
       else:
         loop.train(config, workdir, resume_from)
 

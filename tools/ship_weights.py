@@ -20,8 +20,9 @@ from clu import parameter_overview
 import cvae_jax
 from cvae_jax import config as config_lib
 from cvae_jax.data import datasets as splits
+from cvae_jax.data.readers import DATASETS
 from cvae_jax.evaluation import classifier, generation, report
-from cvae_jax.evaluation.record import Metric
+from cvae_jax.evaluation.report import Metric
 from cvae_jax.inference import loading
 from cvae_jax.inference.model import Model
 from cvae_jax.models import fitted_prior
@@ -74,7 +75,7 @@ def ship(run: Path, machine: str, name: str = 'test') -> Path:
       f'{run} was evaluated at step {evaluation["step"]}, but its best checkpoint is that of step '
       f'{model.step}: run evaluate.py on it again.'
     )
-  groups = [generation.group_of(model, prior) for prior in generation.judged(model)]
+  groups = [generation.group_of(model, prior) for prior in generation.priors(model)]
   if model.class_names and not set(groups) <= set(evaluation['metrics']):
     raise InputError(f'{run} was evaluated with other priors: run evaluate.py on it again.')
   card = _card(run, model, evaluation, machine)
@@ -157,7 +158,7 @@ def ship_classifier(name: str, data_dir: str) -> float:
       data.train.images,
       data.train.labels,
       len(data.train.class_names),
-      name in classifier.MIRRORED,
+      DATASETS.trait(name, 'mirrored', False),
       advance=advance,
     )
   weights.save(weights.CLASSIFIERS / f'{name}.safetensors', trained.variables)

@@ -48,7 +48,7 @@ def _check(config) -> None:
     )
 
 
-@TASKS.register('vae', _check)
+@TASKS.register('vae', _check, protocol='one posterior sample, β = 1')
 class VAE(Autoencoder):
   """q(z | x, c), p(z | c) and p(x | z, c), trained on a bound of log p(x | c)."""
 

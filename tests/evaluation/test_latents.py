@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from cvae_jax.evaluation import latents
+from cvae_jax.tasks.vae import active_units
 
 
 def draw(mean, logvar, seed=0):
@@ -46,7 +47,7 @@ def test_mutual_information_as_one_loop_over_pairs():
 
 def test_active_units():
   mean = np.stack([np.linspace(-1, 1, 100), 0.01 * np.ones(100), 0.05 * np.linspace(-1, 1, 100)], 1)
-  assert latents.active_units(mean).tolist() == [True, False, False]
+  assert active_units(mean).tolist() == [True, False, False]
 
 
 def test_the_aggregate_has_the_moments_of_its_samples():

@@ -50,16 +50,20 @@ def test_image_grid(columns, channels):
   assert picture.std() > 20
 
 
-def test_parts_of_an_image_grid_begin_where_their_names_do():
-  parts = {0: 'reconstructions', 7: 'denoising (Gaussian, σ = 0.25)', 14: 'samples from the prior'}
-  figure = figures.image_grid(RANDOM.rand(2, 20, 28, 28, 1), ('given', 'beta=1'), parts=parts)
+def test_headings_begin_above_their_first_column():
+  headings = {
+    0: 'reconstructions',
+    7: 'denoising (Gaussian, σ = 0.25)',
+    14: 'samples from the prior',
+  }
+  figure = figures.image_grid(RANDOM.rand(2, 20, 28, 28, 1), ('given', 'beta=1'), headings=headings)
   seen, _ = check_text(figure)
-  assert set(parts.values()) <= set(seen)
+  assert set(headings.values()) <= set(seen)
   assert overlapping(figure) == []
   (axes,) = figure.axes
   across = axes.get_window_extent()
   for text in figure.texts:
-    column = next(column for column, name in parts.items() if name == text.get_text())
+    column = next(column for column, name in headings.items() if name == text.get_text())
     begin = across.x0 + across.width * column / 20
     assert text.get_window_extent().x0 == pytest.approx(begin, abs=2)
 
