@@ -126,7 +126,9 @@ def without_effect(rows: Sequence[Row]) -> list[str]:
   return found
 
 
-def table(settings: Mapping[str, Sequence[Row]]) -> tuple[list[str], list[list[str]]]:
+def table(
+  settings: Mapping[str, Sequence[Row]],
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
   """Header and lines: for each setting its name, number of runs, and means over its runs."""
   columns = _columns(row for several in settings.values() for row in several)
   lines = []
@@ -134,29 +136,28 @@ def table(settings: Mapping[str, Sequence[Row]]) -> tuple[list[str], list[list[s
     done = [row.values for row in several if row.values and row.status == 'complete']
     complete = f'{len(done)}' if len(done) == len(several) else f'{len(done)} of {len(several)}'
     numbers = [[values[column] for values in done if column in values] for column in columns]
-    lines.append([name, complete, *map(tables.mean_and_std, numbers)])
-  return ['setting', 'runs', *(curves.label(column).name for column in columns)], lines
+    lines.append((name, complete, *map(tables.mean_and_std, numbers)))
+  return ('setting', 'runs', *(curves.label(column).name for column in columns)), lines
 
 
 def protocol(rows: Sequence[Row]) -> str:
   """How the numbers of `table` were measured."""
   configs = [row.member.config for row in rows]
+  is_mixed = len({config.objective for config in configs}) > 1
 
-  def either(texts):
-    return ' or '.join(dict.fromkeys(texts))
+  def joined(texts, separator=' or '):
+    return separator.join(dict.fromkeys(texts))
 
   def measured(config):
-    how = TASKS.trait(config.objective, 'protocol')
+    name, score = config.objective, TASKS[config.objective].score
+    how = [TASKS.trait(name, 'protocol', ''), 'EMA weights' if config.ema_decay else 'weights']
     return (
-      f'{f"{config.objective}: " if num_objectives > 1 else ""}{f"{how}, " if how else ""}'
-      f'{"EMA weights" if config.ema_decay else "weights"} of the checkpoint with the lowest '
-      f'{curves.label(TASKS[config.objective].score).name}'
+      f'{f"{name}: " if is_mixed else ""}{", ".join(filter(None, how))} of the checkpoint with the '
+      f'lowest {curves.label(score).name}'
     )
 
-  num_objectives = len({config.objective for config in configs})
-
-  data = either(config.data.name for config in configs)
-  binarized = either(
+  data = joined(config.data.name for config in configs)
+  binarized = joined(
     'dynamically binarized' if config.data.binarize == 'dynamic' else 'as they are'
     for config in configs
   )
@@ -167,9 +168,10 @@ def protocol(rows: Sequence[Row]) -> str:
     for field in without_effect(rows)
   )
   return (
-    f'{data}, validation images, {binarized}, {"; ".join(dict.fromkeys(map(measured, configs)))}; '
-    f'nats, sums over pixels and latents, mean over images{seeds}. Roughness: mean absolute change of the training '
-    f'loss from one line of the log to the next, in the second half of the run, nats.{idle}'
+    f'{data}, validation images, {binarized}, {joined(map(measured, configs), "; ")}; nats, sums '
+    f'over pixels and latents, mean over images{seeds}. Roughness: mean absolute change of the '
+    'training loss from one line of the log to the next, in the second half of the run, nats.'
+    f'{idle}'
   )
 
 

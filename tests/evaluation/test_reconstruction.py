@@ -50,3 +50,17 @@ def test_equal_images():
 def test_images_smaller_than_the_window():
   images, others = pair((2, 8, 8, 1))
   assert np.all(np.isfinite(reconstruction.scores(images, others)['ssim']))
+
+
+def test_a_score_of_the_user_s_own_is_computed_beside_the_others(monkeypatch):
+  registry = reconstruction.RECONSTRUCTION_SCORES
+  monkeypatch.setattr(registry, '_entries', dict(registry._entries))
+
+  @registry.register('largest')
+  def largest(images, reconstructions):
+    return abs(images - reconstructions).max(axis=(1, 2, 3))
+
+  images, others = pair((3, 8, 8, 1))
+  scores = reconstruction.scores(images, others)
+  assert set(scores) == {'mse', 'psnr', 'ssim', 'largest'}
+  np.testing.assert_allclose(scores['largest'], np.abs(images - others).max((1, 2, 3)), rtol=1e-6)
