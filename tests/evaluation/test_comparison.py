@@ -3,6 +3,7 @@
 import copy
 import csv
 import dataclasses
+import re
 import shutil
 
 import numpy as np
@@ -11,8 +12,9 @@ import pytest
 from cvae_jax.data.datasets import Dataset
 from cvae_jax.evaluation import classifier, comparison
 from cvae_jax.inference import loading, prediction
+from cvae_jax.inference.model import Model
 from cvae_jax.runtime.errors import InputError
-from cvae_jax.training import checkpoints, loop
+from cvae_jax.training import loop
 from figure_text import check_text
 from tiny import DENSE, rows, set_fields, tiny_config
 
@@ -51,14 +53,13 @@ def test_the_best_of_a_denoising_autoencoder_is_its_best_reconstruction(runs):
     for row in rows(runs / 'dae')
     if row['validation/reconstruction']
   }
-  assert checkpoints.choose(runs / 'dae', 'best') == min(validated, key=validated.get)
+  assert loading.load(runs / 'dae').step == min(validated, key=validated.get)
   assert len(validated) == 2
   for name in ('train/kl', 'train/beta', 'validation/kl', 'validation/negative_elbo'):
-    assert not any(row[name] for row in rows(runs / 'dae'))
+    assert not any(row.get(name) for row in rows(runs / 'dae'))
   log = (runs / 'dae' / 'train.log').read_text()
-  assert 'validation reconstruction' in log
-  assert 'KL' not in log
-  assert 'β' not in log
+  assert re.search(r'validation +reconstruction', log)
+  assert not re.search(r'\bkl\b|β|beta', log, re.IGNORECASE)
   assert not list((runs / 'dae').glob('checkpoints/*/prior.safetensors'))
 
 
@@ -95,10 +96,13 @@ def test_measures_against_their_definitions(runs):
 def test_denoising_is_measured_from_the_clean_image():
   """Of a model that returns what it is given, the error is that of the noise."""
 
-  class Echo:
+  class Echo(Model):
     conditional = False
 
-    def reconstruct(self, images, labels):
+    def __init__(self):
+      pass
+
+    def reconstruct(self, images, labels=None):
       return images
 
   images = np.full((600, 8, 8, 1), 128, np.uint8)
