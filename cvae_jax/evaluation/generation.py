@@ -32,21 +32,28 @@ def add(evaluation: Evaluation, data: Splits, dataset: Dataset, num_samples: int
     dataset: the real images that samples are compared with.
     num_samples: how many samples are judged.
   """
-  model = evaluation.model
+  model, (add, miss) = evaluation.model, evaluation.group(GROUP)
   if not dataset.class_names:
     for name in (*SAMPLE_METRICS, *CLASS_METRICS):
-      evaluation.miss(GROUP, name, 'the set has no labels to train a classifier on')
+      miss(name, 'the set has no labels to train a classifier on')
     return
   judge = classifier.reference(model.config.data, data.train)
   real, log_probabilities = judge.judge(dataset.images)
-  evaluation.add(
-    GROUP,
-    'classifier_accuracy',
-    proportion(log_probabilities.argmax(axis=1) == dataset.labels),
-    '',
-    f'of the reference classifier, on the {len(dataset.labels):,} real images',
-  )
-  _add_training_images(evaluation, judge, real, data.train.images[:num_samples])
+  correct = log_probabilities.argmax(axis=1) == dataset.labels
+  protocol = f'of the reference classifier, on the {len(correct):,} real images'
+  add('classifier_accuracy', proportion(correct), protocol)
+  # What the metrics would be of perfect samples.
+  if evaluation.split == 'train':
+    for name in SAMPLE_METRICS:
+      miss(f'{name}_of_training_images', 'the split is the training set')
+  else:
+    features, _ = judge.judge(data.train.images[:num_samples])
+    protocol = (
+      f'the first {len(features):,} training images, which the classifier has seen, in place of '
+      'samples'
+    )
+    for name in SAMPLE_METRICS:
+      add(f'{name}_of_training_images', *_sample_metric(name, real, features, protocol))
   for prior in priors(model):
     _add_samples(evaluation, prior, judge, real, data, dataset, num_samples)
 
@@ -62,40 +69,13 @@ def group_of(model: Model, prior: str) -> str:
   return f'{GROUP}, z ~ {model.priors.describe(prior)}'
 
 
-def _add_sample_metric(
-  evaluation: Evaluation,
-  group: str,
-  name: str,
-  metric: str,
-  real: np.ndarray,
-  drawn: np.ndarray,
-  protocol: str,
-) -> None:
-  evaluation.add(
-    group,
-    name,
-    SAMPLE_METRICS[metric](real, drawn),
-    SAMPLE_METRICS.trait(metric, 'unit', ''),
-    protocol,
-    SAMPLE_METRICS.trait(metric, 'undefined', '').format(real=len(real)),
-  )
-
-
-def _add_training_images(
-  evaluation: Evaluation, judge: classifier.Classifier, real: np.ndarray, images: np.ndarray
-) -> None:
-  """Adds what the metrics of samples would be of perfect samples."""
-  names = {metric: f'{metric}_of_training_images' for metric in SAMPLE_METRICS}
-  if evaluation.split == 'train':
-    for name in names.values():
-      evaluation.miss(GROUP, name, 'the split is the training set')
-    return
-  seen, _ = judge.judge(images)
-  protocol = (
-    f'the first {len(seen):,} training images, which the classifier has seen, in place of samples'
-  )
-  for metric, name in names.items():
-    _add_sample_metric(evaluation, GROUP, name, metric, real, seen, protocol)
+def _sample_metric(
+  name: str, real: np.ndarray, drawn: np.ndarray, protocol: str
+) -> tuple[float, str, str, str]:
+  """Value, protocol, unit and the reason if it is undefined, as `Evaluation.add` takes them."""
+  undefined = SAMPLE_METRICS.trait(name, 'undefined', '').format(real=len(real))
+  unit = SAMPLE_METRICS.trait(name, 'unit', '')
+  return SAMPLE_METRICS[name](real, drawn), protocol, unit, undefined
 
 
 def _add_samples(
@@ -108,78 +88,63 @@ def _add_samples(
   num_samples: int,
 ) -> None:
   """Adds the metrics of samples from one prior."""
-  model, group = evaluation.model, group_of(evaluation.model, prior)
-  source = model.priors.describe(prior)
-  drawn = f'samples, z ~ {source}, decoder means as bytes'
+  model, (add, miss) = evaluation.model, evaluation.group(group_of(evaluation.model, prior))
+  source = f'z ~ {model.priors.describe(prior)}'
+  drawn = f'samples, {source}, decoder means as bytes'
   labels = np.resize(dataset.labels, num_samples)
-  with progress.shown(f'drawing {num_samples:,} samples, z ~ {source}') as advance:
+  with progress.shown(f'drawing {num_samples:,} samples, {source}') as advance:
     features, log_probabilities = judge.judge(_draw(model, labels, prior, 0, advance))
   in_features = f'in the {features.shape[1]} features of the reference classifier'
   against = f'{num_samples:,} {drawn}, against {len(real):,} real images, {in_features}'
-  for metric in SAMPLE_METRICS:
-    own = SAMPLE_METRICS.trait(metric, 'protocol')
-    protocol = f'{own}; {against}' if own else against
-    _add_sample_metric(evaluation, group, metric, metric, real, features, protocol)
+  for name in SAMPLE_METRICS:
+    own = SAMPLE_METRICS.trait(name, 'protocol')
+    add(name, *_sample_metric(name, real, features, f'{own}; {against}' if own else against))
   if not model.conditional:
     for name in CLASS_METRICS:
-      evaluation.miss(group, name, 'the model is unconditional')
+      miss(name, 'the model is unconditional')
     return
-  evaluation.add(
-    group,
-    'conditional_accuracy',
-    proportion(log_probabilities.argmax(axis=1) == labels),
-    '',
-    f'{num_samples:,} {drawn}: the classifier sees the class that was asked for',
-  )
+  protocol = f'{num_samples:,} {drawn}: the classifier sees the class that was asked for'
+  correct = log_probabilities.argmax(axis=1) == labels
+  add('conditional_accuracy', proportion(correct), protocol)
   # As many samples as there are images to learn from, or fewer for a quick look.
   most = MAX_TRAINING_SAMPLES if num_samples == NUM_SAMPLES else num_samples
   known = np.concatenate([data.train.labels, data.validation.labels])[:most]
-  _add_sample_classifier(evaluation, prior, known, dataset)
-  real_diversity = samples.diversity(real, dataset.labels)
-  evaluation.add(
-    group,
-    'diversity',
-    samples.diversity(features, labels) / real_diversity if real_diversity else np.nan,
-    '× real',
-    f'mean distance of two samples of a class, z ~ {source}, over that of two real images, at most '
-    f'{samples.MAX_PER_CLASS:,} of each class, {in_features}',
-    'no class has two samples, and two real images that differ',
+  trained = _train_on_samples(model, prior, known)
+  protocol = (
+    f'a classifier trained for {SAMPLE_CLASSIFIER_EPOCHS} epochs, {classifier.MIN_STEPS:,} steps '
+    f'or more, on {len(known):,} samples alone, {source}, decoder means as bytes; on '
+    f'{len(dataset.labels):,} real images'
   )
+  correct = trained.predict(dataset.images) == dataset.labels
+  add('classification_accuracy_score', proportion(correct), protocol)
+  real_diversity = samples.diversity(real, dataset.labels)
+  protocol = (
+    f'mean distance of two samples of a class, {source}, over that of two real images, at most '
+    f'{samples.MAX_PER_CLASS:,} of each class, {in_features}'
+  )
+  ratio = samples.diversity(features, labels) / real_diversity if real_diversity else np.nan
+  undefined = 'no class has two samples, and two real images that differ'
+  add('diversity', ratio, protocol, '× real', undefined)
 
 
-def _add_sample_classifier(
-  evaluation: Evaluation, prior: str, labels: np.ndarray, dataset: Dataset
-) -> None:
-  model = evaluation.model
-  source = model.priors.describe(prior)
+def _train_on_samples(model: Model, prior: str, labels: np.ndarray) -> classifier.Classifier:
+  """A classifier trained on samples of these classes."""
+  mirrored = DATASETS.trait(model.config.data.name, 'mirrored', False)
   with progress.shown(f'drawing {len(labels):,} samples to train a classifier on') as advance:
     images = _draw(model, labels, prior, NUM_SAMPLES, advance)
   with progress.shown(f'training a classifier on {len(labels):,} samples') as advance:
-    trained = classifier.train(
+    return classifier.train(
       images,
       labels,
-      len(dataset.class_names),
-      DATASETS.trait(model.config.data.name, 'mirrored', False),
+      len(model.class_names),
+      mirrored,
       num_epochs=SAMPLE_CLASSIFIER_EPOCHS,
       advance=advance,
     )
-  evaluation.add(
-    group_of(model, prior),
-    'classification_accuracy_score',
-    proportion(trained.predict(dataset.images) == dataset.labels),
-    '',
-    f'a classifier trained for {SAMPLE_CLASSIFIER_EPOCHS} epochs, {classifier.MIN_STEPS:,} steps '
-    f'or more, on {len(labels):,} samples alone, z ~ {source}, decoder means as bytes; on '
-    f'{len(dataset.labels):,} real images',
-  )
 
 
 def _draw(
-  model: Model,
-  labels: np.ndarray,
-  prior: str,
-  first_seed: int,
-  advance: Callable[[float], None],
+  model: Model, labels: np.ndarray, prior: str, first_seed: int, advance: Callable[[float], None]
 ) -> np.ndarray:
   """Samples of these classes, uint8 [N, H, W, C]; each piece has a seed of its own."""
   images = np.empty((len(labels), *model.image_shape), np.uint8)

@@ -1,9 +1,11 @@
 """An evaluation: its numbers, arrays and pictures, and the files that hold them."""
 
 import dataclasses
+import functools
 import html
 import json
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +67,12 @@ class Evaluation:
       groups.setdefault(metric.group, []).append(metric)
     return groups
 
+  def group(self, name: str) -> tuple[Callable[..., None], Callable[..., None]]:
+    """The functions `add` and `miss` for one group of metrics."""
+    return functools.partial(self.add, name), functools.partial(self.miss, name)
+
   def add(
-    self, group: str, name: str, value, unit: str, protocol: str, undefined: str = ''
+    self, group: str, name: str, value, protocol: str, unit: str = '', undefined: str = ''
   ) -> None:
     """Adds a metric, or a note that it could not be measured.
 
@@ -74,8 +80,8 @@ class Evaluation:
       group: heading of the metric in tables.
       name: of the metric.
       value: a number or an `Interval`.
-      unit: of the value.
       protocol: how it was measured.
+      unit: of the value.
       undefined: reason given if the value is not finite.
     """
     mean, low, high = value if isinstance(value, Interval) else (value, np.nan, np.nan)

@@ -107,55 +107,53 @@ def _per_dimension(model: Model, values: Interval) -> Interval:
 
 
 def _add_elbo(evaluation: Evaluation, terms: bounds.Terms) -> None:
-  model, group = evaluation.model, 'likelihood'
+  model, (add, _) = evaluation.model, evaluation.group('likelihood')
   protocol = (
     f'{evaluation.num_images:,} images, {_targets(model)}; one posterior sample, β = 1, '
     f'{_prior_of_bounds(model)}; sum over pixels and latents, mean over images'
   )
   elbo = interval(terms.negative_elbo)
-  evaluation.add(group, 'negative_elbo', elbo, 'nats', protocol)
-  evaluation.add(group, 'reconstruction', interval(terms.reconstruction), 'nats', protocol)
-  evaluation.add(group, 'kl', interval(terms.kl.sum(axis=1)), 'nats', protocol)
+  add('negative_elbo', elbo, protocol, 'nats')
+  add('reconstruction', interval(terms.reconstruction), protocol, 'nats')
+  add('kl', interval(terms.kl.sum(axis=1)), protocol, 'nats')
   if likelihoods.is_probability(model.config):
-    evaluation.add(group, 'bits_per_dim', _per_dimension(model, elbo), 'bits', f'−ELBO; {protocol}')
+    add('bits_per_dim', _per_dimension(model, elbo), f'−ELBO; {protocol}', 'bits')
 
 
 def _add_iwae(
   evaluation: Evaluation, dataset: Dataset, num_samples: int, key, negative_elbo: np.ndarray
 ) -> None:
-  model, group = evaluation.model, 'likelihood'
-  count = len(dataset.labels)
+  model, (add, _) = evaluation.model, evaluation.group('likelihood')
+  all_images = count = evaluation.num_images
   if jax.default_backend() == 'cpu':
     count = min(count, MAX_IWAE_IMAGES_ON_CPU)
   # Evenly spaced, since a dataset may be sorted.
-  rows = np.arange(count) * evaluation.num_images // count
+  rows = np.arange(count) * all_images // count
   name = f'−log p(x{" | c" if model.conditional else ""}), IWAE with {num_samples:,} samples'
   with progress.shown(f'{name} of {count:,} images') as advance:
     images, labels = dataset.images[rows], dataset.labels[rows]
     iwae = bounds.iwae(model, images, labels, key, num_samples, advance, rows)
-  spaced = '' if count == evaluation.num_images else f' of {evaluation.num_images:,}, evenly spaced'
+  spaced = '' if count == all_images else f' of {all_images:,}, evenly spaced'
   protocol = (
     f'K = {num_samples:,}, {count:,} images{spaced}, {_targets(model)}; {_prior_of_bounds(model)}'
   )
   value = interval(-iwae)
-  evaluation.add(group, 'iwae', value, 'nats', protocol)
+  add('iwae', value, protocol, 'nats')
   if likelihoods.is_probability(model.config):
-    evaluation.add(group, 'iwae_bits_per_dim', _per_dimension(model, value), 'bits', protocol)
-  if 1 < count < evaluation.num_images:
-    evaluation.add(
-      group,
-      'iwae_of_all',
-      intervals.difference_estimate(negative_elbo, -iwae, rows),
-      'nats',
-      f'of all {evaluation.num_images:,} images: their −ELBO, less what IWAE takes from it on the '
-      f'{count:,} (difference estimator)',
+    add('iwae_bits_per_dim', _per_dimension(model, value), protocol, 'bits')
+  if 1 < count < all_images:
+    protocol = (
+      f'of all {all_images:,} images: their −ELBO, less what IWAE takes from it on the {count:,} '
+      '(difference estimator)'
     )
+    value = intervals.difference_estimate(negative_elbo, -iwae, rows)
+    add('iwae_of_all', value, protocol, 'nats')
 
 
 def _add_reconstruction(
   evaluation: Evaluation, dataset: Dataset, weights: perceptual.Weights | None
 ) -> None:
-  model, group = evaluation.model, 'reconstruction'
+  model, (add, miss) = evaluation.model, evaluation.group('reconstruction')
   protocol = (
     f'E[x | z] at the posterior mean of {evaluation.num_images:,} images as they are'
     f'{", not binarized" if model.config.data.binarize == "dynamic" else ""}; pixels in [0, 1]; '
@@ -164,119 +162,87 @@ def _add_reconstruction(
   pieces = []
   for rows in batches.pieces(len(dataset.labels), PIECE):
     images = dataset.images[rows].astype(np.float32) / 255
-    labels = dataset.labels[rows] if model.conditional else None
-    reconstructions = model.reconstruct(images, labels)
+    reconstructions = model.reconstruct(images, dataset.labels[rows] if model.conditional else None)
     pieces.append(reconstruction.scores(images, reconstructions))
     if weights is not None:
       pieces[-1]['lpips'] = perceptual.lpips(weights, images, reconstructions)
-  scores = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+  scores = {name: interval(np.concatenate([piece[name] for piece in pieces])) for name in pieces[0]}
   for name in RECONSTRUCTION_SCORES:
-    unit = RECONSTRUCTION_SCORES.trait(name, 'unit', '')
-    evaluation.add(group, name, interval(scores[name]), unit, protocol)
+    add(name, scores[name], protocol, RECONSTRUCTION_SCORES.trait(name, 'unit', ''))
   if weights is None:
-    evaluation.miss(
-      group, 'lpips', 'its weights are not here; --lpips=download fetches them (244 MB), '
-      '--lpips=DIR names a folder that has them'
-    )  # fmt: skip
+    how = '--lpips=download fetches them (244 MB), --lpips=DIR names a folder that has them'
+    miss('lpips', f'its weights are not here; {how}')
   else:
     size = max(perceptual.MIN_IMAGE_SIZE, min(dataset.images.shape[1:3]))
-    network = f'AlexNet, version 0.1, images of {size} pixels; '
-    evaluation.add(group, 'lpips', interval(scores['lpips']), '', network + protocol)
+    add('lpips', scores['lpips'], f'AlexNet, version 0.1, images of {size} pixels; {protocol}')
 
 
 def _add_latents(
   evaluation: Evaluation, terms: bounds.Terms, dataset: Dataset, method: str
 ) -> np.ndarray:
   """Returns the KL of each dimension, [latent]."""
-  group, count = 'latent', evaluation.num_images
-  seen = f'{count:,} images, {_inputs(evaluation.model)}'
-  standard = evaluation.model.priors.is_standard('model')
-  joint = terms.kl.shape[1] != terms.mean.shape[1]  # the prior gives no KL per dimension
-  if joint:
+  model, (add, miss) = evaluation.model, evaluation.group('latent')
+  inputs = f'{evaluation.num_images:,} images, {_inputs(model)}'
+  is_standard = model.priors.is_standard('model')
+  is_joint = terms.kl.shape[1] != terms.mean.shape[1]  # the prior gives no KL per dimension
+  if is_joint:
     kl = latent_statistics.kl_to_aggregate(terms.mean, terms.logvar)
+    kl_name, title = 'kl_to_aggregate_per_dimension', ' to a Gaussian with the moments of q(z)'
   else:
-    kl = terms.kl.mean(axis=0)
+    kl, kl_name, title = terms.kl.mean(axis=0), 'kl_per_dimension', ''
   active = active_units(terms.mean)
   moments = latent_statistics.aggregate(terms.mean, terms.logvar)
-  kl_name = f'kl{"_to_aggregate" if joint else ""}_per_dimension'
   evaluation.arrays |= {
     kl_name: kl,
     'active': active,
     'aggregate_mean': moments.mean,
     'aggregate_covariance': moments.covariance,
   }
-  evaluation.add(
-    group,
-    'active_units',
-    active.sum(),
-    f'of {len(kl)}',
-    f'variance of E[z | x] over images > 0.01; {seen}',
-  )
+  protocol = f'variance of E[z | x] over images > 0.01; {inputs}'
+  add('active_units', active.sum(), protocol, f'of {len(kl)}')
   rows = slice(latent_statistics.MAX_IMAGES)
-  num_rows = len(terms.mean[rows])
-  information = latent_statistics.mutual_information(
-    terms.mean[rows], terms.logvar[rows], terms.latents[rows]
-  )
+  posteriors = terms.mean[rows], terms.logvar[rows], terms.latents[rows]
+  information = latent_statistics.mutual_information(*posteriors)
+  num_rows = len(posteriors[0])
   cap = f'at most ln {num_rows:,} = {np.log(num_rows):.2f}'
-  protocol = f'I_q(x; z), {cap}; {seen}'
-  evaluation.add(group, 'mutual_information', information, 'nats', protocol)
-  if standard or not evaluation.model.conditional:
-    evaluation.add(
-      group,
-      'marginal_kl',
-      terms.kl[rows].sum(axis=1).mean() - information,
-      'nats',
-      'KL(q(z) ‖ p(z)) = KL − I_q(x; z), too large where that is near its cap',
-    )
+  add('mutual_information', information, f'I_q(x; z), {cap}; {inputs}', 'nats')
+  if is_standard or not model.conditional:
+    protocol = 'KL(q(z) ‖ p(z)) = KL − I_q(x; z), too large where that is near its cap'
+    add('marginal_kl', terms.kl[rows].sum(axis=1).mean() - information, protocol, 'nats')
   else:
-    evaluation.miss(group, 'marginal_kl', 'the prior is learned, and differs between classes')
-  of_prior = "; the prior's is 0" if standard else ''
-  evaluation.add(
-    group, 'aggregate_mean_norm', np.linalg.norm(moments.mean), '', f'of q(z){of_prior}'
-  )
+    miss('marginal_kl', 'the prior is learned, and differs between classes')
+  of_prior = "; the prior's is 0" if is_standard else ''
+  add('aggregate_mean_norm', np.linalg.norm(moments.mean), f'of q(z){of_prior}')
   variances = np.linalg.eigvalsh(moments.covariance)
-  of_prior = "; the prior's are 1" if standard else ''
-  for name, value in (('smallest', variances[0]), ('largest', variances[-1])):
-    evaluation.add(
-      group,
-      f'aggregate_{name}_variance',
-      value,
-      '',
-      f'eigenvalue of the covariance of q(z){of_prior}',
-    )
-  evaluation.draw(
-    'latents',
-    'Latents',
-    scatter.draw_means(terms.mean, dataset.labels, dataset.class_names, method),
-  )
-  title = 'KL per dimension' + (' to a Gaussian with the moments of q(z)' if joint else '')
+  of_prior = "; the prior's are 1" if is_standard else ''
+  protocol = f'eigenvalue of the covariance of q(z){of_prior}'
+  add('aggregate_smallest_variance', variances[0], protocol)
+  add('aggregate_largest_variance', variances[-1], protocol)
+  figure = scatter.draw_means(terms.mean, dataset.labels, dataset.class_names, method)
+  evaluation.draw('latents', 'Latents', figure)
+  title = f'KL per dimension{title}'
   evaluation.draw(kl_name, title, figures.kl_per_dimension(kl, active, title))
-  evaluation.draw(
-    'aggregate_posterior',
-    f'Aggregate posterior of {count:,} images',
-    figures.aggregate_posterior(terms.latents, kl, standard),
-  )
+  title = f'Aggregate posterior of {evaluation.num_images:,} images'
+  figure = figures.aggregate_posterior(terms.latents, kl, is_standard)
+  evaluation.draw('aggregate_posterior', title, figure)
   return kl
 
 
 def _add_bayes(evaluation: Evaluation, dataset: Dataset, key) -> None:
-  model, group = evaluation.model, 'as a classifier'
+  model, (add, miss) = evaluation.model, evaluation.group('as a classifier')
   if not model.conditional:
-    for name in ('accuracy', 'calibration_error'):
-      evaluation.miss(group, name, 'the model is unconditional')
+    miss('accuracy', 'the model is unconditional')
+    miss('calibration_error', 'the model is unconditional')
     return
   with progress.shown('bounds of every class') as advance:
     log_probabilities = bounds.class_log_probabilities(model, dataset.images, key, advance)
   protocol = (
-    f'p(c | x) by Bayes from the ELBO of every class, one posterior sample, classes equally '
-    f'likely; {evaluation.num_images:,} images'
+    'p(c | x) by Bayes from the ELBO of every class, one posterior sample, classes equally likely; '
+    f'{evaluation.num_images:,} images'
   )
-  correct = log_probabilities.argmax(axis=1) == dataset.labels
-  evaluation.add(group, 'accuracy', proportion(correct), '', protocol)
+  add('accuracy', proportion(log_probabilities.argmax(axis=1) == dataset.labels), protocol)
   bins = bayes.reliability(log_probabilities, dataset.labels)
-  evaluation.add(
-    group, 'calibration_error', bins.calibration_error, '', f'{bayes.NUM_BINS} bins; {protocol}'
-  )
+  add('calibration_error', bins.calibration_error, f'{bayes.NUM_BINS} bins; {protocol}')
   figure = figures.reliability(*bins, bins.calibration_error)
   evaluation.draw('reliability', 'Calibration', figure)
 
@@ -300,10 +266,7 @@ def _add_pictures(evaluation: Evaluation, dataset: Dataset, kl: np.ndarray) -> N
     drawn['interpolations'] = drawings.interpolate_images(model, chosen, 'linear')
   largest = np.sort(np.argsort(-kl)[:MAX_TRAVERSED])
   drawn['traversals'] = drawings.traverse(model, None, 0 if model.conditional else None, largest)
-  for name, drawing in drawn.items():
-    figure = figures.image_grid(
-      drawing.images, drawing.row_names, drawing.column_names, drawing.title
-    )
-    evaluation.draw(name, drawing.title, figure)
+  for name, (images, row_names, column_names, title, *_) in drawn.items():
+    evaluation.draw(name, title, figures.image_grid(images, row_names, column_names, title))
   if figure := curves.training_curves(model.folder / 'metrics.csv'):
     evaluation.draw('training_curves', 'Training', figure)

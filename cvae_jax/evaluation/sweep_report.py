@@ -126,9 +126,7 @@ def without_effect(rows: Sequence[Row]) -> list[str]:
   return found
 
 
-def table(
-  settings: Mapping[str, Sequence[Row]],
-) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def table(settings: Mapping[str, Sequence[Row]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
   """Header and lines: for each setting its name, number of runs, and means over its runs."""
   columns = _columns(row for several in settings.values() for row in several)
   lines = []

@@ -40,12 +40,6 @@ def label(term: str) -> Label:
   return LABELS.get(term, Label(term, term))
 
 
-def in_order(terms: Iterable[str]) -> list[str]:
-  """Terms in the order of LABELS, then all others by name."""
-  known = list(LABELS)
-  return sorted(terms, key=lambda term: (known.index(term) if term in known else len(known), term))
-
-
 def learning_rate_ramp(rates: np.ndarray, losses: np.ndarray, suggestion: float) -> Figure:
   """The loss during a ramp of the learning rate, with the suggested rate marked.
 
@@ -107,21 +101,21 @@ def column(metrics_csv: Path, name: str) -> np.ndarray:
   return _series(_rows(metrics_csv), name)
 
 
-def _columns(rows: Sequence[Row]) -> set[str]:
-  return {name for row in rows for name in row if name}
+def _columns(rows: Iterable[Row]) -> list[str]:
+  return list(dict.fromkeys(name for row in rows for name in row if name))
 
 
-def _terms(columns: set[str], *prefixes: str) -> list[str]:
+def _terms(columns: Sequence[str], *prefixes: str) -> list[str]:
   """The terms that have a column with one of these prefixes."""
-  found = {name.partition('/')[2] for name in columns if name.startswith(prefixes)}
-  return in_order(found - NO_TERMS)
+  found = (name.partition('/')[2] for name in columns if name.startswith(prefixes))
+  return [term for term in dict.fromkeys(found) if term not in NO_TERMS]
 
 
-def _training_panels(columns: set[str]) -> dict[str, dict[str, str]]:
+def _training_panels(columns: Sequence[str]) -> dict[str, dict[str, str]]:
   """Title of a panel -> name of a line -> column."""
   panels, terms = {}, _terms(columns, 'train/', 'validation/')
   loss = {'training loss': 'train/loss', 'validation −ELBO': 'validation/negative_elbo'}
-  if columns.issuperset(loss.values()):  # comparable, so in one panel
+  if set(columns).issuperset(loss.values()):  # comparable, so in one panel
     panels['loss (β-weighted) and −ELBO, nats'] = loss
     terms = [term for term in terms if term not in ('loss', 'negative_elbo')]
   for term in terms:
@@ -131,16 +125,15 @@ def _training_panels(columns: set[str]) -> dict[str, dict[str, str]]:
 
 
 def _panels(
-  size: tuple[float, float], titles: Iterable[str], rows: Sequence[Row]
+  size: tuple[float, float], titles: Sequence[str], rows: Sequence[Row]
 ) -> tuple[Figure, list[Axes]]:
-  """A figure with two panels to a row, over the epochs of `rows`.
+  """A figure with two panels to a row, all over the epochs of `rows`.
 
   Args:
-    size: width of the figure and height of a row, in inches.
+    size: width of the figure and height of a row of panels, in inches.
     titles: of the panels.
-    rows: all that is drawn, whose epochs scale the axes of all panels.
+    rows: all that is drawn.
   """
-  titles = list(titles)
   num_rows = -(-len(titles) // 2)
   figure = Figure(figsize=(size[0], size[1] * num_rows), layout='constrained')
   panels = list(figure.subplots(num_rows, min(len(titles), 2), squeeze=False).ravel())
@@ -175,7 +168,7 @@ def training_curves(metrics_csv: Path) -> Figure | None:
   if not panels:
     return None
   with rc_context(STYLE):
-    figure, every_axes = _panels((9, 2.8), panels, rows)
+    figure, every_axes = _panels((9, 2.8), list(panels), rows)
     for axes, lines in zip(every_axes, panels.values(), strict=True):
       drawn = []
       for line, name in lines.items():
@@ -213,7 +206,7 @@ def compared(runs: Mapping[str, Sequence[Path]]) -> Figure | None:
   # In the order of the settings, which is that of their numbers, from dark to light.
   colours = colormaps['viridis'](np.linspace(0, 0.9, len(logs)))
   with rc_context(STYLE):
-    figure, every_axes = _panels((10.5, 3.1), panels.values(), every_row)
+    figure, every_axes = _panels((10.5, 3.1), list(panels.values()), every_row)
     for axes, name in zip(every_axes, panels, strict=True):
       drawn = []
       for (setting, several), colour in zip(logs.items(), colours, strict=True):

@@ -20,10 +20,10 @@ def model(tiny_run):
 
 def test_a_number_that_is_not_finite_was_not_measured(model):
   evaluation = Evaluation(model, 'test', 2, 2, 5000)
-  evaluation.add('g', 'whole', Interval(1.0, 0.5, 1.5), 'nats', 'p')
-  evaluation.add('g', 'alone', Interval(1.0, np.nan, np.nan), 'nats', 'p')
-  evaluation.add('g', 'nothing', np.nan, 'nats', 'p')
-  evaluation.add('g', 'reason', np.nan, 'nats', 'p', undefined='there is none')
+  evaluation.add('g', 'whole', Interval(1.0, 0.5, 1.5), 'p')
+  evaluation.add('g', 'alone', Interval(1.0, np.nan, np.nan), 'p')
+  evaluation.add('g', 'nothing', np.nan, 'p')
+  evaluation.add('g', 'reason', np.nan, 'p', undefined='there is none')
   whole, alone, nothing, reason = evaluation.metrics
   assert (whole.low, whole.high) == (0.5, 1.5)
   assert (alone.value, alone.low, alone.high) == (1.0, None, None)
@@ -44,7 +44,7 @@ def test_an_evaluation_that_is_not_finished_leaves_a_finished_one(model, tmp_pat
   path = tmp_path / 'evaluation' / 'test.json'
   for value, reads in ((None, None), (80.0, 80.0), (None, 80.0)):
     evaluation = Evaluation(model, 'test', 2, 2, 5000)
-    evaluation.add('likelihood', 'iwae', np.nan if value is None else value, 'nats', 'p')
+    evaluation.add('likelihood', 'iwae', np.nan if value is None else value, 'p')
     write = report.write_unless_finished if value is None else report.write
     write(evaluation)
     assert json.loads(path.read_text())['metrics']['likelihood']['iwae']['value'] == reads

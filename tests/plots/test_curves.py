@@ -32,11 +32,11 @@ def test_every_term_of_the_header_has_a_panel_under_its_label_or_name(tmp_path):
   header = 'step,epoch,train/loss,train/commitment,train/learning_rate,validation/commitment'
   log.write_text(f'{header},validation/kl\n1,1,3,2,0.1,5,7\n2,2,3,2,0.1,6,8\n')
   titles = {axes.get_title(): len(axes.lines) for axes in curves.training_curves(log).axes}
-  assert titles == {'loss': 1, 'KL, nats': 1, 'commitment': 2}
+  assert titles == {'loss': 1, 'commitment': 2, 'KL, nats': 1}
   figure = curves.compared({'mine': [log]})
-  assert [axes.get_title() for axes in figure.axes] == ['validation KL, nats',
-                                                        'validation commitment']  # fmt: skip
-  np.testing.assert_array_equal(figure.axes[1].lines[0].get_ydata(), [5, 6])
+  titles = [axes.get_title() for axes in figure.axes]
+  assert titles == ['validation commitment', 'validation KL, nats']
+  np.testing.assert_array_equal(figure.axes[0].lines[0].get_ydata(), [5, 6])
 
 
 def test_compared_curves_name_each_setting_once(tiny_run, tmp_path):
