@@ -20,22 +20,22 @@ Images = Float[Array, 'batch height width channels']  # in [0, 1]
 Scores = Float[Array, ' batch']
 
 # (images, reconstructions) -> scores, in JAX. Trait: `unit`.
-RECONSTRUCTION_SCORES = Registry('reconstruction score')
+RECONSTRUCTION_METRICS = Registry('reconstruction metric')
 
 
-@RECONSTRUCTION_SCORES.register('mse', unit='per pixel')
+@RECONSTRUCTION_METRICS.register('mse', unit='per pixel')
 def mse(images: Images, reconstructions: Images) -> Scores:
   """The squared error, averaged over pixels and channels."""
   return dm_pix.mse(images, reconstructions)
 
 
-@RECONSTRUCTION_SCORES.register('psnr', unit='dB')
+@RECONSTRUCTION_METRICS.register('psnr', unit='dB')
 def psnr(images: Images, reconstructions: Images) -> Scores:
   """The peak signal-to-noise ratio, at most `MAX_PSNR`."""
   return jnp.minimum(dm_pix.psnr(images, reconstructions), MAX_PSNR)
 
 
-@RECONSTRUCTION_SCORES.register('ssim')
+@RECONSTRUCTION_METRICS.register('ssim')
 def ssim(images: Images, reconstructions: Images) -> Scores:
   """Structural similarity with a Gaussian window, σ = 1.5, inside the image (Wang et al. 2004)."""
   side = min(images.shape[1:3])
@@ -47,11 +47,11 @@ def scores(
   images: Float[np.ndarray, 'images height width channels'],
   reconstructions: Float[np.ndarray, 'images height width channels'],
 ) -> dict[str, Float[np.ndarray, ' images']]:
-  """All `RECONSTRUCTION_SCORES` of each image, with pixels in [0, 1]."""
-  compute = functools.partial(_scores, names=tuple(RECONSTRUCTION_SCORES))
+  """All `RECONSTRUCTION_METRICS` of each image, with pixels in [0, 1]."""
+  compute = functools.partial(_scores, names=tuple(RECONSTRUCTION_METRICS))
   return batches.map_rows(compute, BATCH_SIZE, images, reconstructions)
 
 
 @functools.partial(jax.jit, static_argnames='names')
 def _scores(images: Array, reconstructions: Array, names: tuple[str, ...]) -> dict[str, Array]:
-  return {name: RECONSTRUCTION_SCORES[name](images, reconstructions) for name in names}
+  return {name: RECONSTRUCTION_METRICS[name](images, reconstructions) for name in names}

@@ -11,7 +11,7 @@ from cvae_jax.data.readers import DATASETS
 from cvae_jax.evaluation import bayes, generation, intervals, perceptual, reconstruction, scatter
 from cvae_jax.evaluation import latents as latent_statistics
 from cvae_jax.evaluation.intervals import Interval, interval, proportion
-from cvae_jax.evaluation.reconstruction import RECONSTRUCTION_SCORES
+from cvae_jax.evaluation.reconstruction import RECONSTRUCTION_METRICS
 from cvae_jax.evaluation.report import Evaluation
 from cvae_jax.inference import bounds, drawings
 from cvae_jax.inference.model import Model
@@ -167,8 +167,8 @@ def _add_reconstruction(
     if weights is not None:
       pieces[-1]['lpips'] = perceptual.lpips(weights, images, reconstructions)
   scores = {name: interval(np.concatenate([piece[name] for piece in pieces])) for name in pieces[0]}
-  for name in RECONSTRUCTION_SCORES:
-    add(name, scores[name], protocol, RECONSTRUCTION_SCORES.trait(name, 'unit', ''))
+  for name in RECONSTRUCTION_METRICS:
+    add(name, scores[name], protocol, RECONSTRUCTION_METRICS.trait(name, 'unit', ''))
   if weights is None:
     how = '--lpips=download fetches them (244 MB), --lpips=DIR names a folder that has them'
     miss('lpips', f'its weights are not here; {how}')

@@ -53,7 +53,7 @@ def test_images_smaller_than_the_window():
 
 
 def test_a_score_of_the_user_s_own_is_computed_beside_the_others(monkeypatch):
-  registry = reconstruction.RECONSTRUCTION_SCORES
+  registry = reconstruction.RECONSTRUCTION_METRICS
   monkeypatch.setattr(registry, '_entries', dict(registry._entries))
 
   @registry.register('largest')
