@@ -20,7 +20,7 @@ def own_cache(monkeypatch, tmp_path):
   return tmp_path / 'cvae_jax' / 'classifiers'
 
 
-def test_it_learns_and_is_kept(digits, own_cache, capsys, monkeypatch):
+def test_a_classifier_learns_and_is_stored(digits, own_cache, capsys, monkeypatch):
   data = tiny_config().data
   monkeypatch.setattr(classifier, 'MIN_STEPS', 150)
   first = classifier.reference(data, digits.train)
@@ -40,7 +40,7 @@ def test_it_learns_and_is_kept(digits, own_cache, capsys, monkeypatch):
   assert kept.stat().st_size > 1000
 
 
-def test_what_it_says_of_an_image_does_not_depend_on_the_others(digits, monkeypatch):
+def test_the_judgement_of_an_image_does_not_depend_on_the_others(digits, monkeypatch):
   monkeypatch.setattr(classifier, 'MIN_STEPS', 5)
   judge = classifier.train(
     digits.train.images, digits.train.labels, 10, mirrored=False, num_epochs=1
@@ -79,7 +79,7 @@ def test_other_sizes_get_a_classifier_of_their_own(own_cache, monkeypatch):
     pytest.param('fashion_mnist', 0.92, marks=pytest.mark.data('fashion_mnist')),
   ],
 )
-def test_those_that_ship_are_as_good_as_they_should_be(name, least, request):
+def test_shipped_classifiers_are_accurate(name, least, request):
   config = tiny_config(data__name=name, data__image_size=28, data__max_examples=0)
   if name != 'digits':
     config.data.dir = str(request.getfixturevalue('real_data'))

@@ -1,4 +1,4 @@
-"""Curves: no line of them is hidden, and none of their words is cut off."""
+"""Curves: no line is hidden, and no text is cut off."""
 
 import numpy as np
 
@@ -47,8 +47,8 @@ def test_compared_curves_name_each_setting_once(tiny_run, tmp_path):
   assert curves.compared({'β = 1': [tmp_path / 'none.csv']}) is None
 
 
-def test_a_single_epoch_and_terms_that_a_run_has_not_leave_axes_whole(tmp_path):
-  """As a denoising autoencoder's of one epoch."""
+def test_the_axes_of_a_single_epoch_and_of_empty_columns_are_whole(tmp_path):
+  """As of a denoising autoencoder before each objective had its own columns."""
   log = tmp_path / 'metrics.csv'
   log.write_text('step,epoch,train/loss,train/kl,train/beta\n1,0.5,3,,\n2,1.0,2,,\n')
   figure = curves.training_curves(log)
@@ -57,7 +57,7 @@ def test_a_single_epoch_and_terms_that_a_run_has_not_leave_axes_whole(tmp_path):
     assert shown_ticks(axes) == [0, 1]
 
 
-def test_a_run_that_goes_on_with_another_begins_where_that_ended(tmp_path):
+def test_the_curves_of_a_resumed_run_begin_where_the_other_ended(tmp_path):
   log = tmp_path / 'metrics.csv'
   header = 'step,epoch,train/loss,train/gradient_norm\n'
   log.write_text(header + ''.join(f'{n},{n},3,1\n' for n in range(41, 51)))

@@ -1,4 +1,4 @@
-"""Figures: what they show is in the picture, and none of their words is cut off."""
+"""Figures: their content is visible, and no text is cut off."""
 
 import matplotlib
 import numpy as np
@@ -13,7 +13,7 @@ RANDOM = np.random.RandomState(0)
 
 @pytest.fixture(autouse=True)
 def same_numbers():
-  """In whatever order the tests run."""
+  """The same random numbers in any order of the tests."""
   RANDOM.seed(0)
 
 
@@ -27,9 +27,9 @@ def test_long_names_neither_overlap_nor_are_cut_off(columns):
 
 @pytest.mark.parametrize('size', [8, 28, 64, 256])
 def test_no_pixel_of_an_image_is_lost(size):
-  """Every pixel has a colour of its own, which is found again in the picture."""
+  """Stripes of one pixel are found again in the picture."""
   images = np.zeros((1, 2, size, size, 1))
-  images[0, 0, :, ::2] = 1  # stripes of one pixel
+  images[0, 0, :, ::2] = 1
   figure = figures.image_grid(images, column_names=('a', 'b'))
   _, picture = check_text(figure)
   line = picture[picture.shape[0] // 2, :, 0]
@@ -121,7 +121,7 @@ def test_reliability():
   check_text(figures.reliability(edges, values, values, np.array([0, 3, 9]), 0.1))
 
 
-def test_saved_whole_or_not_at_all(tmp_path):
+def test_a_saved_figure_leaves_no_other_file(tmp_path):
   target = tmp_path / 'new' / 'x.png'
   figures.save({target: figures.image_grid(RANDOM.rand(1, 2, 8, 8, 1))})
   assert [path.name for path in target.parent.iterdir()] == ['x.png']
