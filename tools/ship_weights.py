@@ -19,7 +19,7 @@ from clu import parameter_overview
 
 import cvae_jax
 from cvae_jax import config as config_lib
-from cvae_jax.data import datasets as splits
+from cvae_jax.data import datasets
 from cvae_jax.data.readers import DATASETS
 from cvae_jax.evaluation import classifier, generation, report
 from cvae_jax.evaluation.report import Metric
@@ -151,7 +151,7 @@ def ship_classifier(name: str, data_dir: str) -> float:
   """
   config = config_lib.read(shipped.FOLDER / name).config
   config.data.dir = data_dir
-  data = splits.load(config)
+  data = datasets.load(config)
   with progress.shown(f'training the reference classifier of {name}') as advance:
     trained = classifier.train(
       data.train.images,

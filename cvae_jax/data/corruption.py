@@ -1,8 +1,5 @@
 """The noise that a denoising autoencoder learns to remove."""
 
-from collections.abc import Callable
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -36,10 +33,3 @@ def corrupt(kind: str, level: float, key: Array, images: Array) -> Array:
   if kind == 'salt_and_pepper':
     blank = jnp.where(uniforms < level / 2, 0.0, 1.0)
   return jnp.where(uniforms < level, blank, images)
-
-
-def build(config) -> Callable[[Array, Array], Array] | None:
-  """`corrupt` of (key, images) with a config's kind and level; None unless it is of a `dae`."""
-  if config.objective != 'dae':
-    return None
-  return partial(corrupt, config.data.corruption, config.data.corruption_level)

@@ -18,8 +18,7 @@ from flax import linen as nn
 from jax import Array
 from jaxtyping import Float, Int, Num, UInt8
 
-from cvae_jax.data import augmentation, batches, transforms
-from cvae_jax.data import datasets as splits
+from cvae_jax.data import augmentation, batches, datasets, transforms
 from cvae_jax.data.datasets import Dataset
 from cvae_jax.data.readers import DATASETS
 from cvae_jax.inference import shipped
@@ -201,7 +200,7 @@ def reference(data, training: Dataset) -> Classifier:
   if is_usual and kept.is_file():
     return Classifier(tensor_files.read(kept, like)[0], num_classes)
   mirrored = DATASETS.trait(data.name, 'mirrored', False)
-  recipe = f'{splits.fingerprint(training)}-{mirrored}-{RECIPE}'
+  recipe = f'{datasets.fingerprint(training)}-{mirrored}-{RECIPE}'
   name = hashlib.blake2b(recipe.encode(), digest_size=16).hexdigest()
   kept = paths.cache_folder() / 'classifiers' / f'{name}.safetensors'
   if kept.is_file():

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from cvae_jax.data import corruption
-from tiny import tiny_config
 
 KEY = jax.random.key(0)
 
@@ -41,11 +40,3 @@ def test_level_0_changes_nothing_and_each_key_has_its_own_noise(kind):
 def test_an_unknown_kind_is_refused():
   with pytest.raises(ValueError, match=r"corruption='blur' .*gaussian"):
     corruption.corrupt('blur', 0.1, KEY, np.zeros((1, 2, 2, 1), np.float32))
-
-
-def test_only_a_denoising_autoencoder_has_noise():
-  assert corruption.build(tiny_config()) is None
-  corrupt = corruption.build(
-    tiny_config(objective='dae', data__corruption='masking', data__corruption_level=1.0)
-  )
-  assert not np.any(corrupt(KEY, np.ones((1, 2, 2, 1), np.float32)))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cvae_jax.data import datasets as splits
+from cvae_jax.data import datasets
 from cvae_jax.data.datasets import Dataset
 from cvae_jax.evaluation import classifier
 from tiny import tiny_config
@@ -11,7 +11,7 @@ from tiny import tiny_config
 
 @pytest.fixture(scope='module')
 def digits():
-  return splits.load(tiny_config(data__max_examples=0))  # 8×8
+  return datasets.load(tiny_config(data__max_examples=0))  # 8×8
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_other_sizes_get_a_classifier_of_their_own(own_cache, monkeypatch):
   monkeypatch.setattr(classifier, 'train', train)
   for changes in ({'data__image_size': 32}, {'data__image_size': 28, 'data__crop_size': 8}):
     config = tiny_config(data__max_examples=130, **changes)
-    classifier.reference(config.data, splits.load(config).train)
+    classifier.reference(config.data, datasets.load(config).train)
   assert trained == [(32, 32, 1), (28, 28, 1)]
   assert len(list(own_cache.iterdir())) == 2
 
@@ -83,7 +83,7 @@ def test_shipped_classifiers_are_accurate(name, least, request):
   config = tiny_config(data__name=name, data__image_size=28, data__max_examples=0)
   if name != 'digits':
     config.data.dir = str(request.getfixturevalue('real_data'))
-  test = splits.load(config).test
+  test = datasets.load(config).test
   nothing = Dataset(np.zeros((0, 28, 28, 1), np.uint8), np.zeros(0, np.int32), tuple('0123456789'))
   judge = classifier.reference(config.data, nothing)
   assert judge.accuracy(test.images, test.labels) >= least
