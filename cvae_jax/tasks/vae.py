@@ -68,9 +68,10 @@ class VAE(Autoencoder):
     delay = config.beta_delay_steps or round(config.beta_delay_epochs * steps_per_epoch)
     delay = min(delay, MAX_STEPS)
     rise = config.beta_warmup_steps or config.beta_warmup_epochs * steps_per_epoch
-    self.warmup_steps = schedules.steps_to_full_beta(
+    settled = schedules.steps_to_full_beta(
       config.beta_schedule, delay, rise, self._total_steps, config.beta_cycles
     )
+    self.warmup_steps = min(settled, MAX_STEPS)
     if delay >= self._total_steps:
       self.note = (
         f'β stays 0: its delay of {delay} steps is as long as the run of {self._total_steps}.'
