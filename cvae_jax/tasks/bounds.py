@@ -67,7 +67,7 @@ def log_weights(
   return log_likelihood + beta * (log_prior - log_posterior)
 
 
-def importance_weighted(log_weights: Float[Array, 'draws *batch']) -> Float[Array, '*batch']:
+def importance_weighted(log_weights: Float[Array, 'draws ...']) -> Float[Array, '...']:
   """log (1/k) Σᵢ wᵢ, a bound on log p(x | c) that rises with k (IWAE; Burda et al. 2016, eq. 8)."""
   return jax.nn.logsumexp(log_weights, axis=0) - jnp.log(len(log_weights))
 
