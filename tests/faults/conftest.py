@@ -13,9 +13,9 @@ def pytest_collection_modifyitems(items):
       item.add_marker(pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning'))
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope='module')
 def nothing_left():
-  """Those complain when they are collected, which is not to be in another test."""
+  """Those complain when they are collected, which is not to be in a test elsewhere."""
   yield
   for _ in range(3):
     gc.collect()

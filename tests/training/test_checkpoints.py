@@ -1,4 +1,4 @@
-"""Checkpoints: what is kept, what comes back."""
+"""Checkpoints: which are kept, what is read back."""
 
 import shutil
 
@@ -69,7 +69,7 @@ def test_variables_themselves_where_there_is_no_average(tmp_path):
 
 @pytest.mark.parametrize('which', ['3', '99', 'worst', '-1'])
 def test_a_checkpoint_that_is_not_there(saved, tmp_path, which):
-  with pytest.raises(InputError, match=r'expected best, last, or one of 2, 4, 5'):
+  with pytest.raises(InputError, match=rf'{which}.* best, last, or one of 2, 4, 5'):
     checkpoints.restore_variables(tmp_path, which, CONFIG, toy_state(0.0, 0).variables)
 
 
@@ -98,14 +98,14 @@ def test_a_run_without_an_average_lends_its_weights_to_begin_one(tmp_path):
 
 def test_a_save_holds_the_state_of_its_step_though_the_buffers_are_donated_at_once(tmp_path):
   prog = program.build(CONFIG)
-  state = prog.initial_state()
+  state = prog.fresh_state()
   before = jax.tree.map(np.array, state.variables)
   saved = Checkpoints(tmp_path, 9, CONFIG)
   for begin, _, data in prog.chunks([(0, 1), (1, 2), (2, 3)]):
     saved.save(state, begin, {}, None)
     state, _ = prog.chunk(state, data, num_steps=1)
   saved.wait()
-  restored, _ = checkpoints.restore(tmp_path, 0, CONFIG, prog.initial_state())
+  restored, _ = checkpoints.restore(tmp_path, 0, CONFIG, prog.fresh_state())
   jax.tree.map(np.testing.assert_array_equal, restored.variables, before)
   saved.close()
 
