@@ -5,10 +5,15 @@ import functools
 import json
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+
 from cvae_jax import config as config_lib
 from cvae_jax import tasks
 from cvae_jax.inference.model import Model
-from cvae_jax.training import checkpoint_items, checkpoints, program, state
+from cvae_jax.training import checkpoint_items, program, restoring, state
+from cvae_jax.training.state import TrainState
 
 # The network that compiles quickest, for tests of all else.
 DENSE = {'model__name': 'mlp', 'model__norm': 'none'}
@@ -100,7 +105,7 @@ def steps(workdir):
 
 def state_at(workdir, config, step):
   """The state of a run at one of its checkpoints."""
-  state, _ = checkpoints.restore(workdir, step, config, _fresh_state(config.to_json()))
+  state, _ = restoring.restore(workdir, step, config, _fresh_state(config.to_json()))
   return state
 
 
@@ -108,6 +113,20 @@ def state_at(workdir, config, step):
 def _fresh_state(config_json):
   config = config_lib.from_plain(json.loads(config_json))
   return program.build(config).fresh_state()
+
+
+def toy_state(step):
+  """The state after `step` steps of a model of two arrays, with random numbers."""
+  random = np.random.RandomState(step)
+  variables = {
+    'params': {'w': jnp.float32(random.randn(40, 30)), 'b': jnp.float32(random.randn(3))}
+  }
+  return TrainState(
+    step=jnp.asarray(step, jnp.int32),
+    variables=variables,
+    ema=jax.tree.map(lambda leaf: leaf / 2, variables),
+    opt_state=(jnp.asarray(step), {'mu': jnp.float32(random.randn(40, 30))}),
+  )
 
 
 def make_best(run, step):
