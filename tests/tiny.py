@@ -3,6 +3,7 @@
 import csv
 import functools
 import json
+import shutil
 from pathlib import Path
 
 import jax
@@ -101,6 +102,15 @@ def rows(workdir):
 def steps(workdir):
   """The steps of a run's checkpoints, in order."""
   return sorted(int(path.name) for path in (workdir / 'checkpoints').iterdir())
+
+
+def stopped_at(run, workdir, step):
+  """A copy of `run` as it was when it had written no checkpoint after `step`."""
+  shutil.copytree(run, workdir)
+  for later in steps(workdir):
+    if later > step:
+      shutil.rmtree(workdir / 'checkpoints' / str(later))
+  shutil.rmtree(workdir / 'samples')
 
 
 def state_at(workdir, config, step):

@@ -11,18 +11,9 @@ from cvae_jax import config as config_lib
 from cvae_jax.runtime import devices
 from cvae_jax.runtime.errors import InputError, OccupiedError
 from cvae_jax.training import hooks, loop, program
-from tiny import RESNET, rows, state_at, steps, tiny_config
+from tiny import RESNET, rows, state_at, steps, stopped_at, tiny_config
 
 CONFIG = tiny_config(checkpoint_every_steps=2, keep_checkpoints=10)  # that of `tiny_run`
-
-
-def stopped_at(run, workdir, step):
-  """A copy of `run` as it was when it had written no checkpoint after `step`."""
-  shutil.copytree(run, workdir)
-  for later in steps(workdir):
-    if later > step:
-      shutil.rmtree(workdir / 'checkpoints' / str(later))
-  shutil.rmtree(workdir / 'samples')
 
 
 def assert_same(run, other, config):

@@ -11,7 +11,7 @@ from cvae_jax.data import sources
 from cvae_jax.data.sources import Part
 from cvae_jax.runtime.errors import InputError, OccupiedError
 from cvae_jax.training import loop, program, start
-from tiny import RESNET, rows, state_at, steps, tiny_config
+from tiny import RESNET, rows, state_at, steps, stopped_at, tiny_config
 
 CONFIG = tiny_config(checkpoint_every_steps=2, keep_checkpoints=10)  # that of `tiny_run`
 
@@ -76,8 +76,7 @@ def test_a_run_that_began_from_weights_resumes_without_them(tiny_run, tmp_path):
   config = tiny_config(init_from=str(tmp_path / 'source'), keep_checkpoints=10, seed=7)
   loop.train(config, tmp_path / 'whole')
   shutil.rmtree(tmp_path / 'source')
-  shutil.copytree(tmp_path / 'whole', tmp_path / 'stopped')
-  shutil.rmtree(tmp_path / 'stopped' / 'checkpoints' / '6')
+  stopped_at(tmp_path / 'whole', tmp_path / 'stopped', 3)
   loop.train(config, tmp_path / 'stopped')
   assert rows(tmp_path / 'stopped') == rows(tmp_path / 'whole')
 
