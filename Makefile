@@ -20,27 +20,27 @@ IN_WORKDIR := $(if $(WORKDIR),--workdir '$(WORKDIR)')
 help: ## Print this list.
 	@awk -F ':.*## ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } \
 	  /^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@printf '\nWith CONFIG=configs/mnist.py, WORKDIR=runs/mine and FLAGS="--config.beta=4", e.g.\n'
+	@printf '\nVariables: CONFIG, WORKDIR and FLAGS, e.g.\n'
 	@printf '  make train CONFIG=configs/mnist.py FLAGS=--config.data.dir=data\n'
 	@printf '  make sample WORKDIR=mnist_large FLAGS="--digit 3"\n  make install PYTHON=python3.12\n'
 
 ##@ Install
-install: $(INSTALLED) ## Create .venv and install requirements.txt into it; nothing where that is done.
+install: $(INSTALLED) ## Create .venv with requirements.txt, if it is not there yet.
 
 $(INSTALLED): requirements.txt
 	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info[:2] <= (3, 13); \
-	  ok or sys.exit("Python 3.11, 3.12 or 3.13 is needed, $(PYTHON) is %d.%d: try make install PYTHON=python3.12" \
+	  ok or sys.exit("Python 3.11, 3.12 or 3.13 is needed, but $(PYTHON) is %d.%d: try make install PYTHON=python3.12" \
 	  % sys.version_info[:2])'
 	@test -x $(BIN)/python || { echo 'creating $(VENV)'; $(PYTHON) -m venv $(VENV); }
 	@echo 'installing requirements.txt, about a minute'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-install-dev: install ## The same, with ruff, wandb and PyTorch, for tests and benchmarks.
+install-dev: install ## Add ruff, wandb and PyTorch, for tests and benchmarks.
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'ruff>=0.17,<0.18' torch wandb
 
 ##@ Train
-train: install ## Train CONFIG, or go on with it; configs/digits.py takes 2 minutes and no download.
+train: install ## Train CONFIG or resume it; configs/digits.py takes 2 minutes, without download.
 	@$(BIN)/python train.py --config $(CONFIG) $(IN_WORKDIR) $(FLAGS)
 
 train-mnist: CONFIG = configs/mnist.py
@@ -52,64 +52,65 @@ train-fashion: train ## Train configs/fashion_mnist.py.
 train-cifar10: CONFIG = configs/cifar10.py
 train-cifar10: train ## Train configs/cifar10.py.
 
-##@ Judge and draw: the run in WORKDIR, else the newest, else the shipped mnist
-evaluate: install ## Measure it: likelihoods, samples, reconstructions, latents.
+##@ Evaluate and sample the run in WORKDIR, or the newest, or the shipped mnist
+evaluate: install ## Measure likelihoods, samples, reconstructions and latents.
 	@$(BIN)/python evaluate.py $(IN_WORKDIR) $(FLAGS)
 
-sample: install ## Draw all classes, a row each; FLAGS="--digit 3" one.
+sample: install ## Draw all classes, one row each; FLAGS="--digit 3": only one.
 	@$(BIN)/python sample.py $(IN_WORKDIR) $(FLAGS)
 
-reconstruct: install ## Images of its test set above what it makes of them; FLAGS="--indices 8,9".
+reconstruct: install ## Show test images above their reconstructions; FLAGS="--indices 8,9".
 	@$(BIN)/python sample.py --mode reconstruct $(IN_WORKDIR) $(or $(FLAGS),$(IMAGES))
 
-traverse: install ## Each latent dimension in turn; FLAGS="--digit 3".
+traverse: install ## Vary one latent dimension per row; FLAGS="--digit 3".
 	@$(BIN)/python sample.py --mode traverse $(IN_WORKDIR) $(FLAGS)
 
-interpolate: install ## The way between two classes; FLAGS="--label 3,8" others than 0,1.
+interpolate: install ## Interpolate between classes 0 and 1; FLAGS="--label 3,8": others.
 	@$(BIN)/python sample.py --mode interpolate $(IN_WORKDIR) $(or $(FLAGS),$(CLASSES))
 
-scatter: install ## Its latents in two dimensions, by class; FLAGS="--projection tsne".
+scatter: install ## Plot the latents in two dimensions; FLAGS="--projection tsne".
 	@$(BIN)/python evaluate.py --scatter $(IN_WORKDIR) $(FLAGS)
 
 ##@ Compare
-compare-dae: install ## Train CONFIG, without classes, as WORKDIR-vae and as WORKDIR-dae; compare them.
+compare-dae: install ## Train CONFIG without classes, as WORKDIR-vae and WORKDIR-dae (a DAE); compare them.
 	@$(BIN)/python train.py --config $(CONFIG) --config.conditional=False --workdir '$(PAIR)-vae' \
 	  $(FLAGS)
 	@$(BIN)/python train.py --config $(CONFIG) --config.conditional=False --workdir '$(PAIR)-dae' \
 	  $(FLAGS) $(DAE)
 	@$(BIN)/python evaluate.py --compare '$(PAIR)-vae' '$(PAIR)-dae'
 
-ablations: install ## Each of configs/sweeps/, with its report; hours without an accelerator.
+ablations: install ## Run each sweep of configs/sweeps/; hours without an accelerator.
 	@failed=0; for config in $(SWEEPS); do \
 	  $(BIN)/python train.py --config $$config $(FLAGS) || failed=$$?; \
 	  [ $$failed -le 1 ] || exit $$failed; done; exit $$failed
 
-##@ Learn and measure
-notebook: install ## Run the notebook from its first cell to its last.
+##@ Notebook and benchmarks
+notebook: install ## Run all cells of the notebook.
 	@$(BIN)/python -m pytest tests/test_notebook.py -m "slow or not slow" -n0
 
-benchmark: install-dev ## Measure the speed here, beside PyTorch's.
+benchmark: install-dev ## Measure the speed, and that of PyTorch.
 	@$(BIN)/python -m benchmarks
 
 ##@ Develop
-test: install ## Run the tests, all but the longest.
+test: install ## Run the tests, except for the slow ones.
 	@$(BIN)/python -m pytest
 
-test-slow: install ## Run the tests that take long, `make train` among them.
+test-slow: install ## Run the slow tests; `make train` is one of them.
 	@$(BIN)/python -m pytest -m slow
 
-test-faults: install ## Run the tests of what can happen to a run, in full.
+test-faults: install ## Run all tests of crashes, full disks and damaged files.
 	@$(BIN)/python -m pytest -m "faults or not faults" tests/faults
 
-lint: install-dev ## Check the code with ruff.
+lint: install-dev ## Check the code with ruff, and the order of imports.
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-logo --cache-dir .cache/import_linter
 
 format: install-dev ## Format the code with ruff.
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
-clean: ## Remove caches; runs and .venv stay.
+clean: ## Remove caches; keep runs and .venv.
 	@rm -rf .cache .pytest_cache .ruff_cache .hypothesis *.egg-info
 	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
-clean-all: clean ## Remove .venv and all that was trained or downloaded here: runs/, shipped/, data/.
+clean-all: clean ## Remove .venv, runs/, shipped/ and data/ too.
 	@rm -rf runs shipped data $(VENV)

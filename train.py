@@ -1,4 +1,4 @@
-"""Trains a conditional VAE, or goes on with a run where its folder stands.
+"""Trains a conditional VAE. The same command resumes an interrupted run.
 
 Examples:
   python train.py --config configs/digits.py             2 minutes on two CPU cores, no download
@@ -13,42 +13,40 @@ Examples:
 from absl import flags
 from ml_collections import config_flags
 
-from cvae_jax import cli as command_line
+from cvae_jax import cli
+from cvae_jax import config as config_lib
 from cvae_jax.runtime import process_flags
 from cvae_jax.runtime.errors import InputError
 
-_CONFIG = config_flags.DEFINE_config_file('config', None, 'The experiment: a file of configs/.')
-_WORKDIR = flags.DEFINE_string('workdir', None, "The run's folder; runs/<name> if not given.")
+_CONFIG = config_flags.DEFINE_config_file('config', None, 'The experiment, e.g. configs/mnist.py.')
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run; by default runs/<name>.')
 _RESUME_FROM = flags.DEFINE_string(
-  'resume_from', None, 'Go on from this run or checkpoint, optimizer and all, in a new workdir.'
+  'resume_from', None, 'Continue this run or checkpoint, optimizer included, in a new workdir.'
 )
-_SMOKE = flags.DEFINE_bool('smoke', False, 'One step, validation batch and grid; writes nothing.')
+_SMOKE = flags.DEFINE_bool('smoke', False, 'Only one step, validation batch and grid; no files.')
 _SWEEP = flags.DEFINE_multi_string(
-  'sweep', None, 'FIELD=VALUE,VALUE,...: a run for each, in runs/<name>-sweep/; may be repeated.'
+  'sweep', None, 'FIELD=VALUE,VALUE,...: train each combination, in runs/<name>-sweep/.'
 )
-_FIND_LR = flags.DEFINE_bool(
-  'find_lr', False, 'Suggest a learning rate, from 100 steps of a ramp; the run is left alone.'
-)
+_FIND_LR = flags.DEFINE_bool('find_lr', False, 'Suggest a learning rate from a 100-step ramp.')
 _FIND_BATCH_SIZE = flags.DEFINE_enum(
   'find_batch_size',
   None,
   ['power', 'binsearch'],
-  'Try batch sizes: the pace of each (power, if not said), or the largest that fits (binsearch).',
+  'Measure the speed of batch sizes (power, the default) or find the largest that fits.',
 )
-_APPLY = flags.DEFINE_bool('apply', False, 'Go on to train with what --find_lr suggests.')
+_APPLY = flags.DEFINE_bool('apply', False, 'Train with the learning rate that --find_lr suggests.')
 flags.adopt_module_key_flags(process_flags)
 
 
 def main() -> None:
-  rest = () if _APPLY.value else ('resume_from',)  # what means nothing to them
-  command_line.check_alone({'smoke': rest, 'find_lr': rest, 'find_batch_size': rest, 'sweep': ()})
+  ignored = () if _APPLY.value else ('resume_from',)
+  cli.check_alone({'smoke': ignored, 'find_lr': ignored, 'find_batch_size': ignored, 'sweep': ()})
   if _APPLY.value and not _FIND_LR.value:
-    raise InputError('--apply goes on with what --find_lr suggests: give both, or neither.')
-  from cvae_jax import config as config_lib  # late: --help and mistyped flags wait for no JAX
-
+    raise InputError('--apply needs --find_lr: add that, or leave it out.')
   config = _CONFIG.value
-  if not process_flags.distributed():  # else once the others are there, to hear of it too
+  if not process_flags.distributed():  # otherwise checked later, so that all processes hear of it
     config_lib.check(config)
+  # Late: help and wrong flags do not wait for JAX.
   from cvae_jax.evaluation import experiment
   from cvae_jax.runtime import devices, paths, processes
   from cvae_jax.training import batch_size_finder, learning_rate_finder, loop
@@ -56,7 +54,7 @@ def main() -> None:
   devices.keep_freed_memory()
   devices.use_compilation_cache()
   planned = experiment.of_file(config_flags.get_config_filename(flags.FLAGS['config']))
-  with processes.joined(*process_flags.meeting()):
+  with processes.joined(*process_flags.connection()):
     workdir = paths.from_user(_WORKDIR.value or f'runs/{config.name}')
     resume_from = paths.from_user(_RESUME_FROM.value) if _RESUME_FROM.value else None
     if _SMOKE.value:
@@ -69,12 +67,12 @@ def main() -> None:
       if _APPLY.value:
         config.learning_rate = learning_rate_finder.suggest(config, workdir)
       if _SWEEP.value or planned:
-        from cvae_jax.evaluation import sweep as conduct  # late: matplotlib takes its time
+        from cvae_jax.evaluation import sweep  # late: it imports matplotlib
 
-        conduct.run(config, _SWEEP.value or (), planned, _WORKDIR.value, resume_from)
+        sweep.run(config, _SWEEP.value or (), planned, _WORKDIR.value, resume_from)
       else:
         loop.train(config, workdir, resume_from)
 
 
 if __name__ == '__main__':
-  command_line.run(main, __doc__, 'Interrupted. The same command goes on from the last checkpoint.')
+  cli.run(main, __doc__, 'Interrupted. The same command resumes from the last checkpoint.')

@@ -1,1 +1,1 @@
-"""Programs that measure; what they gave stands in README.md."""
+"""Programs that measure speed; README.md holds their results."""

@@ -1,4 +1,4 @@
-"""All that one device is measured with, in one command: throughput, epoch, roofline and sweep.
+"""Runs the benchmarks of one device: throughput, epoch, roofline and sweep.
 
 python -m benchmarks [--device cpu|gpu] [--quick]
 """
@@ -13,7 +13,7 @@ NUM_EPOCHS = {'cpu': 3, 'gpu': 50}
 
 
 def main() -> None:
-  """Runs each program; the exit status is 1 if one of them failed."""
+  """Runs each program; exit status 1 if one of them failed."""
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )

@@ -1,4 +1,4 @@
-"""Contenders take turns, so that what disturbs a machine disturbs all of them alike."""
+"""Measures contenders in turns, so that disturbances of the machine affect all of them alike."""
 
 import json
 import os
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 
 class Worker:
-  """A process of benchmarks/worker.py, that waits until it is asked."""
+  """A process of benchmarks/worker.py; it computes on request."""
 
   def __init__(self, contender: dict):
     self._errors = tempfile.TemporaryFile('w+')  # noqa: SIM115 (closed by `close`)
@@ -32,7 +32,7 @@ class Worker:
     """Its next message.
 
     Raises:
-      RuntimeError: it has ended instead; the message is the end of what it wrote.
+      RuntimeError: the process ended; the message is the end of its stderr.
     """
     for line in self._process.stdout:
       if line.startswith('{'):
@@ -41,7 +41,7 @@ class Worker:
     raise RuntimeError(' '.join(self._errors.read().split())[-300:])
 
   def compute(self, seconds: float) -> dict:
-    """Lets it train for about so long: steps, seconds, peak_bytes."""
+    """Trains for about `seconds`; returns steps, seconds and peak_bytes."""
     print(seconds, file=self._process.stdin, flush=True)
     return self.answer()
 
@@ -54,9 +54,9 @@ class Worker:
 
 @contextmanager
 def workers(contenders: Mapping[str, dict]) -> Iterator[dict]:
-  """Starts a worker for each contender, one after the other: name -> (worker, compile seconds).
+  """Starts a worker for each contender in turn; gives name -> (worker, compile seconds).
 
-  A contender that cannot run here is named on the screen, with the reason, and left out.
+  A contender that cannot run here is printed with the reason and left out.
   """
   with ExitStack() as stack:
     ready = {}
@@ -75,10 +75,10 @@ def measure(contenders: Mapping[str, dict], rounds: int, seconds: float) -> dict
   """Medians over rounds in which each contender computes for about `seconds`.
 
   Args:
-    contenders: name -> what benchmarks/worker.py is told; `environment` are variables that its
-      process gets.
-    rounds: how many.
-    seconds: for which each computes in each round.
+    contenders: maps names to arguments of benchmarks/worker.py, and `environment`, the variables of
+      its process.
+    rounds: number of rounds.
+    seconds: of each contender in each round.
 
   Returns:
     name -> images_per_second, ms_per_step, ms_of_rounds, compile_seconds, peak_bytes.

@@ -1,16 +1,14 @@
-"""What the whole of train.py costs over its bare steps: data, logging, validation, checkpoints.
+"""The cost of train.py beyond its bare steps: data, logging, validation, checkpoints.
 
   python -m benchmarks.epoch                             3 epochs on a CPU, about 8 minutes
   python -m benchmarks.epoch --device gpu --num_epochs 50
   python -m benchmarks.epoch --quick                     an eighth of the images
 
-The images are random, in files of MNIST's shape; --data_dir takes the real ones. The bare steps are
-those of one epoch, without anything around them, timed before and after the command.
+The images are random, in files like MNIST's; --data_dir takes the real ones. The bare steps are the
+steps of one epoch alone, timed before and after the command.
 """
 
-import argparse
 import csv
-import json
 import os
 import statistics
 import subprocess
@@ -24,28 +22,27 @@ import numpy as np
 from benchmarks import alternate, machine, throughput
 
 BATCH_SIZE = 128
-NUM_IMAGES, HELD_OUT = 60_000, 5_000  # MNIST's, and validation's share of them
-LIMIT = 0.10
+NUM_IMAGES, HELD_OUT = 60_000, 5_000  # of MNIST; HELD_OUT of them for validation
+LIMIT = 0.10  # largest acceptable cost, relative to the bare steps
 
 
 def write_images(folder: Path, num_images: int) -> None:
-  """Random images in the four IDX files of MNIST, with as many to test as to validate on."""
+  """Writes random images as the four IDX files of MNIST; a twelfth of them for testing."""
   rng = np.random.RandomState(0)
-  for part, count in (('train', num_images), ('t10k', max(10, num_images // 12))):
+  for split, count in (('train', num_images), ('t10k', max(10, num_images // 12))):
     images = rng.randint(0, 256, (count, 28, 28), dtype=np.uint8)
     header = np.array([0x803, *images.shape], '>i4').tobytes()
-    (folder / f'{part}-images-idx3-ubyte').write_bytes(header + images.tobytes())
+    (folder / f'{split}-images-idx3-ubyte').write_bytes(header + images.tobytes())
     labels = np.arange(count, dtype=np.uint8) % 10
     header = np.array([0x801, count], '>i4').tobytes()
-    (folder / f'{part}-labels-idx1-ubyte').write_bytes(header + labels.tobytes())
+    (folder / f'{split}-labels-idx1-ubyte').write_bytes(header + labels.tobytes())
 
 
 def train(data_dir: Path, held_out: int, num_epochs: int, device: str, workdir: Path) -> dict:
-  """The command, as a user calls it.
+  """Runs the command as a user does.
 
   Returns:
-    command_seconds of the whole, and the seconds of each epoch after the first, as metrics.csv has
-    them.
+    command_seconds, and from metrics.csv first_epoch_seconds and epoch_seconds of the others.
   """
   command = [
     sys.executable,
@@ -56,7 +53,7 @@ def train(data_dir: Path, held_out: int, num_epochs: int, device: str, workdir: 
     f'--config.num_epochs={num_epochs}',
     f'--workdir={workdir}',
   ]
-  # A cache of its own: the command compiles everything, as the first time on a machine.
+  # An empty cache: the command compiles everything, as it does at first on a machine.
   cache = str(workdir.parent / 'cache')
   environment = throughput.environment(device) | {
     'JAX_ENABLE_COMPILATION_CACHE': 'true',
@@ -77,7 +74,7 @@ def train(data_dir: Path, held_out: int, num_epochs: int, device: str, workdir: 
 
 
 def bare(device: str, num_steps: int, rounds: int) -> list[float]:
-  """Seconds of so many steps alone, measured in as many pieces."""
+  """Seconds of `num_steps` steps alone, measured `rounds` times."""
   contender = {
     'package': 'float32',
     'batch_size': BATCH_SIZE,
@@ -97,23 +94,18 @@ def bare(device: str, num_steps: int, rounds: int) -> list[float]:
 
 
 def main() -> None:
-  """Reads the flags, measures, prints, writes the JSON; exit status 1 if it costs too much."""
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
-  parser.add_argument('--device', choices=('cpu', 'gpu'), default='cpu')
+  """Reads the flags, measures, prints, writes the JSON; exit status 1 if the cost is too high."""
+  parser = machine.parser(__doc__, 'an eighth of the images')
   parser.add_argument('--num_epochs', type=int, default=3)
-  parser.add_argument('--quick', action='store_true')
-  parser.add_argument('--data_dir', type=Path, help='a folder with the IDX files of MNIST')
-  parser.add_argument('--output', type=Path, help='JSON; benchmarks/results/epoch_DEVICE.json')
+  parser.add_argument('--data_dir', type=Path, help='folder with the IDX files of MNIST')
   flags = parser.parse_args()
   machine.require(flags.device)
   if flags.num_epochs < 2:
-    parser.error(f'--num_epochs {flags.num_epochs}: the first one compiles, give 2 or more')
+    parser.error(f'--num_epochs {flags.num_epochs}: the first one compiles; give 2 or more')
   if flags.quick and flags.data_dir:
-    parser.error('--quick takes images of its own: leave out --data_dir')
-  share = 8 if flags.quick else 1
-  num_images, held_out = NUM_IMAGES // share, HELD_OUT // share
+    parser.error('--quick uses random images: leave out --data_dir')
+  divisor = 8 if flags.quick else 1
+  num_images, held_out = NUM_IMAGES // divisor, HELD_OUT // divisor
   num_steps = (num_images - held_out) // BATCH_SIZE
   with tempfile.TemporaryDirectory() as folder:
     folder = Path(folder)
@@ -137,13 +129,11 @@ def main() -> None:
   print(f'\nbare steps of an epoch ({num_steps} of batch {BATCH_SIZE}): {steps:.2f} s')
   print(f'an epoch of train.py: {epoch:.2f} s, {cost:+.1%} over the bare steps')
   print(
-    f'the whole command, {flags.num_epochs} epochs: {whole["command_seconds"]:.1f} s, its steps '
-    f'alone {steps * flags.num_epochs:.1f} s'
+    f'the whole command, {flags.num_epochs} epochs: {whole["command_seconds"]:.1f} s; its bare '
+    f'steps: {steps * flags.num_epochs:.1f} s'
   )
-  default = Path(__file__).parent / 'results' / f'epoch_{flags.device}.json'
-  output = flags.output or default
-  output.parent.mkdir(parents=True, exist_ok=True)
-  output.write_text(json.dumps(results, indent=2) + '\n', encoding='utf-8')
+  output = flags.output or machine.RESULTS / f'epoch_{flags.device}.json'
+  machine.write(results, output)
   print(output)
   if cost > LIMIT:
     sys.exit(f'The loop around the steps costs {cost:.1%}, more than {LIMIT:.0%}.')

@@ -1,7 +1,9 @@
-"""Where and with what something was measured."""
+"""The machine and the versions of a measurement."""
 
+import argparse
 import datetime
 import importlib.metadata
+import json
 import os
 import platform
 import shutil
@@ -9,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+RESULTS = Path(__file__).parent / 'results'
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'torch', 'numpy')
 
 
@@ -33,8 +36,25 @@ def describe(device: str) -> dict[str, str]:
   return description
 
 
+def parser(doc: str, quick: str) -> argparse.ArgumentParser:
+  """A parser for --device, --quick (with its help) and --output."""
+  parser = argparse.ArgumentParser(
+    description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument('--device', choices=('cpu', 'gpu'), default='cpu')
+  parser.add_argument('--quick', action='store_true', help=quick)
+  parser.add_argument('--output', type=Path, help='JSON file; default benchmarks/results/*.json')
+  return parser
+
+
+def write(results: dict, output: Path) -> None:
+  """Writes `results` as JSON."""
+  output.parent.mkdir(parents=True, exist_ok=True)
+  output.write_text(json.dumps(results, indent=2) + '\n', encoding='utf-8')
+
+
 def require(device: str) -> None:
-  """Ends the command where there is no such device."""
+  """Ends the program if there is no such device."""
   if device == 'gpu' and not shutil.which('nvidia-smi'):
     sys.exit('--device gpu: no NVIDIA GPU here (nvidia-smi is not found). Use --device cpu.')
 

@@ -1,4 +1,4 @@
-"""Training the default model with this package, without the loop around the steps."""
+"""Trains the default model with this package: the steps, without the loop around them."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ CLASSES = tuple('0123456789')
 
 
 def build(images: np.ndarray, labels: np.ndarray, batch_size: int, precision: str) -> Program:
-  """configs/mnist.py on images at hand, uint8 [N, 28, 28, 1] and labels [N]."""
+  """The program of configs/mnist.py on uint8 images [N, 28, 28, 1] and labels [N]."""
   config = mnist.get_config()
   config.batch_size, config.precision = batch_size, precision
   held_out = Dataset(images[:batch_size], labels[:batch_size], CLASSES)
@@ -22,10 +22,10 @@ def build(images: np.ndarray, labels: np.ndarray, batch_size: int, precision: st
 
 
 def make_run(prog: Program) -> tuple[Callable[[int], float], int]:
-  """A function that takes so many chunks and returns the last loss, and the steps of a chunk."""
+  """Returns run(num_chunks), which trains and returns the last loss, and the steps per chunk."""
   num_steps = min(prog.feed.longest, prog.steps_per_epoch)
-  state = prog.initial_state()
-  # The same rows in each chunk: an epoch's order takes a millisecond, and the loop has it too.
+  state = prog.fresh_state()
+  # The same rows in each chunk: drawing the order of an epoch belongs to the loop.
   chunk = next(prog.chunks([(0, num_steps)]))
 
   def run(num_chunks: int) -> float:

@@ -1,4 +1,4 @@
-"""The default model in PyTorch, written as its users write it, and one step of its training."""
+"""The default model in idiomatic PyTorch, and its loss."""
 
 import torch
 from torch import nn
@@ -31,7 +31,7 @@ class ResBlock(nn.Module):
 
 
 class CVAE(nn.Module):
-  """The table of the README; images [B, 1, 28, 28], 365,937 parameters at latent 16."""
+  """The network of configs/mnist.py: images [B, 1, 28, 28], 365,937 parameters at latent 16."""
 
   def __init__(self, latent_dim: int = 16, embed_dim: int = 16):
     super().__init__()

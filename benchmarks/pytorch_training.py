@@ -1,4 +1,4 @@
-"""Training the default model in PyTorch, in the ways its users do."""
+"""Trains the default model in PyTorch, with the options that its users choose from."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -13,17 +13,17 @@ from benchmarks.pytorch_model import CVAE, negative_elbo
 WARMUP_STEPS, TOTAL_STEPS = 2_000, 20_000
 
 
-class Ways(NamedTuple):
-  """How a contender trains; all of them take the same step."""
+class Options(NamedTuple):
+  """Options of a contender; the step is the same for all."""
 
-  loader: bool = False  # a DataLoader on the host, instead of data on the device
+  loader: bool = False  # a DataLoader on the host instead of data on the device
   channels_last: bool = False
   autocast: bool = False  # to bfloat16
   compile_mode: str | None = None  # of torch.compile, if any
 
 
 class Digits(Dataset):
-  """Images as a data set's class gives them one by one: float [1, 28, 28] in [0, 1], a label."""
+  """Single images, float [1, 28, 28] in [0, 1], with their labels."""
 
   def __init__(self, images: torch.Tensor, labels: torch.Tensor):
     self.images, self.labels = images, labels
@@ -36,12 +36,17 @@ class Digits(Dataset):
 
 
 def make_run(
-  ways: Ways, images: torch.Tensor, labels: torch.Tensor, batch_size: int, device: str, threads: int
+  options: Options,
+  images: torch.Tensor,
+  labels: torch.Tensor,
+  batch_size: int,
+  device: str,
+  threads: int,
 ) -> Callable[[int], float]:
-  """A function that takes so many steps, and returns the last loss once all is done.
+  """Returns run(num_steps), which trains and returns the last loss.
 
   Args:
-    ways: how.
+    options: of the contender.
     images: uint8 [N, 1, 28, 28].
     labels: int64 [N].
     batch_size: images per step.
@@ -50,27 +55,27 @@ def make_run(
   """
   if device == 'cpu':
     torch.set_num_threads(threads)
-  # What XLA does on a GPU, too: float32 convolutions and products in TF32.
+  # As XLA on a GPU: float32 convolutions and products in TF32.
   torch.set_float32_matmul_precision('high')
-  torch.backends.cudnn.benchmark = True  # XLA tries convolutions out, too
-  memory_format = torch.channels_last if ways.channels_last else torch.contiguous_format
+  torch.backends.cudnn.benchmark = True  # XLA also times convolutions
+  memory_format = torch.channels_last if options.channels_last else torch.contiguous_format
   model = CVAE().to(device, memory_format=memory_format)
   optimizer = torch.optim.AdamW(
     model.parameters(), lr=2e-3, weight_decay=1e-4, fused=device == 'cuda'
   )
   schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, TOTAL_STEPS)
-  # What AveragedModel does, without its counter on the host, which the device is waited for.
+  # As AveragedModel, without its counter on the host, which would wait for the device.
   averages = [parameter.detach().clone() for parameter in model.parameters()]
   update_averages = get_ema_multi_avg_fn(0.999)
 
   def loss_of(images, labels, beta):
-    with torch.autocast(device, torch.bfloat16, enabled=ways.autocast):
+    with torch.autocast(device, torch.bfloat16, enabled=options.autocast):
       outputs = model(images, labels)
     return negative_elbo(*outputs, images, beta)
 
-  if ways.compile_mode:
-    loss_of = torch.compile(loss_of, mode=ways.compile_mode)
-  batches = _loaded if ways.loader else _on_device
+  if options.compile_mode:
+    loss_of = torch.compile(loss_of, mode=options.compile_mode)
+  batches = _loaded if options.loader else _on_device
   batches = batches(images, labels, batch_size, device, threads)
   beta = torch.zeros((), device=device)
   steps = itertools.count()

@@ -1,22 +1,19 @@
-"""How near a step comes to what the device can do.
+"""How close a step comes to the limits of the device (roofline model).
 
   python -m benchmarks.roofline [--device cpu|gpu] [--quick]
 
-FLOPs and bytes are those that XLA counts in the step as it is compiled for a CPU: what a GPU's
-libraries do, it does not count. The ceilings, products of large matrices and a pass over memory,
-are measured in the same run, taking turns with the step. Bytes that a cache holds between two
-operations are counted too, so that the ceiling is of a device whose caches hold nothing.
+FLOPs and bytes are XLA's counts for the step compiled for a CPU: on a GPU it does not count work of
+libraries. The ceilings, products of large matrices and a pass over memory, are measured in the same
+run, in turns with the step. Bytes that stay in a cache between two operations count too, so
+the ceiling is that of a device without caches.
 """
 
-import argparse
-import json
 import multiprocessing
 import os
 import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
 import numpy as np
 
@@ -28,7 +25,7 @@ BATCH_SIZES = (128, 1024)
 
 
 def _seconds(run: Callable[[], object], at_least: float) -> float:
-  """Seconds of one call, of as many as take so long."""
+  """Mean seconds per call, over calls that take `at_least` seconds together."""
   calls, began = 0, time.perf_counter()
   while (elapsed := time.perf_counter() - began) < at_least:
     run()
@@ -43,22 +40,20 @@ def _images() -> tuple[np.ndarray, np.ndarray]:
 
 
 def count(precision: str, batch_sizes: tuple[int, ...]) -> dict[int, tuple[float, float]]:
-  """Batch size -> FLOPs and bytes of a step; to be called where JAX sees a CPU alone."""
+  """Maps batch sizes to FLOPs and bytes of a step; call it where JAX sees only a CPU."""
   from benchmarks import package_training
 
   counted = {}
   for batch_size in batch_sizes:
     prog = package_training.build(*_images(), batch_size, precision)
     state, data = prog.fresh_state(), next(prog.chunks([(0, 1)])).data
-    cost = (
-      prog.compiled_chunk.lower(state, data, prog.settings, num_steps=1).compile().cost_analysis()
-    )
+    cost = prog.compiled_chunk.lower(state, data, prog.hyper, num_steps=1).compile().cost_analysis()
     counted[batch_size] = cost['flops'], cost['bytes accessed']
   return counted
 
 
 def _count_apart(precision: str, batch_sizes: tuple[int, ...]) -> dict[int, tuple[float, float]]:
-  """`count` in a process of its own, whose JAX knows no other device than the CPU."""
+  """`count` in a process of its own, where JAX sees only the CPU."""
   platforms = os.environ['JAX_PLATFORMS']
   os.environ['JAX_PLATFORMS'] = 'cpu'
   try:
@@ -69,17 +64,17 @@ def _count_apart(precision: str, batch_sizes: tuple[int, ...]) -> dict[int, tupl
 
 
 def measure(device: str, precision: str, batch_sizes: tuple[int, ...], rounds: int) -> dict:
-  """Ceilings and steps of one precision."""
+  """Measures the ceilings and the steps of one precision."""
   import jax
   import jax.numpy as jnp
 
   from benchmarks import package_training
   from cvae_jax.runtime import devices
 
-  devices.keep_freed_memory()  # before there is any other thread
+  devices.keep_freed_memory()  # before other threads start
   counted = _count_apart(precision, batch_sizes)
   size, length = MATRIX[device], VECTOR_BYTES[device] // 4
-  # Random: a GPU multiplies ones with less power, and so with a higher clock.
+  # Random: with ones, a GPU needs less power and clocks higher.
   matrix = jax.random.normal(jax.random.key(0), (size, size), precision)
   vector = jnp.ones(length)
   multiply, add = jax.jit(jnp.matmul), jax.jit(lambda x: x + 1)
@@ -119,7 +114,7 @@ def measure(device: str, precision: str, batch_sizes: tuple[int, ...], rounds: i
 
 
 def table(results: dict[str, dict]) -> str:
-  """Markdown."""
+  """The Markdown table of benchmarks/README.md."""
   lines = [
     '| precision | batch | GFLOP | GB | FLOP/byte | bound by | ceiling, ms | step, ms | share of '
     'the ceiling | share of the matrix product |',
@@ -142,23 +137,15 @@ def table(results: dict[str, dict]) -> str:
 
 def main() -> None:
   """Reads the flags, measures, prints the table, writes the JSON."""
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
-  parser.add_argument('--device', choices=('cpu', 'gpu'), default='cpu')
-  parser.add_argument('--quick', action='store_true', help='batch 128 alone, 3 rounds')
-  parser.add_argument('--output', type=Path, help='JSON; benchmarks/results/roofline_DEVICE.json')
-  flags = parser.parse_args()
+  flags = machine.parser(__doc__, 'only batch 128, 3 rounds').parse_args()
   machine.require(flags.device)
-  os.environ.update(throughput.environment(flags.device))  # before JAX begins
+  os.environ.update(throughput.environment(flags.device))  # before JAX is imported
   batch_sizes, rounds = ((128,), 3) if flags.quick else (BATCH_SIZES, 7)
   precisions = ('float32',) if flags.device == 'cpu' else ('float32', 'bfloat16')
   results = {name: measure(flags.device, name, batch_sizes, rounds) for name in precisions}
   print(table(results))
-  output = flags.output or Path(__file__).parent / 'results' / f'roofline_{flags.device}.json'
-  output.parent.mkdir(parents=True, exist_ok=True)
-  content = {'machine': machine.describe(flags.device), 'precisions': results}
-  output.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
+  output = flags.output or machine.RESULTS / f'roofline_{flags.device}.json'
+  machine.write({'machine': machine.describe(flags.device), 'precisions': results}, output)
   print(output)
 
 

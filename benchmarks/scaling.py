@@ -1,15 +1,13 @@
-"""What splitting a batch costs: one run on 1, 2, 4 and 8 simulated devices of a CPU.
+"""The cost of splitting a batch: one run on 1, 2, 4 and 8 simulated devices of a CPU.
 
   python -m benchmarks.scaling [--quick]
 
-The devices share the cores there are. Strong scaling splits one batch of 512 among them, weak
-scaling gives each a batch of 64: beside one device that has the same images to itself, what more it
-takes is the price of the split, of the sums of gradients and of smaller convolutions.
+The devices share the cores. Strong scaling splits one batch of 512, weak scaling gives each device
+a batch of 64. The extra time over one device with the same images is the cost of the split, of the
+sums of gradients and of smaller convolutions.
 """
 
-import argparse
-import json
-from pathlib import Path
+import sys
 
 from benchmarks import alternate, machine, throughput
 
@@ -18,7 +16,7 @@ STRONG_BATCH, WEAK_BATCH = 512, 64
 
 
 def contender(devices: int, batch_size: int) -> dict:
-  """What benchmarks/worker.py is told."""
+  """Arguments of benchmarks/worker.py."""
   flag = f'--xla_force_host_platform_device_count={devices}'
   return {
     'package': 'float32',
@@ -32,12 +30,9 @@ def contender(devices: int, batch_size: int) -> dict:
 
 def main() -> None:
   """Reads the flags, measures, prints the tables, writes the JSON."""
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
-  parser.add_argument('--quick', action='store_true', help='2 rounds')
-  parser.add_argument('--output', type=Path, help='JSON; benchmarks/results/scaling_cpu.json')
-  flags = parser.parse_args()
+  flags = machine.parser(__doc__, '2 rounds').parse_args()
+  if flags.device == 'gpu':
+    sys.exit('--device gpu: the devices are simulated on a CPU.')
   rounds = 2 if flags.quick else 7
   strong = {
     f'{count} × {STRONG_BATCH // count}': contender(count, STRONG_BATCH) for count in COUNTS
@@ -56,9 +51,8 @@ def main() -> None:
       for row, values in results[name].items()
     ]
     print('\n' + '\n'.join(lines) + '\n', flush=True)
-  output = flags.output or Path(__file__).parent / 'results' / 'scaling_cpu.json'
-  output.parent.mkdir(parents=True, exist_ok=True)
-  output.write_text(json.dumps(results, indent=2) + '\n', encoding='utf-8')
+  output = flags.output or machine.RESULTS / 'scaling_cpu.json'
+  machine.write(results, output)
   print(output)
 
 

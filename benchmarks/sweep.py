@@ -1,74 +1,70 @@
-"""Several runs of the default model in one program, in each of its ways, against runs in turn.
+"""Several runs of the default model in one program, by each strategy, and in turn.
 
   python -m benchmarks.sweep                    4 runs, batch 128, about 3 minutes on a CPU
   python -m benchmarks.sweep --device gpu --runs 8
   python -m benchmarks.sweep --quick            batch 16
 
-The ways take turns within one process, on random images that lie on the device.
+The strategies take turns within one process, on random images on the device.
 """
 
-import argparse
-import json
 import statistics
 import time
-from pathlib import Path
 
 import numpy as np
 
-from benchmarks import alternate, machine
+from benchmarks import machine
 
 ROUNDS = 5
 NUM_STEPS = {'cpu': 3, 'gpu': 200}  # of each run in each round
 
 
 def measure(num_runs: int, batch_size: int, num_steps: int) -> dict[str, dict]:
-  """Way -> compile_seconds, ms_of_rounds of one step of one run, and their median."""
+  """Maps strategies to compile_seconds, ms_of_rounds of one step of one run, and their median."""
   import jax
 
   from benchmarks import package_training
   from configs import mnist
-  from cvae_jax.training import parallel as together
-  from cvae_jax.training import program
+  from cvae_jax.training import parallel, program
 
   num_images = batch_size * num_steps
   images = np.random.RandomState(0).randint(0, 256, (num_images, 28, 28, 1), dtype=np.uint8)
   labels = np.arange(num_images, dtype=np.int32) % 10
   first = package_training.build(images, labels, batch_size, 'float32')
-  progs = []
+  programs = []
   for seed in range(num_runs):
     config = mnist.get_config()
     config.batch_size, config.seed, config.beta = batch_size, seed, 1.0 + seed
-    progs.append(program.varied(first, config))
+    programs.append(program.varied(first, config))
   pace = min(first.feed.longest, num_steps)
   bounds = [(begin, min(begin + pace, num_steps)) for begin in range(0, num_steps, pace)]
-  data = [[piece.data for piece in prog.chunks(bounds)] for prog in progs]
+  data = [[piece.data for piece in prog.chunks(bounds)] for prog in programs]
 
-  def seconds(way) -> float:
-    states = [prog.fresh_state() for prog in progs]
+  def seconds(strategy) -> float:
+    states = [prog.fresh_state() for prog in programs]
     jax.block_until_ready(states)
     began = time.perf_counter()
     for row, (begin, end) in enumerate(bounds):
-      results = way(progs, states, [pieces[row] for pieces in data], end - begin)
+      results = strategy(programs, states, [pieces[row] for pieces in data], end - begin)
       states = [state for state, _ in results]
     jax.block_until_ready(states)
     return time.perf_counter() - began
 
   rows = {
-    name: {'compile_seconds': seconds(way), 'ms_of_rounds': []}
-    for name, way in together.WAYS.items()
+    name: {'compile_seconds': seconds(strategy), 'ms_of_rounds': []}
+    for name, strategy in parallel.STRATEGIES.items()
   }
   for _ in range(ROUNDS):
-    for name, way in together.WAYS.items():
-      rows[name]['ms_of_rounds'].append(1e3 * seconds(way) / (num_steps * num_runs))
+    for name, strategy in parallel.STRATEGIES.items():
+      rows[name]['ms_of_rounds'].append(1e3 * seconds(strategy) / (num_steps * num_runs))
   for row in rows.values():
     row['ms_per_step'] = statistics.median(row['ms_of_rounds'])
-    # The first time has the steps in it too.
+    # The first call includes the steps.
     row['compile_seconds'] -= row['ms_per_step'] * num_steps * num_runs / 1e3
   return rows
 
 
 def table(rows: dict[str, dict], num_runs: int, batch_size: int) -> str:
-  """As benchmarks/README.md has it."""
+  """The Markdown table of benchmarks/README.md."""
   lines = [
     f'| {num_runs} runs, batch {batch_size} | ms per step of each | compiling, s | in turn is × |',
     '|---|---|---|---|',
@@ -83,13 +79,8 @@ def table(rows: dict[str, dict], num_runs: int, batch_size: int) -> str:
 
 def main() -> None:
   """Reads the flags, measures, prints, writes the JSON."""
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
-  parser.add_argument('--device', choices=('cpu', 'gpu'), default='cpu')
+  parser = machine.parser(__doc__, 'batch 16')
   parser.add_argument('--runs', type=int, default=4)
-  parser.add_argument('--quick', action='store_true')
-  parser.add_argument('--output', type=Path, help='JSON; benchmarks/results/sweep_DEVICE.json')
   flags = parser.parse_args()
   machine.require(flags.device)
   from cvae_jax.runtime import devices
@@ -98,9 +89,9 @@ def main() -> None:
   batch_size = 16 if flags.quick else 128
   rows = measure(flags.runs, batch_size, NUM_STEPS[flags.device])
   print(table(rows, flags.runs, batch_size))
-  output = flags.output or alternate.ROOT / 'benchmarks' / 'results' / f'sweep_{flags.device}.json'
   content = {'runs': flags.runs, 'batch_size': batch_size, 'ways': rows}
-  output.write_text(json.dumps(machine.describe(flags.device) | content, indent=1) + '\n')
+  output = flags.output or machine.RESULTS / f'sweep_{flags.device}.json'
+  machine.write(machine.describe(flags.device) | content, output)
 
 
 if __name__ == '__main__':

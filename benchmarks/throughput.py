@@ -1,26 +1,23 @@
-"""Training speed of the default model, beside PyTorch's, in one run.
+"""Training speed of the default model here and in PyTorch, in one run.
 
 python -m benchmarks.throughput                        on a CPU, about 15 minutes
 python -m benchmarks.throughput --device gpu
 python -m benchmarks.throughput --quick                batch 128, few rounds
 """
 
-import argparse
-import json
 import sys
-from pathlib import Path
 
 from benchmarks import alternate, machine
 
-NUM_IMAGES = 55_000  # of MNIST's 60,000, those that are not held out
+NUM_IMAGES = 55_000  # MNIST's training images without validation
 OURS = {precision: f'cvae_jax {precision}' for precision in ('float32', 'bfloat16')}
 
 
 def contenders(device: str, batch_size: int) -> dict[str, dict]:
-  """Name -> what benchmarks/worker.py is told."""
+  """Maps names to arguments of benchmarks/worker.py."""
 
-  def pytorch(**ways):
-    return {'pytorch': ways}
+  def pytorch(**options):
+    return {'pytorch': options}
 
   found = {name: {'package': precision} for precision, name in OURS.items()}
   found |= {
@@ -34,8 +31,8 @@ def contenders(device: str, batch_size: int) -> dict[str, dict]:
       compile_mode='default', channels_last=True, autocast=True
     ),
   }
-  if device == 'cpu' and batch_size <= 128:  # all of them wait in 24 GB
-    # What train.py does, which no user of PyTorch does: what is owed to XLA, what to the C library?
+  if device == 'cpu' and batch_size <= 128:  # all must fit into memory, 24 GB
+    # With the memory setting of train.py, to separate its effect from that of XLA.
     kept = {'keep_freed_memory': True}
     found['PyTorch eager, freed memory kept'] = pytorch() | kept
     found['PyTorch eager, channels_last, freed memory kept'] = pytorch(channels_last=True) | kept
@@ -53,19 +50,19 @@ def contenders(device: str, batch_size: int) -> dict[str, dict]:
 
 
 def environment(device: str) -> dict[str, str]:
-  """What the contenders' processes need to know beside their command."""
+  """Environment variables of the contenders."""
   return {
     'JAX_PLATFORMS': 'cpu' if device == 'cpu' else 'cuda',
-    # Several processes share the GPU, and its memory is measured.
+    # Several processes share the GPU, and memory is measured.
     'XLA_PYTHON_CLIENT_PREALLOCATE': 'false',
-    # Else the time of compiling would depend on what was compiled before.
+    # Compile times must not depend on earlier runs.
     'TORCHINDUCTOR_FORCE_DISABLE_CACHES': '1',
     'JAX_ENABLE_COMPILATION_CACHE': 'false',
   }
 
 
 def measure(device: str, batch_size: int, rounds: int, seconds: float) -> dict[str, dict]:
-  """One batch size; see `alternate.measure`. Each row gets `ratios`: ours against it."""
+  """Measures one batch size, see `alternate.measure`; `ratios` of a row are our speed over its."""
   common = {
     'batch_size': batch_size,
     'device': 'cpu' if device == 'cpu' else 'cuda',
@@ -74,7 +71,7 @@ def measure(device: str, batch_size: int, rounds: int, seconds: float) -> dict[s
     'environment': environment(device),
   }
   print(f'batch {batch_size}', flush=True)
-  found = {name: how | common for name, how in contenders(device, batch_size).items()}
+  found = {name: arguments | common for name, arguments in contenders(device, batch_size).items()}
   rows = alternate.measure(found, rounds, seconds)
   for row in rows.values():
     row['ratios'] = {
@@ -86,7 +83,7 @@ def measure(device: str, batch_size: int, rounds: int, seconds: float) -> dict[s
 
 
 def table(rows: dict[str, dict], batch_size: int) -> str:
-  """Markdown."""
+  """The Markdown table of benchmarks/README.md."""
   lines = [
     f'| batch {batch_size} | images/s | ms per step | compiling, s | peak MB | our float32 is × '
     '| our bfloat16 is × |',
@@ -103,24 +100,16 @@ def table(rows: dict[str, dict], batch_size: int) -> str:
 
 def main() -> None:
   """Reads the flags, measures, prints the tables, writes the JSON."""
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
-  parser.add_argument('--device', choices=('cpu', 'gpu'), default='cpu')
-  parser.add_argument('--quick', action='store_true', help='batch 128 alone, 5 rounds of 2 seconds')
-  parser.add_argument('--output', type=Path, help='JSON; benchmarks/results/throughput_DEVICE.json')
-  flags = parser.parse_args()
+  flags = machine.parser(__doc__, 'only batch 128, 5 rounds of 2 seconds').parse_args()
   machine.require(flags.device)
   batch_sizes, rounds, seconds = ((128,), 5, 2.0) if flags.quick else ((128, 1024), 7, 3.0)
   results = {'machine': machine.describe(flags.device), 'rounds': rounds, 'batches': {}}
-  default = Path(__file__).parent / 'results' / f'throughput_{flags.device}.json'
-  output = flags.output or default
-  output.parent.mkdir(parents=True, exist_ok=True)
+  output = flags.output or machine.RESULTS / f'throughput_{flags.device}.json'
   for batch_size in batch_sizes:
     rows = measure(flags.device, batch_size, rounds, seconds)
     results['batches'][batch_size] = rows
     print(f'\n{table(rows, batch_size)}\n', flush=True)
-    output.write_text(json.dumps(results, indent=2) + '\n', encoding='utf-8')  # while it is there
+    machine.write(results, output)
   print(f'{", ".join(f"{name} {value}" for name, value in results["machine"].items())}\n{output}')
   every_row = results['batches'].values()
   if missing := [name for name in OURS.values() if not all(name in rows for rows in every_row)]:

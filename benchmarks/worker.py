@@ -1,7 +1,7 @@
-"""A contender in a process of its own: it computes when it is told to, and else sleeps.
+"""A contender in a process of its own, which computes on request.
 
-One JSON object a line: {"ready": ...} once it has compiled, then for each line that it reads, the
-number of seconds to compute for, what came of it.
+It prints JSON lines: {"ready": ...} once compiled, then a result for each line that it reads:
+a number of seconds to compute.
 """
 
 import json
@@ -16,7 +16,7 @@ WARMUP_CALLS = 3
 
 
 def main(contender: dict) -> None:
-  """Serves `contender`: {"package": precision} or {"pytorch": ways}, batch_size, device, ..."""
+  """Serves `contender`: {"package": precision} or {"pytorch": options}, batch_size, device, ..."""
   rng = np.random.RandomState(0)
   images = rng.randint(0, 256, (contender['num_images'], 28, 28, 1), dtype=np.uint8)
   labels = rng.randint(0, 10, contender['num_images']).astype(np.int32)
@@ -33,16 +33,16 @@ def main(contender: dict) -> None:
   began = time.perf_counter()
   run(1)
   call_seconds = time.perf_counter() - began
-  _say({'ready': True, 'compile_seconds': first_seconds - call_seconds})
+  _send({'ready': True, 'compile_seconds': first_seconds - call_seconds})
   for line in sys.stdin:
     calls = max(1, math.ceil(float(line) / call_seconds))
     began = time.perf_counter()
     loss = run(calls)
     seconds = time.perf_counter() - began
     if not math.isfinite(loss):
-      raise FloatingPointError(f'loss {loss}: what was timed is no training')
+      raise FloatingPointError(f'loss {loss}: this was no training')
     call_seconds = seconds / calls
-    _say({'steps': calls * steps_per_call, 'seconds': seconds, 'peak_bytes': peak_bytes()})
+    _send({'steps': calls * steps_per_call, 'seconds': seconds, 'peak_bytes': peak_bytes()})
 
 
 def _package(contender, images, labels):
@@ -65,7 +65,7 @@ def _pytorch(contender, images, labels):
 
   device = contender['device']
   run = pytorch_training.make_run(
-    pytorch_training.Ways(**contender['pytorch']),
+    pytorch_training.Options(**contender['pytorch']),
     torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
     torch.from_numpy(labels).long(),
     contender['batch_size'],
@@ -79,7 +79,7 @@ def _peak_of_process() -> int:
   return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _say(message: dict) -> None:
+def _send(message: dict) -> None:
   print(json.dumps(message), flush=True)
 
 

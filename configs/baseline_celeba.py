@@ -1,7 +1,7 @@
 """The convolutional baseline on CelebA: centre crop 140, 64×64, latent 256, β to 0.9 in 2 epochs.
 
-Unconditional, Adam 1e-3, 30 epochs, pixels in [0, 1]; the set's own validation split. What it costs
-and reaches: not measured yet.
+Unconditional, Adam 1e-3, 30 epochs, pixels in [0, 1], the validation split of the dataset. Cost and
+results: not measured yet.
 """
 
 from ml_collections import ConfigDict

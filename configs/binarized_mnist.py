@@ -1,11 +1,11 @@
 """The ResNet VAE on statically binarized MNIST (Larochelle & Murray 2011), without labels.
 
-The set has its own splits, 50,000 + 10,000 + 10,000, and no labels: the model is unconditional, and
-its bounds stand beside those of papers on this set. About 2 minutes an epoch on 2 CPU cores. With
+The dataset has its own splits, 50,000 + 10,000 + 10,000, and no labels: the model is unconditional,
+and its bounds compare with those of papers. About 2 minutes per epoch on 2 CPU cores. With
 num_epochs=12 the validation −ELBO was 94.43 nats (reconstruction 68.38, KL 26.05; one posterior
-sample, EMA weights), on the test set 93.82 ± 0.48, and IWAE with 1,000 samples 88.70 ± 0.54. All 50
-epochs: not measured yet. With prior=flow, model.pool=False, latent_dim=32 and num_epochs=16, in 63
-minutes: 85.03, 84.57 ± 0.42 and 81.46 ± 0.45.
+sample, EMA weights); on the test split 93.82 ± 0.48, and IWAE with 1,000 samples 88.70 ± 0.54. With
+prior=flow, model.pool=False, latent_dim=32 and num_epochs=16, in 63 minutes: 85.03, 84.57 ± 0.42
+and 81.46 ± 0.45. 50 epochs: not measured yet.
 """
 
 from ml_collections import ConfigDict

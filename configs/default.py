@@ -1,7 +1,7 @@
-"""Every field of a config at its default: the ResNet CVAE on scikit-learn's digits.
+"""All fields at their defaults: the ResNet CVAE on scikit-learn's digits.
 
-The other configs start from this one and change what they are about. The fields are those of
-`cvae_jax/config.py`; `python train.py --help` lists them.
+The other configs start from this one. `cvae_jax/config.py` holds the fields; `python train.py
+--help` lists them.
 """
 
 from ml_collections import ConfigDict

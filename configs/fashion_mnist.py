@@ -1,10 +1,10 @@
 """The ResNet CVAE on Fashion-MNIST, grey values: 50 epochs, batch 128, latent 16.
 
-The Bernoulli term is a cross-entropy on grey values here: good for training, no likelihood to
-compare. About 2 minutes an epoch on 2 CPU cores. With num_epochs=10, of which the weights that ship
-are, the 5,000 validation images, grey, one posterior sample, β = 1, EMA weights: 560.5 nats at step
-0, 235.4 at the end (reconstruction 221.5, KL 13.9); a decoder that always gives the mean training
-image: 382.5. Test set and samples: cvae_jax/shipped/fashion_mnist/README.md. All 50 epochs: not
+On grey values the Bernoulli term is a cross-entropy: good for training, not a likelihood to
+compare. About 2 minutes per epoch on 2 CPU cores. The shipped weights are from num_epochs=10. On
+the 5,000 validation images (grey, one posterior sample, β = 1, EMA weights): 560.5 nats at step 0,
+235.4 at the end (reconstruction 221.5, KL 13.9); a decoder that always returns the mean training
+image: 382.5. Test split and samples: cvae_jax/shipped/fashion_mnist/README.md. 50 epochs: not
 measured yet.
 """
 

@@ -1,11 +1,11 @@
-"""The ResNet CVAE on your own pictures, a folder for each class: RGB, 64×64, latent 64.
+"""The ResNet CVAE on your own pictures, one folder per class: RGB, 64×64, latent 64.
 
   python train.py --config configs/folder.py --config.data.dir=DIR --config.data.num_classes=N
 
-DIR holds train/<class>/, and validation/<class>/ and test/<class>/ if you have such splits; or
-<class>/ alone. PNG, JPEG or WebP, of any size: the largest centred square is resized to
-data.image_size. --config.data.channels=1 makes them grey. The likelihood is a Gaussian that learns
-its standard deviation.
+DIR holds train/<class>/, and validation/<class>/ and test/<class>/ if there are such splits; or
+only <class>/. Files are PNG, JPEG or WebP of any size: the largest centred square is resized to
+data.image_size. --config.data.channels=1 converts them to grey. The likelihood is a Gaussian with a
+learned standard deviation. Cost and results depend on your pictures.
 """
 
 from ml_collections import ConfigDict

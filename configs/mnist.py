@@ -1,8 +1,8 @@
 """The ResNet CVAE on dynamically binarized MNIST: 50 epochs, batch 128, latent 16.
 
-About 2 minutes an epoch on 2 CPU cores. The weights that ship, of all 50 epochs, reached a
+About 2 minutes per epoch on 2 CPU cores. The shipped weights, from all 50 epochs, reached a
 validation −ELBO of 83.72 nats (reconstruction 62.19, KL 21.53; one posterior sample, EMA weights);
-after 20 it was 85.42. Test set and samples: cvae_jax/shipped/mnist/README.md.
+85.42 after 20 epochs. Test split and samples: cvae_jax/shipped/mnist/README.md.
 """
 
 from ml_collections import ConfigDict

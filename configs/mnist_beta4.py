@@ -1,6 +1,6 @@
-"""The ResNet CVAE of configs/mnist.py with β = 4: fewer nats in the latents, smoother samples.
+"""The ResNet CVAE of configs/mnist.py with β = 4: a lower KL, smoother samples.
 
-About 2 minutes an epoch on 2 CPU cores. What 50 epochs reach: not measured yet.
+About 2 minutes per epoch on 2 CPU cores. Results of 50 epochs: not measured yet.
 """
 
 from ml_collections import ConfigDict

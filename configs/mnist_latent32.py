@@ -1,6 +1,6 @@
-"""The ResNet CVAE of configs/mnist.py with a latent of 32 instead of 16.
+"""The ResNet CVAE of configs/mnist.py with latent 32 instead of 16.
 
-About 2 minutes an epoch on 2 CPU cores. What 50 epochs reach: not measured yet.
+About 2 minutes per epoch on 2 CPU cores. Results of 50 epochs: not measured yet.
 """
 
 from ml_collections import ConfigDict

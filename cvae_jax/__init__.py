@@ -1,16 +1,16 @@
-"""Train, judge and sample conditional variational autoencoders on images, with JAX and Flax."""
+"""Train, evaluate and sample conditional variational autoencoders on images, with JAX and Flax."""
 
 __version__ = '0.1.0'
 
 
 def __getattr__(name):
-  # Late, so that reading a config or printing a help text does not wait for JAX.
+  # Late: reading a config or printing help does not wait for JAX.
   if name == 'load':
     from cvae_jax.inference.loading import load
 
     return load
   if name == 'available':
-    from cvae_jax.runtime.tensor_files import available
+    from cvae_jax.inference.shipped import available
 
     return available
   raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -1,12 +1,13 @@
-"""What the commands share: flags in, an exit status out, and every error in one line."""
+"""What the commands share: flags, help, user modules, one line per error, the exit status."""
 
-import ast
+import importlib
 import os
 import re
 import shlex
 import shutil
 import signal
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -29,96 +30,112 @@ from cvae_jax.runtime.errors import (
 )
 
 INPUT_ERROR = 2
-# Of training, with status 1.
-FAILURES = NonFiniteError | LostProcessError | WriteError | FailedRunsError
+FAILURES = NonFiniteError | LostProcessError | WriteError | FailedRunsError  # exit status 1
 HELP_FLAGS = ('--help', '-h', '-help', '--helpfull', '--helpshort')
+REPEATED = '; repeat this option to specify a list of values'  # the words of absl
+MULTIPLE = ('images', 'compare')  # flags that take several values: --images *.png
 
 _DEBUG = flags.DEFINE_bool('debug', False, 'Show the traceback of an error.')
+flags.DEFINE_multi_string(
+  'import',
+  None,
+  'A module of your own, imported first: a .py file or a dotted name. Configs can name what it '
+  'registers.',
+)
 
 
 def run(main: Callable[[], None], doc: str, interrupted: str = 'Interrupted.') -> None:
-  """Parses the flags, runs `main`, and ends the process.
+  """Parses the flags, runs `main` and ends the process.
 
-  The exit status is 0, 2 for something the user gave, 1 where training failed, 130 after Ctrl-C,
-  143 where training ended at a SIGTERM.
+  The exit status is 0, 2 for an error of the user, 1 if training failed, 130 after Ctrl-C, 143 if
+  training stopped at a SIGTERM.
 
   Args:
-    main: the command, which reads its flags itself.
-    doc: what --help begins with.
-    interrupted: what is said after Ctrl-C.
+    main: the command; it reads its flags itself.
+    doc: the beginning of --help.
+    interrupted: the message after Ctrl-C.
   """
-  argv = _with_method(_spread(_as_ml_collections_needs(sys.argv)))
-  sys.argv = argv  # which ml_collections reads itself
+  argv = _normalized(sys.argv)
+  sys.argv = argv  # ml_collections reads it
+  sys.path.append('')  # the current folder: train.py itself may be in another one
   for stream in (sys.stdout, sys.stderr):
-    stream.reconfigure(errors='replace')  # a terminal without β is no reason to stop
+    stream.reconfigure(errors='replace')  # for terminals without β
   script = Path(argv[0]).name
 
   def interrupt(*_):
-    # At once and without clean-up, which the threads of JAX and Orbax would turn into pages of
-    # tracebacks. What is on disk is whole at every moment.
+    # Without clean-up: the threads of JAX and Orbax would print pages of tracebacks. Files on disk
+    # are complete at every moment.
     if sys.stdout.isatty():
-      os.write(sys.stdout.fileno(), b'\x1b[?25h\n')  # the progress bar had hidden the cursor
+      os.write(sys.stdout.fileno(), b'\x1b[?25h\n')  # show the cursor, hidden by the progress bar
     os.write(sys.stderr.fileno(), f'{script}: {interrupted}\n'.encode())
     os._exit(130)
 
+  def command():
+    _import_modules(argv)
+    if any(argument in HELP_FLAGS for argument in argv[1:]):
+      _print_help(doc, argv)
+    else:
+      _parse(argv)
+      main()
+
   signal.signal(signal.SIGINT, interrupt)
-  if any(argument in HELP_FLAGS for argument in argv[1:]):
-    status = _run(lambda: _print_help(doc, argv), argv)
-  else:
-    status = _run(lambda: (_parse(argv), main()), argv)
+  status = _run(command, argv)
   sys.stdout.flush()
   sys.stderr.flush()
   if status:
-    os._exit(status)  # no clean-up here either: the one line is the last
+    os._exit(status)  # without clean-up, as above: the error is the last line
   sys.exit(0)
 
 
 def check_alone(modes: Mapping[str, Sequence[str]]) -> flags.FlagValues:
-  """Raises InputError where two of these flags are given, or one beside flags it does not heed.
+  """Checks that at most one of several modes is given, without flags that the mode ignores.
 
   Args:
-    modes: flag -> the flags that mean nothing to it.
+    modes: maps the flag of a mode to the flags that it ignores.
 
   Returns:
     All flags.
+
+  Raises:
+    InputError: two modes are given, or a mode with a flag that it ignores.
   """
   given = [name for name in modes if flags.FLAGS[name].value not in (None, False)]
   if len(given) > 1:
-    raise InputError(f'{" and ".join(f"--{name}" for name in given)}: give one of them.')
+    raise InputError(f'{" and ".join(f"--{name}" for name in given)} exclude each other.')
   for mode in given:
     for name in modes[mode]:
       if flags.FLAGS[name].present:
-        raise InputError(f'--{name} means nothing to --{mode}: leave it out.')
+        raise InputError(f'--{mode} does not use --{name}: leave it out.')
   return flags.FLAGS
 
 
 def _run(action, argv) -> int:
-  # Orbax and JAX tell their own story otherwise.
-  absl_logging.set_verbosity(absl_logging.FATAL)
-  # Where one of Orbax's reads fails, so do the others, later and with no one to catch it.
+  """The exit status of `action`, with its error printed."""
+  absl_logging.set_verbosity(absl_logging.FATAL)  # no log lines of Orbax and JAX
+  # After a failed read, Orbax's other reads fail later, where nothing can catch their errors.
   sys.unraisablehook = lambda _: None
+  script = Path(argv[0]).name
   try:
     action()
     return 0
-  except BrokenPipeError:  # the reader, `| head` say, has had enough
+  except BrokenPipeError:  # closed by its reader, e.g. `| head`
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
   except StoppedError as stop:
-    print(f'{Path(argv[0]).name}: {stop}', file=sys.stderr)
+    print(f'{script}: {stop}', file=sys.stderr)
     return stop.status
   except Exception as error:
     message = _message(error, argv)
-    if message is None:
-      traceback.print_exc()  # a mistake of this package, not of its user
-      return 1
-    if _DEBUG.value if flags.FLAGS.is_parsed() else '--debug' in argv:
+    if message is None or (_DEBUG.value if flags.FLAGS.is_parsed() else '--debug' in argv):
       traceback.print_exc()
-    print(f'{Path(argv[0]).name}: {" ".join(message.splitlines())}', file=sys.stderr)
+    if message is None:
+      return 1
+    print(f'{script}: {" ".join(message.splitlines())}', file=sys.stderr)
     return 1 if isinstance(error, FAILURES) else INPUT_ERROR
 
 
 def _message(error: Exception, argv) -> str | None:
-  """What to tell the user of an error; None where it is none of the user's."""
+  """The message for the user; None for a bug of this package, which shows its traceback."""
   if isinstance(error, OccupiedError):
     return f'{error} Choose a free folder: {_with_workdir(argv, error.free_workdir)}'
   if isinstance(error, InputError | FAILURES):
@@ -131,49 +148,49 @@ def _message(error: Exception, argv) -> str | None:
   return None
 
 
+def _import_modules(argv) -> None:
+  """Imports the modules of --import, before the config file is read and checked."""
+  for name in _values(argv, 'import'):
+    try:
+      path = paths.from_user(name) if name.endswith('.py') else None
+      if path:
+        sys.path.append(str(path.parent))
+      module = importlib.import_module(path.stem if path else name)
+      if path and not path.samefile(getattr(module, '__file__', None) or os.devnull):
+        raise ImportError(f'{path.stem!r} is already the name of another module. Rename the file')
+    except (Exception, SystemExit) as error:
+      advice = ''
+      if isinstance(error, ImportError | OSError):
+        advice = ' Give a .py file, or a module that Python finds from the current folder.'
+      raise InputError(f'--import={name!r} fails: {_described(error)}.{advice}') from error
+
+
 def _parse(argv) -> None:
-  """Gives the flags their values, with every mistake as an InputError."""
+  """Sets the flags; raises InputError for any mistake in them."""
   path = _value(argv, 'config')
   if path:
-    _check_config_file(paths.from_user(path))
-  elif path == '':
-    raise InputError('--config is empty: name an experiment, e.g. --config configs/digits.py.')
+    if not (file := paths.from_user(path)).is_file():
+      reason = 'is not a file' if file.exists() else 'does not exist'
+      hint = did_you_mean(path, sorted(map(str, Path('configs').glob('*.py'))))
+      raise InputError(f'Config file {path!r} {reason}.{hint} See configs/.')
   elif 'config' in flags.FLAGS:
     raise InputError('--config is missing: name an experiment, e.g. --config configs/digits.py.')
   try:
     rest = flags.FLAGS(argv)
   except flags.Error as error:
     raise InputError(_explain(error)) from error
-  except (Exception, SystemExit) as error:
-    # Whatever the config file raises, or ml_collections at a wrong field.
+  except (Exception, SystemExit) as error:  # of the config file, or ml_collections at a wrong field
     if field := _unknown_field(argv):
       message = f'Unknown config field {field!r}.{did_you_mean(field, FIELDS)}'
     else:
-      message = f'Config file {path!r} fails: {type(error).__name__}: {_first_line(error)}'
+      message = f'Config file {path!r} fails: {_described(error)}.'
     raise InputError(message) from error
   if len(rest) > 1:
     raise InputError(f'Unexpected argument {rest[1]!r}: flags begin with --, see --help.')
 
 
-def _check_config_file(path: Path) -> None:
-  if not path.is_file():
-    known = sorted(str(other) for other in Path('configs').glob('*.py'))
-    raise InputError(
-      f'Config file {str(path)!r} is {"no file" if path.exists() else "not there"}.'
-      f'{did_you_mean(str(path), known)} See configs/ for those that exist.'
-    )
-  try:
-    tree = ast.parse(path.read_text(encoding='utf-8'))
-  except (SyntaxError, ValueError) as error:
-    raise InputError(f'Config file {str(path)!r} is no Python: {_first_line(error)}.') from error
-  if not any(isinstance(node, ast.FunctionDef) and node.name == 'get_config' for node in tree.body):
-    raise InputError(
-      f'Config file {str(path)!r} has no function get_config(): see configs/mnist.py.'
-    )
-
-
 def _explain(error: flags.Error) -> str:
-  """absl's message, in a config's own words where it is about one of its fields."""
+  """The message of absl, or that of the config field which it is about."""
   if match := re.match(r'flag --config\.([\w.]+)=(.*?): ', str(error), re.DOTALL):
     field, text = match.groups()
     if field in FIELDS:
@@ -181,77 +198,73 @@ def _explain(error: flags.Error) -> str:
   return ' '.join(str(error).split())
 
 
-def _unknown_field(argv, known=FIELDS) -> str | None:
-  """The first --config.FIELD on the command line that is not among the known ones."""
+def _unknown_field(argv) -> str | None:
+  """The first --config.FIELD that does not exist."""
   for argument in argv[1:]:
     match = re.match(r'--?(?:no)?config\.([\w.]+)', argument)
-    if match and match[1] not in known:
+    if match and match[1] not in FIELDS:
       return match[1]
   return None
 
 
+def _normalized(argv) -> list[str]:
+  """The command line as absl and ml_collections need it."""
+  normalized = []
+  for first, *values in _groups(argv):
+    name = first.lstrip('-')
+    if name in MULTIPLE:
+      normalized += [f'--{name}={value}' for value in values or ['']]
+    elif name == 'find_batch_size' and not values:
+      normalized.append(f'{first}=power')
+    else:
+      normalized += [first, *values]
+  # ml_collections appends one tuple to another; of any other flag the last value counts.
+  for field, (value, *_) in FIELDS.items():
+    if isinstance(value, tuple) and (text := _value(normalized, f'config.{field}')):
+      normalized = [*_without(normalized, f'config.{field}'), f'--config.{field}={text}']
+  if path := _value(normalized, 'config'):  # it accepts fields only after --config
+    script, *rest = _without(normalized, 'config')
+    normalized = [script, f'--config={path}', *rest]
+  return normalized
+
+
+def _groups(argv) -> list[list[str]]:
+  """The command line, cut before each flag: [['train.py'], ['--workdir', 'x'], ['--smoke']]."""
+  groups = []
+  for argument in argv:
+    if argument.startswith('-') or not groups:
+      groups.append([argument])
+    else:
+      groups[-1].append(argument)
+  return groups
+
+
+def _values(argv, flag: str) -> list[str]:
+  """All values of --flag VALUE and --flag=VALUE on the command line."""
+  values = []
+  for first, *rest in _groups(argv)[1:]:
+    name, equals, text = first.lstrip('-').partition('=')
+    if name == flag:
+      values += [text] if equals else rest[:1]
+  return values
+
+
 def _value(argv, flag: str) -> str | None:
-  """The value of --flag VALUE or --flag=VALUE, as it stands on the command line."""
-  value = None
-  for position, argument in enumerate(argv):
-    name, equals, text = argument.lstrip('-').partition('=')
-    if argument.startswith('-') and name == flag:
-      value = text if equals else (argv[position + 1] if position + 1 < len(argv) else None)
-  return value
+  """The value of a flag on the command line; the last one counts."""
+  return (_values(argv, flag) or [None])[-1]
 
 
 def _without(argv, flag: str) -> list[str]:
-  """The command line without --flag VALUE and --flag=VALUE."""
-  kept, skip = [], False
-  for argument in argv:
-    if not skip and not re.match(rf'--?{flag}(=|$)', argument):
-      kept.append(argument)
-    skip = bool(re.match(rf'--?{flag}$', argument))
+  """The command line without a flag and its values."""
+  kept = []
+  for first, *rest in _groups(argv):
+    name, equals, _ = first.lstrip('-').partition('=')
+    kept += [first, *rest] if name != flag else rest if equals else rest[1:]
   return kept
 
 
-def _with_method(argv) -> list[str]:
-  """--find_batch_size alone as --find_batch_size=power."""
-  given = []
-  for position, argument in enumerate(argv):
-    follows = argv[position + 1] if position + 1 < len(argv) else '-'
-    if argument in ('--find_batch_size', '-find_batch_size') and follows.startswith('-'):
-      argument += '=power'
-    given.append(argument)
-  return given
-
-
-def _spread(argv) -> list[str]:
-  """--images A B C as --images=A --images=B --images=C, so that a shell may list the files."""
-  listed = {flag for flag in ('images', 'compare') if flag in flags.FLAGS}
-  spread, inside = [], None
-  for argument in argv:
-    if inside and not argument.startswith('-'):
-      if spread[-1] == f'--{inside}':
-        spread.pop()
-      spread.append(f'--{inside}={argument}')
-      continue
-    inside = argument.lstrip('-') if argument.startswith('-') else None
-    inside = inside if inside in listed else None
-    if inside:
-      argument = f'--{inside}=' if argument is argv[-1] else f'--{inside}'
-    spread.append(argument)
-  return spread
-
-
-def _as_ml_collections_needs(argv) -> list[str]:
-  # It would append one tuple to another, where any other flag's last value counts.
-  if widths := _value(argv, 'config.model.channels'):
-    argv = [*_without(argv, r'config\.model\.channels'), f'--config.model.channels={widths}']
-  # It refuses a field that stands before --config.
-  if not (path := _value(argv, 'config')):
-    return argv
-  script, *rest = _without(argv, 'config')
-  return [script, f'--config={path}', *rest]
-
-
 def _with_workdir(argv, workdir: Path) -> str:
-  """The same command with another --workdir, to be pasted into a shell."""
+  """The same command with another --workdir, as text for a shell."""
   python = Path(sys.executable)
   if shutil.which('python') == sys.executable:
     python = 'python'
@@ -261,31 +274,38 @@ def _with_workdir(argv, workdir: Path) -> str:
 
 
 def _print_help(doc: str, argv) -> None:
-  """What the command does, its flags, and for train.py the fields of the config that was named."""
+  """Prints what the command does, its flags and, for train.py, the fields of the config."""
   print(doc.strip())
   print('\nFlags:')
-  own = [*flags.FLAGS.get_key_flags_for_module(argv[0]), flags.FLAGS['debug']]
-  for flag in own:
+  own = flags.FLAGS.get_key_flags_for_module(argv[0])
+  for flag in [*own, flags.FLAGS['import'], flags.FLAGS['debug']]:
     default = '' if flag.value is None or flag.value is False else f' (default {flag.value})'
-    print(f'  --{flag.name:<20} {" ".join(flag.help.split())}{default}')
+    text = flag.help.replace(
+      '; repeat this option to specify a list of values', ' Can be repeated.'
+    )
+    line = f'  --{flag.name:<20} {text}{default}'
+    print(textwrap.fill(line, 100, subsequent_indent=' ' * 25))
   if 'config' in flags.FLAGS:
     _print_fields(argv)
 
 
 def _print_fields(argv) -> None:
-  """Each field with its value in the named config, and its line of help."""
-  asked = [argument for argument in argv if argument not in HELP_FLAGS]
-  named = _value(asked, 'config')
-  values = dict(fields(default()))
-  if named:
-    _parse(asked)
-    values = dict(fields(flags.FLAGS.config))
-  print(f'\nConfig fields, with their values in {named or "configs/default.py"}:')
-  for field in [*FIELDS, *(field for field in values if field not in FIELDS)]:
+  """Prints each field with its value in the config of the command line, and its line of help."""
+  rest = [argument for argument in argv if argument not in HELP_FLAGS]
+  path = _value(rest, 'config')
+  if path:
+    _parse(rest)
+  values = dict(fields(flags.FLAGS.config if path else default()))
+  print(f'\nConfig fields, with their values in {path or "configs/default.py"}:')
+  for field in sorted(values, key=[*FIELDS, *values].index):
     value = values[field]
     shown = ','.join(map(str, value)) if isinstance(value, tuple) else value
     text = f'--config.{field}={shown}'
     print(f'  {text:<46} {FIELDS[field].help if field in FIELDS else ""}')
+
+
+def _described(error: BaseException) -> str:
+  return f'{type(error).__name__}: {_first_line(error).removesuffix(".")}'
 
 
 def _first_line(error: BaseException) -> str:

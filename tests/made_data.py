@@ -1,21 +1,29 @@
-"""The smallest sets that the shipped configs can train on, in the forms that users have."""
+"""The smallest data sets that the shipped configs can train on, in the files that users have."""
 
-import gzip
+import struct
+import zlib
 
 import numpy as np
 from PIL import Image
 
 import idx_files
-from cvae_jax.data.readers import idx
+from tiny import tiny_config
+
+
+def config_of(name, folder, **changes):
+  """The config of a run on a few images of 8×8 of `data.name`; see `tiny_config`."""
+  fields = {'data__validation_examples': 2, 'data__max_examples': 0, 'batch_size': 2}
+  return tiny_config(data__name=name, data__dir=str(folder), **(fields | changes))
 
 
 def make(name, folder):
-  """Writes the set that `data.name` calls so into `folder`; returns the flags a run needs then."""
+  """Writes the data set `data.name` into `folder`; returns the flags that a run on it needs."""
   folder.mkdir(parents=True, exist_ok=True)
   rng = np.random.RandomState(0)
   flags = [f'--config.data.dir={folder}']
   if name in ('mnist', 'fashion_mnist'):
-    write_idx(folder / name, rng)
+    images, labels = rng.randint(0, 256, (5200, 28, 28), np.uint8), np.arange(5200) % 10
+    idx_files.write(folder / name, images, labels.astype(np.uint8))
   elif name == 'cifar10':
     write_cifar10(folder / 'cifar-10-batches-bin', rng)
   elif name == 'binarized_mnist':
@@ -31,19 +39,11 @@ def make(name, folder):
   return flags
 
 
-def write_idx(folder, rng, count=5200):
-  folder.mkdir()
-  images, labels = rng.randint(0, 256, (count, 28, 28), np.uint8), np.arange(count) % 10
-  for image_name, label_name in idx.FILES.values():
-    for name, array in ((image_name, images), (label_name, labels.astype(np.uint8))):
-      (folder / f'{name}.gz').write_bytes(gzip.compress(idx_files.encode(array), 1))
-
-
-def write_cifar10(folder, rng, count=1040):
-  folder.mkdir()
+def write_cifar10(folder, rng, labels=tuple(range(10)) * 104):
+  folder.mkdir(parents=True)
   for name in [f'data_batch_{number}' for number in range(1, 6)] + ['test_batch']:
-    table = rng.randint(0, 256, (count, 3073), np.uint8)
-    table[:, 0] = np.arange(count) % 10
+    table = rng.randint(0, 256, (len(labels), 3073), np.uint8)
+    table[:, 0] = labels
     (folder / f'{name}.bin').write_bytes(table.tobytes())
 
 
@@ -62,7 +62,7 @@ def write_celeba(folder, rng):
 
 
 def write_pictures(folder, rng, classes=10, count=16):
-  """`count` pictures a class under training/, two under testing/, grey and RGB, of other sizes."""
+  """`count` pictures of each class in training/, two in testing/, grey and RGB, in many sizes."""
   for split, number in (('training', count), ('testing', 2)):
     for label in range(classes):
       place = folder / split / f'{label}'
@@ -70,3 +70,26 @@ def write_pictures(folder, rng, classes=10, count=16):
       for row in range(number):
         shape = (20 + row, 30, 3) if row % 2 else (28, 28)
         Image.fromarray(rng.randint(0, 256, shape, np.uint8)).save(place / f'{row}.png')
+
+
+def save_picture(path, array, **options):
+  """Saves a uint8 or uint16 array in the format that the suffix names; returns the path."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  Image.fromarray(array).save(path, **options)
+  return path
+
+
+def write_png(path, width, height, bits, colour_type, lines, *chunks):
+  """Writes a PNG that Pillow cannot write; returns the path."""
+
+  def chunk(kind, data):
+    return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+
+  path.write_bytes(
+    b'\x89PNG\r\n\x1a\n'
+    + chunk(b'IHDR', struct.pack('>2I5B', width, height, bits, colour_type, 0, 0, 0))
+    + b''.join(chunk(*pair) for pair in chunks)
+    + chunk(b'IDAT', zlib.compress(b''.join(b'\0' + line for line in lines)))
+    + chunk(b'IEND', b'')
+  )
+  return path

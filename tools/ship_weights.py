@@ -1,12 +1,12 @@
-"""Makes the weights that ship with the package, of runs that have been evaluated.
+"""Makes the shipped weights from evaluated runs, and the reference classifiers.
 
-  python -m tools.ship_weights runs/mnist "2 CPU cores"       cvae_jax/shipped/mnist/
-  python -m tools.ship_weights runs/mnist "..." test-iwae100   of that evaluation
-  python -m tools.ship_weights --classifier mnist DIR         its reference classifier
+  python -m tools.ship_weights runs/mnist "2 CPU cores"        writes cvae_jax/shipped/mnist/
+  python -m tools.ship_weights runs/mnist "..." test-iwae100   with the numbers of that evaluation
+  python -m tools.ship_weights --classifier mnist DIR          trains its reference classifier
 
 A model becomes `config.json`, `weights.safetensors` (the moving average of the best checkpoint),
-`prior.safetensors` (what was fitted to it) and `README.md`, its card, with the numbers that
-evaluate.py wrote for the same step.
+`prior.safetensors` (the fitted prior) and a card, `README.md`, with the numbers of evaluate.py for
+the same step.
 """
 
 import csv
@@ -19,14 +19,14 @@ from clu import parameter_overview
 
 import cvae_jax
 from cvae_jax import config as config_lib
-from cvae_jax.data import datasets as splits
+from cvae_jax.data import datasets
+from cvae_jax.data.readers import DATASETS
 from cvae_jax.evaluation import classifier, generation, report
-from cvae_jax.evaluation.record import Metric
-from cvae_jax.inference import loading
+from cvae_jax.evaluation.report import Metric
+from cvae_jax.inference import loading, shipped
 from cvae_jax.inference.model import Model
 from cvae_jax.models import fitted_prior
-from cvae_jax.runtime import progress
-from cvae_jax.runtime import tensor_files as weights
+from cvae_jax.runtime import progress, tensor_files
 from cvae_jax.runtime.errors import InputError
 
 CARD = """# {name}
@@ -47,18 +47,18 @@ checkpoint that was best on the {validation:,} validation images. {prior}
 
 
 def ship(run: Path, machine: str, name: str = 'test') -> Path:
-  """Writes the folder of `run`'s weights, under the name of its config.
+  """Writes the weights of a run to a folder with the name of its config.
 
   Args:
-    run: a run's folder, evaluated on its test split.
-    machine: what it was trained on, for the card.
+    run: folder of a run that was evaluated on its test split.
+    machine: where it was trained, for the card.
     name: of the evaluation, `evaluation/<name>.json`.
 
   Returns:
     The folder.
 
   Raises:
-    InputError: it was not evaluated, or at another step.
+    InputError: the run has no such evaluation, or only of another step.
   """
   model = loading.load(run)
   config = model.config.copy_and_resolve_references()
@@ -71,21 +71,21 @@ def ship(run: Path, machine: str, name: str = 'test') -> Path:
     ) from error
   if evaluation['step'] != model.step:
     raise InputError(
-      f'{run} was evaluated at step {evaluation["step"]}, but its best checkpoint is that of step '
+      f'{run} was evaluated at step {evaluation["step"]}, but its best checkpoint is of step '
       f'{model.step}: run evaluate.py on it again.'
     )
-  groups = [generation.group_of(model, prior) for prior in generation.judged(model)]
+  groups = [generation.group_of(model, prior) for prior in generation.priors(model)]
   if model.class_names and not set(groups) <= set(evaluation['metrics']):
     raise InputError(f'{run} was evaluated with other priors: run evaluate.py on it again.')
   card = _card(run, model, evaluation, machine)
-  folder = weights.SHIPPED / config.name
+  folder = shipped.FOLDER / config.name
   folder.mkdir(parents=True, exist_ok=True)
-  config.data.dir = ''  # of the machine at hand, and of no other
+  config.data.dir = ''  # a folder of this machine only
   config_lib.save(
     folder, config_lib.SavedConfig(config, model.class_names, model.data_fingerprint, None)
   )
-  weights.save(folder / weights.FILE_NAME, model.variables, step=model.step)
-  (folder / fitted_prior.FILE_NAME).unlink(missing_ok=True)  # that of weights that were here
+  tensor_files.save(folder / shipped.WEIGHTS_FILE, model.variables, step=model.step)
+  (folder / fitted_prior.FILE_NAME).unlink(missing_ok=True)  # of earlier weights
   if model.priors.fitted is not None:
     fitted_prior.save(folder, model.priors.fitted, model.variables)
   (folder / 'README.md').write_text(card, encoding='utf-8')
@@ -98,7 +98,7 @@ def _card(run: Path, model: Model, evaluation: dict, machine: str) -> str:
     with open(run / 'metrics.csv', newline='', encoding='utf-8') as file:
       seconds = float(list(csv.DictReader(file))[-1]['seconds'])
   except (OSError, ValueError, LookupError) as error:
-    raise InputError(f'{run} has no metrics.csv that says how long it took.') from error
+    raise InputError(f'{run} has no metrics.csv with its training time.') from error
   samples = re.search(r'-iwae(\d+)', evaluation['name'])
   rows = []
   for group, metrics in evaluation['metrics'].items():
@@ -140,27 +140,27 @@ def _priors(model: Model) -> str:
 
 
 def ship_classifier(name: str, data_dir: str) -> float:
-  """Trains and writes the reference classifier of `configs/<name>.py`'s set.
+  """Trains and writes the reference classifier of a dataset.
 
   Args:
-    name: of a config, and of its set.
-    data_dir: where the data are.
+    name: of the dataset, and of shipped weights that were trained on it.
+    data_dir: folder of the data.
 
   Returns:
     Its accuracy on the test split.
   """
-  config = config_lib.read(weights.SHIPPED / name).config
+  config = config_lib.read(shipped.FOLDER / name).config
   config.data.dir = data_dir
-  data = splits.load(config)
+  data = datasets.load(config)
   with progress.shown(f'training the reference classifier of {name}') as advance:
     trained = classifier.train(
       data.train.images,
       data.train.labels,
       len(data.train.class_names),
-      name in classifier.MIRRORED,
+      DATASETS.trait(name, 'mirrored', False),
       advance=advance,
     )
-  weights.save(weights.CLASSIFIERS / f'{name}.safetensors', trained.variables)
+  tensor_files.save(shipped.CLASSIFIERS / f'{name}.safetensors', trained.variables)
   return trained.accuracy(data.test.images, data.test.labels)
 
 

@@ -1,8 +1,8 @@
-"""A static β against annealed ones, of the baseline on Fashion-MNIST: six runs and a report.
+"""Constant and annealed β for the baseline on Fashion-MNIST: six runs and a report.
 
   python train.py --config configs/sweeps/annealing.py
 
-Measured on a part of Fashion-MNIST: docs/ablations.md.
+Results on a subset of Fashion-MNIST: docs/ablations.md.
 """
 
 from ml_collections import ConfigDict
@@ -11,15 +11,15 @@ from configs import baseline_fashion_mnist
 from cvae_jax.evaluation.experiment import Experiment, the
 from cvae_jax.training.sweep_plan import Axis
 
-SHARE = 1 / 3  # of the run, in which β rises
-SAME = 0.01  # of the −ELBO
+WARMUP_FRACTION = 1 / 3  # of the run
+SAME = 0.01  # relative: a smaller difference of the −ELBO does not count
 
 
 def get_config() -> ConfigDict:
   config = baseline_fashion_mnist.get_config()
   config.name = 'annealing'
-  # Of the epochs that the command line gives, if it does.
-  config.beta_warmup_epochs = config.get_oneway_ref('num_epochs').to_float() * SHARE
+  # A reference, so that it follows --config.num_epochs.
+  config.beta_warmup_epochs = config.get_oneway_ref('num_epochs').to_float() * WARMUP_FRACTION
   return config
 
 
@@ -34,12 +34,12 @@ def get_experiment() -> Experiment:
 
 
 def answer(findings) -> str:
-  """The ends of all, beside that of the static one."""
+  """Compares the final −ELBO of each schedule with that of the constant β."""
   static = the(findings, beta_schedule='constant')
   others = [finding for finding in findings if finding is not static]
   level = static.numbers['negative_elbo']
   distances = [finding.numbers['negative_elbo'] / level - 1 for finding in others]
-  told = [
+  results = [
     f'{finding.name}: −ELBO {finding.numbers["negative_elbo"]:.2f}, '
     f'KL {finding.numbers["kl"]:.2f}, Fréchet {finding.numbers["frechet"]:.1f}'
     for finding in (static, *others)
@@ -48,5 +48,5 @@ def answer(findings) -> str:
   return (
     f'{verdict}: the validation −ELBO ends '
     f'{" and ".join(f"{distance:+.1%}" for distance in distances)} from the static one. '
-    f'{"; ".join(told)}.'
+    f'{"; ".join(results)}.'
   )

@@ -1,8 +1,8 @@
-"""β against sample quality, of the baseline on Fashion-MNIST: five runs, a curve and a report.
+"""β and sample quality of the baseline on Fashion-MNIST: five runs, a curve and a report.
 
   python train.py --config configs/sweeps/beta_tradeoff.py
 
-Measured on a part of Fashion-MNIST: docs/ablations.md.
+Results on a subset of Fashion-MNIST: docs/ablations.md.
 """
 
 from ml_collections import ConfigDict
@@ -29,14 +29,14 @@ def get_experiment() -> Experiment:
 
 
 def answer(findings) -> str:
-  """The ends of the curve, and its best samples."""
+  """Names the settings with the best samples and the best reconstructions."""
   nearest = min(findings, key=lambda finding: finding.numbers['frechet'])
   sharpest = min(findings, key=lambda finding: finding.numbers['mse'])
-  told = [
+  results = [
     f'{finding.name}: MSE {finding.numbers["mse"]:.4f}, Fréchet {finding.numbers["frechet"]:.1f}'
     for finding in findings
   ]
   return (
     f'Samples are nearest to test images at {nearest.name}, reconstructions at {sharpest.name}. '
-    f'{"; ".join(told)}.'
+    f'{"; ".join(results)}.'
   )

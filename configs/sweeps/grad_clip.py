@@ -1,8 +1,8 @@
-"""A gradient clip of 0.1 against 0.5, of the baseline on Fashion-MNIST: six runs and a report.
+"""clip_norm 0.1 and 0.5 for the baseline on Fashion-MNIST: six runs and a report.
 
   python train.py --config configs/sweeps/grad_clip.py
 
-Measured on a part of Fashion-MNIST: docs/ablations.md.
+Results on a subset of Fashion-MNIST: docs/ablations.md.
 """
 
 from ml_collections import ConfigDict
@@ -28,12 +28,12 @@ def get_experiment() -> Experiment:
 
 
 def answer(findings) -> str:
-  """Roughness and outcome of both."""
+  """Compares roughness and −ELBO of both settings."""
   low, high = the(findings, clip_norm=0.1), the(findings, clip_norm=0.5)
   pairs = paired(low, high, 'roughness')
   ratio = pairs[0].mean() / pairs[1].mean()
   num_seeds = pairs.shape[1]
-  told = [
+  results = [
     f'{finding.name}: from one line of the log to the next the training loss moves by '
     f'{finding.numbers["roughness"]:.2f} nats, validation −ELBO '
     f'{finding.numbers["negative_elbo"]:.2f}'
@@ -43,4 +43,4 @@ def answer(findings) -> str:
   if num_seeds > 1:
     verdict = ('Yes' if ratio < 1 else 'No') if differ(pairs) else 'These seeds cannot tell'
     verdict += f' (paired t-test over {num_seeds} seeds, 5 %)'
-  return f'{verdict}: the roughness is {ratio:.2f} times as large. {"; ".join(told)}.'
+  return f'{verdict}: the roughness is {ratio:.2f} times as large. {"; ".join(results)}.'

@@ -1,11 +1,11 @@
-"""The KL weight of the ConvVAE on MNIST, from 5e-1 down to 5e-6: six runs and a report.
+"""KL weights of the ConvVAE on MNIST, from 5e-1 to 5e-6: six runs and a report.
 
-The weight multiplies the KL summed over latents, against the mean of the reconstruction over the
-1,024 pixels; β, with both summed, is 1,024 times that.
+The weight is that of the KL, summed over latents, against the reconstruction, averaged over the
+1,024 pixels. β, with both summed, is 1,024 times the weight.
 
   python train.py --config configs/sweeps/kld_weight.py
 
-Measured on a part of MNIST: docs/ablations.md.
+Results on a subset of MNIST: docs/ablations.md.
 """
 
 from ml_collections import ConfigDict
@@ -16,7 +16,7 @@ from cvae_jax.training.sweep_plan import Axis
 
 WEIGHTS = (5e-1, 5e-2, 5e-3, 5e-4, 5e-5, 5e-6)
 PIXELS = 1024
-SAME = 0.05  # of the error: less is no difference that reconstructions show
+SAME = 0.05  # relative: a smaller difference of the error does not show in reconstructions
 
 
 def get_config() -> ConfigDict:
@@ -39,12 +39,12 @@ def get_experiment() -> Experiment:
 
 
 def name(values) -> str:
-  """Both readings of a weight."""
+  """A setting as weight and as β."""
   return f'weight {values["beta"] / PIXELS:.0e} (β {values["beta"]:.3g})'
 
 
 def answer(findings) -> str:
-  """Where the error stops to fall, and the weight whose samples are nearest to test images."""
+  """Names where the error stops falling, and the settings with the best samples."""
   findings = sorted(findings, key=lambda finding: -finding.values['beta'])
   errors = [finding.numbers['mse'] for finding in findings]
   same = [finding for finding in findings if finding.numbers['mse'] <= (1 + SAME) * min(errors)]

@@ -1,8 +1,8 @@
-"""16 against 256 latents of the ConvVAE on MNIST, at the KL weight 5e-3: two runs and a report.
+"""16 and 256 latents of the ConvVAE on MNIST, with KL weight 5e-3: two runs and a report.
 
   python train.py --config configs/sweeps/latent_size.py
 
-Measured on a part of MNIST: docs/ablations.md.
+Results on a subset of MNIST: docs/ablations.md.
 """
 
 from ml_collections import ConfigDict
@@ -30,15 +30,15 @@ def get_experiment() -> Experiment:
 
 
 def answer(findings) -> str:
-  """The measures of separation, side by side."""
+  """Compares the measures of class separation."""
   few, many = the(findings, latent_dim=16), the(findings, latent_dim=256)
   gain = many.numbers['linear_accuracy'] - few.numbers['linear_accuracy']
   apart = many.numbers['silhouette'] - few.numbers['silhouette']
   verdict = 'better' if min(gain, apart) > 0.01 else 'worse' if max(gain, apart) < -0.01 else ''
-  told = [
+  results = [
     f'{finding.name}: linear probe {finding.numbers["linear_accuracy"]:.3f}, silhouette '
     f'{finding.numbers["silhouette"]:.3f}, {finding.numbers["active_units"]:.0f} latents in use'
     for finding in (few, many)
   ]
   judged = f'By both measures {verdict}' if verdict else 'Not by both measures, or by little'
-  return f'{judged}. {"; ".join(told)}.'
+  return f'{judged}. {"; ".join(results)}.'

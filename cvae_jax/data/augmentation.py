@@ -1,4 +1,4 @@
-"""Random changes of training images on the device, inside the compiled step."""
+"""Augmentation: random changes of training images on the device, inside the compiled step."""
 
 from collections.abc import Callable
 
@@ -12,16 +12,16 @@ CHANGES = ('auto_contrast', 'rotation', 'shift', 'flip', 'brightness', 'contrast
 
 
 def make_augment(config: ConfigDict) -> Callable[[Array, Array], Array] | None:
-  """The random changes that a config asks for, drawn anew for each image.
+  """Builds the augmentation of a config, with draws of its own for each image.
 
   Args:
-    config: `data.augment` of a checked config. A change whose strength or probability is 0 is no
-      part of the program; the draws of the others do not depend on it.
+    config: `data.augment` of a checked config. A change whose strength or probability is 0 is left
+      out of the program; the draws of the others do not depend on it.
 
   Returns:
-    augment(key, images), float32 [B, H, W, C] in [0, 1] to the same; None where nothing is on.
+    augment(key, images), float32 [B, H, W, C] in [0, 1] to the same; None where all is off.
   """
-  config = FrozenConfigDict(config)  # it is read again when the step is compiled
+  config = FrozenConfigDict(config)  # read again when the step is compiled
   # A flip has no strength.
   on = {name for name in CHANGES if config[f'{name}_probability'] and config.get(name, 1.0)}
   if not on:
@@ -37,8 +37,8 @@ def make_augment(config: ConfigDict) -> Callable[[Array, Array], Array] | None:
     def sometimes(name, changed, unchanged):
       return jnp.where(uniforms[name][0] < config[f'{name}_probability'], changed, unchanged)
 
-    # First, on the pixels of the data: interpolation may round a constant channel to one that is
-    # not quite, which would be stretched to black and white.
+    # First, on the original pixels: interpolation may round a constant channel to one that is not
+    # quite constant, which would be stretched to black and white.
     if 'auto_contrast' in on:
       image = sometimes('auto_contrast', auto_contrast(image, config.auto_contrast), image)
     if on & {'rotation', 'shift'}:
@@ -48,7 +48,7 @@ def make_augment(config: ConfigDict) -> Callable[[Array, Array], Array] | None:
     if 'flip' in on:
       image = sometimes('flip', dm_pix.flip_left_right(image), image)
     if 'brightness' in on:
-      # By a factor, so that black stays black; dm_pix.adjust_brightness adds.
+      # A factor, so that black stays black; dm_pix.adjust_brightness adds.
       image = sometimes('brightness', image * (1 + draw('brightness')[0]), image)
     if 'contrast' in on:
       image = sometimes('contrast', adjust_contrast(image, 1 + draw('contrast')[0]), image)
@@ -60,9 +60,9 @@ def make_augment(config: ConfigDict) -> Callable[[Array, Array], Array] | None:
 def rotate_and_shift(
   image: Array, angle: Array | float, shift: Array | tuple[float, float]
 ) -> Array:
-  """Turns an image around its centre, then moves it, in one bilinear interpolation.
+  """Rotates an image around its centre, then shifts it, in one bilinear interpolation.
 
-  The pixels at the border go on beyond it.
+  Beyond the border its nearest pixels repeat.
 
   Args:
     image: float32 [H, W, C].
@@ -73,12 +73,12 @@ def rotate_and_shift(
   middle_row, middle_column = (height - 1) / 2, (width - 1) / 2
   angle = jnp.deg2rad(jnp.asarray(angle, jnp.float32))
   cos, sin = jnp.cos(angle), jnp.sin(angle)
-  # Where each pixel comes from: the shift, then the turn, undone.
+  # Where each pixel comes from: undo the shift, then the rotation.
   rows = jnp.arange(height, dtype=jnp.float32)[:, None] - middle_row - shift[0]
   columns = jnp.arange(width, dtype=jnp.float32)[None, :] - middle_column - shift[1]
   source = [cos * rows + sin * columns + middle_row, cos * columns - sin * rows + middle_column]
-  # dm_pix.affine_transform gives the same, but 10 to 100 times slower on a CPU: it interpolates
-  # between channels too. Its matrix product would also round the coordinates to TF32 on a GPU.
+  # dm_pix.affine_transform gives the same, but is 10 to 100 times slower on a CPU, as it also
+  # interpolates between channels. Its matrix product rounds the coordinates to TF32 on a GPU.
   return jax.vmap(
     lambda channel: jax.scipy.ndimage.map_coordinates(channel, source, order=1, mode='nearest'),
     in_axes=-1,
@@ -87,21 +87,21 @@ def rotate_and_shift(
 
 
 def adjust_contrast(image: Array, factor: Array | float) -> Array:
-  """Scales the distance of all pixels [H, W, C] from the image's mean, one for all channels."""
-  # dm_pix takes the mean of each channel, which would move the colours of a tinted image.
+  """Scales the distance of all pixels [H, W, C] from the mean of all channels."""
+  # dm_pix takes the mean of each channel, which would change the hue of a tinted image.
   return dm_pix.adjust_contrast(image.reshape(len(image), -1, 1), factor).reshape(image.shape)
 
 
-def auto_contrast(image: Array, share: float) -> Array:
+def auto_contrast(image: Array, weight: float) -> Array:
   """Stretches each channel so that its darkest pixel becomes 0 and its brightest 1.
 
   A constant channel stays as it is.
 
   Args:
     image: float32 [H, W, C].
-    share: how much of the stretched image replaces the image, 0 to 1.
+    weight: of the stretched image in the result, 0 to 1.
   """
   darkest = jnp.min(image, axis=(0, 1), keepdims=True)
   spread = jnp.max(image, axis=(0, 1), keepdims=True) - darkest
   stretched = jnp.where(spread > 0, (image - darkest) / jnp.where(spread > 0, spread, 1.0), image)
-  return (1 - share) * image + share * stretched
+  return (1 - weight) * image + weight * stretched

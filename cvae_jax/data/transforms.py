@@ -1,4 +1,4 @@
-"""What happens to a batch of bytes on the device, inside the compiled step."""
+"""From bytes to the pixels that a likelihood sees, and back, inside the compiled step."""
 
 import jax
 import jax.numpy as jnp
@@ -11,21 +11,21 @@ def to_unit_interval(images: Array) -> Array:
 
 
 def binarize(key: Array, images: Array) -> Array:
-  """Draws each pixel as Bernoulli(its grey value), float32 0 or 1 (Salakhutdinov & Murray 2008).
+  """Dynamic binarization: draws each pixel as Bernoulli(grey value), float32 0 or 1.
 
-  Drawn anew at each call ("dynamic binarization").
+  Salakhutdinov & Murray 2008.
   """
-  # Explicit float32 uniforms: jax.random.bernoulli draws them in the probability's dtype.
+  # Not jax.random.bernoulli, which draws its uniforms in the dtype of the probability.
   return (jax.random.uniform(key, images.shape, jnp.float32) < images).astype(jnp.float32)
 
 
 def to_pixel_range(images: Array, pixel_range: tuple[float, float]) -> Array:
-  """[0, 1] to the range that a likelihood works in."""
+  """[0, 1] to the range of a likelihood."""
   low, high = pixel_range
   return low + images * (high - low)
 
 
 def to_display(pixels: Array, pixel_range: tuple[float, float]) -> Array:
-  """A likelihood's range back to [0, 1], clipped."""
+  """The range of a likelihood to [0, 1], clipped."""
   low, high = pixel_range
   return jnp.clip((pixels - low) / (high - low), 0.0, 1.0)

@@ -3,32 +3,30 @@
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Int
 
 NUM_BINS = 15  # Guo et al. 2017
 
 
 class Reliability(NamedTuple):
-  """What came true, by how sure the model was."""
+  """Accuracy by confidence; nan in an empty bin."""
 
-  edges: np.ndarray  # [bins + 1] of the confidence
-  confidence: np.ndarray  # [bins] its mean; nan in an empty bin
-  accuracy: np.ndarray  # [bins]
-  counts: np.ndarray  # [bins]
+  edges: Float[np.ndarray, ' bins+1']  # of the confidence
+  confidence: Float[np.ndarray, ' bins']  # means
+  accuracy: Float[np.ndarray, ' bins']
+  counts: Int[np.ndarray, ' bins']
 
   @property
   def calibration_error(self) -> float:
-    """Σ share · |accuracy − confidence| (ECE; Guo et al. 2017)."""
+    """Σ fraction · |accuracy − confidence| (ECE; Guo et al. 2017)."""
     gaps = np.abs(self.accuracy - self.confidence)[self.counts > 0]
     return float(np.sum(self.counts[self.counts > 0] * gaps) / np.sum(self.counts))
 
 
-def reliability(log_probabilities: np.ndarray, labels: np.ndarray) -> Reliability:
-  """Bins the predictions by their confidence, in NUM_BINS of equal width.
-
-  Args:
-    log_probabilities: [N, classes].
-    labels: [N].
-  """
+def reliability(
+  log_probabilities: Float[np.ndarray, 'images classes'], labels: Int[np.ndarray, ' images']
+) -> Reliability:
+  """Bins predictions by their confidence, into NUM_BINS bins of equal width."""
   confidence = np.exp(log_probabilities.max(axis=1))
   correct = log_probabilities.argmax(axis=1) == labels
   edges = np.linspace(0, 1, NUM_BINS + 1)

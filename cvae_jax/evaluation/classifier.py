@@ -1,7 +1,7 @@
-"""The reference classifier: a small convolutional network that judges pictures.
+"""The reference classifier: a small convolutional network that judges samples.
 
-It is no part of any model. Fréchet distances and diversity are taken in its last features, and it
-tells whether a sample shows the class that was asked for.
+Fréchet distance, coverage and diversity are measured in its last features, and it decides whether a
+sample shows the requested class. No model is trained with it.
 """
 
 import contextlib
@@ -16,48 +16,52 @@ import numpy as np
 import optax
 from flax import linen as nn
 from jax import Array
+from jaxtyping import Float, Int, Num, UInt8
 
-from cvae_jax.data import augmentation, batches, transforms
-from cvae_jax.data import datasets as splits
+from cvae_jax.data import augmentation, batches, datasets, transforms
 from cvae_jax.data.datasets import Dataset
+from cvae_jax.data.readers import DATASETS
+from cvae_jax.inference import shipped
 from cvae_jax.models import architectures, resnet  # noqa: F401
-from cvae_jax.runtime import devices, keys, paths, progress
-from cvae_jax.runtime import tensor_files as weights
+from cvae_jax.runtime import devices, keys, paths, progress, tensor_files
 from cvae_jax.runtime.errors import InputError
 
-RECIPE = 1  # counts up whenever the same images would give another classifier
-SHIPPED_SHAPE = (28, 28, 1)  # of the images that the shipped classifiers were trained on
+RECIPE = 1  # to be increased whenever the same images would give another classifier
+SHIPPED_SHAPE = (28, 28, 1)  # of the training images of the shipped classifiers
 NUM_FEATURES = 128
 MAX_WIDTH = 128
 BATCH_SIZE = 128
 NUM_EPOCHS = 12
-MIN_STEPS = 1_000  # however small the set
+MIN_STEPS = 1_000  # however small the dataset
 LABEL_SMOOTHING = 0.05
 PEAK_LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 1e-2
 EVALUATION_BATCH = 512
-HIGHEST = jax.lax.Precision.HIGHEST  # by default an accelerator multiplies float32 in fewer digits
+HIGHEST = jax.lax.Precision.HIGHEST  # accelerators would multiply float32 at a lower one
 
-# Each image of an epoch is moved and turned a little. Those of these sets are upright and centred,
-# and as good in a mirror, so they are mirrored, and hardly moved.
-MIRRORED = frozenset({'fashion_mnist', 'cifar10', 'celeba'})
-MAX_SHIFT, MAX_SHIFT_IF_MIRRORED = 1 / 14, 1 / 40  # of the image's side, along each axis
-MAX_ROTATION = 8.0  # degrees, of what is not mirrored
+# Augmentation: small shifts and rotations. Datasets with the trait `mirrored` have upright, centred
+# images, which are shifted less, mirrored and not rotated.
+MAX_SHIFT, MAX_SHIFT_IF_MIRRORED = 1 / 14, 1 / 40  # fraction of the image's side, along each axis
+MAX_ROTATION = 8.0  # degrees
+
+Images = Num[np.ndarray, 'images height width channels']  # bytes, or floats in [0, 1]
 
 
 class Network(nn.Module):
   """Convolutions 3×3 of stride 2 until the map has at most 4 pixels a side; two dense layers.
 
-  BatchNorm and ReLU after each but the last; widths 32, 64, 128, 128, ... The features are those
-  before the last layer. Strides and no pooling, whose gradient takes XLA's CPU backend five times
-  as long as all the rest.
+  BatchNorm and ReLU follow each layer but the last; widths are 32, 64, 128, 128, ... The features
+  are the inputs of the last layer. It has strides instead of pooling, whose gradient takes XLA's
+  CPU backend five times as long as all the rest.
   """
 
   num_classes: int
 
   @nn.compact
-  def __call__(self, images: Array, train: bool) -> tuple[Array, Array]:
-    """float32 [B, H, W, C] in [0, 1] to features [B, NUM_FEATURES] and logits [B, classes]."""
+  def __call__(
+    self, images: Float[Array, 'batch height width channels'], train: bool
+  ) -> tuple[Float[Array, 'batch features'], Float[Array, 'batch classes']]:
+    """Features and logits of images in [0, 1]."""
 
     def normalized(hidden):
       return nn.relu(nn.BatchNorm(use_running_average=not train, momentum=0.9)(hidden))
@@ -75,52 +79,47 @@ class Network(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Classifier:
-  """A trained network; what it says of an image does not depend on the others."""
+  """A trained network, which judges each image independently of the others."""
 
   variables: dict
   num_classes: int
 
-  def judge(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Features and log-probabilities of the classes.
-
-    Args:
-      images: [N, H, W, C], uint8 or floats in [0, 1], of the size it was trained on.
-
-    Returns:
-      [N, NUM_FEATURES] and [N, classes], float32.
-    """
+  def judge(
+    self, images: Images
+  ) -> tuple[Float[np.ndarray, 'images features'], Float[np.ndarray, 'images classes']]:
+    """Features, and log-probabilities of the classes, of images of the trained size."""
     return batches.map_rows(
       lambda images: _judge(self.num_classes, self.variables, images), EVALUATION_BATCH, images
     )
 
-  def predict(self, images: np.ndarray) -> np.ndarray:
-    """The likeliest class of each image, [N] int."""
+  def predict(self, images: Images) -> Int[np.ndarray, ' images']:
+    """The most probable class of each image."""
     return self.judge(images)[1].argmax(axis=-1)
 
-  def accuracy(self, images: np.ndarray, labels: np.ndarray) -> float:
-    """The share of images whose likeliest class is their label."""
+  def accuracy(self, images: Images, labels: Int[np.ndarray, ' images']) -> float:
+    """The fraction of images whose most probable class is their label."""
     return float(np.mean(self.predict(images) == labels))
 
 
 def train(
-  images: np.ndarray,
-  labels: np.ndarray,
+  images: UInt8[np.ndarray, 'images height width channels'],
+  labels: Int[np.ndarray, ' images'],
   num_classes: int,
   mirrored: bool,
   seed: int = 0,
   num_epochs: int = NUM_EPOCHS,
-  advance: Callable[[float], None] = lambda share: None,
+  advance: Callable[[float], None] = lambda fraction: None,
 ) -> Classifier:
-  """Trains a classifier: AdamW, one cycle of the learning rate, labels smoothed, images augmented.
+  """Trains a classifier with AdamW, a one-cycle learning rate, label smoothing and augmentation.
 
   Args:
-    images: uint8 [N, H, W, C].
-    labels: int [N].
-    num_classes: of the set, whether or not all occur.
-    mirrored: whether a mirror image is as good as the image.
+    images: of the dataset.
+    labels: of the images.
+    num_classes: of the dataset, whether or not all occur.
+    mirrored: whether to mirror images; see the trait of the dataset.
     seed: of weights, order and augmentation.
-    num_epochs: passes over the images; more where that would be fewer than MIN_STEPS steps.
-    advance: hears of the share that is done.
+    num_epochs: passes over the images, or more to make MIN_STEPS steps.
+    advance: progress callback; receives the finished fraction.
   """
   batch_size = min(BATCH_SIZE, len(images))
   steps_per_epoch = batches.steps_per_epoch(len(images), batch_size)
@@ -183,11 +182,11 @@ def _augment(key: Array, image: Array, mirrored: bool) -> Array:
 
 
 def reference(data, training: Dataset) -> Classifier:
-  """The classifier for a set: shipped with the package, from the user's cache, or trained now.
+  """The classifier of a dataset: shipped, from the user's cache, or trained and stored there.
 
   Args:
     data: `config.data`.
-    training: the labelled images to train on, if that is needed.
+    training: labelled images, to train on if necessary.
   """
   num_classes = len(training.class_names)
   like = jax.eval_shape(
@@ -195,22 +194,22 @@ def reference(data, training: Dataset) -> Classifier:
       jax.random.key(0), jnp.zeros((1, *training.images.shape[1:])), train=False
     )
   )
-  shipped = weights.CLASSIFIERS / f'{data.name}.safetensors'
-  # The weights of other sizes may have the same shapes.
+  kept = shipped.CLASSIFIERS / f'{data.name}.safetensors'
+  # Classifiers of other image sizes may have the same shapes.
   is_usual = training.images.shape[1:] == SHIPPED_SHAPE and data.crop_size == 0
-  if is_usual and shipped.is_file():
-    return Classifier(weights.read(shipped, like)[0], num_classes)
-  mirrored = data.name in MIRRORED
-  recipe = f'{splits.fingerprint(training)}-{mirrored}-{RECIPE}'
+  if is_usual and kept.is_file():
+    return Classifier(tensor_files.read(kept, like)[0], num_classes)
+  mirrored = DATASETS.trait(data.name, 'mirrored', False)
+  recipe = f'{datasets.fingerprint(training)}-{mirrored}-{RECIPE}'
   name = hashlib.blake2b(recipe.encode(), digest_size=16).hexdigest()
   kept = paths.cache_folder() / 'classifiers' / f'{name}.safetensors'
   if kept.is_file():
-    with contextlib.suppress(InputError):  # damaged: trained anew
-      return Classifier(weights.read(kept, like)[0], num_classes)
+    with contextlib.suppress(InputError):  # damaged: trained again
+      return Classifier(tensor_files.read(kept, like)[0], num_classes)
   with progress.shown(f'training a reference classifier for {data.name}, once') as advance:
     trained = train(training.images, training.labels, num_classes, mirrored, advance=advance)
-  with contextlib.suppress(OSError):  # no place to keep it: trained again next time
-    weights.save(kept, trained.variables)
+  with contextlib.suppress(OSError):  # cannot be stored: trained again next time
+    tensor_files.save(kept, trained.variables)
   return trained
 
 

@@ -1,36 +1,48 @@
-"""What tells trained models apart: the same measures of each, on the same images."""
+"""Trained models side by side: the same measures of each on the same images, a picture, a page."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Float, Int
+from matplotlib.figure import Figure
 
 from cvae_jax.data import batches, corruption
 from cvae_jax.data.datasets import Dataset, Splits
+from cvae_jax.data.readers import DATASETS
 from cvae_jax.evaluation import classifier, reconstruction, samples, scatter
-from cvae_jax.evaluation.sweep_results import shown
+from cvae_jax.inference import loading
 from cvae_jax.inference.model import Model
-from cvae_jax.runtime import keys
+from cvae_jax.plots import figures, html, tables
+from cvae_jax.runtime import keys, paths, progress
+from cvae_jax.runtime.errors import InputError
 from cvae_jax.tasks.vae import active_units
+from cvae_jax.training import run_folder
 
-NUM_IMAGES = 2_000  # of the test split, as many samples, and training images of the linear probe
+FOLDER = Path('runs') / 'comparisons'
+MAX_NAME_BYTES = 150  # of the page's folder
+NUM_IMAGES = 2_000  # test images, samples, and training images of the linear probe
 NOISE_LEVELS = (0.1, 0.25, 0.5)  # σ of Gaussian noise on pixels in [0, 1]
 PIECE = 500  # images that are floats at once
+COLUMNS = 6  # images in each third of the picture
+SHOWN_NOISE = 0.25  # σ
+MAX_SCATTERS = 6
 
 
 class Measure(NamedTuple):
-  """A number that a model has or not."""
+  """A column of the table."""
 
   name: str
   protocol: str
   digits: int
 
 
-def measures() -> dict[str, Measure]:
-  """All that `of_model` gives; see `protocol` for what they have in common."""
-  noisy = {
+MEASURES = {
+  'mse': Measure('MSE', 'squared error of the reconstruction, mean over pixels of [0, 1]', 4),
+  **{
     f'denoising_{level:g}': Measure(
       f'denoising, σ {level:g}',
       f'squared error of the clean image from what the model makes of it with Gaussian noise of '
@@ -38,34 +50,109 @@ def measures() -> dict[str, Measure]:
       4,
     )
     for level in NOISE_LEVELS
-  }
-  return {
-    'mse': Measure('MSE', 'squared error of the reconstruction, mean over pixels of [0, 1]', 4),
-    **noisy,
-    'frechet': Measure('Fréchet', 'distance of samples from the test images', 2),
-    'diversity': Measure(
-      'diversity', 'mean distance of two samples, over that of two test images', 2
-    ),
-    'confidence': Measure(
-      'confidence', 'mean probability of the class that the classifier sees in a sample', 3
-    ),
-    'linear_accuracy': Measure(
-      'linear probe',
-      'accuracy of a logistic regression on posterior means, of an unconditional model',
-      3,
-    ),
-    'silhouette': Measure(
-      'silhouette', 'of the classes in the posterior means: 1 is apart, 0 is mixed', 3
-    ),
-    'active_units': Measure('active', 'latents whose posterior mean has a variance > 0.01', 0),
-  }
+  },
+  'frechet': Measure('Fréchet', 'distance of samples from the test images', 2),
+  'diversity': Measure(
+    'diversity', 'mean distance of two samples, over that of two test images', 2
+  ),
+  'confidence': Measure(
+    'confidence', 'mean probability of the class that the classifier sees in a sample', 3
+  ),
+  'linear_accuracy': Measure(
+    'linear probe',
+    'accuracy of a logistic regression on posterior means, of an unconditional model',
+    3,
+  ),
+  'silhouette': Measure(
+    'silhouette', 'of the classes in the posterior means: 1 is apart, 0 is mixed', 3
+  ),
+  'active_units': Measure('active', 'latents whose posterior mean has a variance > 0.01', 0),
+}
+HEADER = tuple(measure.name for measure in MEASURES.values())
+
+
+def compare(runs: Sequence[str], checkpoint: str, data_dir: str | None) -> Path:
+  """Measures models on the same images; writes `comparison.csv`, pictures and a page.
+
+  Args:
+    runs: two or more runs, checkpoints, or names of shipped weights; a folder of runs stands for
+      all of them that have a checkpoint.
+    checkpoint: of each run: 'best', 'last' or a step.
+    data_dir: folder of their data; None is where the first was trained on them.
+
+  Returns:
+    The page, in runs/comparisons/<names>/.
+
+  Raises:
+    InputError: there are too few runs, one cannot be loaded, or their images differ.
+  """
+  runs = [run for given in runs for run in _runs_of(given)]
+  models = _named([loading.load(run, checkpoint) for run in runs])
+  if len(models) < 2:
+    raise InputError(f'--compare takes two runs or more, not only {runs[0]}.')
+  if text := difference(models):
+    raise InputError(f'{text}: they have no test images in common. Compare runs on the same ones.')
+  data = next(iter(models.values())).data(data_dir)
+  measured = {}
+  with progress.shown(f'measuring {len(models)} models') as advance:
+    for position, (name, model) in enumerate(models.items(), start=1):
+      measured[name] = of_model(model, data)
+      advance(position / len(models))
+  header = ('model', *HEADER)
+  lines = [(name, *cells([values])) for name, values in measured.items()]
+  steps = ', '.join(f'{name} at step {model.step}' for name, model in models.items())
+  notes = [
+    protocol(data),
+    '–: there is no such number: a denoising autoencoder has no samples, a conditional encoder is '
+    f'given the class, a set may have none. Weights: {steps}',
+  ]
+  progress.say(f'\n{tables.as_text(header, lines)}\n\n' + '\n'.join(notes) + '\n')
+  pictures = {'comparison': ('Side by side', side_by_side(models, data.test))}
+  pictures |= scatters(models, data.test)
+  elements = [html.table(header, lines), *(html.paragraph(text, 'protocol') for text in notes)]
+  numbers = (
+    [name, model.folder, model.step, *map(measured[name].get, MEASURES)]
+    for name, model in models.items()
+  )
+  folder = FOLDER / _folder_name(models)
+  with paths.writing(folder):
+    elements += write_pictures(folder, pictures)
+    content = tables.as_csv(['model', 'folder', 'step', *MEASURES], numbers)
+    paths.write(folder / 'comparison.csv', content)
+    paths.write(folder / 'comparison.html', html.page(' against '.join(models), elements))
+  return folder / 'comparison.html'
+
+
+def of_model(model: Model, data: Splits) -> dict[str, float]:
+  """The MEASURES of one model, without those that it or the dataset cannot have.
+
+  Args:
+    model: a trained model.
+    data: the images of its config.
+  """
+  dataset = _first(data.test, NUM_IMAGES)
+  values = {'mse': _error(model, dataset)}
+  for level in NOISE_LEVELS:
+    values[f'denoising_{level:g}'] = _error(model, dataset, level)
+  means = scatter.means(model, dataset.images, dataset.labels)
+  values['active_units'] = float(active_units(means).sum())
+  if not dataset.class_names:
+    return values
+  if not model.conditional:  # whose encoder is given the class
+    training = _first(data.train, NUM_IMAGES)
+    training_means = scatter.means(model, training.images, training.labels)
+    values |= _class_measures(training_means, training.labels, means, dataset.labels)
+  if model.has_prior:
+    judge = classifier.reference(model.config.data, data.train)
+    values |= _sample_measures(model, judge, dataset)
+  return {name: value for name, value in values.items() if np.isfinite(value)}
 
 
 def protocol(data: Splits) -> str:
-  """How the measures come about on these images."""
+  """How the measures are taken on these images."""
   count = min(NUM_IMAGES, len(data.test.labels))
   training = min(NUM_IMAGES, len(data.train.labels))
-  each = '; '.join(f'{measure.name}: {measure.protocol}' for measure in measures().values())
+  each = '; '.join(f'{measure.name}: {measure.protocol}' for measure in MEASURES.values())
   return (
     f'On the first {count:,} test images, grey, at posterior means; the linear probe is trained on '
     f'the first {training:,} training images. As many samples as test images, from the prior that '
@@ -74,8 +161,115 @@ def protocol(data: Splits) -> str:
   )
 
 
-def test_images(model: Model) -> dict[str, object]:
-  """What decides which images are in the test split, and how they look."""
+def cells(measured: Sequence[Mapping[str, float]]) -> list[str]:
+  """A line of the table, under HEADER, from the measures of one or several runs."""
+  return [
+    tables.mean_and_std([values[name] for values in measured if name in values], measure.digits)
+    for name, measure in MEASURES.items()
+  ]
+
+
+def difference(models: Mapping[str, Model]) -> str:
+  """The first setting in which models have other test images than the first one; '' if none."""
+  (first, expected), *others = ((name, _test_images(model)) for name, model in models.items())
+  for name, given in others:
+    for field, value in given.items():
+      if value != expected[field]:
+        return f'{name} has {field}={value!r}, but {first} {field}={expected[field]!r}'
+  return ''
+
+
+def side_by_side(models: Mapping[str, Model], dataset: Dataset) -> Figure:
+  """A row for each model: the same images reconstructed, denoised, and samples of the same noise.
+
+  The first row holds the inputs. Samples come from the prior that each model was trained with, to
+  show what its settings did; a model without one has none.
+
+  Args:
+    models: name -> model; all of images of one shape.
+    dataset: its first images are taken.
+  """
+  images = dataset.images[:COLUMNS].astype(np.float32) / 255
+  labels = dataset.labels[:COLUMNS]
+  noisy = _noisy(images, SHOWN_NOISE, keys.stream(0, 'noise of comparisons'))
+  empty = np.full_like(images, np.nan)
+  gap = empty[:1]
+  rows = [np.concatenate([images, gap, noisy, gap, empty])]
+  for model in models.values():
+    known = _known(model, labels)
+    reconstructions = [model.reconstruct(inputs, known) for inputs in (images, noisy)]
+    drawn = _samples(model, labels) if model.has_prior else empty
+    rows.append(np.concatenate([reconstructions[0], gap, reconstructions[1], gap, drawn]))
+  names = ['reconstructions', f'denoising (Gaussian, σ = {SHOWN_NOISE:g})']
+  if any(model.has_prior for model in models.values()):
+    names.append('samples from the model prior')
+  headings = {third * (len(images) + 1): name for third, name in enumerate(names)}
+  return figures.image_grid(np.stack(rows), ['given', *models], headings=headings)
+
+
+def scatters(models: Mapping[str, Model], dataset: Dataset) -> dict[str, tuple[str, Figure]]:
+  """The latents of the first models: file name -> title and figure."""
+  return {
+    f'latents_{position}': (f'Latents of {name}', scatter.draw(model, dataset, 'pca', name))
+    for position, (name, model) in enumerate(list(models.items())[:MAX_SCATTERS])
+  }
+
+
+def write_pictures(folder: Path, pictures: Mapping[str, tuple[str, Figure]]) -> list[str]:
+  """Writes figures as PNG files, and returns the elements of a page that show them.
+
+  Args:
+    folder: of the files.
+    pictures: file name -> title and figure.
+  """
+  elements = []
+  for name, (title, figure) in pictures.items():
+    png = figures.to_png(figure)
+    paths.write(folder / f'{name}.png', png)
+    elements.append(html.picture(title, png))
+  return elements
+
+
+def _runs_of(given: str) -> list[str]:
+  """The runs in a folder of runs, ordered by the numbers in their names; else what was given."""
+  folder = paths.from_user(given)
+  if not folder.is_dir() or run_folder.holds_run(folder):
+    return [given]
+  inside = sorted(filter(run_folder.holds_run, folder.iterdir()), key=_by_number)
+  found = [run for run in inside if run_folder.has_checkpoint(run)]
+  if missing := [run.name for run in inside if run not in found]:
+    progress.say(f'without a checkpoint, and left out: {", ".join(missing)}')
+  if begun := [run.name for run in found if not any(run.glob(f'{run_folder.SAMPLES}/step_*.png'))]:
+    progress.say(f'not trained to their end, and compared all the same: {", ".join(begun)}')
+  return [str(run) for run in found] or [given]
+
+
+def _by_number(run: Path) -> list[tuple[float, str]]:
+  """A sort key that puts beta=2 before beta=10."""
+  pieces = re.split(r'(\d+(?:\.\d+)?(?:e[-+]?\d+)?)', run.name)
+  return [(float(piece), '') if piece[:1].isdigit() else (0.0, piece) for piece in pieces]
+
+
+def _named(models: Sequence[Model]) -> dict[str, Model]:
+  """Names each model after its folder, with as much of the path as makes the names unique."""
+  for depth in range(1, 10):
+    names = ['/'.join(model.folder.resolve().parts[-depth:]) + model.suffix for model in models]
+    if len(set(names)) == len(names):
+      return dict(zip(names, models, strict=True))
+  twice = next(model for model, name in zip(models, names, strict=True) if names.count(name) > 1)
+  raise InputError(f'--compare names {twice.folder} more than once: give different runs.')
+
+
+def _folder_name(models: Mapping[str, Model]) -> str:
+  joined = '-vs-'.join(name.replace('/', '_') for name in models)
+  short = joined.encode()[:MAX_NAME_BYTES].decode(errors='ignore')
+  # Runs in other folders may have the same names.
+  folders = (f'{model.folder.resolve()}{model.suffix}' for model in models.values())
+  return f'{short}-{paths.digest(*folders)}'
+
+
+def _test_images(model: Model) -> dict[str, object]:
+  """The settings that decide which images are in the test split, and how they look."""
   data = model.config.data
   fields = {
     'data.name': data.name,
@@ -83,96 +277,75 @@ def test_images(model: Model) -> dict[str, object]:
     'data.crop_size': data.crop_size,
     'classes': model.class_names,
   }
-  if data.name == 'folder':
+  if not DATASETS.trait(data.name, 'own_test_split', True):  # held out of the images in data.dir
     fields['data.dir'] = str(Path(data.dir).expanduser().resolve())
-  if data.name in ('digits', 'folder'):  # whose test images may be held out of those there are
     fields['data.split_seed'] = data.split_seed
     fields['data.validation_examples'] = data.validation_examples
   return fields
 
 
-def of_model(model: Model, data: Splits) -> dict[str, float]:
-  """Measures one model; what it, or the set, cannot have is left out.
-
-  Args:
-    model: a trained model.
-    data: the images of its config.
-  """
-  part = _first(data.test, NUM_IMAGES)
-  values = {'mse': _error(model, part)}
-  for level in NOISE_LEVELS:
-    values[f'denoising_{level:g}'] = _error(model, part, level)
-  encoded = scatter.means(model, part.images, part.labels)
-  values['active_units'] = float(active_units(encoded).sum())
-  if not part.class_names:
-    return values
-  if not model.conditional:  # whose encoder is given the class
-    training = _first(data.train, NUM_IMAGES)
-    seen = scatter.means(model, training.images, training.labels)
-    values |= _class_measures(seen, training.labels, encoded, part.labels)
-  if model.has_prior:
-    judge = classifier.reference(model.config.data, data.train)
-    values |= _sample_measures(model, judge, part)
-  return {name: value for name, value in values.items() if np.isfinite(value)}
+def _first(dataset: Dataset, count: int) -> Dataset:
+  return dataset._replace(images=dataset.images[:count], labels=dataset.labels[:count])
 
 
-def cells(measured: Sequence[Mapping[str, float]]) -> list[str]:
-  """A table's cells of one setting: mean ± deviation over its runs, – where there is nothing."""
-  return [
-    shown([values[name] for values in measured if name in values], measure.digits)
-    for name, measure in measures().items()
-  ]
-
-
-def _first(part: Dataset, count: int) -> Dataset:
-  return part._replace(images=part.images[:count], labels=part.labels[:count])
-
-
-def _labels(model: Model, labels: np.ndarray) -> np.ndarray | None:
+def _known(model: Model, labels: np.ndarray) -> np.ndarray | None:
   return labels if model.conditional else None
 
 
-def _error(model: Model, part: Dataset, level: float = 0.0) -> float:
-  """The mean squared error of reconstructions of noisy images from the clean ones."""
+def _samples(model: Model, labels: np.ndarray) -> np.ndarray:
+  """As many samples as labels, from the prior that the model was trained with."""
+  given = {'labels': labels} if model.conditional else {'num_images': len(labels)}
+  return model.sample(**given, prior='model')
+
+
+def _noisy(images: np.ndarray, level: float, key) -> np.ndarray:
+  return np.asarray(corruption.corrupt('gaussian', level, key, images))
+
+
+def _error(model: Model, dataset: Dataset, level: float = 0.0) -> float:
+  """The mean squared error between clean images and the reconstructions of noisy ones."""
   key, errors = keys.stream(0, 'noise of comparisons'), []
-  for rows in batches.pieces(len(part.images), PIECE):
-    clean = part.images[rows].astype(np.float32) / 255
-    noise_key = jax.random.fold_in(key, rows.start)
-    seen = np.asarray(corruption.corrupt('gaussian', level, noise_key, clean)) if level else clean
-    own = _labels(model, part.labels[rows])
-    errors.append(reconstruction.scores(clean, model.reconstruct(seen, own))['mse'])
+  for rows in batches.pieces(len(dataset.images), PIECE):
+    clean = dataset.images[rows].astype(np.float32) / 255
+    inputs = _noisy(clean, level, jax.random.fold_in(key, rows.start)) if level else clean
+    reconstructions = model.reconstruct(inputs, _known(model, dataset.labels[rows]))
+    errors.append(reconstruction.scores(clean, reconstructions)['mse'])
   return float(np.concatenate(errors).mean())
 
 
-def _class_measures(seen, seen_labels, means, labels) -> dict[str, float]:
-  """How well the classes can be told apart in the latents."""
+def _class_measures(
+  training_means: Float[np.ndarray, 'training latent'],
+  training_labels: Int[np.ndarray, ' training'],
+  means: Float[np.ndarray, 'test latent'],
+  labels: Int[np.ndarray, ' test'],
+) -> dict[str, float]:
+  """How well the latents separate the classes."""
   from sklearn import linear_model, metrics, pipeline, preprocessing  # late: half a second
 
   probe = pipeline.make_pipeline(
     preprocessing.StandardScaler(), linear_model.LogisticRegression(max_iter=1_000)
   )
   values = {}
-  if len(set(seen_labels)) > 1:
-    values['linear_accuracy'] = float(probe.fit(seen, seen_labels).score(means, labels))
+  if len(set(training_labels)) > 1:
+    probe.fit(training_means, training_labels)
+    values['linear_accuracy'] = float(probe.score(means, labels))
   if 1 < len(set(labels)) < len(labels):
     values['silhouette'] = float(metrics.silhouette_score(means, labels))
   return values
 
 
-def _sample_measures(model: Model, judge: classifier.Classifier, part: Dataset) -> dict[str, float]:
-  """How samples look to the reference classifier, beside real images."""
-  own = _labels(model, part.labels)
-  drawn = model.sample(
-    own, num_images=None if model.conditional else len(part.labels), prior='model'
-  )
-  drawn = np.round(255 * drawn).astype(np.uint8)
+def _sample_measures(
+  model: Model, judge: classifier.Classifier, dataset: Dataset
+) -> dict[str, float]:
+  """How samples compare with real images in the features of the reference classifier."""
+  drawn = np.round(255 * _samples(model, dataset.labels)).astype(np.uint8)
   features, log_probabilities = judge.judge(drawn)
-  real, _ = judge.judge(part.images)
-  # All in one group: an unconditional model has no classes.
-  group = np.zeros(len(part.labels), np.int32)
-  spread = samples.diversity(real, group) or np.nan
+  real, _ = judge.judge(dataset.images)
+  # One class for all, since an unconditional model has none.
+  group = np.zeros(len(dataset.labels), np.int32)
+  real_diversity = samples.diversity(real, group) or np.nan
   return {
     'frechet': samples.frechet_distance(real, features),
-    'diversity': float(np.divide(samples.diversity(features, group), spread)),
+    'diversity': float(np.divide(samples.diversity(features, group), real_diversity)),
     'confidence': float(np.exp(log_probabilities.max(axis=1)).mean()),
   }

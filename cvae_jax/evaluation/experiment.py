@@ -1,4 +1,4 @@
-"""An experiment, as a config file states it: a question, the runs that answer it, and an answer."""
+"""An experiment, as a config file states it: a question, its runs, and how they answer it."""
 
 import runpy
 from collections.abc import Callable, Mapping, Sequence
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.training.sweep_plan import Axis, text_of
@@ -14,27 +15,30 @@ SIGNIFICANT = 0.05
 
 
 class Finding(NamedTuple):
-  """What one setting came to."""
+  """The result of one setting."""
 
   name: str
-  values: Mapping[str, object]  # of the swept fields, but for the seed
-  runs: Mapping[int, Mapping[str, float]]  # by seed: numbers of `results` and of `comparison`
+  values: Mapping[str, object]  # of the swept fields other than the seed
+  runs: Mapping[int, Mapping[str, float]]  # by seed: numbers of `sweep_report` and `comparison`
 
   @property
   def numbers(self) -> dict[str, float]:
-    """Their means over the seeds."""
+    """Means over the seeds."""
     names = dict.fromkeys(name for values in self.runs.values() for name in values)
     return {name: float(np.mean(list(self.column(name).values()))) for name in names}
 
   def column(self, name: str) -> dict[int, float]:
-    """One number of every run that has it, by seed."""
+    """One number, by seed, of all runs that have it."""
     return {seed: values[name] for seed, values in self.runs.items() if name in values}
 
 
-def paired(one: Finding, other: Finding, name: str) -> np.ndarray:
-  """A number of two settings at the seeds that both have it of, [2, seeds].
+def paired(one: Finding, other: Finding, name: str) -> Float[np.ndarray, '2 seeds']:
+  """A number of two settings at the seeds that both have.
 
-  The runs of a seed have their initial weights, batches and noise in common.
+  Runs with the same seed share their initial weights, batches and noise.
+
+  Returns:
+    [2, seeds].
 
   Raises:
     KeyError: there is no such seed.
@@ -46,18 +50,18 @@ def paired(one: Finding, other: Finding, name: str) -> np.ndarray:
   return np.array([[column[seed] for seed in seeds] for column in columns])
 
 
-def differ(pairs: np.ndarray) -> bool:
-  """Whether seeds can tell two settings apart: a paired t-test of 5 % on what `paired` gives."""
+def differ(pairs: Float[np.ndarray, '2 seeds']) -> bool:
+  """Whether two settings differ, by a paired t-test at the level of 5 %."""
   from scipy import stats  # late: every training imports this module
 
   return pairs.shape[1] > 1 and bool(stats.ttest_rel(*pairs).pvalue < SIGNIFICANT)
 
 
 def the(findings: Sequence[Finding], **values) -> Finding:
-  """The one finding of a setting.
+  """The finding of the setting with these values.
 
   Raises:
-    KeyError: there is none, or several.
+    KeyError: there is none, or more than one.
   """
   found = [
     finding
@@ -65,8 +69,8 @@ def the(findings: Sequence[Finding], **values) -> Finding:
     if all(finding.values.get(field) == value for field, value in values.items())
   ]
   if len(found) != 1 or not found[0].runs:
-    told = ', '.join(f'{field}={text_of(value)}' for field, value in values.items())
-    raise KeyError(f'not one setting of {told}')
+    text = ', '.join(f'{field}={text_of(value)}' for field, value in values.items())
+    raise KeyError(f'not one setting of {text}')
   return found[0]
 
 
@@ -76,17 +80,17 @@ class Experiment(NamedTuple):
   question: str
   axes: tuple[Axis, ...]
   published: str  # what others found, with the source
-  answer: Callable[[Sequence[Finding]], str]  # in words, from the numbers alone
-  name: Callable[[Mapping[str, object]], str] | None = None  # of a setting, from its values
-  scatter: bool = False  # the latents of each setting, in two dimensions
-  plane: tuple[str, str] | None = None  # two numbers, to be drawn against each other
+  answer: Callable[[Sequence[Finding]], str]  # derives the answer, a text, from the numbers
+  name: Callable[[Mapping[str, object]], str] | None = None  # names a setting, from its values
+  scatter: bool = False  # whether to draw the latents of each setting
+  plane: tuple[str, str] | None = None  # names of two numbers to draw against each other
 
 
 def of_file(path: str | None) -> Experiment | None:
-  """What `get_experiment()` of a config file returns; None where it has no such function.
+  """What `get_experiment()` of a config file returns; None if there is no such function.
 
   Raises:
-    InputError: it fails.
+    InputError: the file fails.
   """
   if path is None or not Path(path).is_file():
     return None

@@ -1,4 +1,4 @@
-"""Samples from a model's priors, as a reference classifier sees them."""
+"""Samples from every prior of a model, judged by a reference classifier."""
 
 from collections.abc import Callable
 
@@ -6,84 +6,76 @@ import numpy as np
 
 from cvae_jax.data import batches
 from cvae_jax.data.datasets import Dataset, Splits
+from cvae_jax.data.readers import DATASETS
 from cvae_jax.evaluation import classifier, samples
 from cvae_jax.evaluation.intervals import proportion
-from cvae_jax.evaluation.record import Evaluation
+from cvae_jax.evaluation.report import Evaluation
+from cvae_jax.evaluation.samples import SAMPLE_METRICS
 from cvae_jax.inference.model import Model
 from cvae_jax.runtime import progress
 
 GROUP = 'generation'
 NUM_SAMPLES = 10_000
-MAX_TRAINING_SAMPLES = 60_000  # that a classifier is trained on alone
+MAX_TRAINING_SAMPLES = 60_000  # of a classifier that is trained on samples
 SAMPLE_CLASSIFIER_EPOCHS = 5
 PIECE = 1_024  # images
-OF_A_CLASSIFIER = (
-  'frechet_distance',
-  'coverage',
-  'conditional_accuracy',
-  'classification_accuracy_score',
-  'diversity',
-)
+# Beside SAMPLE_METRICS, of a conditional model.
+CLASS_METRICS = ('conditional_accuracy', 'classification_accuracy_score', 'diversity')
 
 
-def add(evaluation: Evaluation, data: Splits, part: Dataset, num_samples: int) -> None:
-  """Adds what the reference classifier says of samples, from every prior that the model has.
+def add(evaluation: Evaluation, data: Splits, dataset: Dataset, num_samples: int) -> None:
+  """Adds the metrics of samples, from every prior of the model.
 
   Args:
-    evaluation: to be added to.
-    data: the model's set; a reference classifier is trained on it where none is kept.
-    part: the real images that samples are held against.
+    evaluation: is added to.
+    data: the model's data; they train a reference classifier unless one is stored.
+    dataset: the real images that samples are compared with.
     num_samples: how many samples are judged.
   """
-  model, group = evaluation.model, GROUP
-  if not part.class_names:
-    for name in OF_A_CLASSIFIER:
-      evaluation.miss(group, name, 'the set has no labels to train a classifier on')
+  model, (add, miss) = evaluation.model, evaluation.group(GROUP)
+  if not dataset.class_names:
+    for name in (*SAMPLE_METRICS, *CLASS_METRICS):
+      miss(name, 'the set has no labels to train a classifier on')
     return
   judge = classifier.reference(model.config.data, data.train)
-  real, real_log_probabilities = judge.judge(part.images)
-  evaluation.add(
-    group,
-    'classifier_accuracy',
-    proportion(real_log_probabilities.argmax(axis=1) == part.labels),
-    '',
-    f'of the reference classifier, on the {len(part.labels):,} real images',
-  )
-  _add_training_images(evaluation, judge, real, data.train.images[:num_samples])
-  for prior in judged(model):
-    _add_samples(evaluation, prior, judge, real, data, part, num_samples)
-
-
-def _add_training_images(
-  evaluation: Evaluation, judge: classifier.Classifier, real: np.ndarray, images: np.ndarray
-) -> None:
-  """What the distances between samples and real images would be if samples were perfect."""
-  distance, share = 'frechet_distance_of_training_images', 'coverage_of_training_images'
+  real, log_probabilities = judge.judge(dataset.images)
+  correct = log_probabilities.argmax(axis=1) == dataset.labels
+  protocol = f'of the reference classifier, on the {len(correct):,} real images'
+  add('classifier_accuracy', proportion(correct), protocol)
+  # What the metrics would be of perfect samples.
   if evaluation.split == 'train':
-    for name in (distance, share):
-      evaluation.miss(GROUP, name, 'the split is the training set')
-    return
-  seen, _ = judge.judge(images)
-  protocol = (
-    f'the first {len(seen):,} training images, which the classifier has seen, in place of samples'
-  )
-  evaluation.add(GROUP, distance, samples.frechet_distance(real, seen), '', protocol)
-  evaluation.add(GROUP, share, samples.coverage(real, seen), '', protocol, _too_few(real))
+    for name in SAMPLE_METRICS:
+      miss(f'{name}_of_training_images', 'the split is the training set')
+  else:
+    features, _ = judge.judge(data.train.images[:num_samples])
+    protocol = (
+      f'the first {len(features):,} training images, which the classifier has seen, in place of '
+      'samples'
+    )
+    for name in SAMPLE_METRICS:
+      add(f'{name}_of_training_images', *_sample_metric(name, real, features, protocol))
+  for prior in priors(model):
+    _add_samples(evaluation, prior, judge, real, data, dataset, num_samples)
 
 
-def _too_few(real: np.ndarray) -> str:
-  return f'{len(real):,} real images have no {samples.NEIGHBOURS} neighbours each'
-
-
-def judged(model: Model) -> list[str]:
-  """The priors whose samples are judged, the default first."""
+def priors(model: Model) -> list[str]:
+  """The priors that samples are drawn from, the default first."""
   default = model.priors.choose(None)
   return [default] if default == 'model' else [default, 'model']
 
 
 def group_of(model: Model, prior: str) -> str:
-  """The group of what is measured of samples from one prior."""
+  """The group of the metrics of samples from one prior."""
   return f'{GROUP}, z ~ {model.priors.describe(prior)}'
+
+
+def _sample_metric(
+  name: str, real: np.ndarray, drawn: np.ndarray, protocol: str
+) -> tuple[float, str, str, str]:
+  """Value, protocol, unit and the reason if it is undefined, as `Evaluation.add` takes them."""
+  undefined = SAMPLE_METRICS.trait(name, 'undefined', '').format(real=len(real))
+  unit = SAMPLE_METRICS.trait(name, 'unit', '')
+  return SAMPLE_METRICS[name](real, drawn), protocol, unit, undefined
 
 
 def _add_samples(
@@ -92,98 +84,74 @@ def _add_samples(
   judge: classifier.Classifier,
   real: np.ndarray,
   data: Splits,
-  part: Dataset,
+  dataset: Dataset,
   num_samples: int,
 ) -> None:
-  """How samples from one prior look to the reference classifier, beside its features of `part`."""
-  model, group = evaluation.model, group_of(evaluation.model, prior)
-  source = model.priors.describe(prior)
-  drawn = f'samples, z ~ {source}, decoder means as bytes'
-  labels = np.resize(part.labels, num_samples)
-  with progress.shown(f'drawing {num_samples:,} samples, z ~ {source}') as advance:
-    features, log_probabilities = judge.judge(_samples(model, labels, 0, prior, advance))
+  """Adds the metrics of samples from one prior."""
+  model, (add, miss) = evaluation.model, evaluation.group(group_of(evaluation.model, prior))
+  source = f'z ~ {model.priors.describe(prior)}'
+  drawn = f'samples, {source}, decoder means as bytes'
+  labels = np.resize(dataset.labels, num_samples)
+  with progress.shown(f'drawing {num_samples:,} samples, {source}') as advance:
+    features, log_probabilities = judge.judge(_draw(model, labels, prior, 0, advance))
   in_features = f'in the {features.shape[1]} features of the reference classifier'
   against = f'{num_samples:,} {drawn}, against {len(real):,} real images, {in_features}'
-  evaluation.add(group, 'frechet_distance', samples.frechet_distance(real, features), '', against)
-  evaluation.add(
-    group,
-    'coverage',
-    samples.coverage(real, features),
-    '',
-    f'k = {samples.NEIGHBOURS} (Naeem et al. 2020); {against}',
-    _too_few(real),
-  )
+  for name in SAMPLE_METRICS:
+    own = SAMPLE_METRICS.trait(name, 'protocol')
+    add(name, *_sample_metric(name, real, features, f'{own}; {against}' if own else against))
   if not model.conditional:
-    for name in OF_A_CLASSIFIER[2:]:
-      evaluation.miss(group, name, 'the model is unconditional')
+    for name in CLASS_METRICS:
+      miss(name, 'the model is unconditional')
     return
-  evaluation.add(
-    group,
-    'conditional_accuracy',
-    proportion(log_probabilities.argmax(axis=1) == labels),
-    '',
-    f'{num_samples:,} {drawn}: the classifier sees the class that was asked for',
-  )
+  protocol = f'{num_samples:,} {drawn}: the classifier sees the class that was asked for'
+  correct = log_probabilities.argmax(axis=1) == labels
+  add('conditional_accuracy', proportion(correct), protocol)
   # As many samples as there are images to learn from, or fewer for a quick look.
   most = MAX_TRAINING_SAMPLES if num_samples == NUM_SAMPLES else num_samples
   known = np.concatenate([data.train.labels, data.validation.labels])[:most]
-  _add_sample_classifier(evaluation, prior, known, part)
-  spread, real_spread = (
-    samples.diversity(x, y) for x, y in ((features, labels), (real, part.labels))
+  trained = _train_on_samples(model, prior, known)
+  protocol = (
+    f'a classifier trained for {SAMPLE_CLASSIFIER_EPOCHS} epochs, {classifier.MIN_STEPS:,} steps '
+    f'or more, on {len(known):,} samples alone, {source}, decoder means as bytes; on '
+    f'{len(dataset.labels):,} real images'
   )
-  evaluation.add(
-    group,
-    'diversity',
-    spread / real_spread if real_spread else np.nan,
-    '× real',
-    f'mean distance of two samples of a class, z ~ {source}, over that of two real images, at most '
-    f'{samples.MAX_PER_CLASS:,} of each class, {in_features}',
-    'no class has two samples, and two real images that differ',
+  correct = trained.predict(dataset.images) == dataset.labels
+  add('classification_accuracy_score', proportion(correct), protocol)
+  real_diversity = samples.diversity(real, dataset.labels)
+  protocol = (
+    f'mean distance of two samples of a class, {source}, over that of two real images, at most '
+    f'{samples.MAX_PER_CLASS:,} of each class, {in_features}'
   )
+  ratio = samples.diversity(features, labels) / real_diversity if real_diversity else np.nan
+  undefined = 'no class has two samples, and two real images that differ'
+  add('diversity', ratio, protocol, '× real', undefined)
 
 
-def _add_sample_classifier(
-  evaluation: Evaluation, prior: str, labels: np.ndarray, part: Dataset
-) -> None:
-  model, config = evaluation.model, evaluation.model.config.data
-  source = model.priors.describe(prior)
+def _train_on_samples(model: Model, prior: str, labels: np.ndarray) -> classifier.Classifier:
+  """A classifier trained on samples of these classes."""
+  mirrored = DATASETS.trait(model.config.data.name, 'mirrored', False)
   with progress.shown(f'drawing {len(labels):,} samples to train a classifier on') as advance:
-    images = _samples(model, labels, NUM_SAMPLES, prior, advance)
+    images = _draw(model, labels, prior, NUM_SAMPLES, advance)
   with progress.shown(f'training a classifier on {len(labels):,} samples') as advance:
-    trained = classifier.train(
+    return classifier.train(
       images,
       labels,
-      len(part.class_names),
-      config.name in classifier.MIRRORED,
+      len(model.class_names),
+      mirrored,
       num_epochs=SAMPLE_CLASSIFIER_EPOCHS,
       advance=advance,
     )
-  evaluation.add(
-    group_of(model, prior),
-    'classification_accuracy_score',
-    proportion(trained.predict(part.images) == part.labels),
-    '',
-    f'a classifier trained for {SAMPLE_CLASSIFIER_EPOCHS} epochs, {classifier.MIN_STEPS:,} steps '
-    f'or more, on {len(labels):,} samples alone, z ~ {source}, decoder means as bytes; on '
-    f'{len(part.labels):,} real images',
-  )
 
 
-def _samples(
-  model: Model,
-  labels: np.ndarray,
-  first_seed: int,
-  prior: str,
-  advance: Callable[[float], None],
+def _draw(
+  model: Model, labels: np.ndarray, prior: str, first_seed: int, advance: Callable[[float], None]
 ) -> np.ndarray:
-  """Samples of these classes as bytes, uint8 [N, H, W, C]; each piece has a seed of its own."""
+  """Samples of these classes, uint8 [N, H, W, C]; each piece has a seed of its own."""
   images = np.empty((len(labels), *model.image_shape), np.uint8)
   for number, rows in enumerate(batches.pieces(len(labels), PIECE)):
-    own, seed = labels[rows], first_seed + number
-    if model.conditional:
-      drawn = model.sample(own, seed=seed, prior=prior)
-    else:
-      drawn = model.sample(num_images=len(own), seed=seed, prior=prior)
+    own = labels[rows]
+    given = {'labels': own} if model.conditional else {'num_images': len(own)}
+    drawn = model.sample(**given, seed=first_seed + number, prior=prior)
     images[rows] = np.round(drawn * 255)
-    advance(min((rows.stop) / len(labels), 1.0))
+    advance(min(rows.stop / len(labels), 1.0))
   return images

@@ -3,47 +3,52 @@
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
 
 class Interval(NamedTuple):
-  """A mean over images, and between which bounds it lies with 95 % confidence."""
+  """A mean over images and its 95 % confidence interval."""
 
   mean: float
   low: float
   high: float
 
 
-def interval(values: np.ndarray) -> Interval:
-  """The mean of [N] values and its 95 % interval, mean ± 1.96 standard errors."""
+def interval(values: Float[np.ndarray, ' images']) -> Interval:
+  """The mean ± 1.96 standard errors."""
   values = np.asarray(values, np.float64)
   error = 1.96 * values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
   return Interval(values.mean(), values.mean() - error, values.mean() + error)
 
 
-def difference_estimate(cheap: np.ndarray, dear: np.ndarray, rows: np.ndarray) -> Interval:
-  """The mean of a dear quantity over N images, known of n of them, with its 95 % interval.
+def difference_estimate(
+  cheap: Float[np.ndarray, ' images'],
+  costly: Float[np.ndarray, ' rows'],
+  rows: Int[np.ndarray, ' rows'],
+) -> Interval:
+  """The mean of a costly quantity over all images, of which only some were measured.
 
-  The mean of a cheap one over all, plus the mean difference of the two where both are known (the
-  difference estimator; Särndal, Swensson & Wretman 1992, section 6.3): the closer they follow each
-  other, the more of the N images count. The n are taken to be like the others.
+  It is the mean of a cheap quantity over all images plus the mean difference of the two where both
+  are known (difference estimator; Särndal, Swensson & Wretman 1992, section 6.3). The interval is
+  the narrower, the more closely they are correlated.
 
   Args:
-    cheap: [N].
-    dear: [n], n < N.
-    rows: [n] which of the N these are.
+    cheap: of all images.
+    costly: of some images, a sample of all.
+    rows: the indices of these images.
   """
-  cheap, dear = np.asarray(cheap, np.float64), np.asarray(dear, np.float64)
-  difference = dear - cheap[rows]
+  cheap, costly = np.asarray(cheap, np.float64), np.asarray(costly, np.float64)
+  difference = costly - cheap[rows]
   mean = cheap.mean() + difference.mean()
-  variance = dear.var(ddof=1) / len(cheap)
-  variance += difference.var(ddof=1) * (1 / len(dear) - 1 / len(cheap))
+  variance = costly.var(ddof=1) / len(cheap)
+  variance += difference.var(ddof=1) * (1 / len(costly) - 1 / len(cheap))
   error = 1.96 * np.sqrt(variance)
   return Interval(mean, mean - error, mean + error)
 
 
-def proportion(outcomes: np.ndarray) -> Interval:
-  """The share of [N] outcomes that are True, with Wilson's 95 % interval."""
-  from scipy import stats  # late: half a second that a command which draws need not wait
+def proportion(outcomes: Bool[np.ndarray, ' images']) -> Interval:
+  """The fraction of True outcomes, with Wilson's interval."""
+  from scipy import stats  # late: half a second to import
 
-  share = stats.binomtest(int(np.sum(outcomes)), len(outcomes)).proportion_ci(0.95, 'wilson')
-  return Interval(float(np.mean(outcomes)), share.low, share.high)
+  found = stats.binomtest(int(np.sum(outcomes)), len(outcomes)).proportion_ci(0.95, 'wilson')
+  return Interval(float(np.mean(outcomes)), found.low, found.high)

@@ -1,4 +1,4 @@
-"""LPIPS, the distance between two images that AlexNet's features see."""
+"""LPIPS, the distance of two images in AlexNet's features (Zhang et al. 2018)."""
 
 import hashlib
 import importlib.util
@@ -12,12 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jax import Array
+from jaxtyping import Float
 
 from cvae_jax.runtime.errors import InputError
-from cvae_jax.runtime.paths import cache_folder, from_user
+from cvae_jax.runtime.paths import cache_folder, from_user, writing
 
 MIN_IMAGE_SIZE = 64  # smaller images are resized to it; LPIPS was fitted to patches of this size
-BATCH_PIXELS = 1 << 20  # of images whose features are held at a time
+BATCH_PIXELS = 1 << 20  # of images whose features are in memory at a time
 
 TORCHVISION = 'https://download.pytorch.org/models/'
 AUTHORS = 'https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/master/'
@@ -34,8 +35,8 @@ FILES = {  # name: address and SHA-256
 }
 ANSWER_TIMEOUT_SECONDS = 20
 
-# Of AlexNet's five convolutions: name in the file, shape of the kernel there, stride, padding, and
-# whether the features are pooled before.
+# AlexNet's convolutions: name and shape of the kernel in the file, stride, padding, and whether a
+# pooling comes before.
 CONVOLUTIONS = (
   ('features.0', (64, 3, 11, 11), 4, 2, False),
   ('features.3', (192, 64, 5, 5), 1, 2, True),
@@ -46,7 +47,7 @@ CONVOLUTIONS = (
 SHIFT = np.array([-0.030, -0.088, -0.188], np.float32).reshape(1, 1, 1, 3)
 SCALE = np.array([0.458, 0.448, 0.450], np.float32).reshape(1, 1, 1, 3)
 NORM_EPSILON = 1e-10
-HIGHEST = jax.lax.Precision.HIGHEST  # by default an accelerator multiplies in fewer digits
+HIGHEST = jax.lax.Precision.HIGHEST  # accelerators would multiply float32 at a lower one
 
 
 class Weights(NamedTuple):
@@ -54,11 +55,11 @@ class Weights(NamedTuple):
 
   kernels: tuple[np.ndarray, ...]  # [height, width, in, out]
   biases: tuple[np.ndarray, ...]  # [1, 1, 1, out]
-  linear: tuple[np.ndarray, ...]  # [out], how much a channel counts
+  linear: tuple[np.ndarray, ...]  # [out], weights of the channels
 
 
 def default_folder() -> Path:
-  """Where the weights lie unless told otherwise.
+  """The folder of the weights if none is given.
 
   Raises:
     InputError: the user has no home folder.
@@ -67,11 +68,11 @@ def default_folder() -> Path:
 
 
 def weights_of(given: str | None) -> Weights | None:
-  """The weights that a person asked for, or None where there are none.
+  """The weights for the flag --lpips, or None if it is not given and there are none.
 
   Args:
-    given: a folder; 'download', which fetches what is missing into the default folder; None, which
-      takes that folder if the weights are there.
+    given: a folder; 'download' to fetch missing files into the default folder; None to take the
+      weights from there if they are complete.
 
   Raises:
     InputError: see `load` and `download`.
@@ -85,26 +86,28 @@ def weights_of(given: str | None) -> Weights | None:
   try:
     return load(folder)
   except InputError:
-    if given is None:  # nobody asked for it
+    if given is None:
       return None
     raise
 
 
-def lpips(weights: Weights, images: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
+def lpips(
+  weights: Weights, images: np.ndarray, reconstructions: np.ndarray
+) -> Float[np.ndarray, ' images']:
   """LPIPS of each image and its reconstruction: version 0.1, AlexNet.
 
   Σ_layers mean_pixels Σ_channels w (f / ‖f‖ − g / ‖g‖)², with f and g the features after a ReLU
-  (Zhang et al. 2018, eq. 1). AlexNet's strides leave nothing of an image of 28×28, so images with a
-  side shorter than `MIN_IMAGE_SIZE`, 64 pixels, are first resized, bilinearly and in proportion,
-  until the shorter side has it. Say so beside such a distance: others may resize otherwise.
+  (Zhang et al. 2018, eq. 1). AlexNet's strides leave nothing of an image of 28×28, so smaller
+  images are first resized bilinearly, until their shorter side has `MIN_IMAGE_SIZE` pixels. State
+  this size with the value, which depends on it.
 
   Args:
-    weights: what `load` returns.
-    images: float [N, H, W, C] in [0, 1], with C = 1, which counts as three equal channels, or 3.
+    weights: from `load`.
+    images: float [N, H, W, 1 or 3] in [0, 1]; one channel counts as three equal ones.
     reconstructions: as `images`.
 
   Returns:
-    float32 [N]; 0 for equal images.
+    0 for equal images.
 
   Raises:
     ValueError: other shapes or dtypes.
@@ -121,7 +124,7 @@ def lpips(weights: Weights, images: np.ndarray, reconstructions: np.ndarray) -> 
   for first in range(0, len(images), size):
     pair = [np.asarray(array[first : first + size]) for array in (images, reconstructions)]
     count = len(pair[0])
-    # To whole batches, so that one compiled program serves all.
+    # Filled up, so that all batches share one compiled program.
     pair = [np.pad(array, ((0, size - count), (0, 0), (0, 0), (0, 0))) for array in pair]
     features = [_features(weights, array) for array in jax.device_put(pair)]
     distances[first : first + count] = jax.device_get(_distances(weights, *features))[:count]
@@ -137,7 +140,7 @@ def _distances(weights: Weights, features: list[Array], others: list[Array]) -> 
   return total
 
 
-# A program of its own, which serves both sides: so features of equal images are equal to the bit.
+# One program for both sides, so that equal images have bitwise equal features.
 @jax.jit
 def _features(weights: Weights, images: Array) -> list[Array]:
   """AlexNet's features after each of its five ReLUs, float32 [N, H', W', channels] of length 1."""
@@ -169,14 +172,14 @@ def _features(weights: Weights, images: Array) -> list[Array]:
 def load(folder: Path) -> Weights:
   """The weights in the two files that `download` fetches.
 
-  PyTorch reads them, for numbers only: nothing that a file names is run.
+  PyTorch reads tensors only: no code in a file is run.
 
   Raises:
-    InputError: a file is missing or is not what it should be, or PyTorch is not installed.
+    InputError: a file is missing or damaged, or PyTorch is not installed.
   """
   missing = [f'{name} ({url})' for name, (url, _) in FILES.items() if not (folder / name).is_file()]
   if missing:
-    raise InputError(f'{folder} lacks {" and ".join(missing)}. Put there what is missing.')
+    raise InputError(f'{folder} lacks {" and ".join(missing)}. Put the missing files there.')
   shapes = {}
   for name, shape, *_ in CONVOLUTIONS:
     shapes |= {f'{name}.weight': shape, f'{name}.bias': shape[:1]}
@@ -192,7 +195,7 @@ def load(folder: Path) -> Weights:
 
 
 def _read(path: Path, shapes: dict[str, tuple[int, ...]]) -> list[np.ndarray]:
-  """The tensors of these names and shapes, float32."""
+  """The tensors with these names and shapes, as float32."""
   try:
     import torch
   except ImportError as error:
@@ -202,8 +205,8 @@ def _read(path: Path, shapes: dict[str, tuple[int, ...]]) -> list[np.ndarray]:
   remedy = f'Fetch it again from {FILES[path.name][0]}.'
   try:
     tensors = torch.load(path, map_location='cpu', weights_only=True)
-  except Exception as error:  # What bytes at random can bring about is no short list.
-    # Not what PyTorch says: it advises to run the code that the file holds.
+  except Exception as error:  # damaged files raise many types
+    # Without PyTorch's message, which advises to run the code in the file.
     raise InputError(
       f'{path} is damaged, or no file of PyTorch weights ({type(error).__name__}). {remedy}'
     ) from error
@@ -220,39 +223,40 @@ def _read(path: Path, shapes: dict[str, tuple[int, ...]]) -> list[np.ndarray]:
 
 
 def download(folder: Path) -> None:
-  """Fetches the files that are not yet there as they should be, 244 MB, each whole or not at all.
+  """Fetches the files that are missing or damaged, 244 MB, each whole or not at all.
 
   Raises:
-    InputError: no answer, an answer that is another file, or no place to write to.
+    InputError: no answer, an answer with another file, or the folder cannot be written.
   """
-  import requests
-
   for name, (url, sha256) in FILES.items():
     by_hand = f'Fetch it in another way and put it into {folder}.'
-    try:
+    with writing(folder, 'Give another folder.'):
       folder.mkdir(parents=True, exist_ok=True)
       if (folder / name).is_file() and _sha256(folder / name) == sha256:
         continue
       with tempfile.TemporaryDirectory(dir=folder, prefix='.download-') as aside:
         temporary = Path(aside, name)
-        with requests.get(url, stream=True, timeout=ANSWER_TIMEOUT_SECONDS) as answer:
-          answer.raise_for_status()
-          with open(temporary, 'wb') as file:
-            for piece in answer.iter_content(1 << 20):
-              file.write(piece)
+        _fetch(url, temporary, by_hand)
         given = _sha256(temporary)
         if given != sha256:
           raise InputError(f'{url} has SHA-256 {given[:8]}…, expected {sha256[:8]}…. {by_hand}')
         os.replace(temporary, folder / name)
-    except requests.RequestException as error:
-      status = '' if error.response is None else f' {error.response.status_code}'
-      raise InputError(
-        f'{url} cannot be downloaded: {type(error).__name__}{status}. {by_hand}'
-      ) from error
-    except OSError as error:
-      raise InputError(
-        f'{name} cannot be written into {folder}: {error.strerror}. Give another folder.'
-      ) from error
+
+
+def _fetch(url: str, path: Path, advice: str) -> None:
+  import requests
+
+  try:
+    with requests.get(url, stream=True, timeout=ANSWER_TIMEOUT_SECONDS) as answer:
+      answer.raise_for_status()
+      with open(path, 'wb') as file:
+        for piece in answer.iter_content(1 << 20):
+          file.write(piece)
+  except requests.RequestException as error:
+    status = '' if error.response is None else f' {error.response.status_code}'
+    raise InputError(
+      f'{url} cannot be downloaded: {type(error).__name__}{status}. {advice}'
+    ) from error
 
 
 def _sha256(path: Path) -> str:

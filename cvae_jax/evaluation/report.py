@@ -1,55 +1,132 @@
-"""An evaluation on paper: a table, JSON, CSV, and one HTML file that opens offline."""
+"""An evaluation: its numbers, arrays and pictures, and the files that hold them."""
 
-import csv
+import dataclasses
+import functools
 import html
-import io
 import json
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
 
 import cvae_jax
-from cvae_jax.evaluation import record
-from cvae_jax.evaluation.record import Evaluation, Metric
+from cvae_jax.evaluation import IWAE_SAMPLES
+from cvae_jax.evaluation.intervals import Interval
 from cvae_jax.inference.model import Model
+from cvae_jax.plots import figures, tables
 from cvae_jax.plots import html as page_lib
 from cvae_jax.runtime import paths
-from cvae_jax.runtime.errors import InputError
 
 COLUMNS = ('group', 'metric', 'value', 'low', 'high', 'unit', 'protocol')
+ADVICE = (
+  'Make it writable, copy the run elsewhere or, for shipped weights, begin in another folder.'
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+  """One number; `value` is None if it was not measured, and `protocol` then gives the reason."""
+
+  group: str
+  name: str
+  value: float | None
+  unit: str
+  protocol: str
+  low: float | None = None  # of the 95 % interval over images
+  high: float | None = None
+
+
+@dataclasses.dataclass
+class Evaluation:
+  """What was measured of a model on a split."""
+
+  model: Model
+  split: str
+  num_images: int
+  num_in_split: int  # the evaluated images are the first of these
+  iwae_samples: int  # K
+  metrics: list[Metric] = dataclasses.field(default_factory=list)
+  arrays: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+  pictures: dict[str, tuple[str, bytes]] = dataclasses.field(default_factory=dict)  # title, PNG
+
+  @property
+  def name(self) -> str:
+    """Stem of its files: the split, and how it differs from the usual evaluation."""
+    first = '' if self.num_images == self.num_in_split else f'-first{self.num_images}'
+    samples = '' if self.iwae_samples == IWAE_SAMPLES else f'-iwae{self.iwae_samples}'
+    return f'{self.split}{first}{samples}{self.model.suffix}'
+
+  @property
+  def groups(self) -> dict[str, list[Metric]]:
+    """The metrics by group."""
+    groups: dict[str, list[Metric]] = {}
+    for metric in self.metrics:
+      groups.setdefault(metric.group, []).append(metric)
+    return groups
+
+  def group(self, name: str) -> tuple[Callable[..., None], Callable[..., None]]:
+    """The functions `add` and `miss` for one group of metrics."""
+    return functools.partial(self.add, name), functools.partial(self.miss, name)
+
+  def add(
+    self, group: str, name: str, value, protocol: str, unit: str = '', undefined: str = ''
+  ) -> None:
+    """Adds a metric, or a note that it could not be measured.
+
+    Args:
+      group: heading of the metric in tables.
+      name: of the metric.
+      value: a number or an `Interval`.
+      protocol: how it was measured.
+      unit: of the value.
+      undefined: reason given if the value is not finite.
+    """
+    mean, low, high = value if isinstance(value, Interval) else (value, np.nan, np.nan)
+    if not np.isfinite(mean):
+      self.miss(group, name, undefined or f'{mean}, of {self.num_images} images')
+      return
+    low, high = (float(x) if np.isfinite(x) else None for x in (low, high))
+    self.metrics.append(Metric(group, name, float(mean), unit, protocol, low, high))
+
+  def miss(self, group: str, name: str, reason: str) -> None:
+    """Notes that a metric was not measured."""
+    self.metrics.append(Metric(group, name, None, '', f'not measured: {reason}'))
+
+  def draw(self, name: str, title: str, figure: Figure) -> None:
+    """Adds a figure, as the content of a PNG file."""
+    self.pictures[name] = title, figures.to_png(figure)
 
 
 def write(evaluation: Evaluation) -> Path:
-  """Writes `evaluation/<name>.json`, `.csv` and `.html`, and the figures as PNG files.
+  """Writes `evaluation/<name>.json`, `.csv`, `.html` and figures into the model's folder.
 
   Returns:
-    The HTML file, in the folder of the model's results; each file is written whole or not at all.
+    The HTML file. Each file is written whole or not at all.
 
   Raises:
     InputError: the folder cannot be written.
   """
   folder = evaluation.model.folder / 'evaluation'
-  pictures = {
+  page = folder / f'{evaluation.name}.html'
+  files = {
     folder / evaluation.name / f'{name}.png': picture
     for name, (_, picture) in evaluation.pictures.items()
+  } | {
+    page.with_suffix('.json'): json.dumps(_plain(evaluation), indent=1) + '\n',
+    page.with_suffix('.csv'): _csv(evaluation),
+    page: _html(evaluation),
   }
-  content = {'cvae_jax': cvae_jax.__version__} | record.plain(evaluation)
-  page = folder / f'{evaluation.name}.html'
-  files = pictures | {
-    folder / f'{evaluation.name}.json': (json.dumps(content, indent=1) + '\n').encode(),
-    folder / f'{evaluation.name}.csv': _csv(evaluation).encode(),
-    page: _html(evaluation).encode(),
-  }
-  try:
-    for path, data in files.items():
-      with paths.whole(path) as temporary:
-        temporary.write_bytes(data)
-  except OSError as error:
-    raise _cannot_write(folder, error) from error
+  with paths.writing(folder, ADVICE):
+    for path, content in files.items():
+      paths.write(path, content)
   return page
 
 
 def write_unless_finished(evaluation: Evaluation) -> None:
-  """Writes an evaluation that is not, where there is no finished one of the same weights."""
+  """Writes an unfinished evaluation, unless a finished one of the same weights is there."""
   try:
     text = (evaluation.model.folder / 'evaluation' / f'{evaluation.name}.json').read_text('utf-8')
     content = json.loads(text)
@@ -62,28 +139,19 @@ def write_unless_finished(evaluation: Evaluation) -> None:
 
 
 def check_writable(model: Model) -> None:
-  """Raises InputError where `write` will not be able to."""
+  """Raises InputError if `write` would."""
   folder = model.folder / 'evaluation'
-  try:
+  with paths.writing(folder, ADVICE):
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder):
       pass
-  except OSError as error:
-    raise _cannot_write(folder, error) from error
-
-
-def _cannot_write(folder: Path, error: OSError) -> InputError:
-  return InputError(
-    f'Cannot write into {folder}: {error.strerror}. Make it writable, copy the run elsewhere or, '
-    'for shipped weights, begin in another folder.'
-  )
 
 
 def table(evaluation: Evaluation) -> str:
-  """The numbers as lines of text, a block for each group, the protocols below."""
+  """The metrics as lines of text, group by group, with their protocols as footnotes."""
   lines, protocols = [], []
-  for group, metrics in _by_group(evaluation).items():
-    lines.append(f'{group}')
+  for group, metrics in evaluation.groups.items():
+    lines.append(group)
     for metric in metrics:
       if metric.value is None:
         lines.append(f'  {metric.name:<36} {metric.protocol}')
@@ -99,7 +167,7 @@ def table(evaluation: Evaluation) -> str:
 
 
 def summary(evaluation: Evaluation) -> str:
-  """What was judged, in one line."""
+  """What was evaluated, in one line."""
   model = evaluation.model
   averaged = 'moving average of the weights' if model.config.ema_decay else 'weights'
   return (
@@ -108,15 +176,8 @@ def summary(evaluation: Evaluation) -> str:
   )
 
 
-def _by_group(evaluation: Evaluation) -> dict[str, list[Metric]]:
-  groups: dict[str, list[Metric]] = {}
-  for metric in evaluation.metrics:
-    groups.setdefault(metric.group, []).append(metric)
-  return groups
-
-
 def number(value: float) -> str:
-  """A value to four digits or so, as tables show it."""
+  """A value with about four significant digits."""
   if value == int(value) and abs(value) < 1e6:
     return str(int(value))
   if abs(value) >= 10:
@@ -125,25 +186,43 @@ def number(value: float) -> str:
 
 
 def interval(metric: Metric) -> str:
-  """Its 95 % interval as tables show it; nothing where it has none."""
+  """The 95 % interval as text; empty if there is none."""
   if metric.low is None:
     return ''
   return f'{number(metric.low)} to {number(metric.high)}'
 
 
+def _plain(evaluation: Evaluation) -> dict[str, Any]:
+  """The content of the JSON file."""
+  model = evaluation.model
+  metrics: dict[str, dict[str, Any]] = {}
+  for metric in evaluation.metrics:
+    fields = dataclasses.asdict(metric)
+    metrics.setdefault(fields.pop('group'), {})[fields.pop('name')] = fields
+  return {
+    'cvae_jax': cvae_jax.__version__,
+    'model': str(model.folder),
+    'config': model.config.name,
+    'step': model.step,
+    'weights': 'moving average' if model.config.ema_decay else 'not averaged',
+    'data': model.config.data.name,
+    'split': evaluation.split,
+    'num_images': evaluation.num_images,
+    'metrics': metrics,
+    'arrays': {name: array.tolist() for name, array in evaluation.arrays.items()},
+  }
+
+
 def _csv(evaluation: Evaluation) -> str:
-  buffer = io.StringIO()
-  writer = csv.writer(buffer, lineterminator='\n')
-  writer.writerow(COLUMNS)
-  for m in evaluation.metrics:
-    values = [m.group, m.name, m.value, m.low, m.high, m.unit, m.protocol]
-    writer.writerow(['' if value is None else value for value in values])
-  return buffer.getvalue()
+  return tables.as_csv(
+    COLUMNS,
+    ((m.group, m.name, m.value, m.low, m.high, m.unit, m.protocol) for m in evaluation.metrics),
+  )
 
 
 def _html(evaluation: Evaluation) -> str:
   rows = []
-  for group, metrics in _by_group(evaluation).items():
+  for group, metrics in evaluation.groups.items():
     rows.append(f'<tr class="group"><th colspan="5">{html.escape(group)}</th></tr>')
     for metric in metrics:
       value = '–' if metric.value is None else number(metric.value)
@@ -153,10 +232,10 @@ def _html(evaluation: Evaluation) -> str:
         f'<td class="protocol">{html.escape(metric.protocol)}</td>'
       )
       rows.append(f'<tr>{cells}</tr>')
-  table = (
+  body = (
     '<table>\n<thead><tr><th>metric</th><th>value</th><th>95 % interval</th><th>unit</th>'
     '<th>protocol</th></tr></thead><tbody>\n' + '\n'.join(rows) + '\n</tbody>\n</table>'
   )
   shown = [page_lib.picture(title, picture) for title, picture in evaluation.pictures.values()]
   title = f'{evaluation.model.config.name}: {evaluation.split} split'
-  return page_lib.page(title, [page_lib.paragraph(summary(evaluation)), table, *shown])
+  return page_lib.page(title, [page_lib.paragraph(summary(evaluation)), body, *shown])

@@ -1,30 +1,34 @@
-"""How good, and how varied, samples are: as a reference classifier sees them."""
+"""Quality and variety of samples, measured in the features of a reference classifier."""
 
 import numpy as np
+from jaxtyping import Float, Int
 from scipy.spatial import distance
 
+from cvae_jax.runtime.registry import Registry
+
 NEIGHBOURS = 5
-MAX_PER_CLASS = 1_000  # images of a class whose pairs are looked at
+MAX_PER_CLASS = 1_000  # images whose pairwise distances are averaged
+
+# Metrics of samples: (features of real images [N, F], features of samples [M, F]) -> float; nan
+# where it is undefined. Traits, all of them texts and optional: `unit`, `protocol`, and `undefined`
+# for the reason of a nan, in which {real} stands for N.
+SAMPLE_METRICS = Registry('sample metric')
 
 
-def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
-  """‖μ₁ − μ₂‖² + tr(Σ₁ + Σ₂ − 2 (Σ₁ Σ₂)^½), of Gaussians fitted to two sets of features.
+@SAMPLE_METRICS.register('frechet_distance')
+def frechet_distance(
+  real: Float[np.ndarray, 'real features'], drawn: Float[np.ndarray, 'drawn features']
+) -> float:
+  """‖μ₁ − μ₂‖² + tr(Σ₁ + Σ₂ − 2 (Σ₁ Σ₂)^½) of Gaussians fitted to both (Heusel et al. 2017).
 
-  Heusel et al. 2017, whose features are Inception's; in those of another network it is comparable
-  with itself alone.
-
-  Args:
-    first: [N, features].
-    second: [M, features].
-
-  Returns:
-    The distance; nan where a set has fewer than two rows, and so no covariance.
+  The paper takes Inception's features; values in those of another network compare only with each
+  other. It is nan if either side has fewer than two rows, and so no covariance.
   """
-  if min(len(first), len(second)) < 2:
+  if min(len(real), len(drawn)) < 2:
     return float('nan')
-  first, second = (np.asarray(x, np.float64) for x in (first, second))
-  means = [x.mean(axis=0) for x in (first, second)]
-  covariances = [np.atleast_2d(np.cov(x.T)) for x in (first, second)]
+  real, drawn = (np.asarray(x, np.float64) for x in (real, drawn))
+  means = [x.mean(axis=0) for x in (real, drawn)]
+  covariances = [np.atleast_2d(np.cov(x.T)) for x in (real, drawn)]
   # The eigenvalues of Σ₁ Σ₂ are those of Σ₁^½ Σ₂ Σ₁^½, which is symmetric: no complex roots.
   values, vectors = np.linalg.eigh(covariances[0])
   root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
@@ -34,36 +38,35 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
   return float(max(np.sum((means[0] - means[1]) ** 2) + trace, 0.0))
 
 
-def coverage(real: np.ndarray, drawn: np.ndarray) -> float:
-  """The share of real images with a sample among their neighbours (Naeem et al. 2020, k = 5).
+@SAMPLE_METRICS.register(
+  'coverage',
+  protocol=f'k = {NEIGHBOURS} (Naeem et al. 2020)',
+  undefined=f'{{real:,}} real images have no {NEIGHBOURS} neighbours each',
+)
+def coverage(
+  real: Float[np.ndarray, 'real features'], drawn: Float[np.ndarray, 'drawn features']
+) -> float:
+  """The fraction of real images with a sample in their neighbourhood (Naeem et al. 2020).
 
-  Args:
-    real: [N, features].
-    drawn: [M, features].
-
-  Returns:
-    How many of the N have a sample no farther than their NEIGHBOURS-th nearest real image; nan
-    where there are not so many. Of as many real images in place of samples, 1 − 2^−NEIGHBOURS.
+  A neighbourhood reaches to the `NEIGHBOURS`-th nearest real image; nan if there are too few. As
+  many further real images in place of the samples would give 1 − 2^−NEIGHBOURS.
   """
   from sklearn.neighbors import NearestNeighbors  # late: half a second
 
   if len(real) <= NEIGHBOURS or not len(drawn):
     return float('nan')
-  # The nearest of its own set is the image itself.
+  # Each image is its own nearest neighbour.
   radii = NearestNeighbors(n_neighbors=NEIGHBOURS + 1).fit(real).kneighbors(real)[0][:, -1]
   nearest = NearestNeighbors(n_neighbors=1).fit(drawn).kneighbors(real)[0][:, 0]
   return float(np.mean(nearest <= radii))
 
 
-def diversity(features: np.ndarray, labels: np.ndarray) -> float:
-  """The mean distance of two images of one class, averaged over classes.
+def diversity(
+  features: Float[np.ndarray, 'images features'], labels: Int[np.ndarray, ' images']
+) -> float:
+  """The mean Euclidean distance of two images of one class, averaged over classes.
 
-  Args:
-    features: [N, features]; of each class the first MAX_PER_CLASS are taken.
-    labels: [N] the classes; one with fewer than two images does not count.
-
-  Returns:
-    The Euclidean distance; nan where no class has two images.
+  Only the first `MAX_PER_CLASS` images of a class count; nan if no class has two.
   """
   means = []
   for label in np.unique(labels):

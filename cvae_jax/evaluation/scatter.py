@@ -1,53 +1,69 @@
-"""Where a model puts the images of a split: one picture, in two dimensions."""
+"""The latents of a dataset as points in a plane, coloured by class."""
 
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Float, Int, UInt8
 from matplotlib.figure import Figure
 
 from cvae_jax.data import batches
 from cvae_jax.data.datasets import Dataset, Splits
 from cvae_jax.inference.model import Model
 from cvae_jax.plots import figures, projection
-from cvae_jax.runtime.errors import InputError
+from cvae_jax.runtime import paths
 
 MAX_IMAGES = 10_000
 PIECE = 1_024
 
 
 def write(model: Model, data: Splits, split: str, method: str) -> Path:
-  """Draws the posterior means of the first MAX_IMAGES images of a split, coloured by class.
+  """Draws the latents of a split.
 
   Args:
     model: a trained model.
     data: the images of its config.
     split: 'train', 'validation' or 'test'.
-    method: of the projection, see `projection`.
+    method: projection onto the plane; see `projection.to_plane`.
 
   Returns:
-    `evaluation/<split>-latents-<method>.png` in the folder of the model's results.
+    `evaluation/<split>-latents-<method>.png` in the model's folder.
 
   Raises:
     InputError: the folder cannot be written.
   """
   figure = draw(model, getattr(data, split), method, model.folder.name)
-  path = model.folder / 'evaluation' / f'{split}{model.suffix}-latents-{method}.png'
-  try:
+  folder = model.folder / 'evaluation'
+  path = folder / f'{split}{model.suffix}-latents-{method}.png'
+  with paths.writing(folder):
     figures.save({path: figure})
-  except OSError as error:
-    raise InputError(f'Cannot write {path}: {error.strerror}. Begin in another folder.') from error
   return path
 
 
-def draw(model: Model, part: Dataset, method: str, of: str = '') -> Figure:
-  """The posterior means of the first MAX_IMAGES images of a split, coloured by class."""
-  images, labels = part.images[:MAX_IMAGES], part.labels[:MAX_IMAGES]
-  plane, axes = projection.to_plane(means(model, images, labels), method)
-  named = part.class_names
-  return figures.latent_scatter(plane, labels if named else None, named, axes, of)
+def draw(model: Model, dataset: Dataset, method: str, title: str) -> Figure:
+  """The posterior means of the first images of a dataset."""
+  images, labels = dataset.images[:MAX_IMAGES], dataset.labels[:MAX_IMAGES]
+  return draw_means(means(model, images, labels), labels, dataset.class_names, method, title)
 
 
-def means(model: Model, images, labels):
-  """Posterior means [N, latent] of images uint8 [N, H, W, C] and labels [N]."""
+def draw_means(
+  mean: Float[np.ndarray, 'images latent'],
+  labels: Int[np.ndarray, ' images'],
+  class_names: tuple[str, ...],
+  method: str,
+  title: str = '',
+) -> Figure:
+  """The posterior means of the first images, which have these labels."""
+  plane, axis_names = projection.to_plane(mean[:MAX_IMAGES], method)
+  known = labels[:MAX_IMAGES] if class_names else None
+  return figures.latent_scatter(plane, known, class_names, axis_names, title)
+
+
+def means(
+  model: Model,
+  images: UInt8[np.ndarray, 'images height width channels'],
+  labels: Int[np.ndarray, ' images'],
+) -> Float[np.ndarray, 'images latent']:
+  """The posterior means of images; an unconditional model ignores the labels."""
 
   def encode(images, labels):
     return model.encode(images.astype('float32') / 255, labels if model.conditional else None)[0]

@@ -1,84 +1,256 @@
-"""The report on a sweep: question, runs, tables, pictures, and an answer that its numbers give."""
+"""The report on a sweep: results, tables, pictures, and the answer to an experiment's question."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
-import matplotlib.figure
+import numpy as np
+from matplotlib.figure import Figure
 
-from cvae_jax.data import datasets as splits
+from cvae_jax import config as config_lib
+from cvae_jax import tasks
+from cvae_jax.data import datasets
 from cvae_jax.evaluation import comparison
-from cvae_jax.evaluation import comparison_pictures as pictures
-from cvae_jax.evaluation import sweep_results as results
 from cvae_jax.evaluation.experiment import Experiment, Finding
-from cvae_jax.evaluation.sweep_results import Row
 from cvae_jax.inference import loading
 from cvae_jax.inference.model import Model
-from cvae_jax.plots import curves
-from cvae_jax.plots import html as page
+from cvae_jax.plots import curves, html, tables
 from cvae_jax.runtime import paths, progress
-from cvae_jax.runtime.errors import reason
-from cvae_jax.training.sweep_plan import text_of
+from cvae_jax.runtime.errors import InputError, reason
+from cvae_jax.tasks import TASKS
+from cvae_jax.training import restoring, run_folder
+from cvae_jax.training.sweep_plan import Member, text_of
 
 FILE_NAME = 'report.html'
+ROUGHNESS = 'roughness'
+DERIVED = {'bits_per_dim'}  # terms that are others in another unit
+# Fields that the report lists if they are not swept.
+LISTED = ('num_epochs', 'batch_size', 'latent_dim', 'likelihood', 'beta', 'beta_schedule',
+          'optimizer', 'learning_rate', 'clip_norm', 'seed', 'data.image_size',
+          'data.max_examples', 'model.name')  # fmt: skip
+
+
+class Row(NamedTuple):
+  """The result of one run."""
+
+  member: Member
+  status: str  # 'complete', or why it failed
+  best_step: int | None  # of the best checkpoint; None if there is none
+  values: Mapping[str, float]  # validation terms of that checkpoint, and the roughness
+
+
+def collect(members: Sequence[Member], failures: Mapping[str, Exception]) -> list[Row]:
+  """Reads the results of complete runs from their folders; failed ones have none."""
+  return [_row(member, str(failures.get(member.name, 'complete'))) for member in members]
+
+
+def _row(member: Member, status: str) -> Row:
+  if status != 'complete' or not run_folder.has_checkpoint(member.workdir):
+    return Row(member, status, None, {})
+  try:
+    metrics = restoring.read_metrics(member.workdir, member.config)
+    best = restoring.choose(member.workdir, 'best', member.config)
+  except InputError as error:
+    return Row(member, str(error), None, {})
+  found = metrics.get(best, {})
+  terms = tasks.build(member.config, steps_per_epoch=1).validation_terms
+  values = {term: found[term] for term in terms if term in found}
+  if (rough := roughness(member.workdir / 'metrics.csv')) is not None:
+    values[ROUGHNESS] = rough
+  return Row(member, status, best, values)
+
+
+def _columns(rows: Iterable[Row]) -> list[str]:
+  """The terms that runs have, and the roughness."""
+  names = dict.fromkeys(name for row in rows for name in row.values)
+  return [*(name for name in names if name not in (*DERIVED, ROUGHNESS)), ROUGHNESS]
+
+
+def roughness(metrics_csv: Path) -> float | None:
+  """How steadily a run trained, by the second half of its log.
+
+  Returns:
+    The mean absolute change of the training loss from one line to the next, in nats; None if that
+    half has fewer than three lines.
+  """
+  losses = curves.column(metrics_csv, 'train/loss')[1]
+  late = losses[len(losses) // 2 :]
+  return float(np.abs(np.diff(late)).mean()) if len(late) > 2 else None
+
+
+def settings(
+  rows: Sequence[Row], name_of: Callable[[Mapping[str, Any]], str] | None = None
+) -> dict[str, list[Row]]:
+  """Groups runs that differ only in their seeds.
+
+  Args:
+    rows: the results of a sweep.
+    name_of: names a setting from the values of the swept fields; None lists the values.
+
+  Returns:
+    Name of a setting -> its rows.
+  """
+  found: dict[str, list[Row]] = {}
+  for row in rows:
+    swept = {field: value for field, value in row.member.values.items() if field != 'seed'}
+    swept = swept or row.member.values  # in a sweep of seeds alone, each is a setting
+    found.setdefault(_joined(swept), []).append(row)
+  if name_of is None:
+    return found
+  names = {full: name_of(several[0].member.values) for full, several in found.items()}
+  # Two settings have the same name if they differ in fields that `name_of` does not know.
+  count = Counter(names.values())
+  return {
+    names[full] if count[names[full]] == 1 else f'{names[full]}, {full}': several
+    for full, several in found.items()
+  }
+
+
+def _joined(values: Mapping[str, Any]) -> str:
+  return ', '.join(f'{field}={text_of(value)}' for field, value in values.items())
+
+
+def without_effect(rows: Sequence[Row]) -> list[str]:
+  """The swept fields that changed no number."""
+  found = []
+  for field in rows[0].member.values:
+    alike: dict[str, list[Mapping[str, float]]] = {}
+    for row in rows:
+      others = {name: value for name, value in row.member.values.items() if name != field}
+      if row.values:
+        alike.setdefault(_joined(others), []).append(row.values)
+    compared = [several for several in alike.values() if len(several) > 1]
+    if compared and all(values == several[0] for several in compared for values in several):
+      found.append(field)
+  return found
+
+
+def table(settings: Mapping[str, Sequence[Row]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+  """Header and lines: for each setting its name, number of runs, and means over its runs."""
+  columns = _columns(row for several in settings.values() for row in several)
+  lines = []
+  for name, several in settings.items():
+    done = [row.values for row in several if row.values and row.status == 'complete']
+    complete = f'{len(done)}' if len(done) == len(several) else f'{len(done)} of {len(several)}'
+    numbers = [[values[column] for values in done if column in values] for column in columns]
+    lines.append((name, complete, *map(tables.mean_and_std, numbers)))
+  return ('setting', 'runs', *(curves.label(column).name for column in columns)), lines
+
+
+def protocol(rows: Sequence[Row]) -> str:
+  """How the numbers of `table` were measured."""
+  configs = [row.member.config for row in rows]
+  is_mixed = len({config.objective for config in configs}) > 1
+
+  def joined(texts, separator=' or '):
+    return separator.join(dict.fromkeys(texts))
+
+  def measured(config):
+    name, score = config.objective, TASKS[config.objective].score
+    how = [TASKS.trait(name, 'protocol', ''), 'EMA weights' if config.ema_decay else 'weights']
+    return (
+      f'{f"{name}: " if is_mixed else ""}{", ".join(filter(None, how))} of the checkpoint with the '
+      f'lowest {curves.label(score).name}'
+    )
+
+  data = joined(config.data.name for config in configs)
+  binarized = joined(
+    'dynamically binarized' if config.data.binarize == 'dynamic' else 'as they are'
+    for config in configs
+  )
+  swept = set(rows[0].member.values)
+  seeds = ' ± sample deviation over seeds' if 'seed' in swept and len(swept) > 1 else ''
+  idle = ''.join(
+    f' {field} had no effect: the numbers are the same to the last digit whatever its value.'
+    for field in without_effect(rows)
+  )
+  return (
+    f'{data}, validation images, {binarized}, {joined(map(measured, configs), "; ")}; nats, sums '
+    f'over pixels and latents, mean over images{seeds}. Roughness: mean absolute change of the '
+    'training loss from one line of the log to the next, in the second half of the run, nats.'
+    f'{idle}'
+  )
 
 
 def write(folder: Path, rows: Sequence[Row], experiment: Experiment | None) -> Path:
   """Writes `sweep.csv`, `curves.png`, `runs.png`, further pictures, and `report.html`.
 
   Returns:
-    The HTML file; each file is written whole or not at all.
+    The HTML file. Each file is written whole or not at all.
 
   Raises:
-    InputError: the data are not there any more.
+    InputError: the folder cannot be written, or the data cannot be read any more.
   """
-  folder.mkdir(parents=True, exist_ok=True)
-  results.write_csv(folder / 'sweep.csv', rows)
-  settings = results.settings(rows, experiment.name if experiment else None)
-  drawn: dict[str, tuple[str, matplotlib.figure.Figure]] = {}
-  logs = {
-    name: [row.member.workdir / 'metrics.csv' for row in several]
-    for name, several in settings.items()
-  }
+  with paths.writing(folder):
+    paths.write(folder / 'sweep.csv', _csv(rows))
+  named = settings(rows, experiment.name if experiment else None)
+  pictures: dict[str, tuple[str, Figure]] = {}
+  logs = {name: [row.member.workdir / 'metrics.csv' for row in several]
+          for name, several in named.items()}  # fmt: skip
   if figure := curves.compared(logs):
-    drawn['curves'] = 'Training', figure
-  header, lines = results.table(settings)
-  parts = [page.table(header, lines), page.paragraph(results.protocol(rows), 'protocol')]
-  parts += [
-    page.paragraph(f'{row.member.name}: {row.status}') for row in rows if row.status != 'complete'
+    pictures['curves'] = 'Training', figure
+  elements = [html.table(*table(named)), html.paragraph(protocol(rows), 'protocol')]
+  elements += [
+    html.paragraph(f'{row.member.name}: {row.status}') for row in rows if row.status != 'complete'
   ]
-  models = _models(settings)
   findings = [
     Finding(name, _values(several[0]), {_seed(row): row.values for row in several if row.values})
-    for name, several in settings.items()
+    for name, several in named.items()
   ]
-  if models and _same_images(models):
-    data = splits.load(_loadable(next(iter(models.values())).config))
-    drawn['runs'] = 'The same images, the same noise', pictures.side_by_side(models, data.test)
+  models = _models(named)
+  if models and not comparison.difference(models):
+    data = datasets.load(next(iter(models.values())).config)
+    picture = comparison.side_by_side(models, data.test)
+    pictures['runs'] = 'The same images, the same noise', picture
     if experiment:
-      findings, measured = _measured(settings, findings, data)
-      parts += measured
-    if experiment and experiment.scatter:
-      drawn |= pictures.scatters(models, data.test)
+      findings, measured = _measured(named, findings, data)
+      elements += measured
+      if experiment.scatter:
+        pictures |= comparison.scatters(models, data.test)
   elif models:
-    parts.append(page.paragraph('The runs have no images in common to be shown side by side.'))
+    elements.append(html.paragraph('The runs have no images in common to be shown side by side.'))
   if experiment and experiment.plane:
-    drawn['plane'] = 'One against the other', _plane(findings, experiment.plane)
+    pictures['plane'] = 'One against the other', _plane(findings, experiment.plane)
   if experiment:
     answer = _answer(experiment, findings)
     progress.say(f'\n{experiment.question}\n{answer}')
-    parts = [
-      page.paragraph(experiment.question),
-      page.paragraph(f'Answer: {answer}'),
-      page.paragraph(f'Published: {experiment.published}'),
-      *parts,
+    elements = [
+      html.paragraph(experiment.question),
+      html.paragraph(f'Answer: {answer}'),
+      html.paragraph(f'Published: {experiment.published}'),
+      *elements,
     ]
-  told = ', '.join(f'{name}={text_of(value)}' for name, value in results.common(rows).items())
-  parts.append(page.paragraph(f'All runs: {told}.', 'protocol'))
-  parts += pictures.written(folder, drawn)
-  with paths.whole(folder / FILE_NAME) as temporary:
-    title = f'{rows[0].member.config.name}: {len(rows)} runs'
-    temporary.write_text(page.page(title, parts), encoding='utf-8')
+  elements.append(html.paragraph(f'All runs: {_common(rows)}.', 'protocol'))
+  title = f'{rows[0].member.config.name}: {len(rows)} runs'
+  with paths.writing(folder):
+    elements += comparison.write_pictures(folder, pictures)
+    paths.write(folder / FILE_NAME, html.page(title, elements))
   return folder / FILE_NAME
+
+
+def _csv(rows: Sequence[Row]) -> str:
+  """A line for each run: values of the swept fields, status, and numbers."""
+  columns = _columns(rows)
+  return tables.as_csv(
+    [*rows[0].member.values, 'status', 'best_step', *columns, 'workdir'],
+    (
+      [
+        *map(text_of, row.member.values.values()),
+        row.status,
+        row.best_step,
+        *map(row.values.get, columns),
+        row.member.workdir.name,
+      ]
+      for row in rows
+    ),
+  )
+
+
+def _common(rows: Sequence[Row]) -> str:
+  values = dict(config_lib.fields(rows[0].member.config))
+  shown = [name for name in LISTED if name not in rows[0].member.values]
+  return ', '.join(f'{name}={text_of(values[name])}' for name in shown)
 
 
 def _models(settings: Mapping[str, Sequence[Row]]) -> dict[str, Model]:
@@ -90,17 +262,6 @@ def _models(settings: Mapping[str, Sequence[Row]]) -> dict[str, Model]:
   return models
 
 
-def _same_images(models: Mapping[str, Model]) -> bool:
-  first, *others = map(comparison.test_images, models.values())
-  return all(other == first for other in others)
-
-
-def _loadable(config):
-  config = config.copy_and_resolve_references()
-  config.batch_size = 1
-  return config
-
-
 def _seed(row: Row) -> int:
   return row.member.config.seed
 
@@ -110,19 +271,19 @@ def _values(row: Row) -> dict[str, object]:
 
 
 def _answer(experiment: Experiment, findings: Sequence[Finding]) -> str:
-  """What the experiment makes of its numbers, if they are all there."""
+  """The experiment's answer, unless runs or numbers are missing."""
   try:
     return experiment.answer(findings)
   except (KeyError, IndexError, ValueError, StopIteration) as error:
-    told = f'{error.args[0]}' if isinstance(error, KeyError) and error.args else reason(error)
-    return f'none, for runs or numbers are missing: {told}.'
+    text = f'{error.args[0]}' if isinstance(error, KeyError) and error.args else reason(error)
+    return f'none, for runs or numbers are missing: {text}.'
 
 
 def _measured(settings, findings, data) -> tuple[list[Finding], list[str]]:
-  """The findings with what `comparison` measures of every run, and a table of that."""
+  """Adds the measures of `comparison` to the findings; returns these, and a table for the page."""
   lines, extended = [], []
   with progress.shown('measuring the runs') as advance:
-    for position, (finding, several) in enumerate(zip(findings, settings.values(), strict=True)):
+    for finding, several in zip(findings, settings.values(), strict=True):
       found = [row for row in several if row.best_step is not None]
       measured = [comparison.of_model(loading.load(row.member.workdir), data) for row in found]
       lines.append((finding.name, *comparison.cells(measured)))
@@ -130,21 +291,18 @@ def _measured(settings, findings, data) -> tuple[list[Finding], list[str]]:
         _seed(row): {**row.values, **values} for row, values in zip(found, measured, strict=True)
       }
       extended.append(finding._replace(runs=runs))
-      advance((position + 1) / len(findings))
-  header = ('setting', *(measure.name for measure in comparison.measures().values()))
-  progress.say(f'\n{results.as_text(header, lines)}')
-  return extended, [
-    page.table(header, lines),
-    page.paragraph(comparison.protocol(data), 'protocol'),
-  ]
+      advance(len(extended) / len(findings))
+  header = ('setting', *comparison.HEADER)
+  progress.say(f'\n{tables.as_text(header, lines)}')
+  text = comparison.protocol(data)
+  return extended, [html.table(header, lines), html.paragraph(text, 'protocol')]
 
 
-def _plane(findings: Sequence[Finding], names: tuple[str, str]) -> matplotlib.figure.Figure:
+def _plane(findings: Sequence[Finding], names: tuple[str, str]) -> Figure:
   points = {
     finding.name: tuple(finding.numbers[name] for name in names)
     for finding in findings
     if set(names) <= set(finding.numbers)
   }
-  known = comparison.measures()
-  axis_names = [known[name].name if name in known else name for name in names]
-  return curves.plane(points, tuple(axis_names))
+  known = comparison.MEASURES
+  return curves.plane(points, tuple(known[name].name if name in known else name for name in names))

@@ -8,11 +8,11 @@ import jax
 
 from cvae_jax import config as config_lib
 from cvae_jax import tasks
+from cvae_jax.inference import shipped
 from cvae_jax.inference.latent_prior import TrainedPriors
 from cvae_jax.inference.model import Model
 from cvae_jax.models import cvae, fitted_prior, generation
-from cvae_jax.runtime import paths
-from cvae_jax.runtime import tensor_files as weights
+from cvae_jax.runtime import paths, tensor_files
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.tasks.autoencoder import Autoencoder
 from cvae_jax.training import run_folder
@@ -43,9 +43,9 @@ def load(path: str | Path | None = None, checkpoint: str | int = 'best') -> Mode
   if name := _shipped_name(paths.from_user(path)):
     if checkpoint not in ('best', 'last'):
       raise InputError(f'The shipped {name} has no checkpoint {checkpoint!r}, only its weights.')
-    return _exported(weights.SHIPPED / name, SHIPPED_RESULTS / name)
-  run, named = run_folder.locate(Path(path), weights.available())
-  if (run / weights.FILE_NAME).is_file() and not run_folder.has_checkpoint(run):  # a copy of those
+    return _exported(shipped.FOLDER / name, SHIPPED_RESULTS / name)
+  run, named = run_folder.locate(Path(path), shipped.available())
+  if (run / shipped.WEIGHTS_FILE).is_file() and not run_folder.has_checkpoint(run):  # a copy
     return _exported(run, _as_given(run))
   if named is not None and checkpoint != 'best':
     raise InputError(f'{path} is a checkpoint already: leave out checkpoint={checkpoint!r}.')
@@ -70,15 +70,15 @@ def _exported(folder: Path, results: Path) -> Model:
   saved = config_lib.read(folder)
   task = _task(saved.config)
   like = cvae.abstract_variables(task.network)
-  variables, step = weights.read(folder / weights.FILE_NAME, like)
+  variables, step = tensor_files.read(folder / shipped.WEIGHTS_FILE, like)
   return _model(saved, task, jax.device_put(variables), step, folder, results)
 
 
 def _shipped_name(path: Path) -> str | None:
   """The shipped weights that `path` names: their folder, that of their results, or their name."""
-  if path.resolve().parent == weights.SHIPPED:
+  if path.resolve().parent == shipped.FOLDER:
     return path.resolve().name
-  is_named = path.parent in (SHIPPED_RESULTS, Path()) and path.name in weights.available()
+  is_named = path.parent in (SHIPPED_RESULTS, Path()) and path.name in shipped.available()
   return path.name if is_named and not run_folder.holds_run(path) else None
 
 

@@ -15,8 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from cvae_jax.runtime import keys
-from cvae_jax.runtime import tensor_files as weights
+from cvae_jax.runtime import keys, tensor_files
 from cvae_jax.runtime.errors import InputError
 
 FILE_NAME = 'prior.safetensors'
@@ -186,7 +185,7 @@ def _mixture(values: np.ndarray, number: int, floor: float):
 
 def save(folder: Path, prior: FittedPrior, variables: dict[str, Any]) -> None:
   """Writes the prior into a folder, beside the weights `variables` that it was fitted to."""
-  weights.save(folder / FILE_NAME, prior._asdict(), fitted_to=weights.digest(variables))
+  tensor_files.save(folder / FILE_NAME, prior._asdict(), fitted_to=tensor_files.digest(variables))
 
 
 def read(folder: Path, variables: dict[str, Any], config) -> FittedPrior | None:
@@ -203,8 +202,8 @@ def read(folder: Path, variables: dict[str, Any], config) -> FittedPrior | None:
   path = folder / FILE_NAME
   if not path.is_file():
     return None
-  arrays, notes = weights.read_arrays(path)
-  if notes.get('fitted_to') != weights.digest(variables):
+  arrays, notes = tensor_files.read_arrays(path)
+  if notes.get('fitted_to') != tensor_files.digest(variables):
     raise InputError(f'{path} was fitted to other weights than those beside it.')
   classes, latent = num_classes(config), config.latent_dim
   number = arrays['weights'].shape[-1] if arrays.get('weights', np.zeros(0)).ndim == 2 else 0

@@ -1,1 +1,1 @@
-"""Arrays in, pictures out: figures, curves, grids, HTML pages."""
+"""Arrays in, pictures out: figures, curves, grids, tables, HTML pages."""

@@ -1,8 +1,9 @@
-"""Curves of runs: over the steps of one, or of several in one picture."""
+"""Curves of runs over epochs, from their metrics.csv; curves through named points."""
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib import colormaps, rc_context, ticker
@@ -12,10 +13,35 @@ from matplotlib.figure import Figure
 from cvae_jax.plots.figures import CONTRAST, MAIN, STYLE
 
 MAX_LEGEND = 24  # names of lines
+# Columns of train/ and validation/ that are no terms of a loss, or a term in other units.
+NO_TERMS = {'gradient_norm', 'learning_rate', 'bits_per_dim'}
+
+Row = Mapping[str, str]  # of a metrics.csv: column -> text
+
+
+class Label(NamedTuple):
+  """A term as people read it."""
+
+  name: str
+  title: str  # of a panel
+
+
+LABELS = {
+  'loss': Label('loss', 'loss'),
+  'negative_elbo': Label('−ELBO', '−ELBO (β = 1), nats'),
+  'reconstruction': Label('reconstruction', 'reconstruction, nats'),
+  'kl': Label('KL', 'KL, nats'),
+  'beta': Label('β', 'β'),
+}
+
+
+def label(term: str) -> Label:
+  """The entry of LABELS, or the term itself."""
+  return LABELS.get(term, Label(term, term))
 
 
 def learning_rate_ramp(rates: np.ndarray, losses: np.ndarray, suggestion: float) -> Figure:
-  """The loss over the learning rate while that rises, and the rate that was chosen.
+  """The loss during a ramp of the learning rate, with the suggested rate marked.
 
   Args:
     rates: [n] learning rates.
@@ -36,7 +62,7 @@ def learning_rate_ramp(rates: np.ndarray, losses: np.ndarray, suggestion: float)
       textcoords='offset points',
     )
     axes.set_xscale('log')
-    # The last few, which end the ramp, would flatten all before them.
+    # The diverging losses at the end would flatten the rest.
     fall = losses[0] - losses.min()
     axes.set_ylim(losses.min() - 0.1 * fall, losses[0] + 0.5 * fall)
     axes.set_xlabel('learning rate')
@@ -46,7 +72,7 @@ def learning_rate_ramp(rates: np.ndarray, losses: np.ndarray, suggestion: float)
 
 
 def _number(text: str | None) -> float | None:
-  """A number that an axis can bear, or None."""
+  """A number that an axis can show, or None."""
   try:
     value = float(text or 'nan')
   except ValueError:
@@ -54,7 +80,9 @@ def _number(text: str | None) -> float | None:
   return value if abs(value) < 1e30 else None
 
 
-def _rows(metrics_csv: Path) -> list[dict[str, str]]:
+def _rows(metrics_csv: Path) -> list[Row]:
+  if not metrics_csv.is_file():
+    return []
   with open(metrics_csv, newline='', encoding='utf-8', errors='replace') as file:
     try:
       return list(csv.DictReader(file))
@@ -62,125 +90,139 @@ def _rows(metrics_csv: Path) -> list[dict[str, str]]:
       return []
 
 
-def _series(rows: Sequence[Mapping[str, str]], name: str) -> np.ndarray:
+def _series(rows: Sequence[Row], name: str) -> np.ndarray:
   """Epochs and values of a column, [2, n], where both are numbers."""
   pairs = [(_number(row.get('epoch')), _number(row.get(name))) for row in rows]
   return np.array([pair for pair in pairs if None not in pair]).reshape(-1, 2).T
 
 
 def column(metrics_csv: Path, name: str) -> np.ndarray:
-  """Epochs and values of a column of a run's metrics.csv, [2, n]; no rows where there is none."""
-  return _series(_rows(metrics_csv) if metrics_csv.is_file() else [], name)
+  """Epochs and values of a column of a run's metrics.csv, [2, n]; n = 0 if there is none."""
+  return _series(_rows(metrics_csv), name)
 
 
-def _count_epochs(axes: Axes, rows: Sequence[Mapping[str, str]]) -> None:
-  """The same axis for all columns of `rows`; from 0, unless they go on with another run's."""
+def _columns(rows: Iterable[Row]) -> list[str]:
+  return list(dict.fromkeys(name for row in rows for name in row if name))
+
+
+def _terms(columns: Sequence[str], *prefixes: str) -> list[str]:
+  """The terms that have a column with one of these prefixes."""
+  found = (name.partition('/')[2] for name in columns if name.startswith(prefixes))
+  return [term for term in dict.fromkeys(found) if term not in NO_TERMS]
+
+
+def _training_panels(columns: Sequence[str]) -> dict[str, dict[str, str]]:
+  """Title of a panel -> name of a line -> column."""
+  panels, terms = {}, _terms(columns, 'train/', 'validation/')
+  loss = {'training loss': 'train/loss', 'validation −ELBO': 'validation/negative_elbo'}
+  if set(columns).issuperset(loss.values()):  # comparable, so in one panel
+    panels['loss (β-weighted) and −ELBO, nats'] = loss
+    terms = [term for term in terms if term not in ('loss', 'negative_elbo')]
+  for term in terms:
+    lines = {'training': f'train/{term}', 'validation': f'validation/{term}'}
+    panels[label(term).title] = {line: name for line, name in lines.items() if name in columns}
+  return panels
+
+
+def _panels(
+  size: tuple[float, float], titles: Sequence[str], rows: Sequence[Row]
+) -> tuple[Figure, list[Axes]]:
+  """A figure with two panels to a row, all over the epochs of `rows`.
+
+  Args:
+    size: width of the figure and height of a row of panels, in inches.
+    titles: of the panels.
+    rows: all that is drawn.
+  """
+  num_rows = -(-len(titles) // 2)
+  figure = Figure(figsize=(size[0], size[1] * num_rows), layout='constrained')
+  panels = list(figure.subplots(num_rows, min(len(titles), 2), squeeze=False).ravel())
+  for unused in panels[len(titles) :]:
+    unused.remove()
   epochs = [epoch for row in rows if (epoch := _number(row.get('epoch'))) is not None] or [0.0]
+  # From 0, or from where a run went on with the weights of another.
   first = min(epochs) if min(epochs) > 1 else 0.0
   span = max(1.0, max(epochs) - first, 1e-6 * first)  # wide enough for any float
-  axes.set_xlim(first - 0.02 * span, first + 1.02 * span)
-  axes.set_xlabel('epoch')
-  axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+  for axes, title in zip(panels, titles, strict=False):
+    axes.set_title(title)
+    axes.set_xlim(first - 0.02 * span, first + 1.02 * span)
+    axes.set_xlabel('epoch')
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+  return figure, panels[: len(titles)]
+
+
+def _plot(axes: Axes, rows: Sequence[Row], name: str, **options) -> np.ndarray:
+  """Draws a column over the epochs; returns its values."""
+  epochs, values = _series(rows, name)
+  axes.plot(epochs, values, 'o-' if len(epochs) < 30 else '-', **options)
+  return values
 
 
 def training_curves(metrics_csv: Path) -> Figure | None:
-  """Loss, its terms and β over the epochs of a run, from its metrics.csv; None of an empty one.
+  """The terms of a run's metrics.csv over its epochs, a panel for each; None if it has no rows.
 
-  What is no number there, as in a row that is just being written, is left out.
+  Cells that are not numbers, such as those of a row that is being written, are left out.
   """
   rows = _rows(metrics_csv)
-  if not rows:
+  panels = _training_panels(_columns(rows))
+  if not panels:
     return None
-
-  def series(name):
-    return _series(rows, name)
-
-  panels = {
-    'loss (β-weighted) and −ELBO, nats': {
-      'training loss': ('train/loss', MAIN),
-      'validation −ELBO': ('validation/negative_elbo', CONTRAST),
-    },
-    'reconstruction, nats': {
-      'training': ('train/reconstruction', MAIN),
-      'validation': ('validation/reconstruction', CONTRAST),
-    },
-    'KL, nats': {
-      'training': ('train/kl', MAIN),
-      'validation': ('validation/kl', CONTRAST),
-    },
-    'β': {'training': ('train/beta', MAIN)},
-  }
   with rc_context(STYLE):
-    figure = Figure(figsize=(9, 5.6), layout='constrained')
-    for axes, (title, lines) in zip(figure.subplots(2, 2).ravel(), panels.items(), strict=True):
+    figure, every_axes = _panels((9, 2.8), list(panels), rows)
+    for axes, lines in zip(every_axes, panels.values(), strict=True):
       drawn = []
-      for name, (column, colour) in lines.items():
-        epochs, values = series(column)
-        few = 'o-' if len(epochs) < 30 else '-'
-        axes.plot(epochs, values, few, color=colour, label=name, linewidth=1.3, markersize=3)
-        drawn.append(values)
+      for line, name in lines.items():
+        colour = MAIN if name.startswith('train/') else CONTRAST
+        options = {'color': colour, 'label': line, 'linewidth': 1.3, 'markersize': 3}
+        drawn.append(_plot(axes, rows, name, **options))
       top = max((np.quantile(values, 0.97) for values in drawn if len(values)), default=0)
       low, high = axes.get_ylim()
-      if 'nats' in title and max(map(len, drawn)) > 20 and low < top:
+      if 'train/beta' not in lines.values() and max(map(len, drawn)) > 20 and low < top:
         # The first steps, a hundred times above the rest, would flatten it.
         axes.set_ylim(low, min(high, top + 0.05 * (top - low)))
-      axes.set_title(title)
-      _count_epochs(axes, rows)
       if len(lines) > 1:
         axes.legend()
   return figure
 
 
-COMPARED = {
-  'validation −ELBO (β = 1), nats': 'validation/negative_elbo',
-  'validation reconstruction, nats': 'validation/reconstruction',
-  'validation KL, nats': 'validation/kl',
-  'gradient norm, before the clip': 'train/gradient_norm',
-}
-
-
 def compared(runs: Mapping[str, Sequence[Path]]) -> Figure | None:
-  """The curves of several runs, each setting in one colour; None where there are no numbers.
+  """The validation terms and the gradient norm of several runs, each setting in its own colour.
 
   Args:
-    runs: the name of a setting -> the metrics.csv of its runs, which differ in their seeds.
+    runs: name of a setting -> metrics.csv of its runs, which differ in their seeds.
+
+  Returns:
+    The figure; None if there is nothing to draw.
   """
-  logs = {name: [_rows(path) for path in paths if path.is_file()] for name, paths in runs.items()}
-  if not any(rows for several in logs.values() for rows in several):
-    return None
+  logs = {name: [_rows(path) for path in metrics] for name, metrics in runs.items()}
   every_row = [row for several in logs.values() for rows in several for row in rows]
-  # From dark to light in the order they were given, which for numbers is theirs.
+  columns = _columns(every_row)
+  panels = {f'validation/{term}': f'validation {label(term).title}'
+            for term in _terms(columns, 'validation/')}  # fmt: skip
+  if 'train/gradient_norm' in columns:
+    panels['train/gradient_norm'] = 'gradient norm, before the clip'
+  if not panels:
+    return None
+  # In the order of the settings, which is that of their numbers, from dark to light.
   colours = colormaps['viridis'](np.linspace(0, 0.9, len(logs)))
   with rc_context(STYLE):
-    figure = Figure(figsize=(10.5, 6.2), layout='constrained')
-    for axes, (title, column) in zip(figure.subplots(2, 2).ravel(), COMPARED.items(), strict=True):
-      ends = []
-      for (name, several), colour in zip(logs.items(), colours, strict=True):
+    figure, every_axes = _panels((10.5, 3.1), list(panels.values()), every_row)
+    for axes, name in zip(every_axes, panels, strict=True):
+      drawn = []
+      for (setting, several), colour in zip(logs.items(), colours, strict=True):
         for position, rows in enumerate(several):
-          epochs, values = _series(rows, column)
-          style = 'o-' if len(epochs) < 30 else '-'
-          axes.plot(
-            epochs,
-            values,
-            style,
-            color=colour,
-            label=name if not position else '_',
-            linewidth=1.2,
-            markersize=2.5,
-          )
-          ends.append(values)
-      values = np.concatenate(ends) if ends else np.zeros(0)
+          options = {'color': colour, 'label': '_' if position else setting}
+          drawn.append(_plot(axes, rows, name, linewidth=1.2, markersize=2.5, **options))
+      values = np.concatenate(drawn)
       if len(values) and values.min() > 0 and values.max() > 20 * np.median(values):
         axes.set_yscale('log')
-      axes.set_title(title)
-      _count_epochs(axes, every_row)
     if len(logs) <= MAX_LEGEND:
-      figure.legend(*axes.get_legend_handles_labels(), loc='outside right upper')
+      figure.legend(*every_axes[-1].get_legend_handles_labels(), loc='outside right upper')
   return figure
 
 
 def plane(points: Mapping[str, tuple[float, float]], axis_names: tuple[str, str]) -> Figure:
-  """A line through named points, in their order."""
+  """A line through named points, in the given order."""
   with rc_context(STYLE):
     figure = Figure(figsize=(6.5, 4.5), layout='constrained')
     axes = figure.subplots()

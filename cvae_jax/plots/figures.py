@@ -1,4 +1,4 @@
-"""Arrays in, matplotlib figures out: one look for the report, sample.py and the notebook."""
+"""Arrays in, matplotlib figures out: one style for reports, sample.py and the notebook."""
 
 import io
 import warnings
@@ -10,22 +10,12 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from scipy import stats
 
+from cvae_jax.plots import grids
 from cvae_jax.runtime import paths
 
-# Of Paul Tol's muted scheme, which colour-blind readers can tell apart; classes are also named
-# where their points lie.
-COLOURS = (
-  '#332288',
-  '#88CCEE',
-  '#44AA99',
-  '#117733',
-  '#999933',
-  '#DDCC77',
-  '#CC6677',
-  '#882255',
-  '#AA4499',
-  '#888888',
-)
+# Paul Tol's muted scheme, which colour-blind readers can tell apart.
+COLOURS = ('#332288', '#88CCEE', '#44AA99', '#117733', '#999933',
+           '#DDCC77', '#CC6677', '#882255', '#AA4499', '#888888')  # fmt: skip
 MAIN, CONTRAST, QUIET = '#332288', '#CC6677', '#888888'
 DPI = 150
 STYLE = {
@@ -37,16 +27,16 @@ STYLE = {
   'axes.spines.right': False,
   'axes.grid': False,
   'legend.frameon': False,
-  'text.parse_math': False,  # a dollar in the name of a class is a dollar
+  'text.parse_math': False,  # a dollar sign in the name of a class stands for itself
 }
-TILE_PIXELS = 93  # about what an image of a grid takes, if it has fewer pixels
-NARROW = 4  # columns: up to so many, long names have room
+TILE_PIXELS = 93  # small images are enlarged to about this size
+FEW_COLUMNS = 4  # leave room for long names
 MAX_NAME_INCHES, MAX_NAME_INCHES_IF_MANY = 2.2, 1.1
 CHARACTER_INCHES = 0.085
 SMALLEST_POINT, LARGEST_POINT = 3.0, 30.0
-NAME_ROOM = (0.2, 0.05)  # of the span of all points, that a name takes across and down
+NAME_ROOM = (0.2, 0.05)  # width and height of a name, as fractions of the span of all points
 MAX_LEGEND = 24  # classes
-MAX_MARGINALS = 16  # dimensions whose aggregate posterior is drawn
+MAX_MARGINALS = 16  # latent dimensions
 
 
 def image_grid(
@@ -54,37 +44,33 @@ def image_grid(
   row_names: Sequence[str] = (),
   column_names: Sequence[str] = (),
   title: str = '',
-  parts: Mapping[int, str] | None = None,
+  headings: Mapping[int, str] | None = None,
 ) -> Figure:
-  """Images in rows and columns that bear names.
+  """Images in named rows and columns.
 
   Args:
     images: [rows, columns, H, W, C] floats in [0, 1]; a tile of NaN stays empty.
     row_names: one for each row, or none.
     column_names: one for each column, or none.
-    title: above all.
-    parts: the first column of several that belong together -> what stands above them.
+    title: of the figure.
+    headings: first column of a group of columns -> the heading of the group.
   """
   rows, columns, height, width, channels = images.shape
   tile_height, tile_width = height + 2, width + 2
-  # White where there is no image, and between the images.
-  canvas = np.ones((rows * tile_height, columns * tile_width, channels), np.float32)
-  for row in range(rows):
-    for column in range(columns):
-      if not np.isnan(images[row, column]).any():
-        top, left = row * tile_height + 1, column * tile_width + 1
-        canvas[top : top + height, left : left + width] = images[row, column]
-  most = MAX_NAME_INCHES if columns <= NARROW else MAX_NAME_INCHES_IF_MANY
-  column_names = _shortened(column_names, most)
+  # White between the images and where there is none.
+  missing = np.isnan(images).any(axis=(2, 3, 4), keepdims=True)
+  canvas = grids.tile(np.where(missing, 1, images).astype(np.float32), colour=1)
+  max_inches = MAX_NAME_INCHES if columns <= FEW_COLUMNS else MAX_NAME_INCHES_IF_MANY
+  column_names = _shortened(column_names, max_inches)
   row_names = _shortened(row_names, 2 * MAX_NAME_INCHES)
-  wanted = max((_inches(name) for name in column_names), default=0) * DPI
-  # Every pixel of an image becomes as many of the figure's, one or more.
-  scale = max(1, round(TILE_PIXELS / tile_width), int(np.ceil(wanted / tile_width)))
+  name_pixels = max((_inches(name) for name in column_names), default=0) * DPI
+  # A whole number, so that all pixels of an image have the same size in the figure.
+  scale = max(1, round(TILE_PIXELS / tile_width), int(np.ceil(name_pixels / tile_width)))
   size = (columns * tile_width * scale / DPI, rows * tile_height * scale / DPI)
   left = max((_inches(name) for name in row_names), default=0.05) + 0.1
-  top = 0.15 + (0.3 if title else 0) + (0.28 if column_names else 0) + (0.28 if parts else 0)
+  top = 0.15 + (0.3 if title else 0) + (0.28 if column_names else 0) + (0.28 if headings else 0)
   places = {
-    name: left + column * tile_width * scale / DPI for column, name in (parts or {}).items()
+    name: left + column * tile_width * scale / DPI for column, name in (headings or {}).items()
   }
   right = max([left + size[0], *(x + _inches(name) for name, x in places.items())])
   total = (max(right + 0.15, _inches(title) + 0.3), size[1] + top + 0.15)
@@ -134,14 +120,14 @@ def latent_scatter(
   axis_names: tuple[str, str],
   of: str = '',
 ) -> Figure:
-  """Latents in two dimensions, coloured by class, the classes named among their points.
+  """Latents in two dimensions, coloured by class, with the classes named among their points.
 
   Args:
     points: [N, 2].
-    labels: [N] the classes, or None.
+    labels: [N] classes; None leaves the points in one colour.
     class_names: of all classes; () without labels.
     axis_names: of the two dimensions.
-    of: whose they are.
+    of: name of the model, for the title.
   """
   size = float(np.clip(30_000 / len(points), SMALLEST_POINT, LARGEST_POINT))
   with rc_context(STYLE):
@@ -151,7 +137,7 @@ def latent_scatter(
     if labels is None or not class_names:
       axes.scatter(*points.T, color=MAIN, **options)
     else:
-      # In random order: else the last class would lie on top of the others.
+      # In random order, so that the last class does not cover the others.
       order = np.random.RandomState(0).permutation(len(points))
       colours = np.array([COLOURS[label % len(COLOURS)] for label in labels])
       axes.scatter(*points[order].T, c=colours[order], **options)
@@ -163,12 +149,12 @@ def latent_scatter(
 
 
 def _name_classes(axes, points, labels, class_names):
-  """A legend of all classes, and names in place of those that lie apart from all others."""
+  """A legend of all classes; a class whose points lie apart is also named among them."""
   present = [label for label in range(len(class_names)) if np.any(labels == label)][:MAX_LEGEND]
   middles = {label: np.median(points[labels == label], axis=0) for label in present}
   room = np.ptp(points, axis=0) * np.array(NAME_ROOM)
   for label, middle in middles.items():
-    # A name that begins with _ would be left out of the legend.
+    # The space: matplotlib leaves names that begin with _ out of the legend.
     name = f' {class_names[label]}'
     axes.scatter([], [], color=COLOURS[label % len(COLOURS)], s=40, label=name)
     others = [other for key, other in middles.items() if key != label]
@@ -192,10 +178,9 @@ def kl_per_dimension(kl: np.ndarray, active: np.ndarray, title: str) -> Figure:
   Args:
     kl: [latent] nats, means over images.
     active: [latent] bool; see `evaluation.latents.active_units`.
-    title: what the KL is to.
+    title: names the distribution that the KL is to.
   """
   order = np.argsort(-kl)
-  names = [str(dimension) for dimension in order]
   with rc_context(STYLE):
     figure = Figure(figsize=(np.clip(0.3 * len(kl) + 1.5, 5.0, 16.0), 3.4), layout='constrained')
     axes = figure.add_subplot()
@@ -205,7 +190,7 @@ def kl_per_dimension(kl: np.ndarray, active: np.ndarray, title: str) -> Figure:
       if chosen.any():
         axes.bar(places[chosen], kl[order][chosen], color=colour, label=name)
     if len(kl) <= 40:
-      axes.set_xticks(places, names, fontsize=8)
+      axes.set_xticks(places, [str(dimension) for dimension in order], fontsize=8)
     else:
       axes.set_xticks([])
     axes.set_xlabel('latent dimension, by its KL')
@@ -216,17 +201,16 @@ def kl_per_dimension(kl: np.ndarray, active: np.ndarray, title: str) -> Figure:
 
 
 def aggregate_posterior(latents: np.ndarray, kl: np.ndarray, standard: bool) -> Figure:
-  """The marginals of the aggregate posterior, those of the largest KL.
+  """Histograms of the aggregate posterior, for the dimensions with the largest KL.
 
   Args:
-    latents: [N, latent] samples, one of each image's posterior.
-    kl: [latent] nats, which decides on the order.
-    standard: whether N(0, 1) is the prior, and shown.
+    latents: [N, latent], one sample from each image's posterior.
+    kl: [latent] nats; the order of the panels.
+    standard: whether the prior is N(0, 1), which is then drawn too.
   """
   shown = np.argsort(-kl)[:MAX_MARGINALS]
   columns = min(4, len(shown))
   rows = -(-len(shown) // columns)
-  # As wide as what is drawn, and as N(0, 1) where that is what it is to be like.
   reach = max(4.0, float(np.quantile(np.abs(latents[:, shown]), 0.999)))
   grid = np.linspace(-reach, reach, 161)
   with rc_context(STYLE):
@@ -247,14 +231,14 @@ def aggregate_posterior(latents: np.ndarray, kl: np.ndarray, standard: bool) -> 
 
 
 def reliability(edges, confidence, accuracy, counts, calibration_error: float) -> Figure:
-  """How often a classifier is right, by how sure it is.
+  """The accuracy of a classifier against its confidence (reliability diagram).
 
   Args:
     edges: [bins + 1] of the confidence.
-    confidence: [bins] its mean; nan in an empty bin.
+    confidence: [bins] mean of each bin; nan in an empty bin.
     accuracy: [bins].
-    counts: [bins], which stand in the bars.
-    calibration_error: of all, for the title.
+    counts: [bins] images, written into the bars.
+    calibration_error: for the title.
   """
   full = counts > 0
   with rc_context(STYLE):
@@ -276,7 +260,7 @@ def reliability(edges, confidence, accuracy, counts, calibration_error: float) -
     axes.set_xlabel('confidence p(c | x)')
     axes.set_ylabel('accuracy')
     axes.set_title(f'Calibration error {calibration_error:.3f}')
-    # A bin of three images says little, however high its bar.
+    # The bar of a bin with few images means little.
     for x, count in zip((edges[:-1] + edges[1:])[full] / 2, counts[full], strict=True):
       axes.text(x, 0.01, f'{count:,}', rotation=90, ha='center', va='bottom', fontsize=8)
     figure.legend(loc='outside lower center', ncols=3, fontsize=9)
@@ -287,7 +271,7 @@ def to_png(figure: Figure) -> bytes:
   """The figure as a PNG file's content."""
   buffer = io.BytesIO()
   with warnings.catch_warnings():
-    warnings.filterwarnings('ignore', message='Glyph .* missing')  # a class name in another script
+    warnings.filterwarnings('ignore', message='Glyph .* missing')  # class names in other scripts
     figure.savefig(buffer, format='png', dpi='figure')
   return buffer.getvalue()
 
@@ -295,5 +279,4 @@ def to_png(figure: Figure) -> bytes:
 def save(figures: Mapping[Path, Figure]) -> None:
   """Writes each figure to its path as PNG, whole or not at all."""
   for path, figure in figures.items():
-    with paths.whole(path) as temporary:
-      temporary.write_bytes(to_png(figure))
+    paths.write(path, to_png(figure))

@@ -8,46 +8,65 @@ from PIL import Image
 
 from cvae_jax.runtime import paths
 
-# A picture is enlarged by whole pixels to about this side, so that 28×28 images can be looked at.
+# Pictures are enlarged by a whole factor to about this side, so that 28×28 images can be looked at.
 TARGET_SIDE_PIXELS = 640
 FRAME_MILLISECONDS = 100
 
 
-def grid(images: np.ndarray, columns: int) -> np.ndarray:
-  """Lays images out row by row.
+def rows_of(values: np.ndarray, columns: int, blank: float = 0) -> np.ndarray:
+  """[N, ...] as [rows, columns, ...], row by row; `blank` fills up the last row."""
+  rows = -(-len(values) // columns)
+  padding = [(0, rows * columns - len(values))] + [(0, 0)] * (values.ndim - 1)
+  filled = np.pad(values, padding, constant_values=blank)
+  return filled.reshape(rows, columns, *values.shape[1:])
+
+
+def tile(images: np.ndarray, border: int = 1, colour: float = 0) -> np.ndarray:
+  """Lays images out in one picture, each with a border.
 
   Args:
-    images: [N, H, W, C] floats in [0, 1], C = 1 or 3.
-    columns: images in a row; the last row is filled up with black.
+    images: [rows, columns, H, W, C].
+    border: width of the border around each image, in pixels.
+    colour: value of the border's pixels.
 
   Returns:
-    uint8 [rows * (H + 2), columns * (W + 2), C] before enlargement: one black pixel around each
-    image, so the picture divides evenly into its tiles.
+    [rows * (H + 2 border), columns * (W + 2 border), C], which divides evenly into its tiles.
   """
-  rows = -(-len(images) // columns)
-  pixels = np.round(np.clip(np.asarray(images), 0, 1) * 255).astype(np.uint8)
-  blank = ((0, rows * columns - len(pixels)), (1, 1), (1, 1), (0, 0))
-  tiles = np.pad(pixels, blank)
-  height, width, channels = tiles.shape[1:]
-  tiles = tiles.reshape(rows, columns, height, width, channels).swapaxes(1, 2)
-  picture = tiles.reshape(rows * height, columns * width, channels)
-  scale = max(1, TARGET_SIDE_PIXELS // max(picture.shape[:2]))
-  return picture.repeat(scale, axis=0).repeat(scale, axis=1)
+  around = (border, border)
+  tiles = np.pad(images, ((0, 0), (0, 0), around, around, (0, 0)), constant_values=colour)
+  rows, columns, height, width, channels = tiles.shape
+  return tiles.swapaxes(1, 2).reshape(rows * height, columns * width, channels)
+
+
+def picture(tiles: np.ndarray) -> np.ndarray:
+  """Rows and columns of images as pixels, a black line around each image; small ones are enlarged.
+
+  Args:
+    tiles: [rows, columns, H, W, C] floats in [0, 1], C = 1 or 3.
+
+  Returns:
+    uint8 [scale * rows * (H + 2), scale * columns * (W + 2), C].
+  """
+  pixels = tile(np.round(np.clip(np.asarray(tiles), 0, 1) * 255).astype(np.uint8))
+  scale = max(1, TARGET_SIDE_PIXELS // max(pixels.shape[:2]))
+  return pixels.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def grid(images: np.ndarray, columns: int) -> np.ndarray:
+  """The `picture` of [N, H, W, C] images in [0, 1], row by row; black fills up the last row."""
+  return picture(rows_of(np.asarray(images), columns))
 
 
 def pairs(images: np.ndarray, reconstructions: np.ndarray, columns: int) -> np.ndarray:
-  """A grid in which each row of images has their reconstructions in the row below.
+  """A `picture` in which each row of images has their reconstructions in the row below.
 
   Args:
-    images: [N, H, W, C] floats in [0, 1], N a multiple of `columns`.
+    images: [N, H, W, C] floats in [0, 1].
     reconstructions: the same shape.
     columns: images in a row.
   """
-  both = np.stack(
-    [np.asarray(x).reshape(-1, columns, *images.shape[1:]) for x in (images, reconstructions)],
-    axis=1,
-  )
-  return grid(both.reshape(-1, *images.shape[1:]), columns)
+  both = [rows_of(np.asarray(x), columns) for x in (images, reconstructions)]
+  return picture(np.stack(both, axis=1).reshape(-1, *both[0].shape[1:]))
 
 
 def save_png(path: Path, picture: np.ndarray) -> None:
@@ -57,12 +76,7 @@ def save_png(path: Path, picture: np.ndarray) -> None:
 
 
 def save_gif(path: Path, frames: Sequence[np.ndarray]) -> None:
-  """Writes an animation that goes to and fro forever, whole or not at all.
-
-  Args:
-    path: the file.
-    frames: uint8 [H, W, 1 or 3] each, from one end to the other.
-  """
+  """Writes frames, uint8 [H, W, 1 or 3], as a GIF that plays forwards and backwards in a loop."""
   there_and_back = [_image(frame) for frame in (*frames, *frames[-2:0:-1])]
   with paths.whole(path) as temporary:
     there_and_back[0].save(

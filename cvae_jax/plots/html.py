@@ -1,4 +1,4 @@
-"""One HTML file that opens offline: text, tables, and pictures inside it."""
+"""One HTML file that opens offline: text, tables and embedded pictures."""
 
 import base64
 import html
@@ -36,18 +36,18 @@ figcaption {{ font-weight: 600; margin-bottom: .4rem; }}
 """
 
 
-def page(title: str, parts: Sequence[str]) -> str:
-  """The file: a heading, and parts that are HTML already."""
-  return PAGE.format(title=html.escape(title), body='\n'.join(parts))
+def page(title: str, elements: Sequence[str]) -> str:
+  """The content of the file: a heading, then elements of HTML."""
+  return PAGE.format(title=html.escape(title), body='\n'.join(elements))
 
 
 def paragraph(text: str, kind: str = '') -> str:
-  """A paragraph of plain text; `kind` is a class of the style sheet."""
+  """A paragraph of plain text; `kind` is a class in PAGE's style sheet."""
   return f'<p{f" class={kind}" if kind else ""}>{html.escape(text)}</p>'
 
 
 def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-  """Cells of plain text, of which all but the first are numbers."""
+  """A table of plain text; all columns but the first hold numbers."""
 
   def row(cells: Sequence[str], tag: str) -> str:
     return ''.join(
@@ -63,7 +63,7 @@ def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 
 def picture(title: str, png: bytes) -> str:
-  """A picture, inside the file, under its title."""
+  """A picture with a title above it, embedded into the file."""
   data, text = base64.b64encode(png).decode(), html.escape(title)
   return (
     f'<figure><figcaption>{text}</figcaption>'

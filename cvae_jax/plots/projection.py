@@ -1,4 +1,4 @@
-"""Latents of any dimension, laid out in two to be looked at."""
+"""Projections of latents onto a plane."""
 
 import importlib.util
 
@@ -20,10 +20,10 @@ def check(method: str) -> None:
 
 
 def to_plane(latents: np.ndarray, method: str = 'pca') -> tuple[np.ndarray, tuple[str, str]]:
-  """Two dimensions of `latents`: themselves where there are two, else by `method`.
+  """Projects latents onto two dimensions; those with one or two are left as they are.
 
   Args:
-    latents: [N, D].
+    latents: [N, latent].
     method: 'pca'; 'tsne' (about a minute for 10,000 points); 'umap', which needs umap-learn.
 
   Returns:
@@ -37,7 +37,7 @@ def to_plane(latents: np.ndarray, method: str = 'pca') -> tuple[np.ndarray, tupl
     return np.concatenate([latents, np.zeros_like(latents)], axis=1), ('z0', '')
   if latents.shape[1] == 2:
     return latents, ('z0', 'z1')
-  # Fewer points than t-SNE's and UMAP's neighbourhoods say nothing that PCA does not.
+  # t-SNE and UMAP need more points than a neighbourhood has.
   if method == 'pca' or len(latents) < 50:
     from sklearn.decomposition import PCA
 

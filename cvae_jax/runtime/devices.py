@@ -1,4 +1,4 @@
-"""How work lies on the devices at hand, and how many steps one dispatch takes there."""
+"""Placement of arrays on devices, steps per dispatch, and compiler and memory settings."""
 
 import ctypes
 import functools
@@ -15,13 +15,12 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.runtime.paths import cache_folder
 
-# One dispatch of an accelerator runs up to this many steps: enough to hide the host, few enough to
-# stop within seconds.
+# Enough steps per dispatch to hide the host's work, few enough to stop within seconds.
 ACCELERATOR_CHUNK_STEPS = 512
 
 
 def mesh(batch_size: int) -> Mesh:
-  """All devices along one axis, 'data', over which a batch is split.
+  """All devices along one axis, 'data'; batches are split over it.
 
   Raises:
     InputError: `batch_size` cannot be split evenly.
@@ -38,21 +37,21 @@ def mesh(batch_size: int) -> Mesh:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-  """The same whole array on every device: weights, optimizer state, a data set."""
+  """A whole copy on every device: for weights, optimizer state, a dataset."""
   return NamedSharding(mesh, PartitionSpec())
 
 
 def split_batch(mesh: Mesh) -> NamedSharding:
-  """The first axis split over the devices: a batch."""
+  """The first axis split over the devices: for a batch."""
   return NamedSharding(mesh, PartitionSpec('data'))
 
 
 def place(tree: Any, sharding: NamedSharding) -> Any:
-  """Lays arrays that every process has whole out over the devices of all of them.
+  """Places arrays on the devices of all processes.
 
   Args:
-    tree: arrays, the same in every process; what spans the processes already stays as it is.
-    sharding: how each of them lies.
+    tree: arrays, whole and the same in every process; arrays that span processes stay as they are.
+    sharding: the sharding of each array.
   """
   if jax.process_count() == 1:
     return jax.device_put(tree, sharding)
@@ -61,16 +60,16 @@ def place(tree: Any, sharding: NamedSharding) -> Any:
     if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
       return leaf
     host = np.asarray(leaf)
-    # device_put would send each array around, for all processes to compare it with their own.
+    # device_put would send each array to all processes, to compare it with theirs.
     return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
 
   return jax.tree.map(put, tree)
 
 
 def own_copy(tree: Any) -> Any:
-  """Replicated arrays as this process alone has them, on the first of its devices.
+  """Replicated arrays as single-device arrays, on the first device of this process.
 
-  What is computed from them needs no other process. Host arrays stay as they are.
+  Computations with them need no other process. Host arrays stay as they are.
   """
   return jax.tree.map(
     lambda leaf: leaf.addressable_data(0) if isinstance(leaf, jax.Array) else leaf, tree
@@ -78,32 +77,28 @@ def own_copy(tree: Any) -> Any:
 
 
 def own_columns(sharding: NamedSharding, size: int) -> np.ndarray:
-  """Which of `size` columns, split as `sharding` splits the last axis, lie in this process.
-
-  Returns:
-    [columns] int, in order.
-  """
+  """The columns of this process, [columns] int in order, if `sharding` splits `size` columns."""
   indices = sharding.addressable_devices_indices_map((size,)).values()
   return np.unique(np.concatenate([np.arange(size)[index] for index in indices]))
 
 
 def chunk_steps() -> int:
-  """How many steps one dispatch may take here.
+  """The largest number of steps per dispatch on this backend.
 
-  XLA's CPU backend runs a convolution inside a loop some 50 times slower than outside, and there a
-  dispatch costs nothing beside a step, so a CPU takes one.
+  1 on a CPU: XLA's CPU backend runs a convolution about 50 times slower inside a loop, and a
+  dispatch costs little there.
   """
   return 1 if jax.default_backend() == 'cpu' else ACCELERATOR_CHUNK_STEPS
 
 
 def free_bytes() -> int | None:
-  """Memory left on the fullest device, or None where the backend does not tell, as a CPU's."""
+  """Free memory of the fullest device; None if the backend does not report it (CPU)."""
   statistics = _memory_stats()
   return statistics and min(entry['bytes_limit'] - entry['bytes_in_use'] for entry in statistics)
 
 
 def limit_bytes() -> int | None:
-  """Memory of the smallest device, free or not, or None as for `free_bytes`."""
+  """Total memory of the smallest device; None if the backend does not report it (CPU)."""
   statistics = _memory_stats()
   return statistics and min(entry['bytes_limit'] for entry in statistics)
 
@@ -116,17 +111,17 @@ def _memory_stats() -> list[dict[str, int]] | None:
 def compile_fold(
   body: Callable[[Any, Any, Any], Any], options: dict[str, str]
 ) -> Callable[[Any, Any, Any], Any]:
-  """Compiles a loop `carry = body(constants, carry, batch)` in the way that suits the backend.
+  """Compiles a loop `carry = body(constants, carry, batch)`.
 
-  One program with the loop inside on an accelerator; one dispatch for each batch on a CPU, for the
-  reason that `chunk_steps` gives.
+  One program with the loop inside on an accelerator; one dispatch per batch on a CPU, for the
+  reason given in `chunk_steps`.
 
   Args:
     body: one step of the loop.
     options: from `compiler_options`.
 
   Returns:
-    run(constants, carry, batches), where `batches` is a pytree of arrays with one leading axis.
+    run(constants, carry, batches); the arrays of `batches` have a leading axis, the loop's.
   """
   if chunk_steps() > 1:
     return jax.jit(
@@ -149,9 +144,9 @@ def compiler_options(cpu_options: dict[str, str], deterministic: bool = False) -
   """XLA's options, for `jax.jit`.
 
   Args:
-    cpu_options: what an architecture wants on a CPU; left out where this XLA does not know them.
-    deterministic: a GPU leaves out operations whose threads add up in any order, and chooses its
-      kernels without timing them. A CPU and a TPU have none of either.
+    cpu_options: options of an architecture on a CPU; left out if this version of XLA lacks them.
+    deterministic: on a GPU, avoid operations that sum in varying order and choose kernels without
+      timing them. CPUs and TPUs are deterministic anyway.
   """
   if deterministic and jax.default_backend() == 'gpu':
     return {'xla_gpu_deterministic_ops': 'true'}
@@ -160,7 +155,7 @@ def compiler_options(cpu_options: dict[str, str], deterministic: bool = False) -
 
 @functools.cache
 def _known(*options: tuple[str, str]) -> dict[str, str]:
-  """These options, or none where this version of XLA does not know them: they are experimental."""
+  """The options, or none if this version of XLA lacks one: they are experimental."""
   try:
     jax.jit(lambda: 0, compiler_options=dict(options)).lower().compile()
   except jax.errors.JaxRuntimeError:
@@ -168,17 +163,16 @@ def _known(*options: tuple[str, str]) -> dict[str, str]:
   return dict(options)
 
 
-# Of <malloc.h>.
+# From <malloc.h>.
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 
 
 def keep_freed_memory() -> None:
-  """Lets this process keep the host memory it frees, for the next step to use again.
+  """Makes this process keep freed host memory for the next step; call it before JAX computes.
 
-  XLA's CPU backend takes all memory of a step anew each time. With the GNU C library that is given
-  back to the system after each step, and a quarter of the step is spent on taking it again, page by
-  page. To be called before JAX computes anything. Other C libraries are left as they are, and so is
-  a process that has an accelerator to compute on.
+  XLA's CPU backend allocates a step's memory anew each time. The GNU C library returns it to the
+  system after each step, and getting it back page by page takes a quarter of the step. Does nothing
+  with another C library or with an accelerator.
   """
   if _has_accelerator():
     return
@@ -187,19 +181,19 @@ def keep_freed_memory() -> None:
     return
   mallopt(_MMAP_MAX, 0)
   mallopt(_TRIM_THRESHOLD, -1)  # never
-  mallopt(_ARENA_MAX, 1)  # the other arenas give back whatever is larger than 64 MB
+  mallopt(_ARENA_MAX, 1)  # other arenas return blocks of more than 64 MB
 
 
 def _has_accelerator() -> bool:
-  """Whether JAX will find one, as far as can be told before it looks."""
+  """Whether JAX will find an accelerator; a guess, as asking JAX would start its backends."""
   if platforms := jax.config.jax_platforms:
     return platforms != 'cpu'
   return bool(importlib.util.find_spec('libtpu') or entry_points(group='jax_plugins'))
 
 
 def use_compilation_cache() -> None:
-  """Keeps compiled programs in the user's cache folder, unless JAX is told of another place."""
-  # What cannot be read, or not be kept, is compiled anew, which needs no words.
+  """Keeps compiled programs in the user's cache folder, unless JAX has another one configured."""
+  # Programs that cannot be read or kept are compiled again: not worth a warning.
   warnings.filterwarnings('ignore', message='Error (reading|writing) persistent compilation cache')
   if jax.config.jax_compilation_cache_dir is None:
     jax.config.update('jax_compilation_cache_dir', str(cache_folder()))

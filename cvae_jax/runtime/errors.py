@@ -1,24 +1,24 @@
-"""What can go wrong by the user's hand, and the words to say it in."""
+"""Errors that a user can cause, and helpers for their messages."""
 
 import difflib
-import errno
 import numbers
 import os
 import textwrap
 from collections.abc import Iterable
+from errno import EACCES, EDQUOT, EFBIG, EIO, ENOSPC, EPERM, EROFS
 from pathlib import Path
 
 
 class InputError(ValueError):
-  """Something the user gave cannot be used.
+  """An input of the user cannot be used.
 
-  The message names what was given, what was expected and what to do; the commands print it as one
+  The message names what was given, what was expected and what to do. The commands print it as one
   line and exit with status 2.
   """
 
 
 class OccupiedError(InputError):
-  """A workdir holds something else; `free_workdir` is a folder that would do."""
+  """A workdir holds other files or another run; `free_workdir` is a folder that can be used."""
 
   def __init__(self, message: str, free_workdir: Path):
     super().__init__(message)
@@ -26,24 +26,24 @@ class OccupiedError(InputError):
 
 
 class NonFiniteError(RuntimeError):
-  """Training met a loss or a gradient that is not a finite number."""
+  """A loss or gradient of training is not finite."""
 
 
 def is_out_of_memory(error: Exception) -> bool:
-  """Whether XLA had too little memory, and a smaller program might have run."""
+  """Whether XLA ran out of memory."""
   return 'RESOURCE_EXHAUSTED' in str(error)
 
 
 class FailedRunsError(Exception):
-  """Runs of a sweep did not come to their end; the message names them."""
+  """Some runs of a sweep failed; the message names them."""
 
 
 class WriteError(RuntimeError):
-  """A run's folder cannot be written to any more; what was complete in it still is."""
+  """A run's folder can no longer be written to; its complete files stay usable."""
 
 
 class StoppedError(Exception):
-  """Training was asked to end early, and has done so; `status` is that of the process."""
+  """Training stopped early, as asked; `status` is the exit status of the process."""
 
   def __init__(self, message: str, status: int):
     super().__init__(message)
@@ -51,26 +51,15 @@ class StoppedError(Exception):
 
 
 class LostProcessError(RuntimeError):
-  """Another process of the same run has gone, and this one cannot go on without it."""
+  """Another process of the same run is gone; this one cannot continue without it."""
 
 
-# Why a file cannot be written, in the words of the system.
-_SYSTEM_REASONS = [
-  os.strerror(number)
-  for number in (
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EROFS,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EIO,
-  )
-]
+# The system's messages for files that cannot be written.
+_SYSTEM_REASONS = list(map(os.strerror, (ENOSPC, EDQUOT, EFBIG, EROFS, EACCES, EPERM, EIO)))
 
 
 def reason(error: BaseException) -> str:
-  """Why something failed, in few words: the system's, where a library's text has them in it."""
+  """Why something failed, in a few words: the system's, if a library's message quotes them."""
   if isinstance(error, OSError) and error.strerror:
     return error.strerror
   text = ' '.join(str(error).split())
@@ -81,7 +70,7 @@ def reason(error: BaseException) -> str:
 
 
 def check_integer(name: str, value, low: int, high: int | None = None) -> None:
-  """Raises InputError where the argument `name` is no integer from `low` to `high`."""
+  """Raises InputError unless the argument `name` is an integer from `low` to `high`."""
   is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
   if not (is_integer and low <= value and (high is None or value <= high)):
     expected = f', {low} or more' if high is None else f' from {low} to {high}'
@@ -89,8 +78,8 @@ def check_integer(name: str, value, low: int, high: int | None = None) -> None:
 
 
 def did_you_mean(given: str, choices: Iterable[str]) -> str:
-  """Returns " Did you mean 'x'?" for the nearest of `choices`, or '' where none is near."""
-  if str(given).lstrip('-').isdecimal():  # a number is no slip of the finger
+  """Returns " Did you mean 'x'?" for the nearest of `choices`, or '' if none is near."""
+  if str(given).lstrip('-').isdecimal():  # a number is not a typing mistake
     return ''
   matches = difflib.get_close_matches(str(given), [str(choice) for choice in choices], n=1)
   return f' Did you mean {matches[0]!r}?' if matches else ''

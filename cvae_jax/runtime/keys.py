@@ -1,4 +1,4 @@
-"""Stateless randomness: every key is a function of the run's seed, a named stream and a counter."""
+"""Random keys without state: each is a function of a seed, a named stream and a counter."""
 
 import zlib
 
@@ -9,13 +9,13 @@ from cvae_jax.runtime.errors import check_integer
 
 
 def stream(seed: int, name: str) -> Array:
-  """The key of one named stream of a run; fold the step or epoch into it.
+  """The key of one named stream; fold the step or epoch into it.
 
-  Names keep streams apart: a new consumer of randomness takes a new name and changes no other.
+  A new use of randomness takes a new name, so that no other stream changes.
 
   Args:
-    seed: the run's seed, 0 to 2**32 - 1.
-    name: what the randomness is for, e.g. 'order' or 'posterior'.
+    seed: 0 to 2**32 - 1.
+    name: the purpose, e.g. 'order' or 'posterior'.
   """
   return named(jax.random.key(seed), name)
 
@@ -26,23 +26,23 @@ def named(key: Array, name: str) -> Array:
 
 
 def of_user(seed: int, name: str) -> Array:
-  """The stream `name` of a seed that a person gave.
+  """`stream`, for a seed given by a user.
 
   Raises:
-    InputError: it is no seed.
+    InputError: the seed is not an integer from 0 to 2**32 - 1.
   """
   check_integer('seed', seed, 0, 2**32 - 1)
   return stream(seed, name)
 
 
 def per_example(key: Array, indices: Array) -> Array:
-  """One key per example, so that its noise does not depend on the batch it comes in.
+  """One key per example, so that its noise does not depend on its batch.
 
   Args:
     key: one key.
-    indices: [B] positions of the examples in their set.
+    indices: [batch] positions of the examples in the dataset.
 
   Returns:
-    [B] keys.
+    [batch] keys.
   """
   return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, indices)

@@ -1,4 +1,4 @@
-"""Paths as people type them, files written whole, and where what can be made again is kept."""
+"""Paths typed by users, atomic writes, and the cache folder."""
 
 import contextlib
 import hashlib
@@ -13,7 +13,7 @@ def from_user(text: str | Path) -> Path:
   """`text` as a path, with ~ expanded.
 
   Raises:
-    InputError: no file system could have it: too long, a loop of links, an unknown ~user.
+    InputError: it cannot be a path: too long, a loop of links, an unknown ~user.
   """
   try:
     path = Path(text).expanduser()
@@ -28,7 +28,7 @@ def from_user(text: str | Path) -> Path:
 
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[Path]:
-  """A name to write to, which becomes `path` once the block has ended well."""
+  """Gives a temporary path, which is renamed to `path` if the block succeeds."""
   path.parent.mkdir(parents=True, exist_ok=True)
   temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
   try:
@@ -38,8 +38,26 @@ def whole(path: Path) -> Iterator[Path]:
     temporary.unlink(missing_ok=True)
 
 
+def write(path: Path, content: str | bytes) -> None:
+  """Writes `content` to `path`, text as UTF-8, whole or not at all."""
+  with whole(path) as temporary:
+    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def writing(
+  folder: Path, advice: str = 'Make it writable, or begin in another folder.'
+) -> Iterator[None]:
+  """Turns an `OSError` inside the block into an `InputError` that names `folder` and the reason."""
+  try:
+    yield
+  except OSError as error:
+    reason = error.strerror or error
+    raise InputError(f'Cannot write into {folder}: {reason}. {advice}'.rstrip()) from error
+
+
 def cache_folder() -> Path:
-  """The user's folder for what can be made again: `cvae_jax` in $XDG_CACHE_HOME or ~/.cache.
+  """The user's cache folder: `cvae_jax` in $XDG_CACHE_HOME or ~/.cache.
 
   Raises:
     InputError: the user has no home folder.
@@ -47,12 +65,10 @@ def cache_folder() -> Path:
   try:
     return Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser() / 'cvae_jax'
   except RuntimeError as error:
-    raise InputError(
-      'There is no home folder to keep a cache in: set XDG_CACHE_HOME to a folder.'
-    ) from error
+    raise InputError('No home folder for the cache: set XDG_CACHE_HOME to a folder.') from error
 
 
 def digest(*texts: str) -> str:
-  """Six characters for a file's name, that tell these texts from others."""
-  told = '\0'.join(texts).encode(errors='surrogateescape')
-  return hashlib.blake2b(told, digest_size=3).hexdigest()
+  """A hash of texts, in six characters, for a file name."""
+  joined = '\0'.join(texts).encode(errors='surrogateescape')
+  return hashlib.blake2b(joined, digest_size=3).hexdigest()

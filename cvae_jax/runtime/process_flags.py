@@ -1,34 +1,31 @@
-"""The flags that make a command one of several processes of a run."""
+"""Flags for training with several processes; defined apart from `processes`, which needs JAX."""
 
 from absl import flags
 
 _DISTRIBUTED = flags.DEFINE_bool(
   'distributed',
   False,
-  'This is one of several processes that train one run, each started with this command. They share '
-  'a file system and meet at process 0. SLURM, Open MPI and cloud TPU tell JAX what is needed.',
+  'Train one run with several processes, each started with this command, on a shared file system. '
+  'With SLURM, Open MPI or a cloud TPU, the three flags below can be left out.',
 )
 _COORDINATOR_ADDRESS = flags.DEFINE_string(
-  'coordinator_address', None, 'HOST:PORT of process 0; or $JAX_COORDINATOR_ADDRESS.'
+  'coordinator_address', None, 'HOST:PORT of process 0 (or $JAX_COORDINATOR_ADDRESS).'
 )
 _NUM_PROCESSES = flags.DEFINE_integer(
-  'num_processes', None, 'How many processes there are; or $JAX_NUM_PROCESSES.', 1
+  'num_processes', None, 'Number of processes (or $JAX_NUM_PROCESSES).', 1
 )
 _PROCESS_ID = flags.DEFINE_integer(
-  'process_id', None, "This one's number, from 0; or $JAX_PROCESS_ID.", 0
+  'process_id', None, 'Number of this process, from 0 (or $JAX_PROCESS_ID).', 0
 )
 
 
 def distributed() -> bool:
-  """Whether there are several."""
+  """Whether --distributed is given."""
   return _DISTRIBUTED.value
 
 
-def meeting() -> tuple[bool, str | None, int | None, int | None]:
-  """What `processes.joined` takes."""
-  return (
-    _DISTRIBUTED.value,
-    _COORDINATOR_ADDRESS.value,
-    _NUM_PROCESSES.value,
-    _PROCESS_ID.value,
+def connection() -> tuple[bool, str | None, int | None, int | None]:
+  """The arguments of `processes.joined`."""
+  return tuple(
+    flag.value for flag in (_DISTRIBUTED, _COORDINATOR_ADDRESS, _NUM_PROCESSES, _PROCESS_ID)
   )

@@ -1,7 +1,6 @@
-"""Several processes that train one run together: how they meet, agree, and part.
+"""Several processes that train one run: how they connect, exchange values and fail together.
 
-With one process, which is what there is unless `joined` was asked for more, all of this costs
-nothing: nobody is waited for, and nothing is compiled.
+With one process, all of this costs nothing: it neither waits nor compiles.
 """
 
 import contextlib
@@ -22,17 +21,17 @@ from jax.experimental import multihost_utils
 
 from cvae_jax.runtime.errors import InputError, LostProcessError
 
-# Of jax.distributed.initialize's arguments, those that --distributed takes, and where each is
-# looked for if there is no flag. JAX itself reads only the first of these.
+# Arguments of jax.distributed.initialize, and the variable of each if it has no flag. JAX itself
+# reads only the first one.
 ENVIRONMENT = {
   'coordinator_address': 'JAX_COORDINATOR_ADDRESS',
   'num_processes': 'JAX_NUM_PROCESSES',
   'process_id': 'JAX_PROCESS_ID',
 }
-MEETING_SECONDS = 300  # for all processes to come; what JAX gives them
-NOTICE_SECONDS = 15  # of silence before a word about the waiting
-PARTING_SECONDS = 10  # for the others to fail too, before a process that failed ends alone
-MESSAGE_BYTES = 1024  # gathered texts are padded to a multiple: each length is a program to compile
+CONNECT_SECONDS = 300  # for all processes to connect; JAX's default
+NOTICE_SECONDS = 15  # before a message about the waiting
+PARTING_SECONDS = 10  # for the others to fail too, before a failed process ends alone
+MESSAGE_BYTES = 1024  # gathered texts are padded to a multiple: JAX compiles once per length
 
 Value = TypeVar('Value')
 
@@ -44,62 +43,57 @@ def joined(
   num_processes: int | None,
   process_id: int | None,
 ) -> Iterator[None]:
-  """Inside the block, this process is one of several; to be entered before JAX is first used.
+  """Connects this process with the others of a run; enter it before JAX is used.
 
   Args:
-    distributed: whether it is; if not, nothing is done.
-    coordinator_address: HOST:PORT of process 0; with the two below from the environment, or from
-      the cluster that JAX finds itself in, where None.
-    num_processes: how many there are.
-    process_id: this one's number, from 0.
+    distributed: whether there are others; if not, nothing is done.
+    coordinator_address: HOST:PORT of process 0. None takes this and the two below from the
+      environment or from the cluster that JAX detects.
+    num_processes: number of processes.
+    process_id: number of this process, from 0.
 
   Raises:
-    InputError: something is missing or cannot be, or not all processes came.
-    LostProcessError: another process has gone.
+    InputError: an argument is missing or wrong, or not all processes connected.
+    LostProcessError: the connection to another process broke.
   """
   given = dict(zip(ENVIRONMENT, (coordinator_address, num_processes, process_id), strict=True))
   if not distributed:
     if surplus := [name for name, value in given.items() if value is not None]:
-      raise InputError(
-        f'--{surplus[0]} says how several processes find each other: give it together with '
-        '--distributed, or leave it out.'
-      )
+      raise InputError(f'--{surplus[0]} needs --distributed: add that, or leave it out.')
     yield
     return
-  _meet(given)
+  _connect(given)
   try:
     _keep_stdout_to_process_0()
     _check_same_device_counts()
     yield
   except Exception as error:
-    # Gloo connects CPUs, NCCL GPUs; both name themselves when a connection breaks.
     if is_of_connection(error):
       raise LostProcessError(
-        'The connection to another process broke, or that one let the others wait for too long: '
-        'what it said last tells why. If it was still reading pictures or downloading, let it do '
-        'so alone first, with --smoke and without --distributed '
-        f'({" ".join(str(error).split())[:300]}).'
+        'The connection to another process broke or timed out; its last lines say why. If it was '
+        'still decoding pictures or downloading, do that first: run once with --smoke and without '
+        f'--distributed ({" ".join(str(error).split())[:300]}).'
       ) from error
-    # Together if all failed together, or JAX would have those that are left abort with a page of
-    # text; a process that failed alone does not wait for long.
+    # If all failed, they shut down together: otherwise JAX aborts the others with a page of text.
+    # A process that failed alone does not wait for long.
     with contextlib.suppress(Exception):
       _within(PARTING_SECONDS, jax.distributed.shutdown)
     raise
 
 
 def is_of_connection(error: Exception) -> bool:
-  """Whether the network between the processes is what failed."""
+  """Whether the network between the processes failed: Gloo connects CPUs, NCCL GPUs."""
   return isinstance(error, jax.errors.JaxRuntimeError) and bool(
     re.search('gloo|nccl', str(error), re.IGNORECASE)
   )
 
 
-def _meet(given: dict[str, Any]) -> None:
+def _connect(given: dict[str, Any]) -> None:
   given = {name: _from_environment(name) if v is None else v for name, v in given.items()}
   _check(**given)
-  # Not Orbax nor anything else here acts on its notices, and with it SIGTERM ends no process.
+  # Nothing here uses its notices, and it would keep SIGTERM from ending a process.
   jax.config.update('jax_enable_preemption_service', False)
-  place = given['coordinator_address'] or 'the address that the cluster gave'
+  place = given['coordinator_address'] or 'the address given by the cluster'
   notice = threading.Timer(
     NOTICE_SECONDS,
     lambda: print(f'Waiting for the other processes at {place} ...', file=sys.stderr, flush=True),
@@ -107,11 +101,11 @@ def _meet(given: dict[str, Any]) -> None:
   notice.start()
   try:
     with warnings.catch_warnings():
-      warnings.simplefilter('ignore')  # of clusters that JAX knows but cannot ask
-      # JAX aborts the process at its own time-out, which therefore comes later than ours.
+      warnings.simplefilter('ignore')  # of clusters that JAX knows but cannot query
+      # JAX aborts the process at its own time-out, so that one must come later.
       done = _within(
-        MEETING_SECONDS,
-        lambda: jax.distributed.initialize(**given, initialization_timeout=2 * MEETING_SECONDS),
+        CONNECT_SECONDS,
+        lambda: jax.distributed.initialize(**given, initialization_timeout=2 * CONNECT_SECONDS),
       )
   except Exception as error:
     missing = [name for name, value in given.items() if value is None]
@@ -119,16 +113,16 @@ def _meet(given: dict[str, Any]) -> None:
       flags = ', '.join(f'--{name}' for name in missing)
       variables = ', '.join(ENVIRONMENT[name] for name in missing)
       raise InputError(
-        f'--distributed needs {flags} (or {variables} in the environment): JAX finds no SLURM, '
-        'Open MPI or cloud TPU job here to learn it from.'
+        f'--distributed needs {flags} (or the variables {variables}): JAX finds no SLURM, Open MPI '
+        'or cloud TPU job here.'
       ) from error
-    raise InputError(f'The processes cannot meet: {" ".join(str(error).split())}') from error
+    raise InputError(f'The processes cannot connect: {" ".join(str(error).split())}') from error
   finally:
     notice.cancel()
   if not done:
     raise InputError(
-      f'The processes did not meet at {place} within {MEETING_SECONDS} s. Start all of them, with '
-      'the same --coordinator_address and --num_processes, and --process_id from 0 on.'
+      f'Not all processes connected to {place} within {CONNECT_SECONDS} s. Start all of them with '
+      'the same --coordinator_address and --num_processes, and with --process_id from 0 on.'
     )
 
 
@@ -144,7 +138,7 @@ def _from_environment(name: str):
 def _check(
   coordinator_address: str | None, num_processes: int | None, process_id: int | None
 ) -> None:
-  """Raises InputError for what JAX would answer with a traceback or a crash."""
+  """Raises InputError for arguments with which JAX would crash."""
   if coordinator_address is not None:
     host, _, port = coordinator_address.rpartition(':')
     is_host = bool(host) and not re.search(r'[/\s]', host)
@@ -157,8 +151,8 @@ def _check(
       _check_free(coordinator_address)
   if None not in (num_processes, process_id) and process_id >= num_processes:
     raise InputError(
-      f'process_id={process_id} is not one of {num_processes} processes: expected 0 to '
-      f'{num_processes - 1}.'
+      f'process_id={process_id} is not from 0 to {num_processes - 1}: num_processes is '
+      f'{num_processes}.'
     )
 
 
@@ -167,15 +161,15 @@ def _check_free(address: str) -> None:
     socket.create_server(('', int(address.rpartition(':')[2]))).close()
   except OSError as error:
     raise InputError(
-      f'Process 0 cannot listen at {address} ({error.strerror}): choose another port, and give it '
-      'to all processes. Only one of them has --process_id=0.'
+      f'Process 0 cannot listen at {address} ({error.strerror}): give all processes another port, '
+      'and --process_id=0 only to one.'
     ) from error
 
 
 def _within(seconds: float, action: Callable[[], None]) -> bool:
-  """Whether `action` ended in time; what it raises is raised here.
+  """Runs `action`; returns whether it ended in time, and raises what it raises.
 
-  In a thread, for neither Ctrl-C nor a time-out of ours would end JAX's waiting.
+  In a thread, as neither Ctrl-C nor a time-out could interrupt JAX while it waits.
   """
   failures = []
 
@@ -194,7 +188,7 @@ def _within(seconds: float, action: Callable[[], None]) -> bool:
 
 
 def _keep_stdout_to_process_0() -> None:
-  """What is printed is printed once; Gloo, which counts its connections there, is not heard."""
+  """Only process 0 prints, and without the messages of Gloo, which writes to the descriptor."""
   nowhere = os.open(os.devnull, os.O_WRONLY)
   sys.stdout.flush()
   shown = os.dup(sys.stdout.fileno()) if is_main() else nowhere
@@ -207,21 +201,21 @@ def _check_same_device_counts() -> None:
   if len(set(counts.values())) > 1:
     listed = ', '.join(f'{counts[number]} in process {number}' for number in sorted(counts))
     raise InputError(
-      f'The processes see different numbers of devices ({listed}), expected the same in each: a '
-      'batch is split evenly.'
+      f'The processes have different numbers of devices ({listed}): a batch is split evenly, so '
+      'give each the same number.'
     )
 
 
 def is_main() -> bool:
-  """Whether this is process 0, the one that writes and prints."""
+  """Whether this is process 0, which writes and prints."""
   return jax.process_index() == 0
 
 
 def gather(value: Any) -> list[Any]:
-  """The values that all processes bring, in order of their numbers; to be called by all.
+  """The values of all processes, in their order; all must call it.
 
   Args:
-    value: what JSON can hold.
+    value: of this process; JSON must be able to hold it.
   """
   if jax.process_count() == 1:
     return [value]
@@ -234,15 +228,15 @@ def gather(value: Any) -> list[Any]:
 
 
 def from_main(value: Any) -> Any:
-  """Process 0's value, for all to decide alike; JSON must be able to hold it."""
+  """The value of process 0, on all processes; JSON must be able to hold it."""
   return gather(value if is_main() else None)[0]
 
 
 def check_same(values: Mapping[str, Any]) -> None:
-  """Raises InputError, on all processes, where they do not bring the same.
+  """Raises InputError on all processes if their values differ.
 
   Args:
-    values: what JSON can hold, by the names that the user knows them by.
+    values: maps names that a user knows to values that JSON can hold.
   """
   first, *others = gather(dict(values))
   for number, other in enumerate(others, start=1):
@@ -250,19 +244,18 @@ def check_same(values: Mapping[str, Any]) -> None:
       if first.get(name) != other.get(name):
         raise InputError(
           f'{name} is {first.get(name)!r} in process 0, {other.get(name)!r} in process {number}: '
-          'start all processes with the same command and data, but for --process_id.'
+          'start all with the same data and the same command, except for --process_id.'
         )
 
 
 @contextlib.contextmanager
 def together() -> Iterator[None]:
-  """A block that no process leaves before all have come to its end, or that fails on all.
+  """A block that all processes leave together; if it fails on one, it fails on all.
 
-  A process that failed raises its own error, the others what that was. Inside the block processes
-  must not wait for each other.
+  Processes must not wait for each other inside the block.
 
   Raises:
-    InputError: another process failed.
+    InputError: another process failed; a process that failed itself raises its own error.
   """
   if jax.process_count() == 1:
     yield
@@ -281,10 +274,7 @@ def together() -> Iterator[None]:
 
 
 def main_first(action: Callable[[], Value]) -> Value:
-  """`action()` of every process, after that of process 0.
-
-  So what is downloaded or decoded is so once, and the others find it.
-  """
+  """Runs `action` on process 0, then on the others: they find what it downloaded or decoded."""
   result = None
   for turn in (True, False):
     with together():

@@ -1,4 +1,4 @@
-"""How far a long piece of work is: a bar on a terminal, a few lines elsewhere."""
+"""Progress of long work: a bar on a terminal, a few plain lines elsewhere."""
 
 import contextlib
 import os
@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-LINES = 4  # where there is no terminal
+NUM_LINES = 4  # without a terminal, for the whole work
+QUIET_SECONDS = 1.0  # quick work gets its heading alone
 
 
 def say(text: str) -> None:
-  """Prints a line at once; one that nobody reads any more (`| head`) does not end the work."""
+  """Prints a line at once, above a bar if there is one; a closed pipe (`| head`) is no error."""
   try:
     print(text, flush=True)
   except BrokenPipeError:
@@ -21,34 +22,56 @@ def say(text: str) -> None:
 
 
 @contextlib.contextmanager
-def shown(title: str) -> Iterator[Callable[[float], None]]:
-  """Gives advance(share), which is to be told of the share that is done, 0 to 1."""
-  console = Console(file=sys.stdout, highlight=False)
+def shown(
+  title: str, total: int | None = None, unit: str = '', lines: bool = True, transient: bool = True
+) -> Iterator[Callable[..., None]]:
+  """Shows how much of the work in a `with` block is done.
+
+  It gives advance(completed, status=None, title=None). `completed` is what is done so far: a count
+  if there is a total, otherwise a fraction. `status` is a short text beside the bar; it and the
+  title stay until they are replaced.
+
+  Args:
+    title: what is being done.
+    total: how many `unit` there are; None: show a percentage.
+    unit: what is counted, e.g. 'pictures'.
+    lines: print plain lines if there is no terminal.
+    transient: remove the bar in the end.
+  """
+  console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
   if not console.is_terminal:
-    yield _line_printer(title)
+    yield _line_printer(title, total, unit) if lines else lambda *_, **__: None
     return
+  count = '{task.completed:,.0f}/{task.total:,.0f} ' + unit
   bar = Progress(
-    TextColumn(title),
+    TextColumn('{task.description}', markup=False),
+    TextColumn(count if total else '{task.percentage:>3.0f}%'),
     BarColumn(),
-    TaskProgressColumn(),
+    TextColumn('{task.fields[status]}', markup=False),
     TextColumn('time left'),
     TimeRemainingColumn(),
     console=console,
-    transient=True,
+    transient=transient,
   )
+  task = bar.add_task(title, total=total or 1.0, status='')
+
+  def advance(completed, status=None, title=None):
+    fields = {} if status is None else {'status': status}
+    bar.update(task, completed=completed, description=title, **fields)
+
   with bar:
-    task = bar.add_task('', total=1.0)
-    yield lambda share: bar.update(task, completed=share)
+    yield advance
 
 
-def _line_printer(title):
-  say(f'{title} ...')
-  began, said = time.perf_counter(), 0
+def _line_printer(title, total, unit):
+  say(f'{title} {total:,} {unit} ...' if total else f'{title} ...')
+  began, num_lines = time.perf_counter(), 0
 
-  def advance(share):
-    nonlocal said
-    if int(share * LINES) > said:
-      said = int(share * LINES)
-      say(f'  {title}: {share:.0%}, {time.perf_counter() - began:.0f} s')
+  def advance(completed, **_):
+    nonlocal num_lines
+    fraction, seconds = completed / (total or 1.0), time.perf_counter() - began
+    if int(fraction * NUM_LINES) > num_lines and seconds >= QUIET_SECONDS:
+      num_lines = int(fraction * NUM_LINES)
+      say(f'  {title}: {fraction:.0%}, {seconds:.0f} s')
 
   return advance

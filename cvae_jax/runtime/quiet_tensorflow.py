@@ -1,4 +1,4 @@
-"""TensorFlow, which serves TensorBoard and TensorFlow Datasets only: found late, loaded quietly."""
+"""TensorFlow, for TensorBoard and TensorFlow Datasets only: imported late and quietly."""
 
 import contextlib
 import importlib.util
@@ -15,11 +15,11 @@ def installed(*modules: str) -> bool:
 
 @contextlib.contextmanager
 def quiet():
-  """Imports TensorFlow, without its start-up chatter, and mutes warnings and bars inside the block.
+  """Imports TensorFlow without its messages; warnings and progress bars in the block are muted.
 
-  It is kept off the accelerator, whose memory belongs to JAX.
+  TensorFlow does not see the accelerator, whose memory JAX needs.
   """
-  # Read by TensorFlow's C++ side when it is loaded, so set before.
+  # TensorFlow's C++ code reads them when it is loaded.
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
   os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
   previous = logging.root.manager.disable
@@ -28,7 +28,7 @@ def quiet():
     with _stderr_discarded():
       import tensorflow
 
-      with contextlib.suppress(RuntimeError):  # too late: it has initialized its devices already
+      with contextlib.suppress(RuntimeError):  # its devices are initialized already
         tensorflow.config.set_visible_devices([], 'GPU')
       yield
   finally:
@@ -37,7 +37,7 @@ def quiet():
 
 @contextlib.contextmanager
 def _stderr_discarded():
-  # Of the process, not only of Python: TensorFlow's C++ side writes there too.
+  # Of the process, not only of Python: TensorFlow's C++ code writes there too.
   sys.stderr.flush()
   kept = os.dup(2)
   with open(os.devnull, 'w') as nowhere:

@@ -7,11 +7,11 @@ from cvae_jax.runtime.errors import InputError, did_you_mean
 
 
 class Entry(NamedTuple):
-  """One implementation, and what goes with its name."""
+  """One implementation, with its check and traits."""
 
-  value: Any  # a class or a function; each registry says what it is called with
-  check: Callable[[Any], None] | None  # raises InputError for a config that it cannot work with
-  traits: dict[str, Any]  # further facts, for those who choose by name
+  value: Any  # a class or function; each registry documents its arguments
+  check: Callable[[Any], None] | None  # raises InputError for a config that does not fit
+  traits: dict[str, Any]  # facts about it that other code needs
 
 
 class Registry:
@@ -31,8 +31,8 @@ class Registry:
 
     Args:
       name: the value of the config field. Registering it again replaces the implementation.
-      check: raises InputError for a config whose other fields do not go with this one.
-      **traits: further facts; see `trait`.
+      check: raises InputError for a config with other fields that the implementation cannot use.
+      **traits: facts about it that other code needs; see `trait`.
     """
 
     def add(value):
@@ -56,11 +56,11 @@ class Registry:
     return self._entry(name).value
 
   def trait(self, name: str, trait: str, default: Any = None) -> Any:
-    """What was registered as `trait` with `name`, or `default`."""
+    """A trait of the implementation called `name`; `default` if it was registered without."""
     return self._entry(name).traits.get(trait, default)
 
   def check(self, config, name: str) -> None:
-    """Raises InputError unless `name` is registered and goes with the rest of `config`."""
+    """Raises InputError if `name` is not registered, or does not fit the rest of `config`."""
     if check := self._entry(name).check:
       check(config)
 

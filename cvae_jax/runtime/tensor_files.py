@@ -1,9 +1,4 @@
-"""Weights as files that anyone may read: safetensors, which hold numbers and no code.
-
-A few trained models ship with the package, each a folder like that of a run: `config.json`,
-`weights.safetensors`, `prior.safetensors` and, for people, a card. `python -m tools.ship_weights`
-makes them.
-"""
+"""Arrays in safetensors files, which hold numbers and no code, with a digest that shows damage."""
 
 import hashlib
 from pathlib import Path
@@ -18,15 +13,7 @@ from safetensors import numpy as safetensors_numpy
 from cvae_jax.runtime import paths
 from cvae_jax.runtime.errors import InputError
 
-SHIPPED = Path(__file__).parents[1] / 'shipped'
-CLASSIFIERS = SHIPPED / 'classifiers'
-FILE_NAME = 'weights.safetensors'
 SEPARATOR = '/'
-
-
-def available() -> tuple[str, ...]:
-  """The names that `cvae_jax.load` takes, besides paths."""
-  return tuple(sorted(path.parent.name for path in SHIPPED.glob(f'*/{FILE_NAME}')))
 
 
 def save(path: Path, variables: dict[str, Any], **notes) -> None:
@@ -34,24 +21,24 @@ def save(path: Path, variables: dict[str, Any], **notes) -> None:
 
   Args:
     path: the file; its folder is created.
-    variables: as linen has them.
-    **notes: what else is to be known of them; `step`, how many they were trained for.
+    variables: arrays in nested dicts, e.g. a network's variables.
+    **notes: metadata, stored as text, e.g. `step`, the step of the weights.
   """
   arrays = _flat(variables)
   metadata = {name: str(note) for name, note in notes.items()} | {'blake2b': _digest(arrays)}
   with paths.whole(path) as temporary:
-    # Not `save_file`, whose files nobody but their owner may read.
+    # Not `save_file`, which makes files that only their owner can read.
     temporary.write_bytes(safetensors_numpy.save(arrays, metadata=metadata))
 
 
 def digest(variables: dict[str, Any]) -> str:
-  """Tells weights from others: of their names and their numbers."""
+  """A hash of the arrays and their names, in hexadecimal."""
   return _digest(_flat(variables))
 
 
 def _flat(variables: dict[str, Any]) -> dict[str, np.ndarray]:
   flat = traverse_util.flatten_dict(jax.device_get(variables), sep=SEPARATOR)
-  return {name: np.ascontiguousarray(array) for name, array in flat.items()}
+  return {name: np.asarray(array, order='C') for name, array in flat.items()}
 
 
 def _digest(arrays: dict[str, np.ndarray]) -> str:
@@ -63,7 +50,10 @@ def _digest(arrays: dict[str, np.ndarray]) -> str:
 
 
 def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-  """Reads what `save` wrote, whatever it is: arrays by their joined names, and the notes.
+  """Reads what `save` wrote, of any structure.
+
+  Returns:
+    Arrays by their names, joined with `SEPARATOR`, and the notes.
 
   Raises:
     InputError: the file is missing or damaged.
@@ -73,26 +63,27 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
       notes = file.metadata() or {}
       flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     if notes.get('blake2b') != _digest(flat):
-      raise ValueError('its numbers are not those that were written')
+      raise ValueError('its content does not match its digest')
   except (OSError, ValueError, safetensors.SafetensorError) as error:
     raise InputError(
-      f'{path} cannot be read as weights: {" ".join(str(error).split())[:100]}.'
+      f'{path} is missing or damaged: {" ".join(str(error).split())[:100]}.'
     ) from error
   return flat, notes
 
 
 def read(path: Path, like: dict[str, Any]) -> tuple[dict[str, Any], int]:
-  """Reads what `save` wrote.
+  """Reads what `save` wrote, if it has the structure of `like`.
 
   Args:
     path: the file.
-    like: variables of the same structure and shapes, arrays or `jax.ShapeDtypeStruct`.
+    like: nested dicts of arrays or `jax.ShapeDtypeStruct`.
 
   Returns:
-    The variables as NumPy arrays, and the step they are from.
+    The variables as NumPy arrays, and their step (0 without such a note).
 
   Raises:
-    InputError: the file is missing, damaged, or holds another model's weights.
+    InputError: the file is missing or damaged, or its arrays differ from `like` in names, shapes or
+      dtypes.
   """
   flat, notes = read_arrays(path)
   expected = traverse_util.flatten_dict(like, sep=SEPARATOR)

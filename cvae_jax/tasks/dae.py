@@ -27,7 +27,7 @@ def _check(config) -> None:
       )
 
 
-@TASKS.register('dae', _check)
+@TASKS.register('dae', _check, protocol='corrupted, the mean of the encoder')
 class DAE(Autoencoder):
   """−log p(x | z, c) at the latents z that the encoder gives for a corrupted x."""
 

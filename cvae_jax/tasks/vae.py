@@ -48,7 +48,7 @@ def _check(config) -> None:
     )
 
 
-@TASKS.register('vae', _check)
+@TASKS.register('vae', _check, protocol='one posterior sample, β = 1')
 class VAE(Autoencoder):
   """q(z | x, c), p(z | c) and p(x | z, c), trained on a bound of log p(x | c)."""
 
@@ -68,9 +68,10 @@ class VAE(Autoencoder):
     delay = config.beta_delay_steps or round(config.beta_delay_epochs * steps_per_epoch)
     delay = min(delay, MAX_STEPS)
     rise = config.beta_warmup_steps or config.beta_warmup_epochs * steps_per_epoch
-    self.warmup_steps = schedules.steps_to_full_beta(
+    settled = schedules.steps_to_full_beta(
       config.beta_schedule, delay, rise, self._total_steps, config.beta_cycles
     )
+    self.warmup_steps = min(settled, MAX_STEPS)
     if delay >= self._total_steps:
       self.note = (
         f'β stays 0: its delay of {delay} steps is as long as the run of {self._total_steps}.'

@@ -14,8 +14,7 @@ import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
 from cvae_jax import config as config_lib
-from cvae_jax.runtime import devices, processes
-from cvae_jax.runtime import tensor_files as weights
+from cvae_jax.runtime import devices, processes, tensor_files
 from cvae_jax.runtime.errors import InputError, reason
 from cvae_jax.training.state import TrainState
 
@@ -34,7 +33,9 @@ def items(state: TrainState) -> dict[str, Any]:
 def digest(item) -> str:
   """A hash of names and values, as this process has them."""
   leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(devices.own_copy(item)))
-  return weights.digest({jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves})
+  return tensor_files.digest(
+    {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+  )
 
 
 def metrics(manager: ocp.CheckpointManager, step: int) -> dict[str, float] | None:

@@ -51,39 +51,38 @@ def resume(run: Path, config: ConfigDict, like: TrainState) -> Resumed:
   """
   damaged: dict[int, str] = {}
   with _reader(run, config) as manager:
-    steps = processes.from_main(sorted(manager.all_steps(), reverse=True))
-    for step in steps:
-      fault, found = '', None
+
+    def is_intact(step, read):
+      """Whether all processes can read a checkpoint and its metrics; notes what is wrong."""
+      fault = ''
       try:
-        found = _restore(manager, step, config, like)
+        read()
         checkpoint_items.metrics(manager, step)
       except InputError as error:
         fault = reason(error.__cause__)
-      faults = [fault for fault in processes.gather(fault) if fault]
-      if not faults:
+      if faults := [each for each in processes.gather(fault) if each]:
+        damaged[step] = faults[0]
+      return not faults
+
+    steps, found = processes.from_main(sorted(manager.all_steps(), reverse=True)), []
+    for step in steps:
+      if is_intact(step, lambda step=step: found.append(_restore(manager, step, config, like))):
         break
-      damaged[step] = faults[0]
     else:
       raise InputError(
         f'None of the {len(steps)} checkpoints of {run} can be read, and all are left as they are. '
         f'Of the newest: {damaged[steps[0]]}. Name another --workdir to begin anew.'
       )
     # Orbax reads the metrics of all, and results are computed with the best of them.
+    variables = like.eval_variables
     for step in steps[len(damaged) + 1 :]:
-      fault = ''
-      try:
-        checkpoint_items.metrics(manager, step)
-        _restore_variables(manager, step, config, like.eval_variables)
-      except InputError as error:
-        fault = reason(error.__cause__)
-      if faults := [fault for fault in processes.gather(fault) if fault]:
-        damaged[step] = faults[0]
+      is_intact(step, lambda step=step: _restore_variables(manager, step, config, variables))
   damaged = dict(processes.from_main(list(damaged.items())))
   with processes.together():
     if processes.is_main():
       for step in damaged:
         _set_aside(run, step)
-  return Resumed(*found, damaged)
+  return Resumed(*found[-1], damaged)
 
 
 def _set_aside(run: Path, step: int) -> None:

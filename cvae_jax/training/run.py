@@ -79,28 +79,28 @@ class Run:
     """Introduces the run, opens its logs where they stand, and makes its hooks."""
     program, reporter, saved, step = self.program, self.reporter, self._saved, self.step
     self._introduce()
-    columns, seconds, writers = metrics_file.columns(program.task), 0.0, None
+    columns, seconds = metrics_file.columns(program.task), 0.0
+    writers = profiler = None
     if processes.is_main():
       seconds = metrics_file.forget_after(self.workdir, step, columns, reporter.line)
       writers = Writers(self.workdir, program.config, columns, reporter.line)
       self._closed.callback(writers.close)
-    self._clock = Clock(program.config.batch_size, seconds)
-    self._hooks: list[Hook] = [
-      hooks.Read(program, self._window, step, saved, self._clock, reporter),
+      if profiler := make_profiler(program.config.profile, self.workdir, reporter.line):
+        self._closed.callback(profiler.close)
+    self._clock = clock = Clock(program.config.batch_size, seconds)
+    in_order = (
+      profiler and hooks.Profile(profiler),
+      hooks.Read(program, self._window, step, saved, clock, reporter),
       hooks.Validate(program),
-      hooks.Log(program, writers, saved, self._clock, reporter),
+      hooks.Log(program, writers, saved, clock, reporter),
+      writers and hooks.Draw(program, writers),
       self._judge,
       hooks.Save(saved),
-      hooks.Report(self._clock, reporter),
+      hooks.Report(clock, reporter),
+      writers and hooks.Warn(program, reporter),
       hooks.Stop(program, saved),
-    ]
-    if processes.is_main():
-      self._hooks.insert(3, hooks.Draw(program, writers))
-      self._hooks.insert(-1, hooks.Warn(program, reporter))
-      profiler = make_profiler(program.config.profile, self.workdir, reporter.line)
-      if profiler:
-        self._hooks.insert(0, hooks.Profile(profiler))
-        self._closed.callback(profiler.close)
+    )
+    self._hooks: list[Hook] = [hook for hook in in_order if hook]
     reporter.start(step)
 
   def after_chunk(self, begin: int, end: int, state: TrainState, terms, stop: Cause | None) -> bool:

@@ -1,4 +1,4 @@
-"""The programs that measure: that they do, on something small."""
+"""The benchmarks, on small problems."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from conftest import ROOT
 from cvae_jax.data import datasets as splits
 
 
-def test_the_random_images_are_files_that_training_reads(tmp_path):
+def test_training_reads_the_random_images(tmp_path):
   epoch.write_images(tmp_path, 120)
   config = mnist.get_config()
   config.data.dir, config.data.validation_examples, config.batch_size = str(tmp_path), 20, 10
@@ -24,23 +24,24 @@ def test_the_random_images_are_files_that_training_reads(tmp_path):
   assert len(np.unique(train.images)) == 256
 
 
-def test_the_table_gives_our_speed_as_a_multiple_of_each():
+def test_the_table_gives_our_speed_relative_to_each():
   row = {'ms_per_step': 2.0, 'compile_seconds': 1.0, 'peak_bytes': 5_000_000}
   rows = {'other': row | {'images_per_second': 200.0, 'ratios': {'float32': 1.5, 'bfloat16': 1.2}}}
   *_, last = throughput.table(rows, 128).splitlines()
   assert last == '| other | 200 | 2 | 1.0 | 5 | 1.50 | 1.20 |'
 
 
-def test_a_contender_that_cannot_run_is_named_and_left_out(capsys):
+def test_a_contender_that_cannot_run_is_printed_and_left_out(capsys):
   broken = scaling.contender(devices=1, batch_size=8) | {'package': 'float7'}
   with alternate.workers({'broken': broken}) as ready:
     assert not ready
-  assert 'broken cannot run' in (said := capsys.readouterr().out)
-  assert 'float7' in said
+  output = capsys.readouterr().out
+  assert 'broken' in output
+  assert 'float7' in output
 
 
 @pytest.mark.parametrize('program', ['', '.throughput', '.epoch', '.roofline', '.sweep'])
-def test_a_gpu_that_is_not_there_is_said_in_one_line(program):
+def test_a_missing_gpu_gets_one_line(program):
   done = subprocess.run(
     [sys.executable, '-m', f'benchmarks{program}', '--device', 'gpu'],
     cwd=ROOT,
@@ -50,11 +51,11 @@ def test_a_gpu_that_is_not_there_is_said_in_one_line(program):
     check=False,
   )
   assert done.returncode == 1
-  assert done.stderr.startswith('--device gpu: no NVIDIA GPU here')
+  assert done.stderr.startswith('--device gpu: ')
   assert done.stderr.count('\n') == 1
 
 
-def test_a_contender_that_ends_in_the_middle_is_named_and_left_out(capsys, monkeypatch):
+def test_a_contender_that_ends_early_is_printed_and_left_out(capsys, monkeypatch):
   class Ending:
     def compute(self, seconds):
       raise BrokenPipeError('gone')
@@ -65,7 +66,8 @@ def test_a_contender_that_ends_in_the_middle_is_named_and_left_out(capsys, monke
 
   monkeypatch.setattr(alternate, 'workers', workers)
   assert alternate.measure({'ending': {}}, rounds=2, seconds=1.0) == {}
-  assert capsys.readouterr().out.count('ending has ended: gone') == 1
+  output = capsys.readouterr().out
+  assert output.count('ending') == output.count('gone') == 1
 
 
 @pytest.mark.slow
@@ -89,13 +91,12 @@ def test_the_roofline_of_a_step(tmp_path):
   command = [sys.executable, '-m', 'benchmarks.roofline', '--quick', '--output', str(output)]
   subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=300)
   (step,) = json.loads(output.read_text())['precisions']['float32']['steps'].values()
-  # 33 million products and sums of the forward pass with upsampling folded, three times as many
-  # with the gradient, for each of 128 images.
+  # 33 million multiply-adds per image, with upsampling folded; three times with the gradient.
   assert step['flops'] == pytest.approx(3 * 2 * 33e6 * 128, rel=0.1)
   assert 0 < step['share_of_arithmetic'] < 1
 
 
-def test_the_table_of_a_sweep_gives_each_way_against_turns():
+def test_the_table_of_a_sweep_compares_each_strategy_with_turns():
   rows = {
     name: {'ms_per_step': ms, 'compile_seconds': 1.25}
     for name, ms in (('in turn', 2.0), ('side by side', 1.0), ('batched', 4.0))
@@ -108,7 +109,7 @@ def test_the_table_of_a_sweep_gives_each_way_against_turns():
 
 
 @pytest.mark.slow
-def test_a_sweep_is_measured_in_every_way(tmp_path):
+def test_a_sweep_is_measured_by_every_strategy(tmp_path):
   command = [sys.executable, '-m', 'benchmarks.sweep', '--quick', '--runs', '2']
   subprocess.run([*command, '--output', str(tmp_path / 'sweep.json')], cwd=ROOT, check=True)
   content = json.loads((tmp_path / 'sweep.json').read_text())

@@ -1,4 +1,4 @@
-"""The network that ours is measured against is the same one, and it trains."""
+"""The PyTorch network of the benchmark is that of this package, and it trains."""
 
 import jax
 import numpy as np
@@ -31,12 +31,14 @@ def test_its_loss_is_ours():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('ways', [{}, {'loader': True}, {'channels_last': True, 'autocast': True}])
-def test_its_loss_falls(ways):
+@pytest.mark.parametrize(
+  'options', [{}, {'loader': True}, {'channels_last': True, 'autocast': True}]
+)
+def test_its_loss_falls(options):
   torch.manual_seed(0)
   grey = IMAGES // 255 * 255  # mostly black: soon learned
   run = pytorch_training.make_run(
-    pytorch_training.Ways(**ways), grey, LABELS, batch_size=16, device='cpu', threads=1
+    pytorch_training.Options(**options), grey, LABELS, batch_size=16, device='cpu', threads=1
   )
   first = run(1)
   assert run(20) < first - 50

@@ -1,4 +1,4 @@
-"""Running the commands as a user does: as processes, in a folder of their own."""
+"""Fixtures that run the commands as processes, each in an empty folder."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ from conftest import ROOT
 
 @pytest.fixture
 def command(tmp_path):
-  """command('train.py', '--config', ...) runs it in an empty folder beside configs/, as a link."""
+  """command('train.py', '--config', ...) runs it in a folder with only a link to configs/."""
   (tmp_path / 'configs').symlink_to(ROOT / 'configs')
 
   def run(script, *arguments, timeout=120, **environment):
@@ -30,7 +30,7 @@ def command(tmp_path):
 
 @pytest.fixture
 def refused(command, tmp_path):
-  """Runs a command that must fail by the user's hand; returns its one line."""
+  """Runs a command that must fail with an InputError; returns its one line of output."""
 
   def run(script, *arguments, **environment):
     before = files()
@@ -42,7 +42,7 @@ def refused(command, tmp_path):
     return done.stderr
 
   def files():
-    # But what Python keeps of a config that it has read.
+    # Without the bytecode of configs.
     return sorted(path for path in tmp_path.rglob('*') if '__pycache__' not in path.parts)
 
   return run

@@ -1,4 +1,4 @@
-"""Every shipped config trains: on the real set where it is at hand, else on a made one."""
+"""Every config trains: on the real dataset if it is there, otherwise on a generated one."""
 
 import importlib
 import subprocess
@@ -11,8 +11,8 @@ import pytest
 from conftest import DATA, ROOT
 from cvae_jax import config as config_lib
 from cvae_jax.evaluation.experiment import Finding
-from cvae_jax.training import sweep
-from cvae_jax.training.sweep import Axis
+from cvae_jax.training import sweep_plan
+from cvae_jax.training.sweep_plan import Axis
 from made_data import make
 
 NAMES = sorted(path.stem for path in (ROOT / 'configs').glob('*.py'))
@@ -23,7 +23,7 @@ REAL = {
   'fashion_mnist': DATA / 'fashion_mnist',
   'binarized_mnist': DATA,
 }
-# Writes the original batches from a lossless copy.
+# Unpacks the original batches from a lossless copy.
 CIFAR10_UNPACK = DATA / 'cifar10' / 'unpack.py'
 
 
@@ -32,7 +32,7 @@ def module(name):
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_shipped_configs_are_valid_and_say_what_they_are(name):
+def test_configs_are_valid_and_have_a_docstring(name):
   config = module(name).get_config()
   config_lib.check(config)
   assert config.name == name
@@ -59,11 +59,11 @@ def test_the_experiments_are_all_there():
 
 
 @pytest.mark.parametrize('name', SWEEPS)
-def test_shipped_sweeps_have_runs_and_a_question(name, tmp_path):
+def test_sweeps_have_runs_and_a_question(name, tmp_path):
   swept = module(f'sweeps.{name}')
   config, planned = swept.get_config(), swept.get_experiment()
   assert config.name == name
-  runs = sweep.members(config, planned.axes, tmp_path)
+  runs = sweep_plan.members(config, planned.axes, tmp_path)
   assert len({run.name for run in runs}) == len(runs) >= 2
   assert planned.question.endswith('?')
   assert f'configs/sweeps/{name}.py' in swept.__doc__
@@ -71,7 +71,7 @@ def test_shipped_sweeps_have_runs_and_a_question(name, tmp_path):
 
 def test_answers_follow_from_the_numbers():
   def findings(settings, numbers):
-    """Settings with a number each, or one for each seed."""
+    """Settings, each with one number or one per seed."""
     found = []
     for row, (field, value) in enumerate(settings):
       seeds = {name: np.atleast_1d(values[row]) for name, values in numbers.items()}
@@ -92,7 +92,7 @@ def test_answers_follow_from_the_numbers():
       planned.answer(findings(given, numbers)[::-1]),
     )
     if name in ('grad_clip', 'kld_weight', 'latent_size'):
-      assert forwards == backwards  # in whatever order they were named
+      assert forwards == backwards  # in any order of the settings
     return forwards
 
   clipped = {'negative_elbo': [1, 1]}
@@ -129,12 +129,12 @@ def test_answers_follow_from_the_numbers():
     )
 
 
-def test_the_rise_of_an_annealed_beta_is_a_share_of_the_run():
+def test_the_warmup_of_an_annealed_beta_is_a_fraction_of_the_run():
   config = module('sweeps.annealing').get_config()
   config.num_epochs = 6
   assert config.beta_warmup_epochs == pytest.approx(2)
   axes = [Axis('num_epochs', (6, 9)), Axis('seed', (0,))]
-  runs = sweep.members(config, axes, Path('sweep'))
+  runs = sweep_plan.members(config, axes, Path('sweep'))
   assert [run.config.beta_warmup_epochs for run in runs] == pytest.approx([2, 3])
   config.beta_warmup_epochs = 1.5
   assert dict(config_lib.fields(config))['beta_warmup_epochs'] == 1.5
@@ -157,5 +157,5 @@ def test_every_config_passes_its_smoke_run(command, tmp_path, name):
     'train.py', '--config', f'configs/{name}.py', *flags, '--smoke', timeout=400, **home
   )
   assert done.returncode == 0, done.stderr
-  assert 'All works' in done.stdout
+  assert 'Nothing was written' in done.stdout
   assert sorted(Path(tmp_path).rglob('*')) == before

@@ -1,4 +1,4 @@
-"""evaluate.py as a user runs it."""
+"""evaluate.py, run as a user does."""
 
 import csv
 import json
@@ -11,7 +11,7 @@ from PIL import Image
 from sklearn import datasets
 
 import cvae_jax
-from cvae_jax.runtime import tensor_files as weights
+from cvae_jax.inference import shipped
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.training import loop
 from tiny import DENSE, tiny_config
@@ -30,7 +30,7 @@ runpy.run_path(sys.argv[0], run_name='__main__')
 
 @pytest.fixture(scope='module')
 def evaluated(tiny_run, tmp_path_factory):
-  """A tiny run and what evaluate.py printed of its test split."""
+  """A tiny run, and the output of evaluate.py for its test split."""
   import os
   import subprocess
   import sys
@@ -41,10 +41,10 @@ def evaluated(tiny_run, tmp_path_factory):
   run = folder / 'runs' / 'tiny'
   shutil.copytree(tiny_run, run)
   done = subprocess.run(
-    # The command, but with classifiers of 30 steps instead of 1,000.
+    # The command, with classifiers trained for 30 steps instead of 1,000.
     [sys.executable, '-c', SHORTENED, str(ROOT / 'evaluate.py'), *QUICK],
     cwd=folder,
-    # No classifier of before: one is trained.
+    # Without a cached classifier: one is trained.
     env=os.environ | {'XDG_CACHE_HOME': str(folder / 'cache')},
     capture_output=True,
     text=True,
@@ -58,7 +58,7 @@ def evaluated(tiny_run, tmp_path_factory):
 
 @pytest.mark.slow
 def test_table_json_csv_and_report_agree(evaluated):
-  run, said = evaluated
+  run, output = evaluated
   folder = run / 'evaluation'
   content = json.loads((folder / 'test-iwae3.json').read_text())
   with open(folder / 'test-iwae3.csv', newline='') as file:
@@ -69,9 +69,9 @@ def test_table_json_csv_and_report_agree(evaluated):
       row = listed[group, name]
       assert row['value'] == ('' if metric['value'] is None else repr(metric['value']))
       assert f'<td>{name}</td>' in page
-      assert f'  {name} ' in said
+      assert f'  {name} ' in output
       if metric['value'] is not None:
-        assert metric['protocol'] in said
+        assert metric['protocol'] in output
         if metric['low'] is not None:
           assert metric['low'] <= metric['value'] <= metric['high']
   groups = content['metrics']
@@ -91,7 +91,7 @@ def test_table_json_csv_and_report_agree(evaluated):
 @pytest.mark.slow
 def test_a_run_that_was_evaluated_can_ship(evaluated, tmp_path, monkeypatch):
   run, _ = evaluated
-  monkeypatch.setattr(weights, 'SHIPPED', tmp_path / 'shipped')
+  monkeypatch.setattr(shipped, 'FOLDER', tmp_path / 'shipped')
   with pytest.raises(InputError, match=r'no evaluation/test\.json'):  # of 5,000 samples
     ship_weights.ship(run, 'a test machine')
   folder = ship_weights.ship(run, 'a test machine', 'test-iwae3')
@@ -101,8 +101,8 @@ def test_a_run_that_was_evaluated_can_ship(evaluated, tmp_path, monkeypatch):
   assert 'Trained with z ~ N(0, I); fitted afterwards, in `prior.safetensors`: 1 Gau' in card
   assert 'samples, z ~ N(0, I), decoder means' in card
   monkeypatch.chdir(tmp_path)
-  shipped, model = cvae_jax.load('tiny'), cvae_jax.load(run)
-  np.testing.assert_array_equal(shipped.sample([3, 4]), model.sample([3, 4]))
+  copy, model = cvae_jax.load('tiny'), cvae_jax.load(run)
+  np.testing.assert_array_equal(copy.sample([3, 4]), model.sample([3, 4]))
 
 
 @pytest.mark.slow
@@ -117,7 +117,7 @@ def test_the_report_is_one_file(evaluated):
 
 @pytest.mark.slow
 def test_few_images_of_a_conditional_model_in_colour(command, tmp_path):
-  """Two training images a class, one test image: what cannot be measured is said."""
+  """Two training images per class and one test image: some metrics cannot be measured."""
   for split, count in (('train', 6), ('validation', 1), ('test', 1)):
     for name in ('$cat$', '_dog'):
       (tmp_path / 'set' / split / name).mkdir(parents=True)
@@ -152,7 +152,7 @@ def test_few_images_of_a_conditional_model_in_colour(command, tmp_path):
   )
   done = command('evaluate.py', '--max_examples', '2', *QUICK, **cache)
   assert done.returncode == 0, done.stderr
-  assert 'training a reference classifier' not in done.stdout  # it saw all of the training set
+  assert 'training a reference classifier' not in done.stdout  # cached by the run above
   text = (tmp_path / 'runs' / 'pets' / 'evaluation' / 'test-iwae3.json').read_text()
   drawn = json.loads(text)['metrics']['generation, z ~ fitted prior']
   for name, reason in (('diversity', 'no class has two'), ('coverage', '2 real images have no 5')):
@@ -227,22 +227,24 @@ def test_predict(command, tmp_path, pictures, binarize):
 
 
 @pytest.mark.parametrize(
-  ('arguments', 'message'),
+  ('arguments', 'named'),
   [
-    (['--iwae_samples', '0'], 'iwae_samples=0'),
-    (['--workdir', 'nowhere'], 'neither a run folder nor a checkpoint'),
-    (['--split', 'tset'], 'split=tset'),
-    (['--checkpoint', '99'], "checkpoint '99' is not in"),
-    (['--predict', 'nothing_there'], 'nothing_there is not there'),
-    (['--predict', 'nothing'], 'nothing holds no picture'),
-    (['--projection', 'pac'], 'projection=pac'),
-    (['--predict', 'nothing', '--split', 'train'], '--split means nothing to --predict'),
-    (['--lpips', 'nothing_there'], 'nothing_there lacks alexnet'),
-    (['--max_examples', '0'], 'max_examples=0'),
+    (['--iwae_samples', '0'], ['iwae_samples=0']),
+    (['--workdir', 'nowhere'], ['nowhere']),
+    (['--split', 'tset'], ['split=tset']),
+    (['--checkpoint', '99'], ["checkpoint '99'"]),
+    (['--predict', 'missing'], ['missing']),
+    (['--predict', 'empty'], ['empty']),
+    (['--projection', 'pac'], ['projection=pac']),
+    (['--predict', 'empty', '--split', 'train'], ['--split', '--predict']),
+    (['--scatter', '--predict', 'empty'], ['--scatter', '--predict']),
+    (['--lpips', 'missing'], ['missing', 'alexnet']),
+    (['--max_examples', '0'], ['max_examples=0']),
   ],
 )
-def test_mistakes_get_one_line(refused, tiny_run, tmp_path, arguments, message):
-  (tmp_path / 'nothing').mkdir()
+def test_mistakes_get_one_line(refused, tiny_run, tmp_path, arguments, named):
+  (tmp_path / 'empty').mkdir()
   (tmp_path / 'runs').mkdir()
   (tmp_path / 'runs' / 'tiny').symlink_to(tiny_run)
-  assert message in refused('evaluate.py', *arguments)
+  message = refused('evaluate.py', *arguments)
+  assert all(text in message for text in named), message

@@ -1,4 +1,4 @@
-"""The Makefile: what is listed is there, and its variables reach the commands."""
+"""The Makefile: its list of targets is complete, and its variables reach the commands."""
 
 import os
 import re
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(not shutil.which('make'), reason='no make here')
 
 
 def make(*arguments):
-  # `make test` itself hands its flags down, among them that of naming directories.
+  # `make test` passes its own flags on.
   environment = {name: value for name, value in os.environ.items() if not name.startswith('MAKE')}
   done = subprocess.run(
     ['make', *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
@@ -24,7 +24,7 @@ def make(*arguments):
 
 
 def last_command(*arguments):
-  """The command of a dry run, without the Python that runs it."""
+  """The last command of a dry run, without its python."""
   return shlex.split(make('-n', *arguments).strip().splitlines()[-1])[1:]
 
 

@@ -1,4 +1,4 @@
-"""sample.py as a user runs it."""
+"""sample.py, run as a user does."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ from cvae_jax.plots import grids
 
 @pytest.fixture
 def run(tiny_run, tmp_path):
-  """A copy of the tiny run where sample.py looks for one."""
+  """A copy of the tiny run, where sample.py finds it."""
   workdir = tmp_path / 'runs' / 'tiny'
   shutil.copytree(tiny_run, workdir)
   return workdir
@@ -33,8 +33,8 @@ def test_a_digit_of_the_newest_run(command, run, tmp_path):
   assert done.returncode == 0, done.stderr
   assert done.stderr == ''
   assert done.stdout.splitlines()[0] == 'runs/tiny, weights of step 6'
-  said = 'Samples of 3, z ~ fitted prior: runs/tiny/samples/3-seed0-fitted_prior.png'
-  assert done.stdout.splitlines()[1] == said
+  line = 'Samples of 3, z ~ fitted prior: runs/tiny/samples/3-seed0-fitted_prior.png'
+  assert done.stdout.splitlines()[1] == line
   expected = cvae_jax.load(run).sample(np.full(64, 3))
   shown = picture(run / 'samples' / '3-seed0-fitted_prior.png')
   np.testing.assert_allclose(shown, grids.grid(expected, 8), atol=1)
@@ -76,24 +76,27 @@ def test_every_option(command, run, tmp_path):
 
 
 @pytest.mark.parametrize(
-  ('arguments', 'message'),
+  ('arguments', 'named'),
   [
-    # Of flags alone, before JAX is there; the others are those of `sampling` and `inference`.
-    (['--digit', '3', '--label', '3'], 'give one of them'),
-    (['--num_images', '0'], 'num_images=0'),
-    (['--num_images', '10000000'], 'num_images=10000000'),
-    (['--temperature', '-1'], 'temperature=-1: -1.0 is not a non-negative number'),
-    (['--seed', '-1'], 'seed=-1: -1 is not an integer in the range'),
-    (['--mode', 'interpolated'], 'interpolate'),
-    (['--digit', '12'], "'12' is no class of this model, which has 0, 1, 2"),
-    (['--checkpoint', '99'], "checkpoint '99' is not in"),
-    (['--workdir', 'x' * 300], 'cannot be a path: File name too long'),
-    (['--mode', 'posterior', '--images', 'none.png'], 'none.png is not there'),
-    (['--output', '/proc/nothing/x.png'], 'Cannot write /proc/nothing/x.png'),
+    # Found in the flags alone, before JAX is imported.
+    (['--digit', '3', '--label', '3'], ['--label', '--digit']),
+    (['--num_images', '0'], ['num_images=0']),
+    (['--num_images', '10000000'], ['num_images=10000000']),
+    (['--temperature', '-1'], ['temperature=-1']),
+    (['--seed', '-1'], ['seed=-1']),
+    (['--mode', 'interpolated'], ['mode=interpolated']),
+    (['--images'], ['--images']),
+    # Found by `sampling` and `loading`.
+    (['--digit', '12'], ["'12'", '0, 1, 2']),
+    (['--checkpoint', '99'], ["checkpoint '99'"]),
+    (['--workdir', 'x' * 300], ['xxx', 'File name too long']),
+    (['--mode', 'posterior', '--images', 'none.png'], ['none.png']),
+    (['--output', '/proc/nothing/x.png'], ['/proc/nothing/x.png', '--output']),
   ],
 )
-def test_mistakes_get_one_line(refused, run, arguments, message):
-  assert message in refused('sample.py', *arguments)
+def test_mistakes_get_one_line(refused, run, arguments, named):
+  message = refused('sample.py', *arguments)
+  assert all(text in message for text in named), message
 
 
 @pytest.mark.parametrize('damage', [lambda b: b[:0], lambda b: b[:20] + b'?' * 100 + b[120:]])
@@ -101,14 +104,13 @@ def test_a_damaged_checkpoint_gets_one_line(refused, run, damage):
   for path in (run / 'checkpoints' / '6').rglob('*'):
     if path.is_file():
       path.write_bytes(damage(path.read_bytes()))
-  said = refused('sample.py', '--checkpoint', 'last')
-  assert 'checkpoints/6 cannot be read: it is damaged' in said
+  assert 'checkpoints/6' in refused('sample.py', '--checkpoint', 'last')
 
 
-def test_without_a_run_the_shipped_weights(command, tmp_path):
+def test_without_a_run_the_shipped_weights_are_used(command, tmp_path):
   done = command('sample.py', '--digit', '3')
   assert done.returncode == 0, done.stderr
-  assert done.stdout.splitlines()[0].startswith('No trained run under runs/: these are the weights')
+  assert done.stdout.startswith('No trained run under runs/')
   assert done.stdout.splitlines()[1].startswith('shipped/mnist, weights of step ')
   expected = cvae_jax.load('mnist').sample(np.full(64, 3))
   shown = picture(tmp_path / 'shipped' / 'mnist' / 'samples' / '3-seed0-fitted_prior.png')
@@ -117,7 +119,7 @@ def test_without_a_run_the_shipped_weights(command, tmp_path):
 
 @pytest.fixture
 def pictures(tmp_path):
-  """Three files of 8×8 digits, among them one that is larger and in colour."""
+  """Three files of 8×8 digits; one is larger and in colour."""
   from sklearn import datasets
 
   folder = tmp_path / 'pictures'
@@ -130,7 +132,7 @@ def pictures(tmp_path):
   return sorted(folder.iterdir())
 
 
-def test_pictures_of_ones_own(command, run, tmp_path, pictures):
+def test_own_pictures_with_and_without_classes(command, run, tmp_path, pictures):
   flags = ('--mode', 'reconstruct', '--format', 'npz', '--images')
   done = command('sample.py', *flags, *pictures)
   assert done.returncode == 0, done.stderr
@@ -139,7 +141,7 @@ def test_pictures_of_ones_own(command, run, tmp_path, pictures):
   content = np.load(saved)
   given = [picture(path)[..., 0] / 255 for path in pictures[:2]]
   np.testing.assert_allclose(content['images'][0, :2, ..., 0], given, atol=1e-6)
-  # As classes that are given, and as a folder.
+  # With classes, and as a folder.
   done = command('sample.py', *flags, pictures[0].parent, '--label', '0,1,2', '--output', 'y.npz')
   assert done.returncode == 0, done.stderr
   assert 'taken for' not in done.stdout
@@ -150,4 +152,6 @@ def test_pictures_of_ones_own(command, run, tmp_path, pictures):
 
 def test_a_workdir_with_no_checkpoint(refused, run):
   shutil.rmtree(run / 'checkpoints')
-  assert 'has no checkpoint' in refused('sample.py', '--workdir', run)
+  message = refused('sample.py', '--workdir', run)
+  assert str(run) in message
+  assert 'checkpoint' in message

@@ -1,8 +1,9 @@
-"""train.py as a user runs it."""
+"""train.py, run as a user does."""
 
 import json
 import math
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -31,28 +32,28 @@ def refused_train(refused):
   )
 
 
-def test_a_run_and_what_is_said_when_it_is_called_again(command, tmp_path):
+def test_a_run_and_its_command_called_again(command, tmp_path):
   done = train(command)
   assert done.returncode == 0, done.stderr
   assert done.stderr == ''
   lines = done.stdout.splitlines()
   assert 'parameters, 100 training and 50 validation images of digits' in lines[0]
-  assert any('validation −ELBO' in line for line in lines)
+  assert any('validation' in line and 'negative_elbo' in line for line in lines)
   assert lines[-4].endswith('runs/tiny/samples/step_6.png')
-  assert lines[-3].startswith('best and last: epoch 2, step 6, validation −ELBO ')
+  assert lines[-3].startswith('best and last: epoch 2, step 6, validation ')
   assert lines[-1].endswith('python sample.py --workdir=runs/tiny')
   assert (tmp_path / 'runs/tiny/samples/step_6.png').is_file()
   assert '\x1b' not in done.stdout  # plain lines where there is no terminal
-  assert (tmp_path / 'runs/tiny/train.log').read_text().count('/2  validation −ELBO') == 2
+  assert (tmp_path / 'runs/tiny/train.log').read_text().count('/2  validation ') == 2
 
-  hidden = str(ROOT / 'tests' / 'without_tensorflow')  # most of a start is to import it
+  hidden = str(ROOT / 'tests' / 'without_tensorflow')  # importing it takes most of a start
   again = train(command, PYTHONPATH=hidden)
   assert again.returncode == 0
-  assert 'is complete' in again.stdout
+  assert 'complete' in again.stdout
 
   other = train(command, '--config.beta=4', PYTHONPATH=hidden)
   assert other.returncode == 2
-  assert 'beta is 1.0 there, 4.0 here' in other.stderr
+  assert re.search(r'\bbeta\b.*1\.0.*4\.0', other.stderr)
   suggested = shlex.split(other.stderr.partition('Choose a free folder: ')[2])
   assert suggested[-1] == '--workdir=runs/tiny-2'
   pasted = command('train.py', *suggested[2:], PYTHONPATH=hidden)
@@ -62,7 +63,7 @@ def test_a_run_and_what_is_said_when_it_is_called_again(command, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_command_to_paste_keeps_odd_names(command, tmp_path):
+def test_the_suggested_command_quotes_odd_names(command, tmp_path):
   odd = tmp_path / 'a  b ü'
   odd.mkdir()
   (odd / 'thesis.tex').write_text('')
@@ -87,13 +88,13 @@ def test_ctrl_c_before_the_first_step_ends_with_one_line(command, tmp_path):
   )
   time.sleep(1)
   process.send_signal(signal.SIGINT)
-  _, said = process.communicate(timeout=15)
+  _, stderr = process.communicate(timeout=15)
   assert process.returncode == 130
-  assert said == 'train.py: Interrupted. The same command goes on from the last checkpoint.\n'
+  assert stderr == 'train.py: Interrupted. The same command resumes from the last checkpoint.\n'
 
 
 @pytest.mark.slow
-def test_a_reader_that_leaves_does_not_end_the_run(tmp_path, command):
+def test_a_closed_pipe_does_not_end_the_run(tmp_path, command):
   del command  # only for the link to configs/
   flags = shlex.join([*TINY_DENSE, '--config', 'configs/default.py'])
   shell = f'{sys.executable} {ROOT / "train.py"} {flags} | head -1'
@@ -108,9 +109,9 @@ def test_a_reader_that_leaves_does_not_end_the_run(tmp_path, command):
   assert (tmp_path / 'runs/tiny/samples/step_6.png').is_file()
 
 
-# Sums in another order differ in the last bits, which a batch norm of 32 small images amplifies;
-# statistics taken per device instead of over the global batch would be off by several percent.
-# Quicker, and for up to 8 devices: tests/test_devices.py.
+# Sums in another order differ in the last bits, and a batch norm of 32 small images amplifies them.
+# Statistics per device, instead of over the global batch, would differ by several percent.
+# Faster, and for up to 8 devices: tests/runtime/test_devices.py.
 @pytest.mark.slow
 @pytest.mark.parametrize(
   ('model', 'norm', 'tolerance'), [('resnet', 'group', 1e-4), ('resnet', 'batch', 1e-3)]
@@ -135,11 +136,11 @@ def test_one_device_or_four_train_the_same_run(command, tmp_path, model, norm, t
 @pytest.mark.slow
 def test_smoke_leaves_nothing_on_disk(command, tmp_path):
   before = sorted(tmp_path.rglob('*'))
-  # As a user's home: an empty one, where JAX has not been told of another cache.
+  # An empty home, with no other cache configured for JAX.
   home = {'HOME': str(tmp_path / 'home'), 'XDG_CACHE_HOME': str(tmp_path / 'home')}
   done = train(command, '--smoke', JAX_COMPILATION_CACHE_DIR='', **home)
   assert done.returncode == 0, done.stderr
-  assert 'All works' in done.stdout
+  assert 'Nothing was written' in done.stdout
   assert sorted(tmp_path.rglob('*')) == before
 
 
@@ -154,70 +155,75 @@ def test_training_without_tensorflow(command, tmp_path):
 
 
 @pytest.mark.parametrize(
-  ('arguments', 'message'),
+  ('arguments', 'named'),
   [
-    (['--config.betaa=4'], "Unknown config field 'betaa'. Did you mean 'beta'?"),
-    (['--config.data.nam=x'], "Unknown config field 'data.nam'. Did you mean 'data.name'?"),
-    (['--config.data.name.x=1'], "Unknown config field 'data.name.x'"),
-    (['--config.batch_size=0'], 'batch_size=0 is not an integer, 1 or more'),
-    (['--config.batch_size=many'], "batch_size='many' is not an integer, 1 or more"),
-    (['--config.beta=-1'], 'beta=-1.0 is not a number, 0 or more'),
-    (['--config.beta_schedule=cylical'], "Did you mean 'cyclical'?"),
-    (['--config.latent_dim=0'], 'latent_dim=0 is not an integer'),
-    (['--config.model.groups=7'], 'model.groups=7 does not divide all of model.channels=(32, 64)'),
-    (['--config.precision=float16'], "precision='float16' is not one of: float32, bfloat16"),
-    (['--config.profile=maybe'], "profile='maybe' is not True or False"),
-    (['--config.batch_size=99999'], 'batch_size=99999 is more than the 1,297 training images'),
-    (['--confg.beta=4'], "Unknown command line flag 'confg.beta'"),
-    (['surplus'], "Unexpected argument 'surplus'"),
-    (['--config.init_from=nowhere'], 'neither a run folder nor a checkpoint'),
-    (['--resume_from=nowhere'], 'neither a run folder nor a checkpoint'),
-    (['--smoke', '--resume_from=x'], '--resume_from means nothing to --smoke: leave it out'),
-    (['--find_lr', '--resume_from=x'], '--resume_from means nothing to --find_lr'),
-    (['--workdir=.'], 'holds files that are no run'),
-    (['--workdir=configs/mnist.py/x'], 'cannot be written'),
-    (['--config.data.validation_examples=5'], 'data.validation_examples=5 cannot be split off'),
+    (['--config.betaa=4'], ["'betaa'", "'beta'"]),
+    (['--config.data.nam=x'], ["'data.nam'", "'data.name'"]),
+    (['--config.data.name.x=1'], ["'data.name.x'"]),
+    (['--config.batch_size=0'], ['batch_size=0 ']),
+    (['--config.batch_size=many'], ["batch_size='many'"]),
+    (['--config.beta=-1'], ['beta=-1.0']),
+    (['--config.beta_schedule=cylical'], ["beta_schedule='cylical'", "'cyclical'"]),
+    (['--config.latent_dim=0'], ['latent_dim=0 ']),
+    (['--config.model.groups=7'], ['model.groups=7', 'model.channels=(32, 64)']),
+    (['--config.precision=float16'], ["precision='float16'", 'bfloat16']),
+    (['--config.profile=maybe'], ["profile='maybe'"]),
+    (['--config.batch_size=99999'], ['batch_size=99999', '1,297']),
+    (['--confg.beta=4'], ["'confg.beta'"]),
+    (['surplus'], ["'surplus'"]),
+    (['--config.init_from=nowhere'], ['nowhere']),
+    (['--resume_from=nowhere'], ['nowhere']),
+    (['--smoke', '--resume_from=x'], ['--resume_from', '--smoke']),
+    (['--smoke', '--find_lr'], ['--find_lr', '--smoke']),
+    (['--find_lr', '--resume_from=x'], ['--resume_from', '--find_lr']),
+    (['--apply'], ['--apply', '--find_lr']),
+    (['--workdir=.'], ['Choose a free folder: ', '--workdir=']),
+    (['--workdir=configs/mnist.py/x'], ['configs/mnist.py/x']),
+    (['--config.data.validation_examples=5'], ['data.validation_examples=5']),
   ],
 )
-def test_mistakes_get_one_line(refused_train, arguments, message):
-  assert message in refused_train(*arguments)
+def test_mistakes_get_one_line(refused_train, arguments, named):
+  message = refused_train(*arguments)
+  assert all(text in message for text in named), message
 
 
 @pytest.mark.parametrize(
-  ('arguments', 'message'),
+  ('arguments', 'named'),
   [
-    ([], '--config is missing'),
-    (['--config='], '--config is empty'),
-    (['--config', 'configs'], 'is no file'),
-    (['--config', 'x' * 300], 'cannot be a path: File name too long'),
-    (['--config.beta=4'], '--config is missing'),
-    (['--config', 'configs/mnits.py'], "is not there. Did you mean 'configs/mnist.py'?"),
-    (['--config', 'configs/mnits.py', '--config.beta=4'], 'is not there'),
+    ([], ['--config']),
+    (['--config='], ['--config']),
+    (['--config', 'configs'], ["'configs'"]),
+    (['--config', 'x' * 300], ['xxx', 'File name too long']),
+    (['--config.beta=4'], ['--config is missing']),
+    (['--config', 'configs/mnits.py'], ["'configs/mnits.py'", "'configs/mnist.py'"]),
+    (['--config', 'configs/mnits.py', '--config.beta=4'], ["'configs/mnits.py'"]),
   ],
 )
-def test_mistaken_config_files_get_one_line(refused, arguments, message):
-  assert message in refused('train.py', *arguments)
+def test_mistaken_config_files_get_one_line(refused, arguments, named):
+  message = refused('train.py', *arguments)
+  assert all(text in message for text in named), message
 
 
 @pytest.mark.parametrize(
-  ('content', 'message'),
+  ('content', 'named'),
   [
-    ('def get_config(:', 'is no Python'),
-    ('x = 1', 'has no function get_config()'),
-    ('import nothing_like_it\ndef get_config(): pass', 'fails: ModuleNotFoundError'),
-    ('def get_config(): return 1 / 0', 'fails: ZeroDivisionError'),
-    ('def get_config(): assert False', 'fails: AssertionError'),
-    ('def get_config(): raise SystemExit(5)', 'fails: SystemExit'),
-    ('def get_config(): return None', 'no ConfigDict'),
+    ('def get_config(:', ["'mine.py'", 'SyntaxError']),
+    ('x = 1', ["'mine.py'", "'get_config'"]),
+    ('import nothing_like_it\ndef get_config(): pass', ["'mine.py'", "'nothing_like_it'"]),
+    ('def get_config(): return 1 / 0', ["'mine.py'", 'ZeroDivisionError']),
+    ('def get_config(): assert False', ["'mine.py'", 'AssertionError']),
+    ('def get_config(): raise SystemExit(5)', ["'mine.py'", 'SystemExit']),
+    ('def get_config(): return None', ['NoneType', 'ConfigDict']),
     (
       'from ml_collections import ConfigDict\ndef get_config(): return ConfigDict({"beta": 1.0})',
-      'lacks the field(s)',
+      ['batch_size', 'sigma'],
     ),
   ],
 )
-def test_broken_config_files_get_one_line(refused, tmp_path, content, message):
+def test_broken_config_files_get_one_line(refused, tmp_path, content, named):
   (tmp_path / 'mine.py').write_text(content)
-  assert message in refused('train.py', '--config', 'mine.py')
+  message = refused('train.py', '--config', 'mine.py')
+  assert all(text in message for text in named), message
 
 
 @pytest.mark.parametrize('flag', ['--debug', '--debug=true'])
@@ -228,13 +234,13 @@ def test_debug_shows_the_traceback(command, flag):
 
 
 def test_the_last_value_of_a_flag_counts(refused_train):
-  # Both are wrong, and only the last is spoken of.
-  said = refused_train('--config.model.channels=8,0', '--config.model.channels=0,4')
-  assert 'model.channels=(0, 4) is not' in said
+  # Both are wrong; the message is about the last.
+  message = refused_train('--config.model.channels=8,0', '--config.model.channels=0,4')
+  assert 'model.channels=(0, 4)' in message
 
 
 @pytest.mark.slow
-def test_data_that_cannot_be_had(refused_train, tmp_path):
+def test_data_that_cannot_be_downloaded_or_read(refused_train, tmp_path):
   offline = {'HTTPS_PROXY': 'http://127.0.0.1:9', 'https_proxy': 'http://127.0.0.1:9'}
   (tmp_path / 'empty').mkdir()
   for folder in ('empty', 'missing/too'):
@@ -250,7 +256,7 @@ def test_data_that_cannot_be_had(refused_train, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_loss_that_is_no_number_is_no_traceback(command):
+def test_a_loss_that_is_not_finite_gets_one_line(command):
   done = train(
     command,
     '--config.learning_rate=1e30',
@@ -264,7 +270,7 @@ def test_a_loss_that_is_no_number_is_no_traceback(command):
 
 
 @pytest.mark.slow
-def test_a_screen_without_greek_letters_is_no_reason_to_stop(command):
+def test_a_terminal_without_greek_letters_does_not_stop_training(command):
   done = train(command, '--smoke', PYTHONIOENCODING='ascii', PYTHONUTF8='0', LC_ALL='C')
   assert done.returncode == 0, done.stderr
 
@@ -282,7 +288,7 @@ def test_a_terminal_shows_a_progress_bar(tmp_path, command):
     env=os.environ | {'TERM': 'xterm', 'COLUMNS': '140', 'LINES': '40'},
   )
   os.close(secondary)
-  said = b''
+  written = b''
   while True:
     try:
       piece = os.read(primary, 4096)
@@ -290,12 +296,12 @@ def test_a_terminal_shows_a_progress_bar(tmp_path, command):
       break
     if not piece:
       break
-    said += piece
+    written += piece
   os.close(primary)
   assert process.wait() == 0
-  text = said.decode()
-  for part in ('epoch 2/2', 'step 6/6', 'loss', 'KL', 'images/s', 'time left'):
-    assert part in text
+  text = written.decode()
+  for shown in ('epoch 2/2', 'step 6/6', 'loss', 'kl', 'images/s', 'time left'):
+    assert shown in text
 
 
 @pytest.mark.slow
@@ -304,12 +310,12 @@ def test_real_mnist_smoke(real_data, command):
   arguments = ('--config', 'configs/mnist.py', f'--config.data.dir={real_data}', '--smoke')
   done = command('train.py', *arguments)
   assert done.returncode == 0, done.stderr
-  assert 'All works' in done.stdout
+  assert 'Nothing was written' in done.stdout
 
 
 @pytest.mark.slow
 def test_pictures_of_a_folder_streamed_to_an_unconditional_model(command, tmp_path):
-  """A run with another choice at every place, from a folder of pictures to a grid of samples."""
+  """A run with other choices everywhere, from a folder of pictures to a grid of samples."""
   flags = [
     *made_data.make('folder', tmp_path / 'pictures'),
     '--config.data.name=folder',
@@ -337,13 +343,12 @@ def test_pictures_of_a_folder_streamed_to_an_unconditional_model(command, tmp_pa
     float(table[-1]['validation/negative_elbo']) / (192 * math.log(2))
   )
   again = train(command, *flags, '--workdir=again', '--config.data.placement=device', **home)
-  assert 'decoding' not in again.stdout  # it was kept
+  assert 'decoding' not in again.stdout  # cached
   for row, other in zip(table, rows(tmp_path / 'again'), strict=True):
     assert float(row['train/loss']) == pytest.approx(float(other['train/loss']), rel=1e-5)
   sampled = command('sample.py', '--workdir=again', '--num_images=6')
   assert sampled.returncode == 0, sampled.stderr
-  said = 'Samples, z ~ fitted prior: again/samples/all-seed0-n6-fitted_prior.png'
-  assert sampled.stdout.splitlines()[1] == said
+  assert sampled.stdout.endswith(': again/samples/all-seed0-n6-fitted_prior.png\n')
   refused = command('sample.py', '--workdir=again', '--digit=3')
   assert refused.returncode == 2
   assert 'unconditional' in refused.stderr

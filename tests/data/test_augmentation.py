@@ -1,6 +1,6 @@
-"""Random changes of images: each against a closed form, SciPy or Pillow; the draws by their spread.
+"""Augmentation: each change against a closed form, SciPy or Pillow; the draws by their moments.
 
-The draws are recovered from the results, on images made so that this is possible.
+The draws are recovered from results on images that allow it.
 """
 
 import functools
@@ -50,7 +50,7 @@ def random_images(*shape):
 
 
 def slopes(num_images):
-  """Images 9×9 whose three channels rise with the row, with the column, and not at all."""
+  """Images 9×9 whose channels rise with the row, rise with the column, and are constant."""
   rise = np.arange(9, dtype=np.float32) / 9
   rows, columns = np.meshgrid(rise, rise, indexing='ij')
   image = np.stack([rows, columns, np.full_like(rows, 0.5)], axis=-1)
@@ -58,7 +58,7 @@ def slopes(num_images):
 
 
 def assert_uniform(draws, largest):
-  """Uniform in ±largest, by its ends, mean and spread (about 10,000 draws: 5 standard errors)."""
+  """Uniform in ±largest, by range, mean and standard deviation (about 5 standard errors)."""
   assert len(draws) > 9_000
   assert np.abs(draws).max() <= largest * (1 + 1e-4)
   assert draws.min() < -0.99 * largest
@@ -74,12 +74,12 @@ def test_quarter_turns_are_exact(shape, turns):
   np.testing.assert_allclose(moved(image, 90.0 * turns), np.rot90(image, turns), atol=1e-5)
 
 
-def test_turns_of_an_image_that_is_not_square():
+def test_rotations_of_an_image_that_is_not_square():
   image = random_images(6, 10, 3)
   np.testing.assert_allclose(moved(image, 180.0), image[::-1, ::-1], atol=1e-5)
   quarter = moved(image, 90.0)
   np.testing.assert_allclose(quarter[:, 2:8], np.rot90(image)[2:8], atol=1e-5)
-  np.testing.assert_allclose(quarter[:, 0], quarter[:, 2], atol=1e-5)  # the border goes on
+  np.testing.assert_allclose(quarter[:, 0], quarter[:, 2], atol=1e-5)  # the border repeats
 
 
 @pytest.mark.parametrize('angle', [-40.0, 25.0, 130.0])
@@ -89,7 +89,7 @@ def test_rotation_like_scipy(angle):
   np.testing.assert_allclose(moved(image, angle), expected, atol=1e-5)
 
 
-def test_shift_by_whole_pixels_continues_the_border():
+def test_shift_by_whole_pixels_repeats_the_border():
   image = random_images(6, 10, 3)
   result = moved(image, shift=(2.0, -3.0))
   rolled = np.roll(image, (2, -3), axis=(0, 1))
@@ -98,13 +98,13 @@ def test_shift_by_whole_pixels_continues_the_border():
   np.testing.assert_array_equal(result[2:, -3:], np.broadcast_to(rolled[2:, -4:-3], (4, 3, 3)))
 
 
-def test_shift_by_parts_of_a_pixel_like_scipy():
+def test_shift_by_fractions_of_a_pixel_like_scipy():
   image = random_images(6, 10, 3)
   expected = ndimage.shift(image, (-0.25, 1.5, 0), order=1, mode='nearest')
   np.testing.assert_allclose(moved(image, shift=(-0.25, 1.5)), expected, atol=1e-6)
 
 
-def test_the_shift_follows_the_turn():
+def test_the_shift_follows_the_rotation():
   image = random_images(8, 8, 3)
   expected = ndimage.shift(np.rot90(image), (1, 2, 0), order=1, mode='nearest')
   np.testing.assert_allclose(moved(image, 90.0, (1.0, 2.0)), expected, atol=1e-5)
@@ -140,7 +140,7 @@ def test_auto_contrast_like_pillow():
   np.testing.assert_allclose(partly, 0.75 * image + 0.25 * stretched, atol=1e-6)
 
 
-def test_auto_contrast_leaves_a_constant_channel_whatever_else_happens():
+def test_auto_contrast_leaves_a_constant_channel_under_other_changes():
   images = 0.25 + random_images(64, 8, 8, 3) / 2
   images[..., 1] = np.float32(77 / 255)
   results = augmented(images, auto_contrast=1.0, rotation=30.0, shift=1.5)
@@ -162,7 +162,7 @@ def test_draws_of_rotation_and_shift():
   results = augmented(
     slopes(40_000), rotation=12, rotation_probability=0.25, shift=1.75, shift_probability=0.5
   )
-  # Around the centre the image is still a slope: turned, and higher or lower by the shift.
+  # Around the centre the image is still a slope: rotated, and higher or lower by the shift.
   across = results[:, 4, 5, 0] - results[:, 4, 3, 0]
   along = results[:, 5, 4, 0] - results[:, 3, 4, 0]
   angles = np.degrees(np.arctan2(across, along))
@@ -173,7 +173,7 @@ def test_draws_of_rotation_and_shift():
   down, right = (9 * (slopes(1) - results)[~rotated, 4, 4, :2]).T
   shifted = down != 0
   np.testing.assert_allclose(shifted.mean(), 0.5, atol=0.015)
-  assert (shifted == (right != 0)).mean() > 0.999  # but for draws near 0
+  assert (shifted == (right != 0)).mean() > 0.999  # except draws near 0
   assert_uniform(down[shifted], 1.75)
   assert_uniform(right[shifted], 1.75)
   np.testing.assert_allclose(np.corrcoef(down[shifted], right[shifted])[0, 1], 0, atol=0.05)
@@ -209,12 +209,12 @@ def test_draws_of_flip_brightness_and_contrast():
   np.testing.assert_allclose(untouched.mean(), 0.7 * 0.5 * 0.75, atol=0.012)
 
 
-def test_turning_other_changes_off_leaves_the_draws():
+def test_draws_do_not_depend_on_other_changes():
   both = augmented(GREYS[:64], brightness=0.2, flip_probability=0.5)
   alone = augmented(GREYS[:64], brightness=0.2)
   np.testing.assert_array_equal(both.min((1, 2, 3)), alone.min((1, 2, 3)))
   ratios = alone.max((1, 2, 3)) / alone.min((1, 2, 3))
-  np.testing.assert_allclose(ratios, GREYS.max() / GREYS.min(), rtol=1e-5)  # all by one factor
+  np.testing.assert_allclose(ratios, GREYS.max() / GREYS.min(), rtol=1e-5)  # one factor
 
 
 def test_off_by_default():
@@ -232,7 +232,7 @@ def program(augment):
   return jax.jit(augment).lower(jax.random.key(0), jnp.zeros((2, 4, 4, 1))).as_text()
 
 
-def test_what_is_off_is_no_part_of_the_program():
+def test_what_is_off_is_left_out_of_the_program():
   assert 'stablehlo.gather' in program(make_augment(shift=1.0))
   flip_alone = program(make_augment(flip_probability=0.5))
   assert 'stablehlo.gather' not in flip_alone
@@ -243,7 +243,7 @@ def test_what_is_off_is_no_part_of_the_program():
   )
 
 
-def test_a_later_change_of_the_config_changes_nothing():
+def test_a_later_change_of_the_config_has_no_effect():
   config = default.get_config().data.augment
   config.brightness = 0.2
   augment = augmentation.make_augment(config)
@@ -252,7 +252,7 @@ def test_a_later_change_of_the_config_changes_nothing():
 
 
 @pytest.mark.parametrize('num_channels', [1, 3])
-def test_everything_at_once(num_channels):
+def test_all_changes_together_keep_shape_and_range(num_channels):
   images = random_images(64, 8, 10, num_channels)
   results = augmented(images, **EVERYTHING)
   assert results.shape == images.shape

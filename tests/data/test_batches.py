@@ -1,4 +1,4 @@
-"""Order and batches."""
+"""The order of examples, and batches that hold each of them once."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from cvae_jax.runtime import keys
 KEY = keys.stream(0, 'order')
 
 
-def test_an_epoch_is_a_shuffle_of_seed_and_epoch():
+def test_the_order_is_a_shuffle_by_seed_and_epoch():
   order = np.asarray(batches.epoch_order(KEY, 3, num_examples=103, batch_size=10))
   assert order.shape == (10, 10)
   assert len(set(order.ravel())) == 100
@@ -19,7 +19,7 @@ def test_an_epoch_is_a_shuffle_of_seed_and_epoch():
     assert not np.array_equal(order, batches.epoch_order(key, epoch, 103, 10))
 
 
-def test_what_one_epoch_leaves_out_another_shows():
+def test_each_epoch_leaves_out_other_examples():
   left_out = {
     tuple(set(range(103)) - set(np.asarray(batches.epoch_order(KEY, epoch, 103, 10)).ravel()))
     for epoch in range(4)
@@ -28,7 +28,7 @@ def test_what_one_epoch_leaves_out_another_shows():
 
 
 @pytest.mark.parametrize('num_examples', [1, 9, 10, 11, 20])
-def test_padding_counts_every_example_once(num_examples):
+def test_padded_batches_hold_every_example_once(num_examples):
   rows, mask = batches.padded(num_examples, 10)
   assert rows.shape == mask.shape
   assert rows.shape[1] == 10

@@ -5,18 +5,46 @@ import pytest
 from PIL import Image
 
 from cvae_jax.data.datasets import fingerprint, load
+from cvae_jax.data.readers import DATASETS, Source, Split
 from cvae_jax.runtime.errors import InputError
+from idx_files import write
+from made_data import config_of
 from tiny import tiny_config
 
 
-def test_digits_split_as_documented():
-  parts = load(tiny_config(data__max_examples=0, data__validation_examples=200))
-  assert [len(part.labels) for part in parts] == [1297, 200, 300]
-  for part in parts:
-    assert part.images.shape[1:] == (8, 8, 1)
-    assert part.images.dtype == np.uint8
-    assert np.ptp(np.bincount(part.labels) / len(part.labels)) < 0.02  # stratified
-  assert parts.train.images.max() == 255
+def test_traits_of_data_sets():
+  def having(trait, default, value):
+    return {name for name in DATASETS if DATASETS.trait(name, trait, default) is value}
+
+  assert having('binary', False, True) == {'binarized_mnist'}
+  assert having('mirrored', False, True) == {'fashion_mnist', 'cifar10', 'celeba'}
+  assert having('own_test_split', True, False) == {'digits', 'folder'}
+
+
+def test_a_data_set_of_the_user_s(monkeypatch):
+  monkeypatch.setattr(DATASETS, '_entries', dict(DATASETS._entries))
+
+  @DATASETS.register('ramps')
+  def ramps(data):
+    labels = np.arange(40, dtype=np.int32) % 2
+    images = np.broadcast_to(labels[:, None, None, None] * np.uint8(200), (40, 9, 9, 1))
+    return Source({'train': Split(images, labels)}, ('dark', 'bright'))
+
+  config = config_of('ramps', '', data__num_classes=2, data__validation_examples=5)
+  splits = load(config)
+  assert [len(split.labels) for split in splits] == [30, 5, 5]
+  for images, labels, _ in splits:
+    np.testing.assert_array_equal(images, np.tile(200 * labels[:, None, None, None], (8, 8, 1)))
+
+
+def test_digits_are_split_as_documented():
+  splits = load(tiny_config(data__max_examples=0, data__validation_examples=200))
+  assert [len(split.labels) for split in splits] == [1297, 200, 300]
+  for split in splits:
+    assert split.images.shape[1:] == (8, 8, 1)
+    assert split.images.dtype == np.uint8
+    assert np.ptp(np.bincount(split.labels) / len(split.labels)) < 0.02  # stratified
+  assert splits.train.images.max() == 255
 
 
 def test_digits_are_resized():
@@ -27,7 +55,7 @@ def rows(dataset):
   return [image.tobytes() for image in dataset.images]
 
 
-def test_split_seed_moves_the_validation_set_and_nothing_else():
+def test_split_seed_changes_the_validation_split_and_no_test_split():
   one, two = (load(tiny_config(data__split_seed=seed)) for seed in (0, 1))
   assert set(rows(one.validation)) != set(rows(two.validation))
   assert rows(one.test) == rows(two.test)
@@ -35,7 +63,7 @@ def test_split_seed_moves_the_validation_set_and_nothing_else():
   assert rows(same.train) == rows(one.train)
 
 
-def test_max_examples_keeps_the_first_of_the_same_order():
+def test_max_examples_keeps_the_first_in_the_same_order():
   few, more = (load(tiny_config(data__max_examples=count)) for count in (50, 70))
   assert rows(few.train) == rows(more.train)[:50]
   assert rows(few.validation) == rows(more.validation)
@@ -45,26 +73,32 @@ def test_max_examples_keeps_the_first_of_the_same_order():
 @pytest.mark.parametrize(
   ('changes', 'message'),
   [
-    ({'data__channels': 3}, 'data.channels=3, but the images .* have 1'),
-    ({'data__validation_examples': 1490}, r'cannot be split off 1,497 .* expected 10 to 1487'),
-    ({'data__validation_examples': 5}, r'cannot be split off 1,497 .* expected 10 to 1487'),
-    ({'batch_size': 101}, 'batch_size=101 is more than the 100 training images'),
+    ({'data__channels': 3}, "data.channels=3, .*'digits' have 1"),
+    ({'data__validation_examples': 1490}, r'data.validation_examples=1490 .* 10 to 1487'),
+    ({'data__validation_examples': 5}, r'data.validation_examples=5 .* 10 to 1487'),
+    ({'batch_size': 101}, 'batch_size=101 .* 100 training images'),
   ],
 )
-def test_data_that_does_not_fit_the_config(changes, message):
+def test_data_that_do_not_fit_the_config(changes, message):
   with pytest.raises(InputError, match=message):
     load(tiny_config(**changes))
 
 
-def test_a_trial_takes_few_images_of_each_split():
-  parts = load(tiny_config(), at_most=40)
-  assert [len(part.labels) for part in parts] == [40, 40, 40]
+def test_labels_outside_the_classes_are_refused(tmp_path):
+  write(tmp_path, labels=np.array([0, 1, 2, 3, 4, 5, 77], np.uint8))
+  with pytest.raises(InputError, match=r"'mnist' has a label 77, .* 0 to 9"):
+    load(config_of('mnist', tmp_path))
+
+
+def test_a_trial_has_few_images_of_each_split():
+  splits = load(tiny_config(), at_most=40)
+  assert [len(split.labels) for split in splits] == [40, 40, 40]
   whole = load(tiny_config())
-  assert rows(parts.train) == rows(whole.train)[:40]
+  assert rows(splits.train) == rows(whole.train)[:40]
 
 
 def write_pictures(folder, counts):
-  """Pictures of one grey value each, 40 + 20 × class, of other sizes."""
+  """Writes pictures of one grey value each, 40 + 20 × class, in many sizes."""
   for place, count in counts.items():
     (folder / place).mkdir(parents=True)
     level = 40 + 20 * int(place[-1])
@@ -74,23 +108,20 @@ def write_pictures(folder, counts):
 
 
 def folder_config(folder, num_classes=2, **changes):
-  config = tiny_config(data__name='folder', batch_size=2, data__dir=str(folder), **changes)
-  config.data.max_examples = 0
-  config.data.num_classes = num_classes
-  config.data.validation_examples = 3
-  return config
+  fields = {'data__num_classes': num_classes, 'data__validation_examples': 3}
+  return config_of('folder', folder, **fields, **changes)
 
 
-def assert_labels_fit(parts):
-  for part in parts:
-    levels = part.images.reshape(len(part.labels), -1)
-    expected = np.broadcast_to(40 + 20 * part.labels[:, None], levels.shape)
+def assert_labels_fit(splits):
+  for images, labels, _ in splits:
+    levels = images.reshape(len(labels), -1)
+    expected = np.broadcast_to(40 + 20 * labels[:, None], levels.shape)
     np.testing.assert_array_equal(levels, expected)
 
 
 @pytest.fixture
 def own_cache(tmp_path, monkeypatch):
-  """The cache of decoded pictures in a folder of the test's own."""
+  """The cache of decoded pictures, in a folder of the test."""
   monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
   return tmp_path / 'cache' / 'cvae_jax' / 'pictures'
 
@@ -105,13 +136,13 @@ def own_cache(tmp_path, monkeypatch):
   ],
 )
 @pytest.mark.usefixtures('own_cache')
-def test_a_folder_is_split_as_it_lies_or_by_the_seed(tmp_path, layout, sizes):
+def test_a_folder_is_split_as_it_is_or_by_the_seed(tmp_path, layout, sizes):
   write_pictures(tmp_path / 'mine', layout)
-  parts = load(folder_config(tmp_path / 'mine'))
-  assert [len(part.labels) for part in parts] == sizes
-  assert parts.train.class_names == ('a0', 'b1')
-  assert_labels_fit(parts)
-  assert (np.diff(parts.train.labels) < 0).any()  # no class after the other
+  splits = load(folder_config(tmp_path / 'mine'))
+  assert [len(split.labels) for split in splits] == sizes
+  assert splits.train.class_names == ('a0', 'b1')
+  assert_labels_fit(splits)
+  assert (np.diff(splits.train.labels) < 0).any()  # classes are mixed
 
 
 def test_pictures_are_decoded_once_whatever_the_split(tmp_path, own_cache):
@@ -129,36 +160,36 @@ def test_a_trial_leaves_no_cache(tmp_path, own_cache):
 
 
 @pytest.mark.usefixtures('own_cache')
-def test_a_broken_picture_stops_or_is_left_out(tmp_path, capsys):
+def test_a_broken_picture_is_an_error_or_skipped(tmp_path, capsys):
   write_pictures(tmp_path / 'mine', {'a0': 9, 'b1': 8})
   broken = tmp_path / 'mine' / 'a0' / '3.png'
   broken.write_bytes(b'no picture')
-  with pytest.raises(InputError, match=r'a0/3\.png cannot be read .*skip_broken=True'):
+  with pytest.raises(InputError, match=r'a0/3\.png .*skip_broken=True'):
     load(folder_config(tmp_path / 'mine'))
-  parts = load(folder_config(tmp_path / 'mine', data__skip_broken=True))
-  assert sum(len(part.labels) for part in parts) == 16
-  assert_labels_fit(parts)
+  splits = load(folder_config(tmp_path / 'mine', data__skip_broken=True))
+  assert sum(len(split.labels) for split in splits) == 16
+  assert_labels_fit(splits)
   assert f'{broken}' in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures('own_cache')
-def test_a_split_of_which_nothing_can_be_read(tmp_path):
+def test_a_split_without_readable_pictures_is_refused(tmp_path):
   write_pictures(tmp_path / 'mine', {'train/a0': 9, 'test/a0': 1})
   (tmp_path / 'mine' / 'test' / 'a0' / '0.png').write_bytes(b'')
   config = folder_config(tmp_path / 'mine', 1, data__skip_broken=True)
-  with pytest.raises(InputError, match='No picture of the test split'):
+  with pytest.raises(InputError, match=f'test split .*{tmp_path}'):
     load(config)
 
 
-def test_a_trial_does_with_what_can_be_read(tmp_path):
+def test_a_trial_skips_broken_pictures(tmp_path):
   write_pictures(tmp_path / 'mine', {'a0': 30, 'b1': 30})
   for path in sorted((tmp_path / 'mine' / 'a0').iterdir())[:20]:
     path.write_bytes(b'')
-  parts = load(folder_config(tmp_path / 'mine', data__skip_broken=True), at_most=30)
-  assert len(parts.train.labels) == 30
+  splits = load(folder_config(tmp_path / 'mine', data__skip_broken=True), at_most=30)
+  assert len(splits.train.labels) == 30
 
 
-def test_the_labels_of_an_unconditional_model_need_no_count(tmp_path):
+def test_an_unconditional_model_needs_no_number_of_classes(tmp_path):
   write_pictures(tmp_path / 'mine', {'a0': 9, 'b1': 8})
   config = folder_config(tmp_path / 'mine', num_classes=0, conditional=False)
   assert load(config, at_most=2).train.class_names == ('a0', 'b1')
@@ -166,31 +197,31 @@ def test_the_labels_of_an_unconditional_model_need_no_count(tmp_path):
 
 def test_the_number_of_classes_must_be_the_config_s(tmp_path):
   write_pictures(tmp_path / 'mine', {'a0': 9, 'b1': 8})
-  with pytest.raises(InputError, match=r'num_classes=3, but .folder. has 2.*num_classes=2'):
+  with pytest.raises(InputError, match=r'num_classes=3, .*num_classes=2'):
     load(folder_config(tmp_path / 'mine', num_classes=3))
 
 
 def test_a_folder_must_be_named():
-  with pytest.raises(InputError, match='needs a folder of pictures'):
+  with pytest.raises(InputError, match=r"data\.name='folder'.*--config\.data\.dir"):
     load(folder_config(''))
 
 
-def test_a_share_for_validation_and_for_testing_must_leave_some(tmp_path):
+def test_held_out_images_must_leave_some_to_train_on(tmp_path):
   write_pictures(tmp_path / 'mine', {'a0': 3, 'b1': 3})
-  with pytest.raises(InputError, match=r'as many for testing leave none of 6 .* expected 1 to 2'):
+  with pytest.raises(InputError, match=r'data.validation_examples=3 .* 6 images .* 1 to 2'):
     load(folder_config(tmp_path / 'mine'))
 
 
-def test_a_fingerprint_is_that_of_images_labels_and_names():
-  part = load(tiny_config(), at_most=40).train
-  same = fingerprint(part._replace(images=part.images.copy()))
-  assert fingerprint(part) == same
-  changed = part.images.copy()
+def test_a_fingerprint_depends_on_images_labels_and_names():
+  split = load(tiny_config(), at_most=40).train
+  same = fingerprint(split._replace(images=split.images.copy()))
+  assert fingerprint(split) == same
+  changed = split.images.copy()
   changed[3, 2, 1] ^= 1
   others = [
-    part._replace(images=changed),
-    part._replace(labels=part.labels[::-1]),
-    part._replace(class_names=tuple('abcdefghij')),
-    part._replace(images=part.images.reshape(40, 4, 16, 1)),
+    split._replace(images=changed),
+    split._replace(labels=split.labels[::-1]),
+    split._replace(class_names=tuple('abcdefghij')),
+    split._replace(images=split.images.reshape(40, 4, 16, 1)),
   ]
   assert len({same, *(fingerprint(other) for other in others)}) == 5

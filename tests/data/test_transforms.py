@@ -1,4 +1,4 @@
-"""Bytes to what a likelihood sees, and back."""
+"""From bytes to the pixels of a likelihood, and back."""
 
 import jax
 import jax.numpy as jnp

@@ -3,16 +3,15 @@
 import numpy as np
 import pytest
 
-from cvae_jax.data import datasets as splits
+from cvae_jax.data import datasets
 from cvae_jax.data.datasets import Dataset
-from cvae_jax.data.sources import DIGITS
 from cvae_jax.evaluation import classifier
 from tiny import tiny_config
 
 
 @pytest.fixture(scope='module')
 def digits():
-  return splits.load(tiny_config(data__max_examples=0))  # 8×8
+  return datasets.load(tiny_config(data__max_examples=0))  # 8×8
 
 
 @pytest.fixture
@@ -21,7 +20,7 @@ def own_cache(monkeypatch, tmp_path):
   return tmp_path / 'cvae_jax' / 'classifiers'
 
 
-def test_it_learns_and_is_kept(digits, own_cache, capsys, monkeypatch):
+def test_a_classifier_learns_and_is_stored(digits, own_cache, capsys, monkeypatch):
   data = tiny_config().data
   monkeypatch.setattr(classifier, 'MIN_STEPS', 150)
   first = classifier.reference(data, digits.train)
@@ -41,7 +40,7 @@ def test_it_learns_and_is_kept(digits, own_cache, capsys, monkeypatch):
   assert kept.stat().st_size > 1000
 
 
-def test_what_it_says_of_an_image_does_not_depend_on_the_others(digits, monkeypatch):
+def test_the_judgement_of_an_image_does_not_depend_on_the_others(digits, monkeypatch):
   monkeypatch.setattr(classifier, 'MIN_STEPS', 5)
   judge = classifier.train(
     digits.train.images, digits.train.labels, 10, mirrored=False, num_epochs=1
@@ -67,7 +66,7 @@ def test_other_sizes_get_a_classifier_of_their_own(own_cache, monkeypatch):
   monkeypatch.setattr(classifier, 'train', train)
   for changes in ({'data__image_size': 32}, {'data__image_size': 28, 'data__crop_size': 8}):
     config = tiny_config(data__max_examples=130, **changes)
-    classifier.reference(config.data, splits.load(config).train)
+    classifier.reference(config.data, datasets.load(config).train)
   assert trained == [(32, 32, 1), (28, 28, 1)]
   assert len(list(own_cache.iterdir())) == 2
 
@@ -80,11 +79,11 @@ def test_other_sizes_get_a_classifier_of_their_own(own_cache, monkeypatch):
     pytest.param('fashion_mnist', 0.92, marks=pytest.mark.data('fashion_mnist')),
   ],
 )
-def test_those_that_ship_are_as_good_as_they_should_be(name, least, request):
+def test_shipped_classifiers_are_accurate(name, least, request):
   config = tiny_config(data__name=name, data__image_size=28, data__max_examples=0)
   if name != 'digits':
     config.data.dir = str(request.getfixturevalue('real_data'))
-  test = splits.load(config).test
-  nothing = Dataset(np.zeros((0, 28, 28, 1), np.uint8), np.zeros(0, np.int32), DIGITS)
+  test = datasets.load(config).test
+  nothing = Dataset(np.zeros((0, 28, 28, 1), np.uint8), np.zeros(0, np.int32), tuple('0123456789'))
   judge = classifier.reference(config.data, nothing)
   assert judge.accuracy(test.images, test.labels) >= least

@@ -1,9 +1,10 @@
-"""Statistics of latents where they are known."""
+"""Statistics of latents with known values."""
 
 import numpy as np
 import pytest
 
 from cvae_jax.evaluation import latents
+from cvae_jax.tasks.vae import active_units
 
 
 def draw(mean, logvar, seed=0):
@@ -18,7 +19,7 @@ def test_mutual_information_of_a_gaussian_channel():
   assert estimate == pytest.approx(2 * 0.5 * np.log(1 + 1 / 0.25), abs=0.05)
 
 
-def test_mutual_information_is_0_where_posteriors_are_one_and_ln_n_where_they_are_apart():
+def test_mutual_information_of_equal_posteriors_is_0_and_of_distant_ones_ln_n():
   nothing = np.zeros((700, 3))
   assert latents.mutual_information(nothing, nothing, draw(nothing, nothing)) == pytest.approx(0)
   apart = np.arange(700.0)[:, None] * np.ones(3)
@@ -27,7 +28,7 @@ def test_mutual_information_is_0_where_posteriors_are_one_and_ln_n_where_they_ar
   assert estimate == pytest.approx(np.log(700))
 
 
-def test_mutual_information_as_one_loop_over_pairs():
+def test_mutual_information_equals_that_of_a_loop_over_pairs():
   mean = np.random.RandomState(2).randn(30, 2)
   logvar = np.random.RandomState(3).randn(30, 2)
   samples = draw(mean, logvar)
@@ -46,7 +47,7 @@ def test_mutual_information_as_one_loop_over_pairs():
 
 def test_active_units():
   mean = np.stack([np.linspace(-1, 1, 100), 0.01 * np.ones(100), 0.05 * np.linspace(-1, 1, 100)], 1)
-  assert latents.active_units(mean).tolist() == [True, False, False]
+  assert active_units(mean).tolist() == [True, False, False]
 
 
 def test_the_aggregate_has_the_moments_of_its_samples():
@@ -64,8 +65,7 @@ def test_one_latent_dimension():
   assert latents.aggregate(mean, np.zeros((20, 1))).covariance.shape == (1, 1)
 
 
-def test_what_a_dimension_says_against_an_integral():
-  """Of a Gaussian channel: the mean KL to the marginal is the mutual information."""
+def test_kl_to_the_aggregate_is_the_mutual_information_of_a_gaussian_channel():
   mean = np.random.RandomState(1).randn(200_000, 2) * np.array([1.0, 0.0]) + np.array([3.0, 0.0])
   logvar = np.full_like(mean, 2 * np.log(0.5))
   estimate = latents.kl_to_aggregate(mean, logvar)

@@ -1,4 +1,4 @@
-"""LPIPS: against PyTorch's layers, with random weights in files laid out as the official ones."""
+"""LPIPS against PyTorch's layers, with random weights in files like the official ones."""
 
 import functools
 import hashlib
@@ -90,7 +90,7 @@ def reference(images, reconstructions):
 @pytest.mark.parametrize(
   'shape', [(64, 64, 3), (64, 64, 1), (28, 28, 1), (32, 32, 3), (20, 31, 3), (75, 90, 3)]
 )
-def test_it_is_that_of_pytorch(weights, shape):
+def test_lpips_equals_that_of_pytorch(weights, shape):
   images, reconstructions = pairs(3, *shape)
   distances = perceptual.lpips(weights, images, reconstructions)
   assert distances.dtype == np.float32
@@ -98,7 +98,7 @@ def test_it_is_that_of_pytorch(weights, shape):
   np.testing.assert_allclose(distances, reference(images, reconstructions), rtol=1e-4)
 
 
-def test_images_that_are_nearly_the_same_too(weights):
+def test_lpips_of_similar_images_equals_that_of_pytorch(weights):
   images, noise = pairs(3, 64, 64, 3)
   near = images + 0.01 * (noise - 0.5)
   np.testing.assert_allclose(
@@ -107,7 +107,7 @@ def test_images_that_are_nearly_the_same_too(weights):
 
 
 @pytest.mark.parametrize('channels', [1, 3])
-def test_it_is_a_distance(weights, channels):
+def test_lpips_is_a_distance(weights, channels):
   images, reconstructions = pairs(2, 28, 28, channels)
   there = perceptual.lpips(weights, images, reconstructions)
   np.testing.assert_array_equal(perceptual.lpips(weights, reconstructions, images), there)
@@ -137,7 +137,7 @@ def test_batches_of_any_size_give_the_same(weights, batch_size, monkeypatch):
   images, reconstructions = pairs(5, 28, 28, 1)
   whole = perceptual.lpips(weights, images, reconstructions)
   assert len(np.unique(whole)) == 5
-  # What is held is counted after an image was resized.
+  # BATCH_PIXELS counts pixels of resized images.
   monkeypatch.setattr(perceptual, 'BATCH_PIXELS', batch_size * 64**2)
   sizes, features = [], perceptual._features
 
@@ -171,8 +171,8 @@ def test_one_image_larger_than_a_batch_and_none_at_all(weights, monkeypatch):
     (np.zeros((28, 28, 1), np.float32),) * 2,
   ],
 )
-def test_what_are_no_images_is_refused(weights, images, reconstructions):
-  with pytest.raises(ValueError, match=r'expected float\[N, H, W, 1 or 3\] twice'):
+def test_other_shapes_and_dtypes_are_refused(weights, images, reconstructions):
+  with pytest.raises(ValueError, match=r'float\[N, H, W, 1 or 3\]'):
     perceptual.lpips(weights, images, reconstructions)
 
 
@@ -200,8 +200,8 @@ def test_a_damaged_file_is_named(tmp_path, name):
   for damaged in (b'', b'<html>404</html>', content[: len(content) // 2]):
     (tmp_path / name).write_bytes(damaged)
     line = refusal(perceptual.load, tmp_path)
-    assert line.startswith(f'{tmp_path / name} is damaged')
-    assert line.endswith(f'Fetch it again from {perceptual.FILES[name][0]}.')
+    assert str(tmp_path / name) in line
+    assert perceptual.FILES[name][0] in line
 
 
 class Hostile:
@@ -212,11 +212,11 @@ class Hostile:
     return open, (str(self.path), 'w')
 
 
-def test_nothing_in_a_file_is_run(tmp_path):
+def test_code_in_a_file_is_not_run(tmp_path):
   save(tmp_path)
   for write in (torch.save, lambda what, path: path.write_bytes(pickle.dumps(what))):
     write({'lin0.model.1.weight': Hostile(tmp_path / 'made')}, tmp_path / LINEAR)
-    assert 'is damaged, or no file of PyTorch weights' in refusal(perceptual.load, tmp_path)
+    assert str(tmp_path / LINEAR) in refusal(perceptual.load, tmp_path)
     assert not (tmp_path / 'made').exists()
 
 
@@ -234,7 +234,7 @@ def test_other_tensors_are_named(tmp_path, tensor, message):
   name = 'lin0.model.1.weight'
   line = refusal(perceptual.load, save(tmp_path, linear=random_linear() | {name: tensor}))
   assert f"{tmp_path / LINEAR} {message} '{name}'" in line
-  assert 'Fetch it again from' in line
+  assert perceptual.FILES[LINEAR][0] in line
 
 
 def test_a_kernel_of_another_network_is_named(tmp_path):
@@ -267,7 +267,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-  """Serves both files, with their digests known; the folder and what is asked for."""
+  """Serves both files with their digests; gives their folder and the requested paths."""
   folder = save(tmp_path / 'served')
   handler = functools.partial(Handler, directory=str(folder))
   with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
@@ -285,7 +285,7 @@ def server(tmp_path, monkeypatch):
     thread.join()
 
 
-def test_what_is_downloaded_can_be_loaded(server, tmp_path):
+def test_downloaded_weights_can_be_loaded(server, tmp_path):
   folder, asked = server
   target = tmp_path / 'new' / 'lpips'
   perceptual.download(target)
@@ -293,7 +293,7 @@ def test_what_is_downloaded_can_be_loaded(server, tmp_path):
   assert len(perceptual.load(target).kernels) == 5
   assert asked == [f'/{ALEXNET}', f'/{LINEAR}']
   (target / LINEAR).write_bytes(b'damaged')
-  perceptual.download(target)  # Only what is not as it should be is fetched again.
+  perceptual.download(target)  # only the damaged file is fetched again
   assert asked[2:] == [f'/{LINEAR}']
   assert (target / LINEAR).read_bytes() == (folder / LINEAR).read_bytes()
 
@@ -311,7 +311,7 @@ def test_another_file_than_expected_is_not_kept(server, tmp_path):
   assert (target / ALEXNET).read_bytes() == b'was there before'
 
 
-def test_an_answer_that_breaks_off_leaves_nothing(server, tmp_path, monkeypatch):
+def test_an_interrupted_download_leaves_nothing(server, tmp_path, monkeypatch):
   def break_off(self):
     self.send_response(200)
     self.send_header('Content-Length', '1000')
@@ -324,24 +324,23 @@ def test_an_answer_that_breaks_off_leaves_nothing(server, tmp_path, monkeypatch)
   assert list((tmp_path / 'new').iterdir()) == []
 
 
-def test_what_is_not_served_is_said(server, tmp_path):
+def test_the_status_of_a_refused_download_is_named(server, tmp_path):
   folder, _ = server
   (folder / LINEAR).unlink()
   line = refusal(perceptual.download, tmp_path / 'new')
   assert f'/{LINEAR} cannot be downloaded: HTTPError 404.' in line
 
 
-def test_no_network_is_said(tmp_path, monkeypatch):
+def test_a_failed_connection_is_named(tmp_path, monkeypatch):
   monkeypatch.setenv('NO_PROXY', '127.0.0.1')
   monkeypatch.setattr(perceptual, 'FILES', {ALEXNET: ('http://127.0.0.1:9/file', '')})
   line = refusal(perceptual.download, tmp_path / 'new')
-  assert line == (
-    'http://127.0.0.1:9/file cannot be downloaded: ConnectionError. '
-    f'Fetch it in another way and put it into {tmp_path / "new"}.'
-  )
+  for expected in ('http://127.0.0.1:9/file', 'ConnectionError', str(tmp_path / 'new')):
+    assert expected in line
 
 
-def test_a_file_in_the_place_of_the_folder_is_said(tmp_path):
+def test_a_file_in_place_of_the_folder_is_named(tmp_path):
   (tmp_path / 'file').touch()
   line = refusal(perceptual.download, tmp_path / 'file')
-  assert line.endswith('File exists. Give another folder.')
+  assert 'File exists' in line
+  assert str(tmp_path / 'file') in line

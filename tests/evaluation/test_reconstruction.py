@@ -1,4 +1,4 @@
-"""Distances of images, against scikit-image."""
+"""Metrics of reconstructions against scikit-image."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def pair(shape):
 
 
 @pytest.mark.parametrize('shape', [(5, 28, 28, 1), (3, 32, 32, 3), (300, 12, 12, 1)])
-def test_as_scikit_image(shape):
+def test_metrics_equal_those_of_scikit_image(shape):
   images, others = pair(shape)
   scores = reconstruction.scores(images, others)
   for row in (0, 1, shape[0] - 1):
@@ -35,7 +35,7 @@ def test_as_scikit_image(shape):
       use_sample_covariance=False,
       full=True,
     )
-    # Where the window of 11 pixels fits in.
+    # Where the window of 11 pixels lies inside the image.
     assert scores['ssim'][row] == pytest.approx(places[5:-5, 5:-5].mean(), abs=1e-4)
 
 
@@ -50,3 +50,17 @@ def test_equal_images():
 def test_images_smaller_than_the_window():
   images, others = pair((2, 8, 8, 1))
   assert np.all(np.isfinite(reconstruction.scores(images, others)['ssim']))
+
+
+def test_a_metric_of_the_user_s_own_is_computed_beside_the_others(monkeypatch):
+  registry = reconstruction.RECONSTRUCTION_METRICS
+  monkeypatch.setattr(registry, '_entries', dict(registry._entries))
+
+  @registry.register('largest')
+  def largest(images, reconstructions):
+    return abs(images - reconstructions).max(axis=(1, 2, 3))
+
+  images, others = pair((3, 8, 8, 1))
+  scores = reconstruction.scores(images, others)
+  assert set(scores) == {'mse', 'psnr', 'ssim', 'largest'}
+  np.testing.assert_allclose(scores['largest'], np.abs(images - others).max((1, 2, 3)), rtol=1e-6)

@@ -7,12 +7,12 @@ from scipy import linalg
 from cvae_jax.evaluation import samples
 
 
-def test_of_a_set_with_itself_it_is_0():
+def test_the_distance_of_features_from_themselves_is_0():
   features = np.random.RandomState(0).randn(500, 20)
   assert samples.frechet_distance(features, features) == pytest.approx(0, abs=1e-6)
 
 
-def test_of_two_known_gaussians():
+def test_the_distance_of_two_known_gaussians():
   """Diagonal covariances: Σ (μ₁ − μ₂)² + (σ₁ − σ₂)²."""
   random = np.random.RandomState(0)
   means, deviations = random.randn(2, 4), 1 + random.rand(2, 4)
@@ -21,7 +21,7 @@ def test_of_two_known_gaussians():
   assert samples.frechet_distance(first, second) == pytest.approx(exact, rel=0.02)
 
 
-def test_as_with_the_matrix_root_of_scipy():
+def test_the_distance_with_the_matrix_root_of_scipy():
   random = np.random.RandomState(1)
   first = random.randn(300, 10) @ random.randn(10, 10)
   second = 1 + random.randn(400, 10) @ random.randn(10, 10)
@@ -32,12 +32,12 @@ def test_as_with_the_matrix_root_of_scipy():
   assert samples.frechet_distance(first, second) == pytest.approx(expected)
 
 
-def test_a_set_of_one_has_no_distance():
+def test_the_distance_of_a_single_image_is_undefined():
   features = np.random.RandomState(0).randn(5, 3)
   assert np.isnan(samples.frechet_distance(features[:1], features))
 
 
-def test_features_that_never_fire_do_no_harm():
+def test_constant_features_do_not_change_the_distance():
   features = np.random.RandomState(0).randn(50, 5) * np.array([1, 1, 0, 0, 0])
   assert samples.frechet_distance(features, features + 1) == pytest.approx(5, abs=1e-4)
 
@@ -59,18 +59,18 @@ def test_a_class_of_one_image_has_no_diversity():
   assert np.isnan(samples.diversity(features, np.arange(3)))
 
 
-def test_coverage_by_a_loop():
+def test_coverage_equals_that_of_a_loop():
   random = np.random.RandomState(0)
   real, drawn = random.randn(60, 3), 0.7 * random.randn(40, 3)
   covered = []
   for image in real:
-    radius = np.sort(np.linalg.norm(real - image, axis=1))[5]  # the nearest is itself
+    radius = np.sort(np.linalg.norm(real - image, axis=1))[5]  # index 0 is the image itself
     covered.append(np.linalg.norm(drawn - image, axis=1).min() <= radius)
   assert 0 < np.mean(covered) < 1
   assert samples.coverage(real, drawn) == pytest.approx(np.mean(covered))
 
 
-def test_coverage_of_the_same_distribution_and_of_one_mode_of_it():
+def test_coverage_of_the_same_distribution_and_of_one_mode():
   random = np.random.RandomState(0)
   real, others = random.randn(2, 3000, 4)
   # 1 − 2^−5 (Naeem et al. 2020, lemma 2)

@@ -1,23 +1,22 @@
-"""An experiment from its question to its report."""
+"""A sweep, and an experiment from its question to its report."""
 
 import re
 import shutil
 
 import pytest
 
-from cvae_jax.evaluation import classifier
-from cvae_jax.evaluation import sweep as conduct
+from cvae_jax.evaluation import classifier, sweep
 from cvae_jax.evaluation.experiment import Experiment
 from cvae_jax.runtime.errors import InputError
-from cvae_jax.training import run_folder, sweep
-from cvae_jax.training.sweep import Axis
+from cvae_jax.training import run_folder, sweep_plan
+from cvae_jax.training.sweep_plan import Axis
 from tiny import DENSE, tiny_config
 
 CONFIG = tiny_config(**DENSE)
 
 
 def make(**changes):
-  asked = Experiment(
+  experiment = Experiment(
     question='Does it depend on β?',
     axes=(Axis('beta', (0.5, 4.0)), Axis('seed', (0, 1))),
     published='nothing yet.',
@@ -29,13 +28,13 @@ def make(**changes):
     scatter=True,
     plane=('mse', 'kl'),
   )
-  return asked._replace(**changes)
+  return experiment._replace(**changes)
 
 
 @pytest.mark.slow
 def test_a_report_holds_question_answer_runs_and_pictures(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(classifier, 'MIN_STEPS', 20)
-  conduct.run(CONFIG, [], make(), str(tmp_path / 'sweep'))
+  sweep.run(CONFIG, [], make(), str(tmp_path / 'sweep'))
   page = (tmp_path / 'sweep' / 'report.html').read_text()
   assert 'Does it depend on β?' in page
   answer = re.search(r'Answer: weight &lt;0.5&gt; ([\d.]+) ([\d.]+), weight &lt;4&gt;', page)
@@ -51,31 +50,31 @@ def test_a_report_holds_question_answer_runs_and_pictures(tmp_path, monkeypatch,
   assert 'report: ' in capsys.readouterr().out
 
 
-def test_the_values_of_the_command_come_in_the_place_of_the_experiment_s(tmp_path, monkeypatch):
-  asked = []
-  monkeypatch.setattr(sweep, 'members', lambda config, axes, folder: asked.extend(axes) or 1 / 0)
+def test_values_of_the_command_replace_those_of_the_experiment(tmp_path, monkeypatch):
+  swept = []
+  monkeypatch.setattr(sweep_plan, 'members', lambda _, axes, __: swept.extend(axes) or 1 / 0)
   with pytest.raises(ZeroDivisionError):
-    conduct.run(CONFIG, ['seed=7', 'latent_dim=2,3'], make(), str(tmp_path))
-  assert asked == [Axis('beta', (0.5, 4.0)), Axis('seed', (7,)), Axis('latent_dim', (2, 3))]
+    sweep.run(CONFIG, ['seed=7', 'latent_dim=2,3'], make(), str(tmp_path))
+  assert swept == [Axis('beta', (0.5, 4.0)), Axis('seed', (7,)), Axis('latent_dim', (2, 3))]
 
 
 def test_flags_of_a_single_run_are_refused(tmp_path):
-  with pytest.raises(InputError, match='--resume_from is for a single run, not for a sweep'):
-    conduct.run(CONFIG, ['beta=1'], None, str(tmp_path / 'x'), tmp_path)
+  with pytest.raises(InputError, match='--resume_from'):
+    sweep.run(CONFIG, ['beta=1'], None, str(tmp_path / 'x'), tmp_path)
   assert not (tmp_path / 'x').exists()
 
 
-def test_a_folder_of_a_single_run_is_none_for_a_sweep(tiny_run, tmp_path):
-  with pytest.raises(InputError, match='holds a single run: name another --workdir'):
-    conduct.run(CONFIG, ['beta=1,2'], None, str(tiny_run))
+def test_a_run_or_a_file_cannot_hold_a_sweep(tiny_run, tmp_path):
+  with pytest.raises(InputError, match=f'{tiny_run} .*--workdir'):
+    sweep.run(CONFIG, ['beta=1,2'], None, str(tiny_run))
   (tmp_path / 'file').write_text('')
-  with pytest.raises(InputError, match='is a file, expected a folder'):
-    conduct.run(CONFIG, ['beta=1,2'], None, str(tmp_path / 'file'))
+  with pytest.raises(InputError, match=f'{tmp_path / "file"} is a file'):
+    sweep.run(CONFIG, ['beta=1,2'], None, str(tmp_path / 'file'))
 
 
-def test_runs_of_before_are_named(tiny_run, tmp_path):
+def test_other_runs_in_the_folder_are_named(tiny_run, tmp_path):
   folder = tmp_path / 'my-sweep'
   shutil.copytree(tiny_run, folder / 'beta=7')
-  members = sweep.members(CONFIG, [Axis('beta', (1.0, 2.0))], folder)
-  assert sweep.others(members, folder) == ['beta=7']
+  members = sweep_plan.members(CONFIG, [Axis('beta', (1.0, 2.0))], folder)
+  assert sweep_plan.others(members, folder) == ['beta=7']
   assert run_folder.newest(tmp_path) == folder / 'beta=7'

@@ -6,10 +6,14 @@ import re
 
 import numpy as np
 import pytest
+from sklearn import datasets as sklearn_datasets
 
 import cvae_jax
 from conftest import ROOT
 from cvae_jax import config as config_lib
+from cvae_jax.evaluation import classifier, generation
+from cvae_jax.evaluation.report import Evaluation
+from cvae_jax.evaluation.samples import SAMPLE_METRICS
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.training import loop
 from tiny import DENSE, set_fields, tiny_config
@@ -67,7 +71,7 @@ def test_an_example_is_short(name):
   ],
 )
 def test_a_part_of_the_model(name, changes, tmp_path):
-  (field, value), *_ = [item for item in changes.items() if item not in DENSE.items()]
+  (_, value), *_ = [item for item in changes.items() if item not in DENSE.items()]
   with pytest.raises(InputError, match=f'{value}.*--import'):
     config_lib.check(tiny_config(**changes))
   load_example(name, tmp_path)
@@ -78,6 +82,39 @@ def test_a_part_of_the_model(name, changes, tmp_path):
   images = model.sample([0, 1, 2], seed=1, draw=True)
   assert images.shape == (3, 8, 8, 1)
   assert np.ptp(images) > 0
+
+
+def test_a_data_set(tmp_path):
+  digits = sklearn_datasets.load_digits()
+  for split, rows in (('train', slice(1000)), ('test', slice(1000, 1200))):
+    images = np.uint8(digits.images[rows] * 15.9)
+    np.savez(tmp_path / f'kmnist-{split}-imgs.npz', images)
+    np.savez(tmp_path / f'kmnist-{split}-labels.npz', np.uint8(digits.target[rows]))
+  load_example('my_dataset', tmp_path)
+  workdir = tmp_path / 'run'
+  loop.train(tiny_config(**DENSE, data__name='kmnist_arrays', data__dir=str(tmp_path)), workdir)
+  model = cvae_jax.load(workdir)
+  assert model.class_names[:3] == ('o', 'ki', 'su')
+  assert len(model.data().test.labels) == 200
+
+
+def test_a_metric(tmp_path, tiny_run, monkeypatch):
+  monkeypatch.setattr(SAMPLE_METRICS, '_entries', dict(SAMPLE_METRICS._entries))
+  monkeypatch.setattr(classifier, 'MIN_STEPS', 2)
+  monkeypatch.setattr(classifier, 'NUM_EPOCHS', 1)
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+  kid = load_example('my_metric', tmp_path).kid
+  first, second = np.random.RandomState(0).randn(2, 500, 4)
+  assert abs(kid(first, second)) < 0.05 < kid(first, second + 1)
+  model = cvae_jax.load(tiny_run)
+  data = model.data()
+  evaluation = Evaluation(model, 'test', len(data.test.labels), len(data.test.labels), 1)
+  generation.add(evaluation, data, data.test, num_samples=20)
+  found = [metric for metric in evaluation.metrics if metric.name == 'kid']
+  assert [metric.group for metric in found] == [
+    f'generation, z ~ {prior}' for prior in ('fitted prior', 'N(0, I)')
+  ]
+  assert all(np.isfinite(metric.value) for metric in found)
 
 
 def test_a_task(tmp_path):

@@ -18,7 +18,7 @@ from cvae_jax import config as config_lib
 from cvae_jax.config import SavedConfig
 from cvae_jax.data.readers import binarized_mnist, celeba, cifar, idx, pictures
 from cvae_jax.plots import curves
-from cvae_jax.runtime import tensor_files as weights
+from cvae_jax.runtime import tensor_files
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.training.logging import metrics_file
 from tiny import task_of, tiny_config
@@ -77,7 +77,7 @@ def npz_content(save):
 
 
 def read_npz(path):
-  for bits in binarized_mnist.read(path).values():
+  for bits in binarized_mnist.read([path]).values():
     assert bits.shape[1:] == (28, 28, 1)
     assert set(np.unique(bits)) <= {0, 255}
 
@@ -138,12 +138,14 @@ def read_cifar(path):
 
 
 def weights_content(folder):
-  weights.save(folder / 'w.safetensors', {'params': {'w': np.arange(12, dtype=np.float32)}}, step=3)
+  tensor_files.save(
+    folder / 'w.safetensors', {'params': {'w': np.arange(12, dtype=np.float32)}}, step=3
+  )
   return (folder / 'w.safetensors').read_bytes()
 
 
 def read_weights(path):
-  read, step = weights.read(path, {'params': {'w': np.zeros(12, np.float32)}})
+  read, step = tensor_files.read(path, {'params': {'w': np.zeros(12, np.float32)}})
   # There is a hash of the numbers: what is read is what was written.
   np.testing.assert_array_equal(read['params']['w'], np.arange(12))
   assert isinstance(step, int)
@@ -257,4 +259,4 @@ def test_a_bomb_is_not_unpacked(tmp_path):
     for name in ('train', 'valid', 'test'):
       archive.writestr(f'{name}.npy', bytes(1 << 28))
   with pytest.raises(InputError, match=r'binarized_mnist\.npz'):
-    binarized_mnist.read(tmp_path / 'binarized_mnist.npz')
+    binarized_mnist.read([tmp_path / 'binarized_mnist.npz'])

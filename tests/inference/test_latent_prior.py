@@ -12,8 +12,7 @@ from scipy import stats
 import cvae_jax
 from cvae_jax.evaluation import likelihood
 from cvae_jax.models import fitted_prior
-from cvae_jax.runtime import keys
-from cvae_jax.runtime import tensor_files as weights
+from cvae_jax.runtime import keys, tensor_files
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.training import loop, program
 from tiny import DENSE, make_best, rows, tiny_config
@@ -114,14 +113,14 @@ def test_the_best_checkpoint_gets_a_prior_of_its_own_weights(tiny_run, tmp_path,
   seen, fit_prior = [], program.fit_prior
 
   def fit(prog, variables):
-    seen.append(weights.digest(variables))
+    seen.append(tensor_files.digest(variables))
     return fit_prior(prog, variables)
 
   monkeypatch.setattr(program, 'fit_prior', fit)
   loop.train(tiny_config(checkpoint_every_steps=2, keep_checkpoints=10), run)
   best, last = (cvae_jax.load(run, checkpoint) for checkpoint in ('best', 'last'))
   assert (best.step, last.step) == (3, 6)
-  assert seen == [weights.digest(best.trained.variables)]  # the last has one
+  assert seen == [tensor_files.digest(best.trained.variables)]  # the last has one
   for model in (best, last):
     assert model.priors.choose(None) == 'fitted'
   assert not np.allclose(best.priors.fitted.means, last.priors.fitted.means, atol=1e-6)

@@ -1,10 +1,10 @@
-"""Figures: what they show is in the picture, and none of their words is cut off."""
+"""Figures: their content is visible, and no text is cut off."""
 
 import matplotlib
 import numpy as np
 import pytest
 
-from cvae_jax.data.sources import CLASS_NAMES
+from cvae_jax.data.readers.idx import FASHION_CLASSES as FASHION
 from cvae_jax.plots import figures
 from figure_text import check_text, overlapping
 
@@ -13,11 +13,8 @@ RANDOM = np.random.RandomState(0)
 
 @pytest.fixture(autouse=True)
 def same_numbers():
-  """In whatever order the tests run."""
+  """The same random numbers in any order of the tests."""
   RANDOM.seed(0)
-
-
-FASHION = CLASS_NAMES['fashion_mnist']
 
 
 @pytest.mark.parametrize('columns', [1, 3, 10])
@@ -30,9 +27,9 @@ def test_long_names_neither_overlap_nor_are_cut_off(columns):
 
 @pytest.mark.parametrize('size', [8, 28, 64, 256])
 def test_no_pixel_of_an_image_is_lost(size):
-  """Every pixel has a colour of its own, which is found again in the picture."""
+  """Stripes of one pixel are found again in the picture."""
   images = np.zeros((1, 2, size, size, 1))
-  images[0, 0, :, ::2] = 1  # stripes of one pixel
+  images[0, 0, :, ::2] = 1
   figure = figures.image_grid(images, column_names=('a', 'b'))
   _, picture = check_text(figure)
   line = picture[picture.shape[0] // 2, :, 0]
@@ -53,16 +50,20 @@ def test_image_grid(columns, channels):
   assert picture.std() > 20
 
 
-def test_parts_of_an_image_grid_begin_where_their_names_do():
-  parts = {0: 'reconstructions', 7: 'denoising (Gaussian, σ = 0.25)', 14: 'samples from the prior'}
-  figure = figures.image_grid(RANDOM.rand(2, 20, 28, 28, 1), ('given', 'beta=1'), parts=parts)
+def test_headings_begin_above_their_first_column():
+  headings = {
+    0: 'reconstructions',
+    7: 'denoising (Gaussian, σ = 0.25)',
+    14: 'samples from the prior',
+  }
+  figure = figures.image_grid(RANDOM.rand(2, 20, 28, 28, 1), ('given', 'beta=1'), headings=headings)
   seen, _ = check_text(figure)
-  assert set(parts.values()) <= set(seen)
+  assert set(headings.values()) <= set(seen)
   assert overlapping(figure) == []
   (axes,) = figure.axes
   across = axes.get_window_extent()
   for text in figure.texts:
-    column = next(column for column, name in parts.items() if name == text.get_text())
+    column = next(column for column, name in headings.items() if name == text.get_text())
     begin = across.x0 + across.width * column / 20
     assert text.get_window_extent().x0 == pytest.approx(begin, abs=2)
 
@@ -120,7 +121,7 @@ def test_reliability():
   check_text(figures.reliability(edges, values, values, np.array([0, 3, 9]), 0.1))
 
 
-def test_saved_whole_or_not_at_all(tmp_path):
+def test_a_saved_figure_leaves_no_other_file(tmp_path):
   target = tmp_path / 'new' / 'x.png'
   figures.save({target: figures.image_grid(RANDOM.rand(1, 2, 8, 8, 1))})
   assert [path.name for path in target.parent.iterdir()] == ['x.png']

@@ -1,4 +1,4 @@
-"""Grids of images as arrays and files."""
+"""Grids of images, as arrays and as files."""
 
 import numpy as np
 import pytest
@@ -19,6 +19,21 @@ def test_a_grid_divides_evenly_into_its_tiles(channels):
     tile = picture[row * height : (row + 1) * height, column * width : (column + 1) * width]
     np.testing.assert_array_equal(tile[::scale, ::scale][1:-1, 1:-1], np.round(image * 255))
   assert not picture[2 * height :, width:].any()  # the rest of the last row is black
+
+
+def test_tiles_have_a_border_in_its_colour():
+  images = np.arange(6, dtype=np.uint8).reshape(2, 3, 1, 1, 1)
+  np.testing.assert_array_equal(grids.tile(images, border=0)[..., 0], [[0, 1, 2], [3, 4, 5]])
+  picture = grids.tile(images, border=2, colour=9)
+  assert picture.shape == (10, 15, 1)
+  np.testing.assert_array_equal(picture[2::5, 2::5, 0], [[0, 1, 2], [3, 4, 5]])
+  assert np.sum(picture == 9) == 10 * 15 - 6
+
+
+def test_the_last_row_is_filled_up():
+  rows = grids.rows_of(np.arange(5.0), columns=3, blank=np.nan)
+  np.testing.assert_array_equal(rows, [[0, 1, 2], [3, 4, np.nan]])
+  assert grids.rows_of(np.zeros((4, 7)), columns=2).shape == (2, 2, 7)
 
 
 def test_small_grids_are_enlarged_and_large_ones_are_not():

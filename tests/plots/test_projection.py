@@ -1,4 +1,4 @@
-"""Latents in two dimensions."""
+"""Projections of latents onto a plane."""
 
 import importlib.util
 

@@ -1,4 +1,4 @@
-"""Devices: splitting a batch, and the cache of compiled programs."""
+"""Placement on devices, compiler options, and memory and cache settings."""
 
 import json
 import os
@@ -20,17 +20,19 @@ from cvae_jax.runtime.errors import InputError
 def test_a_batch_that_cannot_be_split_is_refused(monkeypatch):
   monkeypatch.setattr(jax, 'devices', lambda: [object()] * 4)
   for batch_size, nearest in ((30, 28), (3, 4)):
-    with pytest.raises(InputError, match=rf'over 4 devices.*config.batch_size={nearest}'):
+    with pytest.raises(
+      InputError, match=rf'batch_size={batch_size}\b.*4 devices.*batch_size={nearest}\b'
+    ):
       devices.mesh(batch_size)
 
 
-def test_one_dispatch_a_step_on_a_cpu_and_many_elsewhere(monkeypatch):
+def test_a_dispatch_is_one_step_on_a_cpu_and_many_elsewhere(monkeypatch):
   assert devices.chunk_steps() == 1
   monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
   assert devices.chunk_steps() > 100
 
 
-def test_an_option_that_this_xla_does_not_know_is_left_out(monkeypatch):
+def test_options_unknown_to_this_xla_are_left_out(monkeypatch):
   (known,) = architectures.compiler_options('resnet').items()
   assert devices._known(known) == dict([known])
   assert devices._known(('xla_cpu_option_of_no_version', 'yes')) == {}
@@ -46,10 +48,10 @@ def has_huge_pages():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='about the GNU C library')
-@pytest.mark.skipif(has_huge_pages(), reason='the system gives memory in huge pages')
-def test_the_memory_of_a_computation_is_kept_for_the_next_one():
-  def pages_taken(first):
+@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='needs the GNU C library')
+@pytest.mark.skipif(has_huge_pages(), reason='memory comes in huge pages')
+def test_freed_memory_is_kept_for_the_next_computation():
+  def page_faults(first):
     done = subprocess.run(
       [sys.executable, '-c', first + COUNT_PAGES],
       capture_output=True,
@@ -59,11 +61,12 @@ def test_the_memory_of_a_computation_is_kept_for_the_next_one():
     )
     return int(done.stdout)
 
-  assert pages_taken('') > 10_000  # 144 MB, in pages of 4 KB
-  assert pages_taken('from cvae_jax import devices; devices.keep_freed_memory()') < 1000
+  assert page_faults('') > 10_000  # 144 MB, in pages of 4 KB
+  first = 'from cvae_jax.runtime import devices; devices.keep_freed_memory()'
+  assert page_faults(first) < 1000
 
 
-def test_where_there_is_an_accelerator_memory_is_left_alone(monkeypatch):
+def test_with_an_accelerator_memory_settings_stay(monkeypatch):
   monkeypatch.setattr(devices.ctypes, 'CDLL', lambda _: pytest.fail('changed'))
   before = jax.config.jax_platforms
   try:
@@ -82,16 +85,16 @@ import jax, jax.numpy as jnp
 
 spread = jax.jit(lambda x: jnp.sin(x @ x.T) @ x)
 matrix = jnp.ones((6000, 64))
-taken = []
+faults = []
 for _ in range(8):
   before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
   jax.block_until_ready(spread(matrix))
-  taken.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-print(min(taken))
+  faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(min(faults))
 """
 
 
-def test_the_cache_lies_in_the_cache_folder_of_the_user_unless_jax_knows_another(monkeypatch):
+def test_programs_are_kept_in_the_users_cache_unless_jax_has_another(monkeypatch):
   before = jax.config.jax_compilation_cache_dir
   try:
     devices.use_compilation_cache()
@@ -104,10 +107,10 @@ def test_the_cache_lies_in_the_cache_folder_of_the_user_unless_jax_knows_another
     jax.config.update('jax_compilation_cache_dir', before)
 
 
-# 20 steps and a validation on the first 8, 4, 2 and 1 of the devices; prints what each gave.
+# Prints the terms of 20 steps, and of a validation, on the first 8, 4, 2 and 1 of the devices.
 RUNS = """
 import json, jax
-from cvae_jax import devices
+from cvae_jax.runtime import devices
 from cvae_jax.training import program
 from tiny import DENSE, tiny_config
 
@@ -116,7 +119,7 @@ for count in (8, 4, 2, 1):
   jax.devices = lambda: visible[:count]
   prog = program.build(tiny_config(num_epochs=7, **DENSE))
   assert prog.mesh.size == count
-  start = start or jax.device_get(prog.initial_state())  # once, for the time it takes
+  start = start or jax.device_get(prog.fresh_state())  # once: it is slow
   state, runs[count] = devices.place(start, devices.replicated(prog.mesh)), []
   for begin, end, data in prog.chunks((step, step + 1) for step in range(20)):
     assert len(data[0].devices()) == count
@@ -151,7 +154,7 @@ def test_1_2_4_or_8_devices_train_the_same_run():
     np.testing.assert_allclose(run, runs['1'][: len(run)], rtol=1e-4)
 
 
-def test_one_process_has_all_columns_and_its_copy_is_the_whole():
+def test_one_process_has_all_columns_and_copies_the_whole():
   mesh = devices.mesh(8)
   np.testing.assert_array_equal(devices.own_columns(devices.split_batch(mesh), 8), np.arange(8))
   tree = {'device': jax.numpy.arange(3), 'host': np.arange(3)}

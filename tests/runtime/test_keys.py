@@ -1,9 +1,11 @@
-"""Keys are functions of seed, stream and place."""
+"""Random keys."""
 
 import jax
 import numpy as np
+import pytest
 
 from cvae_jax.runtime import keys
+from cvae_jax.runtime.errors import InputError
 
 
 def bits(key):
@@ -19,5 +21,12 @@ def test_a_stream_is_a_function_of_seed_and_name():
 def test_noise_of_an_example_does_not_depend_on_its_batch():
   key = keys.stream(0, 'pixels')
   whole = keys.per_example(key, np.arange(5))
-  part = keys.per_example(key, np.array([4, 2]))
-  assert bits(part) == bits(whole[np.array([4, 2])])
+  some = keys.per_example(key, np.array([4, 2]))
+  assert bits(some) == bits(whole[np.array([4, 2])])
+
+
+@pytest.mark.parametrize('seed', [-1, 2**32, 1.5])
+def test_a_seed_of_a_user_is_checked(seed):
+  assert bits(keys.of_user(3, 'order')) == bits(keys.stream(3, 'order'))
+  with pytest.raises(InputError, match=f'seed={seed}'):
+    keys.of_user(seed, 'order')

@@ -1,21 +1,61 @@
-"""What is said while something takes long."""
+"""What long work shows of its progress."""
 
+import re
 import subprocess
 import sys
+
+import pytest
 
 from conftest import ROOT
 from cvae_jax.runtime import progress
 
 
-def test_without_a_terminal_a_few_lines(capsys):
+@pytest.fixture
+def terminal(monkeypatch):
+  monkeypatch.setenv('FORCE_COLOR', '1')
+  monkeypatch.setenv('TERM', 'xterm')
+  monkeypatch.setenv('COLUMNS', '120')
+
+
+def shown_text(capsys):
+  """What was printed, without the terminal's control sequences."""
+  return re.sub(r'\x1b\[[0-9;?]*[A-Za-z]', '', capsys.readouterr().out)
+
+
+def test_without_a_terminal_a_few_lines(capsys, monkeypatch):
+  monkeypatch.setattr(progress, 'QUIET_SECONDS', 0)
   with progress.shown('counting') as advance:
     for number in range(100):
       advance((number + 1) / 100)
   lines = capsys.readouterr().out.splitlines()
   assert lines[0] == 'counting ...'
   assert [line.split(',')[0].strip() for line in lines[1:]] == [
-    f'counting: {share}%' for share in (25, 50, 75, 100)
+    f'counting: {percent}%' for percent in (25, 50, 75, 100)
   ]
+
+
+def test_quick_work_has_its_heading_alone_and_a_bar_without_lines_nothing(capsys):
+  for lines in (True, False):
+    with progress.shown('decoding', 1200, 'pictures', lines=lines) as advance:
+      advance(1200, status='quick')
+  assert capsys.readouterr().out == 'decoding 1,200 pictures ...\n'
+
+
+def test_a_bar_counts_and_keeps_its_status_until_the_next(terminal, capsys):
+  with progress.shown('epoch 1  step', 6, transient=False) as advance:
+    advance(1, status='[loss 3]')
+    advance(5, title='epoch 2  step')
+  *_, last = shown_text(capsys).strip().splitlines()
+  assert re.match(r'epoch 2  step 5/6 .*\[loss 3\] time left', last)
+
+
+def test_a_bar_of_a_fraction_and_a_line_above_it(terminal, capsys):
+  with progress.shown('fitting [x]') as advance:
+    advance(0.5)
+    progress.say('a line')
+  lines = [line.strip() for line in shown_text(capsys).splitlines()]
+  assert 'a line' in lines
+  assert any(line.startswith('fitting [x]  50%') for line in lines)
 
 
 def test_a_reader_that_leaves_does_not_end_the_work(tmp_path):

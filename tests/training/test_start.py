@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from cvae_jax import config as config_lib
-from cvae_jax.data import sources
-from cvae_jax.data.sources import Part
+from cvae_jax.data import datasets
+from cvae_jax.data.readers import DATASETS
 from cvae_jax.runtime.errors import InputError, OccupiedError
 from cvae_jax.training import loop, program, start
 from tiny import RESNET, rows, state_at, steps, stopped_at, tiny_config
@@ -50,7 +50,7 @@ def test_fields_that_the_weights_do_not_depend_on_may_differ(tiny_run, tmp_path)
 
 
 def test_the_weights_of_init_from_are_looked_for_before_the_data(tmp_path, monkeypatch):
-  monkeypatch.setattr(sources, 'read', None)
+  monkeypatch.setattr(datasets, 'load', None)
   nowhere = str(tmp_path / 'nowhere')
   with pytest.raises(InputError, match=nowhere):
     loop.train(tiny_config(init_from=nowhere), tmp_path / 'run')
@@ -86,18 +86,25 @@ def test_weights_of_another_architecture_do_not_fit(tiny_run, tmp_path):
     loop.train(tiny_config(**RESNET), tmp_path / 'run', resume_from=tiny_run)
 
 
-def with_other_pixels(parts):
-  for part in parts.values():
-    part.images[:, 0, 0] ^= 1
-  return parts
+def change_digits(monkeypatch, change):
+  """Replaces the reader of 'digits': `change` maps its `Source` to another."""
+  entry = DATASETS._entries['digits']
+  changed = entry._replace(value=lambda data: change(entry.value(data)))
+  monkeypatch.setitem(DATASETS._entries, 'digits', changed)
 
 
-def with_other_labels(parts):
-  return {name: part._replace(labels=(part.labels + 1) % 10) for name, part in parts.items()}
+def with_other_pixels(splits):
+  for split in splits.values():
+    split.images[:, 0, 0] ^= 1
+  return splits
 
 
-def with_fewer_images(parts):
-  return parts | {'train': Part(*(rows[:130] for rows in parts['train']))}
+def with_other_labels(splits):
+  return {name: split._replace(labels=(split.labels + 1) % 10) for name, split in splits.items()}
+
+
+def with_fewer_images(splits):
+  return splits | {'train': splits['train'].take(slice(130))}
 
 
 @pytest.mark.parametrize(
@@ -112,13 +119,7 @@ def test_a_run_does_not_resume_on_changed_data(change, message, tiny_run, tmp_pa
   run = tmp_path / 'run'
   shutil.copytree(tiny_run, run)
   before = {path: path.read_bytes() for path in run.rglob('*') if path.is_file()}
-  read = sources.read
-
-  def changed(data):
-    source = read(data)
-    return source._replace(parts=change(dict(source.parts)))
-
-  monkeypatch.setattr(sources, 'read', changed)
+  change_digits(monkeypatch, lambda source: source._replace(splits=change(source.splits)))
   with pytest.raises(OccupiedError, match=f'other data: .*{message}'):
     loop.train(tiny_config(), run)
   after = {path: path.read_bytes() for path in run.rglob('*') if path.is_file()}
@@ -128,7 +129,7 @@ def test_a_run_does_not_resume_on_changed_data(change, message, tiny_run, tmp_pa
 def test_a_run_does_not_resume_on_other_classes(tiny_run, tmp_path, monkeypatch):
   shutil.copytree(tiny_run, tmp_path / 'run')
   others = tuple('abcdefghij')
-  monkeypatch.setitem(sources.CLASS_NAMES, 'digits', others)
+  change_digits(monkeypatch, lambda source: source._replace(class_names=others))
   with pytest.raises(OccupiedError, match=r'classes are 0, 1.* a, b'):
     loop.train(tiny_config(), tmp_path / 'run')
   assert config_lib.read(tmp_path / 'run').class_names == tuple('0123456789')

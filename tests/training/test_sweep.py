@@ -13,8 +13,8 @@ import pytest
 
 from conftest import ROOT
 from cvae_jax import config as config_lib
-from cvae_jax.evaluation import sweep as conduct
-from cvae_jax.evaluation import sweep_results as results
+from cvae_jax.evaluation import sweep as reported_sweep
+from cvae_jax.evaluation import sweep_report
 from cvae_jax.runtime import devices
 from cvae_jax.runtime.errors import FailedRunsError, InputError
 from cvae_jax.training import loop, program, restoring, run_folder, sweep, sweep_plan
@@ -121,7 +121,7 @@ def test_a_run_that_fails_ends_no_other(at_once, tmp_path, monkeypatch, capsys):
   occupied.mkdir()
   (occupied / 'notes.txt').write_text('mine')
   with pytest.raises(FailedRunsError) as caught:
-    conduct.run(CONFIG, ['learning_rate=0.001,1e30,0.002,0.003'], None, str(tmp_path))
+    reported_sweep.run(CONFIG, ['learning_rate=0.001,1e30,0.002,0.003'], None, str(tmp_path))
   assert '2 of 4 runs' in str(caught.value)
   assert 'learning_rate=1e+30' in str(caught.value)
   said = capsys.readouterr().out
@@ -140,7 +140,7 @@ def test_a_run_that_fails_ends_no_other(at_once, tmp_path, monkeypatch, capsys):
 def test_missing_data_end_a_sweep_in_one_line(tmp_path, capsys):
   config = tiny_config(data__name='mnist', data__dir=str(tmp_path / 'nowhere'))
   with pytest.raises(InputError, match='nowhere'):
-    conduct.run(config, ['beta=1,2'], None, str(tmp_path / 'sweep'))
+    reported_sweep.run(config, ['beta=1,2'], None, str(tmp_path / 'sweep'))
   assert not (tmp_path / 'sweep').exists()
   assert 'beta=1, beta=2: ' in capsys.readouterr().out
 
@@ -149,7 +149,7 @@ def test_runs_of_another_config_are_no_results(alone, tmp_path):
   shutil.copytree(alone, tmp_path / 'sweep')
   other = tiny_config(latent_dim=4)
   with pytest.raises(InputError, match='latent_dim is 3 there, 4 here'):
-    conduct.run(other, ['beta=0.5,4', 'seed=0,1'], None, str(tmp_path / 'sweep'))
+    reported_sweep.run(other, ['beta=0.5,4', 'seed=0,1'], None, str(tmp_path / 'sweep'))
   assert not (tmp_path / 'sweep' / 'report.html').exists()
 
 
@@ -233,8 +233,8 @@ def test_a_longer_list_of_values_trains_what_is_missing(alone, tmp_path, capsys)
   assert sweep.train(runs) == {}
   said = capsys.readouterr().out
   assert said.count('training and 50 validation images') == 2
-  found = results.collect(runs, {})
-  header, lines = results.table(results.settings(found))
+  found = sweep_report.collect(runs, {})
+  header, lines = sweep_report.table(sweep_report.settings(found))
   assert header[:3] == ('setting', 'runs', '−ELBO')
   assert [line[:2] for line in lines] == [('beta=0.5', '3'), ('beta=4', '3')]
   bounds = [row.values['negative_elbo'] for row in found[:3]]

@@ -1,7 +1,6 @@
-"""One module per file format."""
+"""One module per file format, which registers the data sets in that format."""
 
-from cvae_jax.runtime.registry import Registry
+from cvae_jax.data.readers import binarized_mnist, celeba, cifar, digits, folder, idx  # noqa: F401
+from cvae_jax.data.readers.sources import DATASETS, Source, Split
 
-DATASETS = Registry('data.name')
-for _name in ('digits', 'mnist', 'fashion_mnist', 'cifar10', 'celeba', 'binarized_mnist', 'folder'):
-  DATASETS.register(_name, binary=_name == 'binarized_mnist')(None)
+__all__ = ['DATASETS', 'Source', 'Split']

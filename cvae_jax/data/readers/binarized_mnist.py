@@ -1,4 +1,4 @@
-"""Statically binarized MNIST (Larochelle & Murray 2011): three splits of its own, no labels."""
+"""Statically binarized MNIST (Larochelle & Murray 2011): three splits, no labels."""
 
 import io
 import zipfile
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cvae_jax.data.readers.files import read_bytes
+from cvae_jax.data.readers import files
+from cvae_jax.data.readers.sources import DATASETS, Source, Split
 from cvae_jax.runtime.errors import InputError
 
 AMAT_FILES = {
@@ -16,60 +17,66 @@ AMAT_FILES = {
 }
 NPZ_FILE = 'binarized_mnist.npz'
 NPZ_NAMES = {'train': ('train',), 'validation': ('valid', 'validation'), 'test': ('test',)}
+RAW_FILES = f'binarized_mnist_train.amat, ..._valid.amat and ..._test.amat, or {NPZ_FILE}'
 NUM_PIXELS = 28 * 28
 BLANKS = b' \t\r'
 
-# Of one file, and of what an .npz unpacks to; the largest original has 78 million.
-MAX_BYTES = 1 << 28
+MAX_BYTES = 1 << 28  # of a file, and of an unpacked .npz; the largest original has 78 million
 
 
-def find(folder: Path) -> dict[str, Path] | Path | None:
-  """The three .amat files by split, or the one .npz, or None where there is neither.
+def _check_stays_binary(config) -> None:
+  data = config.data
+  if data.image_size != 28 or data.crop_size not in (0, 28):
+    raise InputError(
+      f'data.image_size={data.image_size} and data.crop_size={data.crop_size} would resize '
+      "'binarized_mnist', which is 28×28 and would not stay binary. Leave them at 28 and 0."
+    )
 
-  They are looked for in `folder` and in `folder/binarized_mnist`.
+
+@DATASETS.register('binarized_mnist', _check_stays_binary, binary=True)
+def source(data) -> Source:
+  """Binarized MNIST: 50,000 training, 10,000 validation and 10,000 test images."""
+  folder = files.data_folder(data)
+  if not (found := find(folder)):
+    raise files.not_found(folder, 'binarized_mnist', RAW_FILES)
+  images = read(found)
+  return Source({name: Split(x, np.zeros(len(x), np.int32)) for name, x in images.items()}, ())
+
+
+def find(folder: Path) -> list[Path] | None:
+  """The three .amat files, or the one .npz, in `folder` or `folder/binarized_mnist`, or None.
 
   Raises:
-    InputError: some of the three are there and some are not, and no whole set is elsewhere.
+    InputError: some of the three are missing, and there is no .npz.
   """
-  incomplete = None
-  for place in (folder, folder / 'binarized_mnist'):
-    paths = {split: place / name for split, name in AMAT_FILES.items()}
-    missing = [path.name for path in paths.values() if not path.is_file()]
-    if not missing:
-      return paths
-    if (place / NPZ_FILE).is_file():
-      return place / NPZ_FILE
-    if len(missing) < 3 and not incomplete:
-      incomplete = InputError(
-        f'{place} holds some of the three .amat files, but not {", ".join(missing)}. '
-        'Put all three there.'
-      )
-  if incomplete:
-    raise incomplete
-  return None
+  return files.first_complete(
+    (folder, folder / 'binarized_mnist'),
+    lambda place: files.find_all(place, *AMAT_FILES.values()),
+    lambda place: files.find_all(place, NPZ_FILE),
+  )
 
 
-def read(found: dict[str, Path] | Path) -> dict[str, np.ndarray]:
-  """Images [N, 28, 28, 1] uint8, 0 or 255, of the splits 'train', 'validation' and 'test'.
+def read(paths: list[Path]) -> dict[str, np.ndarray]:
+  """Reads images [N, 28, 28, 1] uint8, 0 or 255, of 'train', 'validation' and 'test'.
 
   Args:
-    found: what `find` returned.
+    paths: from `find`.
 
   Raises:
-    InputError: a broken file, an empty one, or values other than 0 and 1.
+    InputError: a file is broken or empty, or holds values other than 0 and 1.
   """
-  if isinstance(found, Path):
-    splits = _read_npz(found)
+  if len(paths) == 1:
+    bits = _read_npz(paths[0])
   else:
-    splits = {split: _read_amat(path) for split, path in found.items()}
-  return {split: bits.reshape(-1, 28, 28, 1) * np.uint8(255) for split, bits in splits.items()}
+    bits = {split: _read_amat(path) for split, path in zip(AMAT_FILES, paths, strict=True)}
+  return {split: rows.reshape(-1, 28, 28, 1) * np.uint8(255) for split, rows in bits.items()}
 
 
 def _read_amat(path: Path) -> np.ndarray:
-  """Bits [N, 784] uint8: an image on a line, in ASCII, separated by blanks."""
-  content = read_bytes(path, MAX_BYTES)
-  # Without blanks all lines are as long as one another: a table of bytes, its last column line
-  # feeds. Two digits that touch would be lost in that, and are looked for before.
+  """Bits [N, 784] uint8 of a text file: an image a line, values separated by blanks."""
+  content = files.read_bytes(path, MAX_BYTES)
+  # Without blanks all lines have the same length: a table of bytes whose last column is line
+  # feeds. That would hide two digits without a blank between them, so look for those before.
   printed = np.frombuffer(content, np.uint8) > ord(' ')
   touching = (printed[1:] & printed[:-1]).any()
   lines = content.translate(None, BLANKS).rstrip(b'\n') + b'\n'
@@ -90,7 +97,7 @@ def _first_bad_line(path, content):
     elif others := values.translate(None, b'01'):
       problem = f'holds {others[:20]!r}'
     elif len(line.split()) != NUM_PIXELS:
-      problem = 'holds values that no blank separates'
+      problem = 'holds values without a blank between them'
     else:
       continue
     return f'{path}, line {number} {problem}, expected {NUM_PIXELS} of 0 and 1. Fetch it again.'
@@ -99,7 +106,7 @@ def _first_bad_line(path, content):
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
   """Bits [N, 784] uint8 of the three splits, which are packed eight to a byte."""
-  content = read_bytes(path, MAX_BYTES)
+  content = files.read_bytes(path, MAX_BYTES)
   splits = {}
   try:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -112,7 +119,7 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
         if name is None:
           raise ValueError(f'it has no array {" or ".join(map(repr, names))}')
         splits[split] = _unpack_bits(arrays[name], name)
-  except Exception as error:  # What zipfile, zlib and NumPy raise shares no base class.
+  except Exception as error:  # The errors of zipfile, zlib and NumPy share no base class.
     reason = str(error)[:200] or type(error).__name__
     raise InputError(f'{path} cannot be read: {reason}. Fetch it again.') from error
   return splits

@@ -1,98 +1,126 @@
-"""CelebA's aligned JPEGs and their attributes, as its authors or Kaggle pack them; only listed."""
+"""CelebA's aligned JPEGs and their attributes, as its authors or Kaggle pack them."""
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 
-from cvae_jax.data.readers.files import read_bytes
+from cvae_jax.data.readers import decoding, files, tfds
+from cvae_jax.data.readers.sources import DATASETS, Source, Split, in_random_order
 from cvae_jax.runtime.errors import InputError, did_you_mean
 
-SPLITS = ('train', 'validation', 'test')  # in the order of the partition's 0, 1 and 2
-LAST_NUMBERS = (162_770, 182_637, 202_599)  # of each split, as published
-
+SPLITS = ('train', 'validation', 'test')  # numbered 0, 1 and 2 by the partition file
+LAST_NUMBERS = (162_770, 182_637, 202_599)  # of each published split
+DOWNLOAD_URL = 'https://drive.google.com'
+RAW_FILES = 'img_align_celeba/ and list_attr_celeba.txt'
 PICTURE_NAME = re.compile(r'[0-9]{1,9}\.jpg')
 MAX_BYTES = 1 << 28  # of a text file; the largest original has 27 million
 
 
 class CelebaFiles(NamedTuple):
-  """Where the parts of CelebA are."""
+  """Where the pictures and lists of CelebA are."""
 
   pictures: Path  # the folder that holds 000001.jpg, ...
   attributes: Path
   partition: Path | None
 
 
+@DATASETS.register('celeba', mirrored=True)
+def source(data) -> Source:
+  """CelebA: 202,599 faces, RGB 178×218, in two classes by `data.label_attribute`."""
+  attribute = data.label_attribute
+
+  def label(columns):
+    _check_attribute(attribute, sorted(columns['attributes']))
+    return columns['attributes'][attribute]
+
+  def fit(images):
+    # Crops and shrinks only: `load` crops again, and would cut into an enlarged picture.
+    size = min(data.image_size, data.crop_size or data.image_size, *images.shape[1:3])
+    return decoding.fit(images, size, data.crop_size)
+
+  prepared, found = tfds.locate(data, find, RAW_FILES, DOWNLOAD_URL)
+  if prepared:
+    splits = tfds.read(prepared, SPLITS, label, fit)
+  else:
+    splits = in_random_order(read(found, attribute))
+  return Source(splits, (f'not {attribute}', attribute))
+
+
 def find(folder: Path) -> CelebaFiles | None:
-  """The pictures and their lists in `folder` or `folder/celeba`, or None where there is neither.
+  """The pictures and their lists in `folder` or `folder/celeba`, or None.
 
   Raises:
     InputError: only the pictures are there, or only the attributes.
   """
-  incomplete = None
-  for place in (folder, folder / 'celeba'):
-    pictures = _first(
-      Path.is_dir,
-      place / 'img_align_celeba' / 'img_align_celeba',  # as Kaggle packs it
-      place / 'img_align_celeba',
-      place / 'Img' / 'img_align_celeba',
+  return files.first_complete((folder, folder / 'celeba'), _find)
+
+
+def _find(folder):
+  candidates = (
+    folder / 'img_align_celeba' / 'img_align_celeba',  # as Kaggle packs it
+    folder / 'img_align_celeba',
+    folder / 'Img' / 'img_align_celeba',
+  )
+  pictures = next((path for path in candidates if path.is_dir()), None)
+  attributes = _find_list(folder, 'list_attr_celeba')
+  if pictures and attributes:
+    return CelebaFiles(pictures, attributes, _find_list(folder, 'list_eval_partition'))
+  if pictures or attributes:
+    missing = 'list_attr_celeba.txt (or .csv)' if pictures else 'folder img_align_celeba/'
+    raise InputError(
+      f'{folder} holds {(pictures or attributes).relative_to(folder)}, but no {missing}. '
+      'CelebA needs both: put them in the same folder.'
     )
-    attributes = _find_list(place, 'list_attr_celeba')
-    if pictures and attributes:
-      return CelebaFiles(pictures, attributes, _find_list(place, 'list_eval_partition'))
-    if (pictures or attributes) and not incomplete:
-      missing = 'list_attr_celeba.txt (or .csv)' if pictures else 'folder img_align_celeba/'
-      incomplete = InputError(
-        f'{place} holds {(pictures or attributes).relative_to(place)}, but no {missing}. '
-        'CelebA needs both: put them in the same folder.'
-      )
-  if incomplete:
-    raise incomplete
   return None
 
 
-def read(files: CelebaFiles, attribute: str) -> dict[str, tuple[list[Path], np.ndarray]]:
-  """The pictures of 'train', 'validation' and 'test', with one attribute as label.
+def _find_list(folder, name):
+  paths = [folder / place / name for place in ('', 'Anno', 'Eval')]
+  candidates = (path.with_suffix(suffix) for path in paths for suffix in ('.txt', '.csv'))
+  return next((path for path in candidates if path.is_file()), None)
+
+
+def read(found: CelebaFiles, attribute: str) -> dict[str, Split]:
+  """Lists the pictures of 'train', 'validation' and 'test', with one attribute as label.
 
   Without a partition file the published ranges of the file numbers are the splits.
 
   Returns:
-    For each split the paths, by file number, and labels [N] int32: 1 where a picture has the
-    attribute, 0 where it has not.
+    Paths in order of the file numbers, and labels int32 [N]: 1 where a picture has the attribute.
 
   Raises:
-    InputError: an unknown attribute, a broken list, or pictures and lists that do not agree.
+    InputError: an unknown attribute, a broken list, or pictures and lists that differ.
   """
-  labels = _read_attribute(files.attributes, attribute)
-  _check_same(_list_pictures(files.pictures), labels, files.pictures, files.attributes)
-  if files.partition:
-    partition = _read_partition(files.partition)
-    _check_same(labels, partition, files.attributes, files.partition)
+  labels = _read_attribute(found.attributes, attribute)
+  _check_same(_list_pictures(found.pictures), labels, found.pictures, found.attributes)
+  if found.partition:
+    partition = _read_partition(found.partition)
+    _check_same(labels, partition, found.attributes, found.partition)
   else:
-    partition = {name: _published_split(files, name) for name in labels}
+    partition = {name: _published_split(found, name) for name in labels}
   names = {split: [] for split in SPLITS}
-  for name in sorted(labels, key=lambda name: (int(name.removesuffix('.jpg')), name)):
+  for name in sorted(labels, key=lambda name: (_number(name), name)):
     names[SPLITS[partition[name]]].append(name)
   for split in SPLITS:
     if not names[split]:
-      given = files.partition or 'the published ranges, for there is no list_eval_partition file'
+      given = found.partition or 'the published ranges, as there is no list_eval_partition file'
       raise InputError(
-        f'{files.pictures} holds no picture of split {split!r} (by {given}). Expected some of each.'
+        f'{found.pictures} holds no picture of split {split!r} (by {given}). Expected some of each.'
       )
   return {
-    split: (
-      [files.pictures / name for name in names[split]],
+    split: Split(
+      [found.pictures / name for name in names[split]],
       np.array([labels[name] for name in names[split]], np.int32),
     )
     for split in SPLITS
   }
 
 
-def check_attribute(attribute: str, attributes: Sequence[str]) -> None:
-  """Raises InputError where `attribute` is not one of `attributes`."""
+def _check_attribute(attribute, attributes):
   if attribute not in attributes:
     raise InputError(
       f'data.label_attribute={attribute!r} is not one of: {", ".join(attributes)[:2000]}.'
@@ -100,136 +128,108 @@ def check_attribute(attribute: str, attributes: Sequence[str]) -> None:
     )
 
 
-def _first(is_there, *paths):
-  return next((path for path in paths if is_there(path)), None)
-
-
-def _find_list(place, name):
-  folders = (place, place / 'Anno', place / 'Eval')
-  return _first(
-    Path.is_file, *(path / f'{name}{end}' for path in folders for end in ('.txt', '.csv'))
-  )
-
-
 def _list_pictures(folder: Path) -> set[str]:
   try:
     names = os.listdir(folder)
   except OSError as error:
     raise InputError(f'{folder} cannot be read: {error}.') from error
-  # Systems and tools leave files of their own; those that begin with a dot end with .jpg too.
+  # Without hidden files: macOS leaves a ._000001.jpg beside each picture.
   return {name for name in names if name.lower().endswith('.jpg') and not name.startswith('.')}
 
 
 def _read_attribute(path: Path, attribute: str) -> dict[str, int]:
-  """0 or 1 for each picture's name."""
+  """0 or 1 by the name of each picture."""
   lines, separator = _read_lines(path)
+  num_pictures, header = None, 1
   if separator == ',':
-    num_promised, line_number = None, 1
     first, *attributes = next(lines).split(separator)
     if first != 'image_id':
-      raise InputError(
-        f'{path}, line 1 begins with {first[:40]!r}, expected image_id and the names of the '
-        'attributes. Fetch it again.'
-      )
+      _refuse(path, 1, f'begins with {first[:40]!r}, expected image_id and names of attributes')
   else:
-    num_promised, line_number = next(lines).strip(), 2
-    if not num_promised.isdigit():
-      raise InputError(
-        f'{path}, line 1 is {num_promised[:40]!r}, expected the number of pictures. Fetch it again.'
-      )
+    num_pictures, header = next(lines).strip(), 2
+    if not num_pictures.isdigit():
+      _refuse(path, 1, f'is {num_pictures[:40]!r}, expected the number of pictures')
     attributes = next(lines, '').split()
   if not attributes or len(set(attributes)) < len(attributes):
-    raise InputError(
-      f'{path}, line {line_number} should name the attributes, each once, but has '
-      f'{", ".join(attributes)[:200] or "none"}. Fetch it again.'
-    )
+    named = ', '.join(attributes)[:200] or 'none'
+    _refuse(path, header, f'names the attributes {named}, expected each of them once')
   try:
-    check_attribute(attribute, attributes)
+    _check_attribute(attribute, attributes)
   except InputError as error:
     raise InputError(f'{path}: {error}') from error
   column = attributes.index(attribute)
-  labels = {}
-  for number, line in enumerate(lines, line_number + 1):
-    name, *values = line.split(separator) or ['']
-    if len(values) != len(attributes):
-      raise InputError(
-        f'{path}, line {number} has {len(values):,} values, expected a file name and '
-        f'{len(attributes)}. Fetch it again.'
-      )
-    if others := set(values) - {'-1', '1'}:
-      raise InputError(
-        f'{path}, line {number} has the value {min(others)[:40]!r}, expected -1 or 1. '
-        'Fetch it again.'
-      )
-    _check_name(path, number, name, labels)
-    labels[name] = int(values[column] == '1')
-  if num_promised is not None and num_promised != str(len(labels)):
+  labels = {
+    name: int(values[column] == '1')
+    for name, values in _rows(path, lines, separator, header + 1, len(attributes), ('-1', '1'))
+  }
+  if num_pictures not in (None, str(len(labels))):
     raise InputError(
-      f'{path} has {len(labels):,} pictures, but its line 1 promises {num_promised[:40]!r}. '
+      f'{path} has {len(labels):,} pictures, expected {num_pictures[:40]!r} by its line 1. '
       'Fetch it again.'
     )
   return labels
 
 
 def _read_partition(path: Path) -> dict[str, int]:
-  """0, 1 or 2 for each picture's name."""
+  """0, 1 or 2 by the name of each picture."""
   lines, separator = _read_lines(path)
-  first_number = 1
-  if separator == ',':
-    first_number = 2
-    header = next(lines)
-    if header != 'image_id,partition':
-      raise InputError(
-        f'{path}, line 1 is {header[:40]!r}, expected image_id,partition. Fetch it again.'
-      )
-  partition = {}
-  for number, line in enumerate(lines, first_number):
-    fields = line.split(separator)
-    if len(fields) != 2 or fields[1] not in ('0', '1', '2'):
-      raise InputError(
-        f'{path}, line {number} is {line[:40]!r}, expected a file name and 0, 1 or 2. '
-        'Fetch it again.'
-      )
-    _check_name(path, number, fields[0], partition)
-    partition[fields[0]] = int(fields[1])
-  return partition
-
-
-def _published_split(files, name):
-  number = int(name.removesuffix('.jpg'))
-  if not 1 <= number <= LAST_NUMBERS[-1]:
-    raise InputError(
-      f'{files.attributes} names {name}, which is in none of the published splits: expected '
-      f'000001.jpg to {LAST_NUMBERS[-1]}.jpg, or a list_eval_partition.txt (or .csv) beside it.'
-    )
-  return sum(number > last for last in LAST_NUMBERS)
+  has_header = separator == ','
+  if has_header and (header := next(lines)) != 'image_id,partition':
+    _refuse(path, 1, f'is {header[:40]!r}, expected image_id,partition')
+  rows = _rows(path, lines, separator, 1 + has_header, 1, ('0', '1', '2'))
+  return {name: int(split) for name, (split,) in rows}
 
 
 def _read_lines(path: Path) -> tuple[Iterator[str], str | None]:
-  """The lines of a list, at least one, without the blank ones at its end; what str.split takes."""
+  """The lines of a list, at least one, without blank ones at the end; and their separator."""
   try:
-    text = read_bytes(path, MAX_BYTES).decode('utf-8-sig')
+    text = files.read_bytes(path, MAX_BYTES).decode('utf-8-sig')
   except UnicodeDecodeError as error:
-    raise InputError(f'{path} is no text: {str(error)[-200:]}. Fetch it again.') from error
+    raise InputError(f'{path} is not a text file: {str(error)[-200:]}. Fetch it again.') from error
   lines = text.replace('\r\n', '\n').rstrip().split('\n')
   return iter(lines), ',' if path.suffix == '.csv' else None
 
 
-def _check_name(path, number, name, names_before):
-  if not PICTURE_NAME.fullmatch(name):
+def _rows(path, lines, separator, first_line, num_values, allowed):
+  """Yields the name and the values of each picture; refuses a line that has others."""
+  seen = set()
+  for number, line in enumerate(lines, first_line):
+    name, *values = line.split(separator) or ['']
+    if len(values) != num_values:
+      _refuse(path, number, f'has {len(values):,} values, expected a file name and {num_values}')
+    if others := set(values) - set(allowed):
+      expected = f'{", ".join(allowed[:-1])} or {allowed[-1]}'
+      _refuse(path, number, f'has the value {min(others)[:40]!r}, expected {expected}')
+    if not PICTURE_NAME.fullmatch(name):
+      _refuse(path, number, f'begins with {name[:40]!r}, expected a file name like 000001.jpg')
+    if name in seen:
+      _refuse(path, number, f'names {name} a second time')
+    seen.add(name)
+    yield name, values
+
+
+def _refuse(path: Path, line: int, problem: str) -> NoReturn:
+  raise InputError(f'{path}, line {line} {problem}. Fetch it again.')
+
+
+def _number(name: str) -> int:
+  return int(name.removesuffix('.jpg'))
+
+
+def _published_split(found, name):
+  if not 1 <= _number(name) <= LAST_NUMBERS[-1]:
     raise InputError(
-      f'{path}, line {number} begins with {name[:40]!r}, expected a file name like 000001.jpg. '
-      'Fetch it again.'
+      f'{found.attributes} names {name}, which is in none of the published splits: expected '
+      f'000001.jpg to {LAST_NUMBERS[-1]}.jpg, or a list_eval_partition.txt (or .csv) beside it.'
     )
-  if name in names_before:
-    raise InputError(f'{path}, line {number} names {name} a second time. Fetch it again.')
+  return sum(_number(name) > last for last in LAST_NUMBERS)
 
 
-def _check_same(names, other_names, place, other_place):
-  """That two sets of file names agree, each named after the place it comes from."""
+def _check_same(names: Collection, other_names: Collection, origin: Path, other_origin: Path):
+  """Raises InputError unless two lists, each from its file or folder, name the same pictures."""
   for here, there, where, elsewhere in (
-    (names, other_names, place, other_place),
-    (other_names, names, other_place, place),
+    (names, other_names, origin, other_origin),
+    (other_names, names, other_origin, origin),
   ):
     if missing := sorted(set(here) - set(there)):
       shown = ', '.join(missing[:3]) + (', ...' if len(missing) > 3 else '')

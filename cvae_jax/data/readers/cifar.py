@@ -1,17 +1,24 @@
-"""CIFAR-10 as its authors publish it: python batches, which are pickles, or binary ones."""
+"""CIFAR-10 as its authors publish it: in Python batches, which are pickles, or binary ones."""
 
 import math
 import pickletools
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from cvae_jax.data.readers.files import read_bytes
+from cvae_jax.data.readers import files, tfds
+from cvae_jax.data.readers.sources import DATASETS, Source, Split, in_order_of_content
 from cvae_jax.runtime.errors import InputError
 
+CLASS_NAMES = (
+  'airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck'
+)  # fmt: skip
+DOWNLOAD_URL = 'https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz'
+FOLDERS = ('', 'cifar-10-batches-py', 'cifar-10-batches-bin')  # as the archives unpack
+RAW_FILES = 'the python or binary batches (cifar-10-batches-py/ or cifar-10-batches-bin/)'
 TRAIN_BATCHES = tuple(f'data_batch_{number}' for number in range(1, 6))
-FORMS = {'cifar-10-batches-py': '', 'cifar-10-batches-bin': '.bin'}  # folder: suffix of its files
 NUM_PIXELS = 3 * 32 * 32
 
 MAX_BYTES = 1 << 26  # of one batch; the originals have 31 million
@@ -19,58 +26,68 @@ MAX_OPCODES = 1_000_000  # of one pickle; the originals have 30,000
 
 ARRAY, DTYPE = 'numpy.ndarray', 'numpy.dtype'
 RECONSTRUCT = tuple(f'numpy.{core}.multiarray._reconstruct' for core in ('core', '_core'))
+NUM_OPERANDS = {  # of operations of a pickle; None: all since the last mark
+  **dict.fromkeys(('TUPLE', 'APPENDS', 'SETITEMS')),
+  **dict.fromkeys(('TUPLE1', 'APPEND', 'BUILD'), 1),
+  **dict.fromkeys(('TUPLE2', 'SETITEM', 'STACK_GLOBAL', 'REDUCE'), 2),
+  'TUPLE3': 3,
+}
+
+
+@DATASETS.register('cifar10', mirrored=True)
+def source(data) -> Source:
+  """CIFAR-10: 50,000 training and 10,000 test images, RGB 32×32."""
+  prepared, paths = tfds.locate(data, find, RAW_FILES, DOWNLOAD_URL)
+  if prepared:
+    splits = tfds.read(prepared, ('train', 'test'))
+  else:
+    splits = {name: read_split(batches) for name, batches in paths.items()}
+  return Source(in_order_of_content(splits), CLASS_NAMES)
 
 
 def find(folder: Path) -> dict[str, list[Path]] | None:
-  """The five batches of 'train' and the one of 'test', python or binary, or None where none is.
+  """The five batches of 'train' and the one of 'test', Python or binary, or None.
 
-  They are looked for in `folder` and in the folders that the published archives unpack to.
+  They are looked for in `folder`, `folder/cifar10`, and in the folders that the archives unpack to.
 
   Raises:
-    InputError: some of the six are there and some are not.
+    InputError: some of the six are missing.
   """
-  incomplete = None
-  for place in (folder, *(folder / name for name in FORMS)):
-    for suffix in FORMS.values():
-      train = [place / f'{name}{suffix}' for name in TRAIN_BATCHES]
-      test = [place / f'test_batch{suffix}']
-      missing = [path.name for path in train + test if not path.is_file()]
-      if not missing:
-        return {'train': train, 'test': test}
-      if len(missing) < 6 and not incomplete:
-        incomplete = InputError(
-          f'{place} holds some of the six CIFAR-10 batches, but not {", ".join(missing)}. '
-          'Put all six there.'
-        )
-  if incomplete:
-    raise incomplete
-  return None
+  folders = [place / name for place in (folder, folder / 'cifar10') for name in FOLDERS]
+  return files.first_complete(folders, partial(_find_batches, ''), partial(_find_batches, '.bin'))
 
 
-def read_split(paths: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
-  """Images [N, 32, 32, 3] uint8 and labels [N] int32 of batches one after the other.
+def _find_batches(suffix, folder):
+  names = (f'{name}{suffix}' for name in (*TRAIN_BATCHES, 'test_batch'))
+  paths = files.find_all(folder, *names)
+  return paths and {'train': paths[:-1], 'test': paths[-1:]}
 
-  Nothing that a python batch holds is ever run: see `_unpickle`.
+
+def read_split(paths: Sequence[Path]) -> Split:
+  """Reads batches one after the other; runs nothing that a Python batch holds (see `_unpickle`).
 
   Args:
-    paths: the batches; those that end with `.bin` are binary.
+    paths: the batches; those that end in `.bin` are binary.
+
+  Returns:
+    Images [N, 32, 32, 3] uint8 and labels [N] int32.
 
   Raises:
-    InputError: a broken batch, an empty one, or as many labels as images there are not.
+    InputError: a batch is broken or empty, or its images and labels differ in number.
   """
   batches = [_read_binary(path) if path.suffix == '.bin' else _read_python(path) for path in paths]
-  rows, labels = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+  rows, labels = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
   images = rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-  return np.ascontiguousarray(images), labels
+  return Split(np.ascontiguousarray(images), labels)
 
 
 def _read_binary(path: Path):
-  """Rows [N, 3072] and labels [N]: of the 3,073 bytes of an image the first is its label."""
-  content = read_bytes(path, MAX_BYTES)
+  """Rows [N, 3072] and labels [N]: an image has 3,073 bytes, the first of which is its label."""
+  content = files.read_bytes(path, MAX_BYTES)
   if not content or len(content) % (1 + NUM_PIXELS):
     raise InputError(
-      f'{path} has {len(content):,} bytes, expected some multiple of {1 + NUM_PIXELS:,}, a label '
-      'and an image. Fetch it again.'
+      f'{path} has {len(content):,} bytes, expected a multiple of {1 + NUM_PIXELS:,}: a label '
+      'and an image each. Fetch it again.'
     )
   table = np.frombuffer(content, np.uint8).reshape(-1, 1 + NUM_PIXELS)
   return table[:, 1:], table[:, 0].astype(np.int32)
@@ -78,25 +95,23 @@ def _read_binary(path: Path):
 
 def _read_python(path: Path):
   """Rows [N, 3072] and labels [N] of a pickled dict."""
-  content = read_bytes(path, MAX_BYTES)
+  content = files.read_bytes(path, MAX_BYTES)
   try:
     batch = _unpickle(content)
     if not isinstance(batch, dict) or not {b'data', b'labels'} <= batch.keys():
       raise ValueError("it is no dict of 'data' and 'labels'")
     rows = _rows(batch[b'data'])
     return rows, _labels(batch[b'labels'], len(rows))
-  except Exception as error:  # What bytes at random can bring about is no short list.
+  except Exception as error:  # Random bytes raise many kinds.
     reason = str(error)[:200] or type(error).__name__
     raise InputError(f'{path} is no batch of CIFAR-10: {reason}. Fetch it again.') from error
 
 
 class _Built:
-  """What a pickle calls one of NumPy's constructors for: the call, and the state it then sets."""
+  """An object that a pickle builds with one of NumPy's constructors: the call, then its state."""
 
   def __init__(self, constructor: str, arguments: tuple):
-    self.constructor = constructor
-    self.arguments = arguments
-    self.state = None
+    self.constructor, self.arguments, self.state = constructor, arguments, None
 
 
 class _Global(str):
@@ -104,18 +119,18 @@ class _Global(str):
 
 
 def _rows(data) -> np.ndarray:
-  """The array that was pickled, uint8 [N, 3072]."""
+  """The pickled array, uint8 [N, 3072]."""
   if not isinstance(data, _Built) or data.constructor == DTYPE or not data.state:
     raise ValueError("its 'data' is no NumPy array")
   _, shape, dtype, is_fortran, content = data.state
   if not isinstance(dtype, _Built) or dtype.arguments[0] not in ('u1', b'u1'):
     raise ValueError("its 'data' is not of dtype uint8")
   if len(shape) > 8 or not all(type(size) is int for size in shape):
-    raise ValueError("its 'data' has no proper shape")
+    raise ValueError("its 'data' has no shape of integers")
   if len(shape) != 2 or shape[0] < 1 or shape[1] != NUM_PIXELS:
     raise ValueError(f"its 'data' has shape {shape}, expected (images, {NUM_PIXELS})")
   if not isinstance(content, bytes) or len(content) != math.prod(shape):
-    raise ValueError(f"its 'data' has other than the {math.prod(shape):,} bytes of shape {shape}")
+    raise ValueError(f"its 'data' has not the {math.prod(shape):,} bytes of shape {shape}")
   return np.frombuffer(content, np.uint8).reshape(shape, order='F' if is_fortran else 'C')
 
 
@@ -123,53 +138,51 @@ def _labels(labels, count) -> np.ndarray:
   if not isinstance(labels, list) or not all(type(label) is int for label in labels):
     raise ValueError("its 'labels' are no list of integers")
   if len(labels) != count:
-    raise ValueError(f'it holds {count:,} images, but {len(labels):,} labels')
+    raise ValueError(f'images and labels differ in number: {count:,} and {len(labels):,}')
   return np.array(labels, np.int32)
 
 
 def _unpickle(content: bytes):
-  """What a pickle of dicts, lists, strings, integers and NumPy arrays holds.
+  """Reads a pickle of dicts, lists, strings, integers and NumPy arrays without running anything.
 
-  pickle itself would import and call what a file names, and even with that forbidden a short file
-  can make it claim all memory or crash. So the few operations that a batch needs are carried out
-  here: none of them calls anything, and none makes more than the file itself has bytes for.
-  NumPy's objects stay as `_Built`.
+  pickle itself imports and calls what a file names; even without that, a short file can make it
+  claim all memory or crash. So this function carries out the few operations that a batch needs:
+  none calls anything, and none builds more than the file has bytes for. NumPy's objects stay as
+  `_Built`.
 
   Raises:
-    ValueError: any other operation, or any other object than NumPy's arrays and dtypes. What is
-      no pickle at all can raise anything.
+    ValueError: another operation, or another object than NumPy's arrays and dtypes. Content that
+      is no pickle can raise any exception.
   """
   stack, stacks_below, memo = [], [], {}
 
-  def take_since_mark():
+  def pop(count):
     nonlocal stack
-    taken, stack = stack, stacks_below.pop()
-    return taken
-
-  def set_items(target, keys_and_values):
-    for key, value in zip(keys_and_values[::2], keys_and_values[1::2], strict=True):
-      # Tuples would be keys too, and a short file can make one whose hash takes for ever.
-      if not isinstance(key, str | bytes):
-        raise ValueError('it has a dict whose keys are no strings')
-      _expect(dict, target)[key.encode() if isinstance(key, str) else key] = value
+    if count is None:
+      popped, stack = stack, stacks_below.pop()
+      return popped
+    return [stack.pop() for _ in range(count)][::-1]
 
   for count, (opcode, argument, _) in enumerate(pickletools.genops(content)):
     if count >= MAX_OPCODES:
       raise ValueError(f'it has more than {MAX_OPCODES:,} operations')
+    operands = pop(NUM_OPERANDS.get(opcode.name, 0))
     match opcode.name:
       case 'PROTO' | 'FRAME':
         pass
       case 'STOP':
         (value,) = stack
         return value
-      case 'NONE' | 'NEWTRUE' | 'NEWFALSE':
-        stack.append({'NONE': None, 'NEWTRUE': True, 'NEWFALSE': False}[opcode.name])
       case 'BININT' | 'BININT1' | 'BININT2' | 'LONG1':
         stack.append(argument)
       case 'BINBYTES' | 'SHORT_BINBYTES' | 'BINUNICODE' | 'SHORT_BINUNICODE':
         stack.append(argument)
       case 'BINSTRING' | 'SHORT_BINSTRING':  # the str of Python 2, its bytes
         stack.append(argument.encode('latin-1'))
+      case 'NONE' | 'NEWTRUE' | 'NEWFALSE':
+        stack.append({'NONE': None, 'NEWTRUE': True, 'NEWFALSE': False}[opcode.name])
+      case 'EMPTY_LIST' | 'EMPTY_DICT' | 'EMPTY_TUPLE':
+        stack.append({'EMPTY_LIST': list, 'EMPTY_DICT': dict, 'EMPTY_TUPLE': tuple}[opcode.name]())
       case 'BINPUT' | 'LONG_BINPUT':
         memo[argument] = stack[-1]
       case 'MEMOIZE':
@@ -179,42 +192,28 @@ def _unpickle(content: bytes):
       case 'MARK':
         stacks_below.append(stack)
         stack = []
-      case 'EMPTY_TUPLE' | 'TUPLE1' | 'TUPLE2' | 'TUPLE3':
-        size = ('EMPTY_TUPLE', 'TUPLE1', 'TUPLE2', 'TUPLE3').index(opcode.name)
-        items = tuple(stack.pop() for _ in range(size))
-        stack.append(items[::-1])
-      case 'TUPLE':
-        items = tuple(take_since_mark())
-        stack.append(items)
-      case 'EMPTY_LIST':
-        stack.append([])
-      case 'APPEND':
-        item = stack.pop()
-        _expect(list, stack[-1]).append(item)
-      case 'APPENDS':
-        items = take_since_mark()
-        _expect(list, stack[-1]).extend(items)
-      case 'EMPTY_DICT':
-        stack.append({})
-      case 'SETITEM':
-        value, key = stack.pop(), stack.pop()
-        set_items(stack[-1], [key, value])
-      case 'SETITEMS':
-        items = take_since_mark()
-        set_items(stack[-1], items)
+      case 'TUPLE' | 'TUPLE1' | 'TUPLE2' | 'TUPLE3':
+        stack.append(tuple(operands))
+      case 'APPEND' | 'APPENDS':
+        _expect(list, stack[-1]).extend(operands)
+      case 'SETITEM' | 'SETITEMS':
+        for key, value in zip(operands[::2], operands[1::2], strict=True):
+          # A tuple could be a key too, and a short file can build one whose hash takes for ever.
+          if not isinstance(key, str | bytes):
+            raise ValueError('it has a dict whose keys are no strings')
+          _expect(dict, stack[-1])[key.encode() if isinstance(key, str) else key] = value
       case 'GLOBAL':
         stack.append(_admitted(argument.replace(' ', '.')))
       case 'STACK_GLOBAL':
-        name, module = stack.pop(), stack.pop()
+        module, name = operands
         stack.append(_admitted(f'{_expect(str, module)}.{_expect(str, name)}'))
       case 'REDUCE':
-        arguments, constructor = stack.pop(), stack.pop()
+        constructor, arguments = operands
         if _expect(_Global, constructor) == ARRAY:
-          raise ValueError('it makes an array in another way than NumPy does')
+          raise ValueError('it builds an array by another call than NumPy does')
         stack.append(_Built(constructor, _expect(tuple, arguments)))
       case 'BUILD':
-        state = stack.pop()
-        _expect(_Built, stack[-1]).state = _expect(tuple, state)
+        _expect(_Built, stack[-1]).state = _expect(tuple, *operands)
       case name:
         raise ValueError(f'it has the operation {name}, which no batch needs')
   raise AssertionError('genops ends with STOP or raises')
@@ -222,7 +221,7 @@ def _unpickle(content: bytes):
 
 def _expect(kind, value):
   if not isinstance(value, kind):
-    raise ValueError(f'it has a {type(value).__name__} in the place of a {kind.__name__}')
+    raise ValueError(f'it has a {type(value).__name__}, expected a {kind.__name__}')
   return value
 
 

@@ -1,4 +1,4 @@
-"""A folder of one's own pictures, one sub-folder per class: which files there are, not decoded."""
+"""A folder of the user's own pictures, one folder per class: lists the files, decodes none."""
 
 import os
 from pathlib import Path
@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cvae_jax.data.readers.sources import DATASETS, Source, Split, in_random_order
+from cvae_jax.runtime import paths
 from cvae_jax.runtime.errors import InputError
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp')
@@ -19,16 +21,30 @@ SPLITS = {
 class Listing(NamedTuple):
   """The pictures of a folder, by split."""
 
-  splits: dict[str, tuple[list[Path], np.ndarray]]  # paths, and their labels int32 [N]
+  splits: dict[str, Split]
   class_names: tuple[str, ...]
-  num_others: int  # entries that are no pictures by their name, or lie outside the class folders
+  num_others: int  # files that are no pictures by name, or lie outside the class folders
+
+
+@DATASETS.register('folder', own_test_split=False)
+def source(data) -> Source:
+  """The pictures in `data.dir`."""
+  if not data.dir:
+    raise InputError(
+      "data.name='folder' needs a folder of pictures: name it with --config.data.dir=DIR, which "
+      'holds train/<class>/*.png, or <class>/*.png.'
+    )
+  listing = read(paths.from_user(data.dir))
+  if listing.num_others:
+    print(f'Ignored in {data.dir}: {listing.num_others:,} file(s) that are no pictures by name.')
+  return Source(in_random_order(listing.splits), listing.class_names)
 
 
 def read(folder: Path) -> Listing:
   """Lists `folder/train/<class>/*`, with validation/ and test/ where they are.
 
-  A folder without folders of splits, `folder/<class>/*`, is listed as the split 'train' alone.
-  Hidden entries are ignored; the names of splits and suffixes may be in any case.
+  A folder without folders of splits, `folder/<class>/*`, becomes the split 'train' alone. Hidden
+  files are ignored; the names of splits and suffixes may be in any case.
 
   Returns:
     The paths sorted by class and file name. Classes that are all numbers sort as numbers.
@@ -38,48 +54,41 @@ def read(folder: Path) -> Listing:
   """
   if not os.path.isdir(folder):
     state = 'is a file' if os.path.exists(folder) else 'cannot be found'
-    raise InputError(f'{folder} {state}, expected a folder of pictures. {_layout(folder)}')
-  folders, files = _entries(folder)
-  spellings = [spelling for names in SPLITS.values() for spelling in names]
-  if impostors := sorted(name for name in files if name.lower() in spellings):
     raise InputError(
-      f'{folder / impostors[0]} is named like a split, but is no folder. Remove it, or mend it if '
-      'it is a link.'
+      f'{folder} {state}, expected a folder of pictures. Put the pictures ({", ".join(SUFFIXES)}) '
+      f'in {folder / "train" / "<class>"}, with validation/<class> and test/<class> beside it if '
+      f'you have them, or in {folder / "<class>"}.'
     )
-  split_folders = _split_folders(folder, folders)
-  if not split_folders:
-    split_folders, files = {'train': folder}, []
-  listed, num_others = {}, len(files)
+  folders, others = _entries(folder)
+  spellings = [spelling for names in SPLITS.values() for spelling in names]
+  if impostors := sorted(name for name in others if name.lower() in spellings):
+    raise InputError(
+      f'{folder / impostors[0]} has the name of a split, but is no folder. Remove it, or repair it '
+      'if it is a link.'
+    )
+  num_others = len(others)
+  if not (split_folders := _split_folders(folder, folders)):
+    split_folders, num_others = {'train': folder}, 0
+  pictures = {}  # by split and class
   for split, split_folder in split_folders.items():
-    listed[split], num_outside = _classes(split_folder)
-    num_others += num_outside
-  class_names = _in_order(listed['train'])
+    pictures[split], num_ignored = _classes(split_folder)
+    num_others += num_ignored
+  class_names = _in_order(pictures['train'])
   splits = {}
-  for split, classes in listed.items():
+  for split, classes in pictures.items():
     if unknown := _in_order(set(classes) - set(class_names)):
       raise InputError(
         f'{split_folders[split] / unknown[0]} is a class that {split_folders["train"]} does not '
         f'have: {", ".join(class_names[:10])}{", ..." if len(class_names) > 10 else ""}. '
-        'Rename the folder, remove it, or add pictures of it to the training set.'
+        'Rename the folder, remove it, or add pictures of it to the training split.'
       )
-    paths, labels = [], []
+    files, labels = [], []
     for label, name in enumerate(class_names):
-      class_folder = split_folders[split] / name
-      pictures = []
-      if name in classes:
-        pictures, num_left_out = _pictures(class_folder)
-        num_others += num_left_out
-      paths.extend(Path(f'{class_folder}{os.sep}{picture}') for picture in pictures)
-      labels.extend([label] * len(pictures))
-    splits[split] = (paths, np.array(labels, np.int32))
+      names = classes.get(name, ())
+      files += [Path(f'{split_folders[split]}/{name}/{file}') for file in names]
+      labels += [label] * len(names)
+    splits[split] = Split(files, np.array(labels, np.int32))
   return Listing(splits, class_names, num_others)
-
-
-def _layout(folder):
-  return (
-    f'Put the pictures ({", ".join(SUFFIXES)}) in {folder / "train" / "<class>"}, with '
-    f'validation/<class> and test/<class> beside it if you have them, or in {folder / "<class>"}.'
-  )
 
 
 def _entries(folder):
@@ -89,7 +98,9 @@ def _entries(folder):
     with os.scandir(folder) as entries:
       for entry in entries:
         if not entry.name.startswith('.'):
-          (folders if _is_folder(entry) else others).append(entry.name)
+          # Not entry.is_dir() for links: it raises at a loop of them.
+          is_folder = os.path.isdir(entry) if entry.is_symlink() else entry.is_dir()
+          (folders if is_folder else others).append(entry.name)
   except OSError as error:
     raise InputError(
       f'{folder} cannot be listed: {error.strerror}. Make it readable, or name another folder.'
@@ -97,15 +108,8 @@ def _entries(folder):
   return folders, others
 
 
-def _is_folder(entry):
-  try:
-    return entry.is_dir()
-  except OSError:  # a link that leads round in a circle
-    return False
-
-
 def _split_folders(folder, names):
-  """The folder of each split there is, or {} where `names` are classes."""
+  """The folder of each split, or {} where `names` are classes."""
   found = {}
   for split, spellings in SPLITS.items():
     same = sorted(name for name in names if name.lower() in spellings)
@@ -115,54 +119,52 @@ def _split_folders(folder, names):
         'split: put all of its pictures into one of them, and remove the other.'
       )
     if same:
-      found[split] = folder / same[0]
+      found[split] = same[0]
   if not found:
     return {}
-  split_names = {path.name for path in found.values()}
-  if others := sorted(set(names) - split_names):
+  split_names = sorted(found.values())
+  if others := sorted(set(names) - set(split_names)):
     raise InputError(
-      f'{folder} holds folders of splits ({", ".join(sorted(split_names))}) and others '
+      f'{folder} holds folders of splits ({", ".join(split_names)}) and others '
       f'({", ".join(others[:5])}{", ..." if len(others) > 5 else ""}). Expected either splits '
-      f'or classes: move {folder / others[0]} away, or into a split. A class that is named '
-      'like a split must be renamed.'
+      f'or classes: move {folder / others[0]} away, or into a split. Rename a class that has the '
+      'name of a split.'
     )
   if 'train' not in found:
     raise InputError(
-      f'{folder} holds {" and ".join(f"{name}/" for name in sorted(split_names))}, but no train/. '
+      f'{folder} holds {" and ".join(f"{name}/" for name in split_names)}, but no train/. '
       f'Put the training pictures in {folder / "train" / "<class>"}.'
     )
-  return found
+  return {split: folder / name for split, name in found.items()}
 
 
 def _classes(folder):
-  """The names of the class folders in `folder`, and how many entries are something else."""
+  """The sorted names of the pictures of each class, and how many other files there are."""
   folders, others = _entries(folder)
   if not folders:
-    pictures = [name for name in others if _is_picture(name)]
-    state = f'{len(pictures):,} pictures, but no class folder' if pictures else 'no class folder'
+    count = sum(map(_is_picture, others))
+    state = f'{count:,} pictures, but no class folder' if count else 'no class folder'
     raise InputError(
       f'{folder} holds {state}. Put the pictures in one folder per class: '
       f'{folder / "<class>" / "*.png"} (or {", ".join(SUFFIXES[1:])}).'
     )
-  return folders, len(others)
-
-
-def _pictures(folder):
-  """The sorted names of the pictures in a class folder, and how many entries are none."""
-  folders, files = _entries(folder)
-  pictures = sorted(name for name in files if _is_picture(name))
-  if not pictures:
-    advice = 'Put pictures there, or remove the folder.'
-    if folders:
-      advice += (
-        f' It holds folders ({", ".join(sorted(folders)[:3])}, ...): if those are the classes or '
-        f'splits, name {folder} itself.'
+  classes, num_others = {}, len(others)
+  for name in folders:
+    inner_folders, names = _entries(folder / name)
+    classes[name] = sorted(filter(_is_picture, names))
+    if not classes[name]:
+      advice = 'Put pictures there, or remove the folder.'
+      if inner_folders:
+        advice += (
+          f' It holds folders ({", ".join(sorted(inner_folders)[:3])}, ...): if those are the '
+          f'classes or splits, name {folder / name} itself.'
+        )
+      raise InputError(
+        f'{folder / name} is a class without a picture ({", ".join(SUFFIXES)}; {len(names):,} '
+        f'other files). {advice}'
       )
-    raise InputError(
-      f'{folder} is a class without a picture ({", ".join(SUFFIXES)}; {len(files):,} other '
-      f'files). {advice}'
-    )
-  return pictures, len(folders) + len(files) - len(pictures)
+    num_others += len(inner_folders) + len(names) - len(classes[name])
+  return classes, num_others
 
 
 def _is_picture(name):

@@ -1,50 +1,90 @@
-"""The IDX format of the original MNIST files."""
+"""The IDX format, and the data sets that come in the four IDX files of MNIST."""
 
 import gzip
 import math
 import struct
 import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from cvae_jax.data.readers import files, tfds
+from cvae_jax.data.readers.sources import DATASETS, Source, Split, in_order_of_content
 from cvae_jax.runtime.errors import InputError
 
-# The four files of MNIST, which Fashion-MNIST and others share.
 FILES = {
   'train': ('train-images-idx3-ubyte', 'train-labels-idx1-ubyte'),
   'test': ('t10k-images-idx3-ubyte', 't10k-labels-idx1-ubyte'),
 }
+RAW_FILES = 'the four IDX files (train-images-idx3-ubyte.gz, ...)'
+
+_names = set()  # of the data sets in such files
 
 
-def find(folder: Path) -> dict[str, tuple[Path, Path]] | None:
-  """The four files in `folder`, `.gz` or not, or None where there is none of them.
+def register(name: str, class_names: tuple[str, ...], download_url: str | None = None, **traits):
+  """Registers a data set of four IDX files that are named like MNIST's.
+
+  Args:
+    name: the value of `data.name`. The files are looked for in the data folder and in `name`/.
+    class_names: the names of the labels 0, 1, ...
+    download_url: a file on the server that TensorFlow Datasets downloads `name` from; None where it
+      has no such data set.
+    **traits: see `DATASETS`.
+  """
+  _names.add(name)
+
+  @DATASETS.register(name, **traits)
+  def source(data) -> Source:
+    prepared, paths = tfds.locate(data, partial(find, name=name), RAW_FILES, download_url)
+    if prepared:
+      splits = tfds.read(prepared, ('train', 'test'))
+    else:
+      splits = {split: read_split(*paths[split]) for split in FILES}
+    return Source(in_order_of_content(splits), class_names)
+
+
+register(
+  'mnist',
+  tuple('0123456789'),
+  'https://storage.googleapis.com/cvdf-datasets/mnist/train-labels-idx1-ubyte.gz',
+)
+FASHION_CLASSES = (
+  'T-shirt/top', 'Trouser', 'Pullover', 'Dress', 'Coat', 'Sandal', 'Shirt', 'Sneaker', 'Bag',
+  'Ankle boot',
+)  # fmt: skip
+register(
+  'fashion_mnist',
+  FASHION_CLASSES,
+  'http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/train-labels-idx1-ubyte.gz',
+  mirrored=True,
+)
+
+
+def find(folder: Path, name: str) -> dict[str, tuple[Path, Path]] | None:
+  """The images and labels of each split, `.gz` or not, in `folder` or `folder/name`, or None.
 
   Raises:
-    InputError: some of the four are there and some are not.
+    InputError: some of the four files are missing, or `folder` is named after another data set.
   """
-  found, missing = {}, []
-  for split, names in FILES.items():
-    paths = []
-    for name in names:
-      candidates = [path for path in (folder / name, folder / f'{name}.gz') if path.is_file()]
-      if candidates:
-        paths.append(candidates[0])
-      else:
-        missing.append(name)
-    found[split] = tuple(paths)
-  if len(missing) == 4:
-    return None
-  if missing:
+  # The files of all these data sets have the same names: only the folder tells them apart.
+  if (other := folder.resolve().name) in _names - {name}:
     raise InputError(
-      f'{folder} holds some of the four IDX files, but not {", ".join(missing)} (.gz or not). '
-      'Put all four there.'
+      f'data.dir={str(folder)!r} is named after another data set than data.name={name!r}. '
+      f'Set --config.data.name={other}, or name the folder of {name!r}.'
     )
-  return found
+  names = (*FILES['train'], *FILES['test'])
+  paths = files.first_complete(
+    (folder, folder / name), lambda place: files.find_all(place, *names, suffixes=('', '.gz'))
+  )
+  return paths and {'train': tuple(paths[:2]), 'test': tuple(paths[2:])}
 
 
 def read(path: Path, num_dimensions: int) -> np.ndarray:
-  """One IDX file of unsigned bytes, as an array of `num_dimensions`.
+  """Reads an IDX file of unsigned bytes.
+
+  Returns:
+    uint8, with `num_dimensions` axes.
 
   Raises:
     InputError: the file is truncated, longer than its header says, corrupt, or of another kind.
@@ -62,35 +102,34 @@ def read(path: Path, num_dimensions: int) -> np.ndarray:
         raise InputError(f'{path} is truncated: it ends within its header. Fetch it again.')
       shape = struct.unpack(f'>{num_dimensions}I', header[4:])
       size = math.prod(shape)
-      # One byte more than promised, read in pieces: a header that lies cannot ask for its memory.
-      pieces, received = [], 0
-      while received <= size and (piece := file.read(min(size + 1 - received, 1 << 24))):
-        pieces.append(piece)
-        received += len(piece)
+      # Read in chunks, to one byte past the end: a false header cannot claim memory.
+      chunks, received = [], 0
+      while received <= size and (chunk := file.read(min(size + 1 - received, 1 << 24))):
+        chunks.append(chunk)
+        received += len(chunk)
   except (OSError, EOFError, zlib.error) as error:
     raise InputError(f'{path} cannot be read: {error}. Fetch it again.') from error
   if received != size:
-    state = 'truncated' if received < size else 'longer than its header says'
+    problem = f'truncated: {received:,}' if received < size else f'too long: more than {size:,}'
     raise InputError(
-      f'{path} is {state}: its header promises {size:,} bytes of shape {shape}, '
-      f'{"it has" if received < size else "there are more than"} {min(received, size):,}. '
+      f'{path} is {problem} bytes of content, expected {size:,} by its header, shape {shape}. '
       'Fetch it again.'
     )
-  return np.frombuffer(b''.join(pieces), np.uint8).reshape(shape)
+  return np.frombuffer(b''.join(chunks), np.uint8).reshape(shape)
 
 
-def read_split(images_path: Path, labels_path: Path) -> tuple[np.ndarray, np.ndarray]:
-  """Images [N, H, W, 1] uint8 and labels [N] int32 of one split.
+def read_split(images_path: Path, labels_path: Path) -> Split:
+  """Reads images [N, H, W, 1] uint8 and labels [N] int32.
 
   Raises:
-    InputError: a broken file, an empty one, or as many labels as images there are not.
+    InputError: a file is broken or empty, or images and labels differ in number.
   """
   images, labels = read(images_path, 3), read(labels_path, 1)
   if not images.size:
     raise InputError(f'{images_path} holds no images: its shape is {images.shape}.')
   if len(images) != len(labels):
     raise InputError(
-      f'{images_path} holds {len(images):,} images, but {labels_path} {len(labels):,} labels. '
-      'Fetch both again.'
+      f'{images_path} and {labels_path} differ in number: {len(images):,} images, '
+      f'{len(labels):,} labels. Fetch both again.'
     )
-  return images[..., None], labels.astype(np.int32)
+  return Split(images[..., None], labels.astype(np.int32))

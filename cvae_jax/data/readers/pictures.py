@@ -1,12 +1,9 @@
-"""Picture files become uint8 arrays of one size: decoded in parallel, kept in a cache."""
+"""Picture files become one uint8 array: decoded in parallel, and kept in a cache."""
 
 import contextlib
 import functools
 import hashlib
 import os
-import stat
-import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -15,51 +12,32 @@ from pathlib import Path
 
 import numpy as np
 import PIL
-from PIL import Image, UnidentifiedImageError
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from PIL import Image
 
+from cvae_jax.data.readers import decoding
+from cvae_jax.runtime import progress
 from cvae_jax.runtime.errors import InputError
-from cvae_jax.runtime.paths import cache_folder
+from cvae_jax.runtime.paths import cache_folder, whole
 
-FORMATS = ('PNG', 'JPEG', 'WEBP')
-# Counts up whenever the same file would become another array.
-CACHE_FORMAT = 1
+CACHE_FORMAT = 1  # increase whenever the same file becomes another array
 BATCH_FILES = 64
-# Below this size a file costs more time under Python's lock than outside of it, and threads only
-# wait for each other.
+# Smaller files spend more time under Python's lock than outside of it: threads would only wait.
 PARALLEL_FILE_BYTES = 4096
 STALE_SECONDS = 24 * 3600
 SHOWN_FILES = 20
-
-ORIENTATION_TAG = 0x0112
-TRANSPOSITIONS = {
-  2: Image.Transpose.FLIP_LEFT_RIGHT,
-  3: Image.Transpose.ROTATE_180,
-  4: Image.Transpose.FLIP_TOP_BOTTOM,
-  5: Image.Transpose.TRANSPOSE,
-  6: Image.Transpose.ROTATE_270,
-  7: Image.Transpose.TRANSVERSE,
-  8: Image.Transpose.ROTATE_90,
-}
-# Pillow brings these pixels to 8 bits, but leaves the PNG's transparent colour as it stood.
-TRANSPARENT_COLOUR_SCALES = {'L;2': 85, 'L;4': 17, 'RGB;16B': 1 / 256}
 
 
 def decode(
   paths: Sequence[Path], size: int, crop_size: int, channels: int, cache: bool, skip_broken: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-  """The pictures of `paths`, turned upright, cropped to a square, resized.
-
-  Transparency is laid over white; of an animation the first frame is taken.
+  """Decodes pictures as `decoding.read` does, all into one array.
 
   Args:
     paths: N files in PNG, JPEG or WEBP.
     size: height and width of the result, in pixels.
-    crop_size: the side of the square cut out of the centre before resizing, in pixels; 0, or more
-      than a picture has, is the largest square.
+    crop_size: side of the centre crop before resizing; 0: the largest square.
     channels: 1 for grey, 3 for RGB.
-    cache: keep the result in the user's cache folder, and take it from there next time.
+    cache: keep the result in the user's cache folder, and read it from there next time.
     skip_broken: list files that cannot be read instead of raising.
 
   Returns:
@@ -70,13 +48,13 @@ def decode(
     InputError: a file cannot be read, or there is not enough memory for all.
   """
   row_type = np.dtype([('readable', '?'), ('image', 'u1', (size, size, channels))])
-  read = functools.partial(_read_picture, size=size, crop_size=crop_size, channels=channels)
-  # Of all threads, and therefore here: what Pillow has to say of odd files is in the error or of no
-  # interest. The plugins are imported here for the same reason.
+  read = functools.partial(decoding.read, size=size, crop_size=crop_size, channels=channels)
+  # Here, as it holds for all threads: errors say what matters of Pillow's warnings. Its plugins are
+  # imported here for the same reason.
   with warnings.catch_warnings():
     warnings.simplefilter('ignore')
     Image.init()
-    file = _cache_file(paths, size, crop_size, channels) if cache else None
+    file = _cache_file(paths, (size, crop_size, channels)) if cache else None
     rows = _load(file, row_type, len(paths)) if file else None
     if rows is None:
       rows, is_final = _decode_all(paths, row_type, read)
@@ -90,108 +68,15 @@ def decode(
   return rows['image'], readable
 
 
-def fit(images: np.ndarray, size: int, crop_size: int) -> np.ndarray:
-  """Crops and resizes arrays as `decode` does pictures.
-
-  Args:
-    images: uint8 [N, H, W, C], C 1 or 3.
-    size: height and width of the result, in pixels.
-    crop_size: as in `decode`.
-
-  Returns:
-    uint8 [N, size, size, C]; `images` itself where nothing is to do.
-  """
-  height, width = images.shape[1:3]
-  left, top, side = _centre_square(width, height, crop_size)
-  if (height, width) != (side, side):
-    images = images[:, top : top + side, left : left + side]
-  if side == size:
-    return images
-  resized = np.empty((len(images), size, size, images.shape[-1]), np.uint8)
-  for image, target in zip(images, resized, strict=True):
-    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-    target[...] = _resize(picture, size)
-  return resized
-
-
-def _centre_square(width, height, crop_size):
-  """Left, top and side of the square to cut out."""
-  side = min(crop_size or width, width, height)
-  return (width - side) // 2, (height - side) // 2, side
-
-
-def _resize(picture, size):
-  """A picture in mode L or RGB as an array [size, size, channels]."""
-  if picture.size != (size, size):
-    picture = picture.resize((size, size), Image.Resampling.BICUBIC)
-  return np.asarray(picture).reshape(size, size, -1)
-
-
-def _read_picture(path: Path, size: int, crop_size: int, channels: int) -> np.ndarray:
-  """One file as uint8 [size, size, channels]; raises whatever Pillow raises."""
-  with _open(path) as file:
-    if not file.peek(1):
-      raise OSError('it is empty')
-    with Image.open(file, formats=FORMATS) as picture:
-      limit = Image.MAX_IMAGE_PIXELS
-      if limit and picture.width * picture.height > limit:
-        raise Image.DecompressionBombError
-      coding = picture.tile[0].args if picture.tile else None
-      picture.load()
-      orientation = _orientation(picture)
-      upright = _without_transparency(picture, coding)
-      if orientation in TRANSPOSITIONS:
-        upright = upright.transpose(TRANSPOSITIONS[orientation])
-      left, top, side = _centre_square(*upright.size, crop_size)
-      square = upright.crop((left, top, left + side, top + side))
-      return _resize(square.convert('L' if channels == 1 else 'RGB'), size)
-
-
-def _open(path):
-  """Opens a regular file; anything else, a pipe say, might never end."""
-  if not stat.S_ISREG(os.stat(path).st_mode):
-    raise OSError('it is no file')
-  return open(path, 'rb')
-
-
-def _orientation(picture):
-  try:
-    return picture.getexif().get(ORIENTATION_TAG)
-  except Exception:  # broken EXIF data, of which there are many kinds, around a whole picture
-    return None
-
-
-def _without_transparency(picture, coding):
-  """The picture in a mode of 8 bits, laid over white where it is transparent."""
-  colour = picture.info.get('transparency')
-  if picture.mode.startswith('I'):
-    values = np.asarray(picture).astype(np.int32)
-    if colour is not None:
-      values[values == colour] = 65535
-    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
-  if not picture.has_transparency_data:
-    return picture
-  scale = TRANSPARENT_COLOUR_SCALES.get(coding)
-  if colour is not None and scale:
-    picture.info['transparency'] = (
-      tuple(int(value * scale) for value in colour)
-      if isinstance(colour, tuple)
-      else int(colour * scale)
-    )
-  picture = picture.convert('RGBA')
-  white = Image.new('RGBA', picture.size, 'white')
-  return Image.alpha_composite(white, picture).convert('RGB')
-
-
 def _decode_all(paths, row_type, read):
-  """Rows of `row_type`, and whether they would be the same another time."""
-  count = f'{len(paths):,} picture{"" if len(paths) == 1 else "s"}'
+  """Rows of `row_type`, and whether decoding again would give the same."""
+  unit = 'picture' if len(paths) == 1 else 'pictures'
   try:
     rows = np.zeros(len(paths), row_type)
   except (MemoryError, ValueError) as error:  # ValueError: more than can be addressed
     raise InputError(
-      f'{count} need {len(paths) * row_type.itemsize / 2**30:,.1f} GiB of memory, more than there '
-      'is. Choose a smaller --config.data.image_size, or fewer pictures.'
+      f'{len(paths):,} {unit} need {len(paths) * row_type.itemsize / 2**30:,.1f} GiB of memory, '
+      'more than there is. Choose a smaller --config.data.image_size, or fewer pictures.'
     ) from error
   images, readable = rows['image'], rows['readable']
 
@@ -201,43 +86,40 @@ def _decode_all(paths, row_type, read):
       try:
         images[row] = read(paths[row])
         readable[row] = True
-      except Exception as error:  # Pillow's decoders share no base class of their errors.
-        # The system's fault, not the file's: there may be memory again, or the network drive.
+      except Exception as error:  # The errors of Pillow's decoders share no base class.
+        # The system failed, not the file: memory or a network drive may come back.
         if isinstance(error, MemoryError) or getattr(error, 'errno', None):
           is_final = False
     return is_final
 
-  console = Console(file=sys.stdout, highlight=False)
-  if not console.is_terminal:
-    print(f'decoding {count} ...', flush=True)
-    return rows, all(_in_batches(decode_batch, paths))
-  with Progress(
-    TextColumn('decoding {task.completed:,.0f}/{task.total:,.0f} pictures'),
-    BarColumn(),
-    TextColumn('time left'),
-    TimeRemainingColumn(),
-    console=console,
-    transient=True,
-  ) as bar:
-    task = bar.add_task('', total=len(paths))
-    results = _in_batches(decode_batch, paths, lambda count: bar.advance(task, count))
+  with progress.Bar('decoding', len(paths), unit) as bar:
+    results = _in_batches(decode_batch, paths, bar.update)
   return rows, all(results)
 
 
 def _in_batches(
-  work: Callable[[range], object],
+  function: Callable[[range], object],
   paths: Sequence[Path],
   advance: Callable[[int], None] | None = None,
 ) -> list:
-  """`work` of ranges that cover all rows of `paths`, from threads; results in order."""
+  """Calls `function` with ranges that cover the rows of `paths`, in threads.
+
+  Args:
+    function: of a range of rows.
+    paths: files, whose sizes decide how many threads help.
+    advance: hears how many rows are done.
+
+  Returns:
+    The results, in order.
+  """
   starts = range(0, len(paths), BATCH_FILES)
   batches = [range(start, min(start + BATCH_FILES, len(paths))) for start in starts]
   pool, results = ThreadPoolExecutor(_num_threads(paths)), []
   try:
-    for batch, result in zip(batches, pool.map(work, batches), strict=True):
+    for batch, result in zip(batches, pool.map(function, batches), strict=True):
       results.append(result)
       if advance:
-        advance(len(batch))
+        advance(batch.stop)
   finally:
     pool.shutdown(cancel_futures=True)
   return results
@@ -251,21 +133,21 @@ def _num_threads(paths):
   return (os.cpu_count() or 1) if sizes and np.median(sizes) >= PARALLEL_FILE_BYTES else 1
 
 
-def _cache_file(paths, size, crop_size, channels):
-  """Where the result is kept, named after the content of the files; None if one has none."""
+def _cache_file(paths, geometry):
+  """The cache file, named after the content of all pictures; None if one cannot be read."""
 
   def digest_batch(batch):
     digests = []
     for row in batch:
-      with _open(paths[row]) as file:
+      with decoding.open_regular(paths[row]) as file:
         digest = hashlib.blake2b(digest_size=16)
-        while piece := file.read(1 << 20):
-          digest.update(piece)
+        while chunk := file.read(1 << 20):
+          digest.update(chunk)
         digests.append(digest.digest())
     return b''.join(digests)
 
-  decoding = (CACHE_FORMAT, PIL.__version__, Image.MAX_IMAGE_PIXELS, size, crop_size, channels)
-  key = hashlib.blake2b(repr(decoding).encode(), digest_size=16)
+  settings = (CACHE_FORMAT, PIL.__version__, Image.MAX_IMAGE_PIXELS, *geometry)
+  key = hashlib.blake2b(repr(settings).encode(), digest_size=16)
   try:
     for digests in _in_batches(digest_batch, paths):
       key.update(digests)
@@ -278,30 +160,25 @@ def _load(file, row_type, num_rows):
   """The rows in `file`, or None where it is missing or damaged."""
   try:
     rows = np.lib.format.open_memmap(file, mode='r')
-  except Exception:  # NumPy's reader raises half a dozen kinds over a damaged header
+  except Exception:  # NumPy raises many kinds for a damaged header.
     return None
   return rows if rows.dtype == row_type and rows.shape == (num_rows,) else None
 
 
 def _save(file, rows):
-  """Writes `rows` in one move, so that nobody ever reads half a file."""
-  temporary = None
+  """Writes `rows` in one move: no reader ever sees half a file."""
   try:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    for left_over in file.parent.glob('*.tmp'):  # by a process that was stopped as it wrote
+    for stale in file.parent.glob('*.tmp'):  # left by a process that was stopped while writing
       with contextlib.suppress(FileNotFoundError):
-        if time.time() - left_over.stat().st_mtime > STALE_SECONDS:
-          left_over.unlink()
-    with tempfile.NamedTemporaryFile(dir=file.parent, suffix='.tmp', delete=False) as temporary:
-      np.save(temporary, rows)
-      temporary.flush()
-      os.fsync(temporary.fileno())
-    os.replace(temporary.name, file)
+        if time.time() - stale.stat().st_mtime > STALE_SECONDS:
+          stale.unlink()
+    with whole(file) as temporary, open(temporary, 'wb') as opened:
+      np.save(opened, rows)
+      opened.flush()
+      os.fsync(opened.fileno())
   except OSError as error:
-    if temporary:
-      Path(temporary.name).unlink(missing_ok=True)
     print(
-      f'The decoded pictures cannot be kept in {file.parent} ({error.strerror or error}): '
+      f'Decoded pictures cannot be kept in {file.parent} ({error.strerror or error}): '
       'the next start decodes them again.',
       flush=True,
     )
@@ -311,10 +188,10 @@ def _report_broken(paths, readable, read, skip_broken):
   broken = np.flatnonzero(~readable)
   if not skip_broken:
     first, num_others = paths[broken[0]], len(broken) - 1
-    others = f', and neither can {num_others:,} more of the {len(paths):,} pictures'
+    others = f', nor can {num_others:,} more of the {len(paths):,} pictures' if num_others else ''
     raise InputError(
-      f'{first} cannot be read ({_reason(first, read)}){others if num_others else ""}. '
-      '--config.data.skip_broken=True leaves out what is broken and lists it.'
+      f'{first} cannot be read ({_reason(first, read)}){others}. '
+      '--config.data.skip_broken=True leaves out broken pictures and lists them.'
     )
   lines = [f'{len(broken):,} of {len(paths):,} pictures cannot be read and are left out:']
   lines += [f'  {paths[row]}: {_reason(paths[row], read)}' for row in broken[:SHOWN_FILES]]
@@ -324,16 +201,9 @@ def _report_broken(paths, readable, read, skip_broken):
 
 
 def _reason(path, read):
-  """Why `path` cannot be read, in a few words; found by trying once more."""
+  """Why `path` cannot be read; reads it again."""
   try:
     read(path)
-  except UnidentifiedImageError:
-    return 'it is no PNG, JPEG or WEBP, or only the beginning of one'
-  except Image.DecompressionBombError:
-    return f'it has more than {Image.MAX_IMAGE_PIXELS:,} pixels'
-  except MemoryError:
-    return 'there is not enough memory'
   except Exception as error:
-    text = getattr(error, 'strerror', None) or str(error) or type(error).__name__
-    return text.splitlines()[0][:80]
-  return 'it could not for a moment, try again'
+    return decoding.problem(error)
+  return 'it could not be read for a moment, try again'

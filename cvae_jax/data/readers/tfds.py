@@ -1,4 +1,4 @@
-"""Data sets that TensorFlow Datasets prepares: read from a folder, or downloaded into it."""
+"""Data sets that TensorFlow Datasets prepares: found, read from a folder, or downloaded into it."""
 
 import contextlib
 import shutil
@@ -9,74 +9,98 @@ from pathlib import Path
 
 import numpy as np
 
-from cvae_jax.runtime import quiet_tensorflow as tensorflow_runtime
-from cvae_jax.runtime.errors import InputError
+from cvae_jax.data.readers import files
+from cvae_jax.data.readers.sources import Split
+from cvae_jax.runtime import quiet_tensorflow
+from cvae_jax.runtime.errors import InputError, reason
 
-# Asked first, so that a machine without a network hears so in seconds, not after all of the
-# downloader's retries.
-DOWNLOAD_URLS = {
-  'mnist': 'https://storage.googleapis.com/cvdf-datasets/mnist/train-labels-idx1-ubyte.gz',
-  'fashion_mnist': (
-    'http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/train-labels-idx1-ubyte.gz'
-  ),
-  'cifar10': 'https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz',
-  'celeba': 'https://drive.google.com',
-}
 ANSWER_TIMEOUT_SECONDS = 12
 READ_BATCH = 1024  # images
+INSTALL = 'pip install tensorflow tensorflow-datasets'
+
+
+def locate(
+  data, find_raw: Callable[[Path], files.Found | None], raw_files: str, download_url: str | None
+) -> tuple[Path | None, files.Found | None]:
+  """Finds a data set: prepared by TensorFlow Datasets, else as raw files, else by a download.
+
+  Args:
+    data: `config.data`; `data.name` is also the name that TensorFlow Datasets has for it.
+    find_raw: given a folder, finds the raw files in it; None where there are none.
+    raw_files: describes the raw files in error messages.
+    download_url: a file on the server of the download, asked for first: without a network this
+      fails in seconds, not after all retries. None: there is no download.
+
+  Returns:
+    (the folder of a prepared version, None), for `read`, or (None, what `find_raw` found).
+
+  Raises:
+    InputError: the data set is not there and the download fails, or TensorFlow is missing.
+  """
+  folder, name = files.data_folder(data), data.name
+  prepared = find(folder, name)
+  if prepared and readable():
+    return prepared, None
+  if raw := find_raw(folder):
+    return None, raw
+  if prepared:
+    raise InputError(
+      f'{prepared} was prepared by TensorFlow Datasets and cannot be read without TensorFlow. '
+      f'Install it ({INSTALL}), or put {raw_files} in a folder and name it with --config.data.dir.'
+    )
+  if not download_url:
+    raise files.not_found(folder, name, raw_files)
+  if folder.is_dir() and (others := _other_files(folder)):
+    shown = ', '.join(others[:3]) + (', ...' if len(others) > 3 else '')
+    raise InputError(
+      f'data.dir={str(folder)!r} holds other files ({shown}), but no {name!r}: expected '
+      f'{name}/<version>/ as TensorFlow Datasets prepares it, or {raw_files} there or in {name}/. '
+      'Name an empty folder to download it.'
+    )
+  return _download(folder, name, raw_files, download_url), None
 
 
 def find(folder: Path, name: str) -> Path | None:
-  """The newest prepared version `folder/name/<version>`, or None."""
-  versions = []
-  for info in (folder / name).glob('*/dataset_info.json'):
-    with contextlib.suppress(ValueError):
-      versions.append((tuple(int(part) for part in info.parent.name.split('.')), info.parent))
-  return max(versions)[1] if versions else None
+  """The newest prepared version `folder/name/<version>`, or None.
 
-
-def is_home(folder: Path) -> bool:
-  """Whether `folder` holds what TensorFlow Datasets prepares or downloads, and nothing else."""
-  entries = [path for path in folder.iterdir() if not path.name.startswith('.')]
-  return all(
-    # <set>/<version>/, or <set>/<variant>/<version>/; no deeper, `folder` may be anybody's home.
-    path.name == 'downloads'
-    or any(any(path.glob(f'{depth}/dataset_info.json')) for depth in ('*', '*/*'))
-    for path in entries
-  )
+  `folder` may also be `name` itself, one level too deep.
+  """
+  for parent in (folder, folder.parent) if folder.name == name else (folder,):
+    versions = []
+    for info in (parent / name).glob('*/dataset_info.json'):
+      with contextlib.suppress(ValueError):
+        versions.append((tuple(map(int, info.parent.name.split('.'))), info.parent))
+    if versions:
+      return max(versions)[1]
+  return None
 
 
 def readable() -> bool:
-  """Whether what TensorFlow Datasets prepared can be read here."""
-  return tensorflow_runtime.installed('tensorflow_datasets')
+  """Whether TensorFlow Datasets is installed."""
+  return quiet_tensorflow.installed('tensorflow_datasets')
 
 
 def read(
   version_folder: Path,
-  raw_form: str,
   splits: tuple[str, ...],
   label: Callable[[dict], np.ndarray] = lambda columns: columns['label'],
   fit: Callable[[np.ndarray], np.ndarray] = lambda images: images,
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-  """Images [N, H, W, C] uint8 and labels [N] int32 of the named splits.
+) -> dict[str, Split]:
+  """Reads a prepared data set.
 
   Args:
-    version_folder: from `find` or `download`.
-    raw_form: the files to have instead where TensorFlow is missing, for the error message.
+    version_folder: from `locate`.
     splits: their names.
-    label: gives a batch's labels from its columns.
-    fit: is applied to each batch of images as it is read, so that large ones need no memory.
+    label: gives the labels of a batch from its columns.
+    fit: resizes each batch of images as it is read, so that large images need no memory.
+
+  Returns:
+    Images [N, H, W, C] uint8 and labels [N] int32 of each split.
 
   Raises:
-    InputError: TensorFlow is missing, or the prepared files are broken.
+    InputError: the prepared files are broken.
   """
-  if not readable():
-    raise InputError(
-      f'{version_folder} was prepared by TensorFlow Datasets and cannot be read without '
-      f'TensorFlow. Install it (pip install tensorflow tensorflow-datasets), or put {raw_form} in '
-      'a folder and name it with --config.data.dir.'
-    )
-  with tensorflow_runtime.quiet():
+  with quiet_tensorflow.quiet():
     import tensorflow_datasets as tfds
 
     try:
@@ -88,62 +112,47 @@ def read(
         for columns in tfds.as_numpy(builder.as_dataset(split=split, batch_size=READ_BATCH)):
           images.append(fit(np.asarray(columns['image'], np.uint8)))
           labels.append(np.asarray(label(columns), np.int32))
-        arrays[split] = np.concatenate(images), np.concatenate(labels)
+        arrays[split] = Split(np.concatenate(images), np.concatenate(labels))
     except InputError:
       raise
-    except Exception as error:  # TensorFlow's errors share no base class of their own.
+    except Exception as error:  # TensorFlow's errors share no base class.
       raise InputError(
-        f'{version_folder} cannot be read: {_first_line(error)}. '
-        'Remove the folder to have it prepared again.'
+        f'{version_folder} cannot be read: {reason(error)}. Remove the folder to prepare it again.'
       ) from error
   for split, (images, _) in arrays.items():
     if len(images) != expected[split]:
       raise InputError(
-        f'{version_folder} is truncated: split {split!r} has {len(images):,} of the '
-        f'{expected[split]:,} images that dataset_info.json promises. '
-        'Remove the folder to have it prepared again.'
+        f'{version_folder} is truncated: split {split!r} has {len(images):,} images, expected '
+        f'{expected[split]:,} by dataset_info.json. Remove the folder to prepare it again.'
       )
   return arrays
 
 
-def download(folder: Path, name: str, raw_form: str) -> Path:
-  """Has TensorFlow Datasets download and prepare `name` in `folder`.
-
-  Args:
-    folder: where prepared sets lie.
-    name: of the set.
-    raw_form: the files to have instead where it cannot, for the error message.
-
-  Returns:
-    The prepared version's folder.
-
-  Raises:
-    InputError: it could not; what the attempt created is removed.
-  """
-  other_ways = (
-    f'Without a network: put {raw_form} in {folder}, or copy a folder {name}/ prepared '
-    'by TensorFlow Datasets there; --config.data.dir names another place.'
+def _download(folder, name, raw_files, url):
+  """Returns the folder of the prepared version; removes all that a failed download created."""
+  missing = f'{folder} holds no {name!r}'
+  advice = (
+    f'Without a network: put {raw_files} in {folder}, or copy a folder {name}/ prepared '
+    'by TensorFlow Datasets there; --config.data.dir names another folder.'
   )
-  if not tensorflow_runtime.installed('tensorflow_datasets', 'importlib_resources', 'requests'):
+  if not quiet_tensorflow.installed('tensorflow_datasets', 'importlib_resources', 'requests'):
     raise InputError(
-      f'{folder} holds no {name!r}, and downloading it needs TensorFlow Datasets '
-      f'(pip install tensorflow tensorflow-datasets importlib_resources). {other_ways}'
+      f'{missing}, and downloading it needs TensorFlow Datasets ({INSTALL} importlib_resources). '
+      f'{advice}'
     )
-  if problem := _unreachable(name):
-    raise InputError(
-      f'{folder} holds no {name!r}, and its download failed ({problem}). {other_ways}'
-    )
+  if problem := _unreachable(url):
+    raise InputError(f'{missing}, and its download failed ({problem}). {advice}')
   print(f'Downloading {name} into {folder} ...', flush=True)
-  created = _first_missing(folder)
+  created = next((path for path in (*folder.parents[::-1], folder) if not path.exists()), None)
   try:
     folder.mkdir(parents=True, exist_ok=True)
-    # Prepared aside and moved into place: what breaks off leaves nothing that looks like a set.
-    with tempfile.TemporaryDirectory(dir=folder, prefix='.download-') as aside:
-      with tensorflow_runtime.quiet():
+    # Prepared elsewhere and moved into place: half a download never looks like a data set.
+    with tempfile.TemporaryDirectory(dir=folder, prefix='.download-') as temporary:
+      with quiet_tensorflow.quiet():
         import tensorflow_datasets as tfds
 
-        tfds.builder(name, data_dir=aside).download_and_prepare()
-      version = find(Path(aside), name)
+        tfds.builder(name, data_dir=temporary).download_and_prepare()
+      version = find(Path(temporary), name)
       (folder / name).mkdir(exist_ok=True)
       return version.rename(folder / name / version.name)
   except BaseException as error:
@@ -152,17 +161,26 @@ def download(folder: Path, name: str, raw_form: str) -> Path:
     if not isinstance(error, Exception):
       raise
     raise InputError(
-      f'Downloading {name!r} into {folder} failed: {_first_line(error)}. {other_ways}'
+      f'Downloading {name!r} into {folder} failed: {reason(error)}. {advice}'
     ) from error
 
 
-def _unreachable(name: str) -> str:
-  """Why the place that `name` is downloaded from does not answer, or '' where it does."""
+def _other_files(folder: Path) -> list[str]:
+  """The names in `folder` where any of them is not of TensorFlow Datasets: not to be added to."""
+  paths = sorted(path for path in folder.iterdir() if not path.name.startswith('.'))
+  prepared = all(
+    # <name>/<version>/ or <name>/<variant>/<version>/; no deeper: `folder` may be a home folder.
+    path.name == 'downloads'
+    or any(any(path.glob(f'{depth}/dataset_info.json')) for depth in ('*', '*/*'))
+    for path in paths
+  )
+  return [] if prepared else [path.name for path in paths]
+
+
+def _unreachable(url: str) -> str:
+  """Why the server of `url` does not answer; '' where it does."""
   import requests
 
-  if name not in DOWNLOAD_URLS:
-    return 'no place to download it from is known'
-  url = DOWNLOAD_URLS[name]
   host, problem = url.split('/')[2], []
 
   def ask():
@@ -172,22 +190,8 @@ def _unreachable(name: str) -> str:
     except requests.RequestException as error:
       problem.append(f'{type(error).__name__} at {host}')
 
-  # In a thread, for neither the look-up of a name nor several silent addresses obey a time-out.
+  # In a thread: no timeout bounds the lookup of a name, or several addresses that do not answer.
   thread = threading.Thread(target=ask, daemon=True)
   thread.start()
   thread.join(ANSWER_TIMEOUT_SECONDS)
   return problem[0] if problem else f'no answer from {host} in {ANSWER_TIMEOUT_SECONDS} s'
-
-
-def _first_missing(folder: Path) -> Path | None:
-  """The topmost folder that creating `folder` would create, or None where it exists."""
-  missing = None
-  for path in (folder, *folder.parents):
-    if path.exists():
-      return missing
-    missing = path
-  return missing
-
-
-def _first_line(error: Exception) -> str:
-  return (str(error).strip().splitlines() or [type(error).__name__])[0]

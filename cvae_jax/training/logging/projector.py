@@ -46,8 +46,7 @@ def write(
   height, width = images.shape[1:3]
   columns = int(np.ceil(np.sqrt(len(images))))
   tiles = np.pad(images, ((0, columns**2 - len(images)), (0, 0), (0, 0), (0, 0)))
-  tiles = tiles.reshape(columns, columns, *images.shape[1:]).swapaxes(1, 2)
-  grids.save_png(folder / 'sprite.png', tiles.reshape(columns * height, columns * width, -1))
+  grids.save_png(folder / 'sprite.png', grids.tile(grids.rows_of(tiles, columns), border=0))
   names = [class_names[label] if class_names else str(row) for row, label in enumerate(labels)]
   lines = {
     folder / 'latents.tsv': ['\t'.join(f'{value:.6g}' for value in row) for row in latents],

@@ -1,4 +1,4 @@
-"""CelebA's lists and folders as its authors and Kaggle pack them, made here, whole and broken."""
+"""Lists and folders of CelebA as its authors and Kaggle pack them, whole and broken."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from cvae_jax.data.readers import celeba
 from cvae_jax.runtime.errors import InputError
 
 ATTRIBUTES = ['5_o_Clock_Shadow', 'Smiling', 'Young']
-# On both sides of each border that was published, in no order.
+# On both sides of each published border, in no order.
 ROWS = {
   '182638.jpg': (-1, 1, 1),
   '162770.jpg': (1, -1, 1),
@@ -32,7 +32,7 @@ def attributes_text(rows=ROWS, csv=False, count=None):
 
 
 def partition_text(partition=PARTITION, csv=False):
-  rows = [f'{name}{"," if csv else " "}{part}' for name, part in partition.items()]
+  rows = [f'{name}{"," if csv else " "}{split}' for name, split in partition.items()]
   return '\n'.join(['image_id,partition'] * csv + rows) + '\n'
 
 
@@ -45,7 +45,7 @@ def write(
   attributes=None,
   partition=None,
 ):
-  """The set without a partition file, unless `partitions` names its folder."""
+  """Writes CelebA, with a partition file only if `partitions` names its folder."""
   (folder / pictures).mkdir(parents=True)
   for name in ROWS:
     (folder / pictures / name).write_bytes(b'\xff\xd8')
@@ -74,7 +74,7 @@ PUBLISHED = {
 
 
 @pytest.mark.parametrize('csv', [False, True])
-def test_published_splits_in_the_order_of_the_numbers(tmp_path, csv):
+def test_published_splits_are_in_order_of_the_numbers(tmp_path, csv):
   write(tmp_path, csv)
   splits = read(tmp_path)
   assert names(splits) == PUBLISHED
@@ -89,7 +89,7 @@ def test_published_splits_in_the_order_of_the_numbers(tmp_path, csv):
 
 
 @pytest.mark.parametrize('csv', [False, True])
-def test_a_partition_file_goes_before_the_published_splits(tmp_path, csv):
+def test_a_partition_file_overrides_the_published_splits(tmp_path, csv):
   write(tmp_path, csv, partitions='.')
   assert names(read(tmp_path)) == {
     'train': ['000001.jpg', '182637.jpg'],
@@ -105,7 +105,7 @@ def test_labels_are_the_column_of_the_attribute(tmp_path, attribute, column):
     assert labels.tolist() == [int(ROWS[path.name][column] == 1) for path in paths]
 
 
-def test_numbers_not_letters_give_the_order(tmp_path):
+def test_names_are_sorted_as_numbers(tmp_path):
   rows = {f'{number}.jpg': (1, 1, 1) for number in (2, 10, 9)} | {
     '170000.jpg': (1, 1, 1),
     '190000.jpg': (1, 1, 1),
@@ -129,7 +129,7 @@ def test_numbers_not_letters_give_the_order(tmp_path):
   ],
   ids=['authors', 'authors unpacked', 'Kaggle', 'bare'],
 )
-def test_where_the_parts_are_found(tmp_path, inside, layout):
+def test_where_pictures_and_lists_are_found(tmp_path, inside, layout):
   assert celeba.find(tmp_path) is None
   assert celeba.find(tmp_path / 'nowhere') is None
   write(tmp_path / inside, **layout)
@@ -145,10 +145,10 @@ def test_where_the_parts_are_found(tmp_path, inside, layout):
   assert sum(len(paths) for paths, _ in celeba.read(files, 'Young').values()) == 6
 
 
-def test_a_part_alone_is_an_error_unless_both_are_elsewhere(tmp_path):
+def test_pictures_or_lists_alone_are_an_error_unless_both_are_elsewhere(tmp_path):
   write(tmp_path)
   (tmp_path / 'list_attr_celeba.txt').rename(tmp_path / 'kept')
-  with pytest.raises(InputError, match=r'holds img_align_celeba, but no list_attr_celeba.txt'):
+  with pytest.raises(InputError, match=r'img_align_celeba, but no list_attr_celeba.txt'):
     celeba.find(tmp_path)
   (tmp_path / 'kept').rename(tmp_path / 'list_attr_celeba.txt')
   (tmp_path / 'img_align_celeba').rename(tmp_path / 'pictures')
@@ -158,29 +158,29 @@ def test_a_part_alone_is_an_error_unless_both_are_elsewhere(tmp_path):
   assert names(read(tmp_path)) == PUBLISHED
 
 
-def test_windows_line_ends_blank_last_lines_and_a_byte_order_mark(tmp_path):
+def test_line_ends_of_windows_and_a_byte_order_mark_are_read(tmp_path):
   write(tmp_path, csv=True)
   path = tmp_path / 'list_attr_celeba.csv'
   path.write_bytes(b'\xef\xbb\xbf' + path.read_bytes().replace(b'\n', b'\r\n') + b'\r\n\r\n')
   assert names(read(tmp_path)) == PUBLISHED
 
 
-def test_files_that_systems_leave_are_no_pictures(tmp_path):
+def test_files_of_the_system_are_ignored(tmp_path):
   write(tmp_path)
   for name in ('.DS_Store', '._000001.jpg', 'Thumbs.db'):
     (tmp_path / 'img_align_celeba' / name).touch()
   assert names(read(tmp_path)) == PUBLISHED
 
 
-def test_an_unknown_attribute_is_told_the_others(tmp_path):
+def test_an_unknown_attribute_is_named_with_its_alternatives(tmp_path):
   write(tmp_path)
   with pytest.raises(
     InputError,
-    match=r"'Smilling' is not one of: 5_o_Clock_Shadow, Smiling, Young. Did you mean 'Smiling'\?",
+    match=r"'Smilling'.* 5_o_Clock_Shadow, Smiling, Young\. Did you mean 'Smiling'\?",
   ):
     read(tmp_path, 'Smilling')
   for attribute in ('', 'image_id', '000001.jpg'):
-    with pytest.raises(InputError, match='is not one of'):
+    with pytest.raises(InputError, match=f'data.label_attribute={attribute!r}'):
       read(tmp_path, attribute)
 
 
@@ -190,7 +190,7 @@ def test_pictures_and_lists_must_agree(tmp_path):
     (tmp_path / 'img_align_celeba' / f'00010{number}.jpg').touch()
   with pytest.raises(
     InputError,
-    match=r'celeba has 5 picture.* that .*celeba.txt has not: 000100.jpg, .*102.jpg, \.\.\.',
+    match=r'img_align_celeba .*5 .*list_attr_celeba.txt .*000100.jpg, .*102.jpg, \.\.\.',
   ):
     read(tmp_path)
 
@@ -199,7 +199,7 @@ def test_missing_pictures_are_named(tmp_path):
   write(tmp_path)
   (tmp_path / 'img_align_celeba' / '162771.jpg').unlink()
   with pytest.raises(
-    InputError, match=r'celeba.txt has 1 picture.* that .*img_align_celeba has not: 162771.jpg\.'
+    InputError, match=r'list_attr_celeba.txt .*1 .*img_align_celeba .*162771.jpg\.'
   ):
     read(tmp_path)
 
@@ -208,10 +208,10 @@ def test_missing_pictures_are_named(tmp_path):
   ('partition', 'message'),
   [
     (
-      {name: part for name, part in PARTITION.items() if name != '000001.jpg'},
-      r'attr_celeba.txt has 1 .* that .*partition.txt has not: 000001.jpg',
+      {name: split for name, split in PARTITION.items() if name != '000001.jpg'},
+      r'attr_celeba.txt .*1 .*partition.txt .*000001.jpg',
     ),
-    (PARTITION | {'000007.jpg': 0}, r'partition.txt has 1 .* that .*attr_celeba.txt has not'),
+    (PARTITION | {'000007.jpg': 0}, r'partition.txt .*1 .*attr_celeba.txt .*000007.jpg'),
   ],
 )
 def test_the_two_lists_must_agree(tmp_path, partition, message):
@@ -222,10 +222,10 @@ def test_the_two_lists_must_agree(tmp_path, partition, message):
 
 @pytest.mark.parametrize('split', celeba.SPLITS)
 def test_an_empty_split_is_refused(tmp_path, split):
-  part = celeba.SPLITS.index(split)
-  partition = {name: (part + 1 + PARTITION[name] % 2) % 3 for name in ROWS}
+  number = celeba.SPLITS.index(split)
+  partition = {name: (number + 1 + PARTITION[name] % 2) % 3 for name in ROWS}
   write(tmp_path, partition=partition_text(partition))
-  with pytest.raises(InputError, match=f'no picture of split {split!r} .*partition.txt'):
+  with pytest.raises(InputError, match=f'{split!r} .*partition.txt'):
     read(tmp_path)
 
 
@@ -234,7 +234,7 @@ def test_an_empty_published_split_is_refused(tmp_path):
   write(tmp_path, attributes=attributes_text(rows))
   for name in ROWS.keys() - rows.keys():
     (tmp_path / 'img_align_celeba' / name).unlink()
-  with pytest.raises(InputError, match=r"no picture of split 'test' \(by the published"):
+  with pytest.raises(InputError, match=r"'test' .*published"):
     read(tmp_path)
 
 
@@ -243,7 +243,7 @@ def test_numbers_outside_the_published_ranges_need_a_partition(tmp_path, name):
   rows = ROWS | {name: (1, 1, 1)}
   write(tmp_path, attributes=attributes_text(rows))
   (tmp_path / 'img_align_celeba' / name).touch()
-  with pytest.raises(InputError, match=f'names {name}, which is in none of the published splits'):
+  with pytest.raises(InputError, match=f'celeba.txt .*{name}'):
     read(tmp_path)
   (tmp_path / 'list_eval_partition.txt').write_text(partition_text(PARTITION | {name: 0}))
   assert name in names(read(tmp_path))['train']
@@ -252,45 +252,45 @@ def test_numbers_outside_the_published_ranges_need_a_partition(tmp_path, name):
 GOOD, GOOD_CSV = attributes_text(), attributes_text(csv=True)
 BAD_ATTRIBUTES = {
   'nothing': (' ', "line 1 is ''"),
-  'no names': ('6\n', 'line 2 should name the attributes'),
-  'a name twice': (GOOD.replace('Young', 'Smiling'), 'line 2 should .* each once'),
+  'no names': ('6\n', 'line 2 .*none'),
+  'a name twice': (GOOD.replace('Young', 'Smiling'), 'line 2 .*Smiling, Smiling'),
   'no count': (GOOD[2:], "line 1 is '5_o_Clock_Shadow Smiling Young'"),
-  'a wrong count': (attributes_text(count=7), "has 6 pictures, but its line 1 promises '7'"),
-  'truncated': (GOOD[:-4], 'line 8 has 2 values, expected a file name and 3'),
-  'truncated at a line': (GOOD[: GOOD.index('162771')], "4 pictures, .* promises '6'"),
-  'a value more': (GOOD.replace('.jpg  1 -1', '.jpg  1 1 -1'), 'line 4 has 4 values'),
-  'a blank line': (GOOD.replace('\n00', '\n\n00'), 'line 5 has 0 values'),
-  'a 0': (GOOD.replace('000001.jpg  1', '000001.jpg  0'), "line 5 has the value '0'"),
-  'a 2 elsewhere': (GOOD.replace('1\n20', '2\n20'), "line 5 has the value '-2'"),
-  'a word': (GOOD.replace('000001.jpg  1', '000001.jpg yes'), "line 5 has the value 'yes'"),
-  'another name': (GOOD.replace('000001.jpg', '../001.jpg'), 'line 5 begins with'),
-  'another suffix': (GOOD.replace('000001.jpg', '000001.png'), 'line 5 begins with'),
-  'other digits': (GOOD.replace('000001', '00000\N{ARABIC-INDIC DIGIT ONE}'), 'line 5 begins with'),
-  'a huge number': (GOOD.replace('000001', '1' * 5000), 'line 5 begins with'),
-  'a name again': (GOOD.replace('000001', '162770'), 'line 5 names 162770.jpg a second time'),
+  'a wrong count': (attributes_text(count=7), "6 pictures.*'7'.*line 1"),
+  'truncated': (GOOD[:-4], 'line 8 .*2 values.* 3'),
+  'truncated at a line': (GOOD[: GOOD.index('162771')], "4 pictures.*'6'"),
+  'a value more': (GOOD.replace('.jpg  1 -1', '.jpg  1 1 -1'), 'line 4 .*4 values'),
+  'a blank line': (GOOD.replace('\n00', '\n\n00'), 'line 5 .*0 values'),
+  'a 0': (GOOD.replace('000001.jpg  1', '000001.jpg  0'), "line 5 .*'0'"),
+  'a 2 elsewhere': (GOOD.replace('1\n20', '2\n20'), "line 5 .*'-2'"),
+  'a word': (GOOD.replace('000001.jpg  1', '000001.jpg yes'), "line 5 .*'yes'"),
+  'another name': (GOOD.replace('000001.jpg', '../001.jpg'), 'line 5 '),
+  'another suffix': (GOOD.replace('000001.jpg', '000001.png'), 'line 5 '),
+  'other digits': (GOOD.replace('000001', '00000\N{ARABIC-INDIC DIGIT ONE}'), 'line 5 '),
+  'a huge number': (GOOD.replace('000001', '1' * 5000), 'line 5 '),
+  'a name again': (GOOD.replace('000001', '162770'), 'line 5 .*162770.jpg'),
 }
 BAD_CSV = {
-  'nothing': ('', "line 1 begins with ''"),
-  'no header': (GOOD_CSV[GOOD_CSV.index('\n') + 1 :], "line 1 begins with '182638.jpg'"),
-  'txt': (GOOD, "line 1 begins with '6'"),
-  'no names': ('image_id\n', 'line 1 should name'),
-  'a 0': (GOOD_CSV.replace('000001.jpg,1', '000001.jpg,0'), "line 4 has the value '0'"),
-  'an empty value': (GOOD_CSV.replace('000001.jpg,1', '000001.jpg,'), "line 4 has the value ''"),
-  'truncated': (GOOD_CSV[:-4], 'line 7 has 2 values'),
-  'a name again': (GOOD_CSV.replace('000001', '162770'), 'line 4 names 162770.jpg a second'),
+  'nothing': ('', "line 1 .*''"),
+  'no header': (GOOD_CSV[GOOD_CSV.index('\n') + 1 :], "line 1 .*'182638.jpg'"),
+  'txt': (GOOD, "line 1 .*'6'"),
+  'no names': ('image_id\n', 'line 1 .*none'),
+  'a 0': (GOOD_CSV.replace('000001.jpg,1', '000001.jpg,0'), "line 4 .*'0'"),
+  'an empty value': (GOOD_CSV.replace('000001.jpg,1', '000001.jpg,'), "line 4 .*''"),
+  'truncated': (GOOD_CSV[:-4], 'line 7 .*2 values'),
+  'a name again': (GOOD_CSV.replace('000001', '162770'), 'line 4 .*162770.jpg'),
 }
 BAD_PARTITION = {
-  'nothing': ('\n', "line 1 is ''"),
-  'a 3': (partition_text(PARTITION | {'000001.jpg': 3}), "line 1 is '000001.jpg 3', expected"),
-  'a -1': (partition_text(PARTITION | {'162770.jpg': -1}), "line 2 is '162770.jpg -1', expected"),
-  'a column more': (partition_text(PARTITION | {'162770.jpg': '1 1'}), "line 2 is '162770.jpg 1 1"),
-  'a column less': (partition_text(PARTITION | {'162770.jpg': ''}), "line 2 is '162770.jpg '"),
-  'another name': (partition_text({'a.jpg': 0} | PARTITION), "line 1 begins with 'a.jpg'"),
-  'a name again': (partition_text() + '162770.jpg 0\n', 'line 7 names 162770.jpg a second time'),
+  'nothing': ('\n', 'line 1 .*0 values'),
+  'a 3': (partition_text(PARTITION | {'000001.jpg': 3}), "line 1 .*'3'"),
+  'a -1': (partition_text(PARTITION | {'162770.jpg': -1}), "line 2 .*'-1'"),
+  'a column more': (partition_text(PARTITION | {'162770.jpg': '1 1'}), 'line 2 .*2 values'),
+  'a column less': (partition_text(PARTITION | {'162770.jpg': ''}), 'line 2 .*0 values'),
+  'another name': (partition_text({'a.jpg': 0} | PARTITION), "line 1 .*'a.jpg'"),
+  'a name again': (partition_text() + '162770.jpg 0\n', 'line 7 .*162770.jpg'),
 }
 BAD_PARTITION_CSV = {
   'no header': (partition_text(csv=True)[19:], "line 1 is '000001.jpg,0'"),
-  'a 3': (partition_text(PARTITION | {'000001.jpg': 3}, csv=True), "line 2 is '000001.jpg,3'"),
+  'a 3': (partition_text(PARTITION | {'000001.jpg': 3}, csv=True), "line 2 .*'3'"),
 }
 
 
@@ -301,49 +301,44 @@ def check_refused(tmp_path, path, message):
   assert len(str(error.value)) < 400 + len(str(path))
 
 
-@pytest.mark.parametrize(('content', 'message'), BAD_ATTRIBUTES.values(), ids=BAD_ATTRIBUTES)
-def test_a_broken_attribute_file_is_named_with_its_line(tmp_path, content, message):
-  write(tmp_path, attributes=content)
-  check_refused(tmp_path, tmp_path / 'list_attr_celeba.txt', message)
+BROKEN = [
+  pytest.param(name, content, message, id=f'{name}: {problem}')
+  for name, cases in {
+    'list_attr_celeba.txt': BAD_ATTRIBUTES,
+    'list_attr_celeba.csv': BAD_CSV,
+    'list_eval_partition.txt': BAD_PARTITION,
+    'list_eval_partition.csv': BAD_PARTITION_CSV,
+  }.items()
+  for problem, (content, message) in cases.items()
+]
 
 
-@pytest.mark.parametrize(('content', 'message'), BAD_CSV.values(), ids=BAD_CSV)
-def test_a_broken_attribute_table_is_named_with_its_line(tmp_path, content, message):
-  write(tmp_path, csv=True, attributes=content or '\n')
-  check_refused(tmp_path, tmp_path / 'list_attr_celeba.csv', message)
-
-
-@pytest.mark.parametrize(('content', 'message'), BAD_PARTITION.values(), ids=BAD_PARTITION)
-def test_a_broken_partition_file_is_named_with_its_line(tmp_path, content, message):
-  write(tmp_path, partition=content)
-  check_refused(tmp_path, tmp_path / 'list_eval_partition.txt', message)
-
-
-@pytest.mark.parametrize(('content', 'message'), BAD_PARTITION_CSV.values(), ids=BAD_PARTITION_CSV)
-def test_a_broken_partition_table_is_named_with_its_line(tmp_path, content, message):
-  write(tmp_path, csv=True, partition=content)
-  check_refused(tmp_path, tmp_path / 'list_eval_partition.csv', message)
+@pytest.mark.parametrize(('name', 'content', 'message'), BROKEN)
+def test_a_broken_list_is_named_with_its_line(tmp_path, name, content, message):
+  write(tmp_path, csv=name.endswith('.csv'), partitions='.')
+  (tmp_path / name).write_text(content)
+  check_refused(tmp_path, tmp_path / name, message)
 
 
 @pytest.mark.parametrize('content', [b'\xff\xfe\x00', np.random.RandomState(0).bytes(5000)])
-def test_lists_that_are_no_text(tmp_path, content):
+def test_lists_that_are_no_text_are_named(tmp_path, content):
   write(tmp_path)
   (tmp_path / 'list_attr_celeba.txt').write_bytes(content)
-  check_refused(tmp_path, tmp_path / 'list_attr_celeba.txt', 'is no text')
+  check_refused(tmp_path, tmp_path / 'list_attr_celeba.txt', 'text')
 
 
 def test_files_too_large_are_not_read(tmp_path, monkeypatch):
   write(tmp_path)
   monkeypatch.setattr(celeba, 'MAX_BYTES', 100)
-  check_refused(tmp_path, tmp_path / 'list_attr_celeba.txt', 'has more than 100 bytes')
+  check_refused(tmp_path, tmp_path / 'list_attr_celeba.txt', '100 bytes')
 
 
-def test_parts_that_went_away(tmp_path):
+def test_files_that_have_gone_are_named(tmp_path):
   write(tmp_path)
   files = celeba.find(tmp_path)
   for missing in (
     files._replace(attributes=tmp_path / 'gone.txt'),
     files._replace(pictures=tmp_path / 'gone'),
   ):
-    with pytest.raises(InputError, match=r'gone.* cannot be read'):
+    with pytest.raises(InputError, match='gone'):
       celeba.read(missing, 'Young')

@@ -1,0 +1,61 @@
+"""The registry of data sets, and what a reader returns."""
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from cvae_jax.runtime.registry import Registry
+
+# Functions of a config's `data` that return a `Source`, and raise InputError where files are
+# missing or broken. Their traits: `binary` (default False), all pixels are 0 or 255; `mirrored`
+# (False), flipping an image left to right keeps its class; `own_test_split` (True), False where
+# `data.split_seed` may decide which images are in the test split.
+DATASETS = Registry('data.name')
+
+
+class Split(NamedTuple):
+  """The images of one split and their labels."""
+
+  images: np.ndarray | list[Path]  # uint8 [N, H, W, C], or picture files to decode
+  labels: np.ndarray  # int32 [N]; 0 where there are none
+
+  def take(self, rows: slice | np.ndarray) -> 'Split':
+    """The examples at `rows`, a slice or an array of indices, in that order."""
+    if isinstance(rows, slice) or isinstance(self.images, np.ndarray):
+      return Split(self.images[rows], self.labels[rows])
+    return Split([self.images[row] for row in rows], self.labels[rows])
+
+
+class Source(NamedTuple):
+  """A data set as it is on disk."""
+
+  splits: dict[str, Split]  # 'train', and 'validation' and 'test' where the data set has them
+  class_names: tuple[str, ...]  # of the labels 0, 1, ...; () where there are none
+  stratify: bool = False  # hold out the same fraction of each class, as small data sets need
+
+
+def in_random_order(splits: dict[str, Split]) -> dict[str, Split]:
+  """Shuffles listed pictures, always alike, so that the first N of a split are a fair sample."""
+  return {
+    name: split.take(np.random.RandomState(0).permutation(len(split.labels)))
+    for name, split in splits.items()
+  }
+
+
+def in_order_of_content(splits: dict[str, Split]) -> dict[str, Split]:
+  """Sorts images by a hash of their content: a run is the same from raw and from prepared files.
+
+  TensorFlow Datasets shuffles what it prepares. Sorting by a hash shuffles as well, so that the
+  first N images are a fair sample. JPEGs cannot be sorted so: TensorFlow and Pillow decode them to
+  slightly different pixels.
+  """
+  ordered = {}
+  for name, split in splits.items():
+    digests = [
+      hashlib.blake2b(image.tobytes() + label.tobytes(), digest_size=16).digest()
+      for image, label in zip(*split, strict=True)
+    ]
+    ordered[name] = split.take(np.array(sorted(range(len(digests)), key=digests.__getitem__), int))
+  return ordered

@@ -1,0 +1,16 @@
+"""Trained models that ship with the package, and reference classifiers of their datasets.
+
+Each model is a folder with `config.json`, `weights.safetensors`, `prior.safetensors` and a card,
+`README.md`. `python -m tools.ship_weights` makes them.
+"""
+
+from pathlib import Path
+
+FOLDER = Path(__file__).parents[1] / 'shipped'
+CLASSIFIERS = FOLDER / 'classifiers'
+WEIGHTS_FILE = 'weights.safetensors'
+
+
+def available() -> tuple[str, ...]:
+  """The names of the models, which `cvae_jax.load` takes besides paths."""
+  return tuple(sorted(path.parent.name for path in FOLDER.glob(f'*/{WEIGHTS_FILE}')))

@@ -1,0 +1,70 @@
+"""The trained models that ship with the package."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+import cvae_jax
+from cvae_jax.data.datasets import Dataset
+from cvae_jax.evaluation import classifier
+from cvae_jax.inference import shipped
+from cvae_jax.runtime.errors import InputError
+
+NAMES = ('digits', 'fashion_mnist', 'mnist', 'mnist_large')
+
+
+def test_these_ship_and_are_small():
+  assert cvae_jax.available() == NAMES
+  files = [path for path in shipped.FOLDER.rglob('*') if path.is_file()]
+  assert sum(path.stat().st_size for path in files) < 40e6
+  assert {path.suffix for path in files} == {'.json', '.md', '.safetensors'}
+  for name in NAMES:
+    card = (shipped.FOLDER / name / 'README.md').read_text(encoding='utf-8')
+    for metric in ('negative_elbo', 'iwae', 'conditional_accuracy', 'classification_accuracy'):
+      assert metric in card
+
+
+# Of 200 samples; the cards give the accuracy of 10,000.
+@pytest.mark.parametrize(('name', 'least'), list(zip(NAMES, (0.9, 0.65, 0.95, 0.95), strict=True)))
+def test_samples_show_the_class_that_was_asked_for(name, least):
+  model = cvae_jax.load(name)
+  assert str(model.folder) == f'shipped/{name}'
+  assert model.config.data.dir == ''
+  labels = np.arange(200, dtype=np.int32) % 10
+  images = model.sample(labels)
+  # The dataset's classifier ships too: it needs no images, and is not trained.
+  empty = Dataset(np.zeros((0, 28, 28, 1), np.uint8), np.zeros(0, np.int32), model.class_names)
+  assert classifier.reference(model.config.data, empty).accuracy(images, labels) > least
+
+
+def test_a_path_comes_before_a_name(tiny_run, tmp_path, monkeypatch):
+  shutil.copytree(tiny_run, tmp_path / 'mnist')
+  monkeypatch.chdir(tmp_path)
+  assert cvae_jax.load('mnist').config.name == 'tiny'
+  assert cvae_jax.load('digits').config.name == 'digits'
+
+
+def test_without_a_path_the_newest_run_and_else_mnist(tiny_run, tmp_path, monkeypatch, capsys):
+  monkeypatch.chdir(tmp_path)
+  assert str(cvae_jax.load().folder) == 'shipped/mnist'
+  assert 'mnist' in capsys.readouterr().out
+  shutil.copytree(tiny_run, tmp_path / 'runs' / 'one')
+  assert str(cvae_jax.load().folder) == 'runs/one'
+  assert capsys.readouterr().out == ''
+
+
+def test_the_folder_of_their_results_names_them_too(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / 'shipped' / 'digits' / 'samples').mkdir(parents=True)
+  assert cvae_jax.load('shipped/digits').config.name == 'digits'
+  with pytest.raises(InputError, match=r"mnist.*checkpoint.*'99'"):
+    cvae_jax.load(None, checkpoint='99')
+
+
+def test_a_name_that_does_not_ship(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(InputError, match=r"mnsit.*mnist_large.*'mnist'"):
+    cvae_jax.load('mnsit')
+  with pytest.raises(InputError, match=r"mnist.*checkpoint '5'"):
+    cvae_jax.load('mnist', checkpoint='5')
