@@ -58,26 +58,17 @@ class Weights(NamedTuple):
   linear: tuple[np.ndarray, ...]  # [out], weights of the channels
 
 
-def default_folder() -> Path:
-  """The folder of the weights if none is given.
-
-  Raises:
-    InputError: the user has no home folder.
-  """
-  return cache_folder() / 'lpips'
-
-
 def weights_of(given: str | None) -> Weights | None:
   """The weights for the flag --lpips, or None if it is not given and there are none.
 
   Args:
-    given: a folder; 'download' to fetch missing files into the default folder; None to take the
+    given: a folder; 'download' to fetch missing files into the user's cache; None to take the
       weights from there if they are complete.
 
   Raises:
     InputError: see `load` and `download`.
   """
-  folder = default_folder() if given in (None, 'download') else from_user(given)
+  folder = cache_folder() / 'lpips' if given in (None, 'download') else from_user(given)
   if given == 'download':
     if importlib.util.find_spec('torch') is None:
       raise InputError("LPIPS's weights are read by PyTorch, which is missing: pip install torch.")

@@ -79,6 +79,11 @@ def roughness(metrics_csv: Path) -> float | None:
   return float(np.abs(np.diff(late)).mean()) if len(late) > 2 else None
 
 
+def _values(row: Row) -> dict[str, Any]:
+  """The swept fields but for the seed."""
+  return {field: value for field, value in row.member.values.items() if field != 'seed'}
+
+
 def settings(
   rows: Sequence[Row], name_of: Callable[[Mapping[str, Any]], str] | None = None
 ) -> dict[str, list[Row]]:
@@ -93,8 +98,7 @@ def settings(
   """
   found: dict[str, list[Row]] = {}
   for row in rows:
-    swept = {field: value for field, value in row.member.values.items() if field != 'seed'}
-    swept = swept or row.member.values  # in a sweep of seeds alone, each is a setting
+    swept = _values(row) or row.member.values  # in a sweep of seeds alone, each is a setting
     found.setdefault(_joined(swept), []).append(row)
   if name_of is None:
     return found
@@ -264,10 +268,6 @@ def _models(settings: Mapping[str, Sequence[Row]]) -> dict[str, Model]:
 
 def _seed(row: Row) -> int:
   return row.member.config.seed
-
-
-def _values(row: Row) -> dict[str, object]:
-  return {field: value for field, value in row.member.values.items() if field != 'seed'}
 
 
 def _answer(experiment: Experiment, findings: Sequence[Finding]) -> str:

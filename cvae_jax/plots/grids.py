@@ -57,18 +57,6 @@ def grid(images: np.ndarray, columns: int) -> np.ndarray:
   return picture(rows_of(np.asarray(images), columns))
 
 
-def pairs(images: np.ndarray, reconstructions: np.ndarray, columns: int) -> np.ndarray:
-  """A `picture` in which each row of images has their reconstructions in the row below.
-
-  Args:
-    images: [N, H, W, C] floats in [0, 1].
-    reconstructions: the same shape.
-    columns: images in a row.
-  """
-  both = [rows_of(np.asarray(x), columns) for x in (images, reconstructions)]
-  return picture(np.stack(both, axis=1).reshape(-1, *both[0].shape[1:]))
-
-
 def save_png(path: Path, picture: np.ndarray) -> None:
   """Writes uint8 [H, W, 1 or 3] to `path`, whole or not at all."""
   with paths.whole(path) as temporary:

@@ -282,4 +282,4 @@ def draw(program: Program, variables) -> dict[str, np.ndarray]:
   """
   key = jax.random.key(program.config.seed)
   tiles = program.task.pictures(devices.own_copy(variables), shown_batch(program), key)
-  return {name: grids.grid(x.reshape(-1, *x.shape[2:]), x.shape[1]) for name, x in tiles.items()}
+  return {name: grids.picture(x) for name, x in tiles.items()}

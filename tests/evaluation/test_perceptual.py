@@ -251,9 +251,14 @@ def test_a_missing_pytorch_is_named(tmp_path, monkeypatch):
   assert 'pip install torch' in refusal(perceptual.load, tmp_path)
 
 
-def test_the_default_folder_lies_in_the_cache(monkeypatch):
-  monkeypatch.setenv('XDG_CACHE_HOME', '/elsewhere')
-  assert str(perceptual.default_folder()) == '/elsewhere/cvae_jax/lpips'
+def test_weights_are_taken_from_the_cache_if_they_are_there(tmp_path, monkeypatch):
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+  assert perceptual.weights_of(None) is None
+  folder = tmp_path / 'cvae_jax' / 'lpips'
+  folder.mkdir(parents=True)
+  assert len(perceptual.weights_of(str(save(folder))).linear) == 5
+  assert len(perceptual.weights_of(None).linear) == 5
+  assert str(tmp_path / 'nowhere') in refusal(perceptual.weights_of, str(tmp_path / 'nowhere'))
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):

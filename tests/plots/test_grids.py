@@ -41,15 +41,6 @@ def test_small_grids_are_enlarged_and_large_ones_are_not():
   assert grids.grid(np.zeros((4, 400, 400, 1)), 2).shape == (804, 804, 1)
 
 
-def test_pairs_put_reconstructions_below():
-  images = np.arange(4.0).reshape(4, 1, 1, 1) / 10 * np.ones((4, 8, 8, 1))
-  picture = grids.pairs(images, images + 0.5, columns=2)
-  size = picture.shape[1] // 2
-  centres = picture[size // 2 :: size, size // 2 :: size, 0]
-  expected = [[0, 0.1], [0.5, 0.6], [0.2, 0.3], [0.7, 0.8]]
-  np.testing.assert_array_equal(centres, np.round(np.array(expected) * 255))
-
-
 @pytest.mark.parametrize(('channels', 'mode'), [(1, 'L'), (3, 'RGB')])
 def test_files_hold_the_pixels(tmp_path, channels, mode):
   picture = np.random.RandomState(0).randint(0, 256, (6, 7, channels), np.uint8)
