@@ -1,6 +1,6 @@
-"""A VAE whose every number is known: x | z, c ~ N(W z + b_c, σ² I), and z ~ N(0, I) by default.
+"""A VAE with a known evidence and posterior: x | z, c ~ N(W z + b_c, σ² I), z ~ N(0, I) by default.
 
-With another prior its posterior is only near the exact one.
+With another prior its encoder only approximates the posterior.
 """
 
 import flax.linen as nn
@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
-from cvae_jax.evaluation.likelihood import Trained
+from cvae_jax.inference.model import Model
 from cvae_jax.models import priors
 from cvae_jax.models.cvae import Forward
 from cvae_jax.models.likelihoods import UNIT, Gaussian
+from tiny import model_of, task_of, tiny_config
 
 SIGMA = 0.4
 LATENT, PIXELS, CLASSES = 2, 9, 3
@@ -59,12 +60,16 @@ def variables():
   return {'params': {'loading': np.float32(loading), 'offset': np.float32(offset)}}
 
 
-def trained(blur: float = 0.0, prior: nn.Module | None = None, params=None) -> Trained:
-  network = LinearGaussian(prior or priors.StandardNormal(LATENT), blur=blur)
+def model(blur: float = 0.0, prior: nn.Module | None = None, params=None) -> Model:
+  """A trained model; see `LinearGaussian`. `params` are those of the prior."""
+  config = tiny_config()
+  task = task_of(config)
+  task.network = LinearGaussian(prior or priors.StandardNormal(LATENT), blur=blur)
+  task.likelihood = Gaussian(SIGMA, UNIT)
   values = variables()
   if params is not None:
     values['params']['prior'] = params
-  return Trained(network, Gaussian(SIGMA, UNIT), 'none', 'mlp', values)
+  return model_of(config, task, values, CLASSES)
 
 
 def log_evidence(images: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A run of a tiny model that takes many steps, as a process that something can happen to."""
+"""A long run of a tiny model, as a process that can be stopped, killed or starved."""
 
 import os
 import subprocess
@@ -9,18 +9,17 @@ import jax
 import numpy as np
 
 from conftest import ROOT
-from cvae_jax.training import checkpoints, program
-from tiny import DENSE, DENSE_FLAGS, TINY_FLAGS, rows, tiny_config
+from tiny import TINY_FLAGS, flags, rows, state_at, tiny_config
 
 
 class LongRun:
   """Epochs of 25 steps, so that few steps are the last of one.
 
-  Its processes spend most of their time on importing TensorFlow, where that is not hidden.
+  Its processes spend most of their time importing TensorFlow, unless that is hidden from them.
   """
 
   def __init__(self, num_epochs, tensorflow=False, **changes):
-    # No bytecode, which would be cut off where a test does not let files grow.
+    # No bytecode: it would be truncated where a test limits the size of files.
     self.environment = os.environ | {'PYTHONDONTWRITEBYTECODE': '1'}
     if not tensorflow:
       self.environment['PYTHONPATH'] = str(ROOT / 'tests' / 'without_tensorflow')
@@ -34,16 +33,15 @@ class LongRun:
     self.last = num_epochs * 25
 
   def config(self, **changes):
-    return tiny_config(**DENSE, **(self.fields | changes))
+    return tiny_config(**(self.fields | changes))
 
   def command(self, workdir):
-    flags = [f'--config.{name}={value}' for name, value in self.fields.items()]
     config = ['--config', str(ROOT / 'configs/default.py')]
     train = [sys.executable, str(ROOT / 'train.py')]
-    return [*train, *config, *TINY_FLAGS, *DENSE_FLAGS, *flags, '--workdir', str(workdir)]
+    return [*train, *config, *TINY_FLAGS, *flags(self.fields), '--workdir', str(workdir)]
 
   def begin(self, folder, workdir):
-    """The command, begun in `folder`."""
+    """Starts the command in `folder`."""
     return subprocess.Popen(
       self.command(workdir),
       cwd=folder,
@@ -54,7 +52,7 @@ class LongRun:
     )
 
   def complete(self, folder, workdir, before=()):
-    """The command, run in `folder` to its end; by another command, where there is one before it."""
+    """Runs the command in `folder` to its end, behind another command if `before` is given."""
     return subprocess.run(
       [*before, *self.command(workdir)],
       cwd=folder,
@@ -65,12 +63,11 @@ class LongRun:
     )
 
   def assert_same(self, one, two):
-    """That two runs ended with the same bits: the table, the grid and the whole state."""
+    """Two runs ended with the same bits: the table, the picture and the whole state."""
     assert rows(one) == rows(two)
-    grids = [run / 'samples' / f'step_{self.last}.png' for run in (one, two)]
-    assert grids[0].read_bytes() == grids[1].read_bytes()
-    like = program.build(self.config()).fresh_state()
-    states = [checkpoints.restore(run, self.last, self.config(), like)[0] for run in (one, two)]
+    pictures = [run / 'samples' / f'step_{self.last}.png' for run in (one, two)]
+    assert pictures[0].read_bytes() == pictures[1].read_bytes()
+    states = [state_at(run, self.config(), self.last) for run in (one, two)]
     assert states[0].ema is not None
     jax.tree.map(np.testing.assert_array_equal, *states)
 

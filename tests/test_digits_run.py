@@ -1,4 +1,4 @@
-"""What `make train` promises: a run of minutes, so only `make test-slow` has it."""
+"""The result that `make train` promises; it trains for minutes."""
 
 import re
 import subprocess
@@ -13,12 +13,12 @@ from conftest import ROOT
 
 
 def eight_by_eight(tile):
-  """A tile of the grid as load_digits has its images: 8×8, 0 to 16."""
+  """A tile of the grid in the form of load_digits: 8×8, 0 to 16."""
   return np.asarray(Image.fromarray(tile).resize((8, 8), Image.Resampling.BOX)) / 255 * 16
 
 
 @pytest.mark.slow
-def test_a_classifier_of_real_digits_sees_the_labels_in_the_grid(tmp_path):
+def test_a_classifier_of_real_digits_recognizes_those_in_the_grid(tmp_path):
   (tmp_path / 'configs').symlink_to(ROOT / 'configs')
   done = subprocess.run(
     [sys.executable, str(ROOT / 'train.py'), '--config', 'configs/digits.py'],
@@ -27,7 +27,9 @@ def test_a_classifier_of_real_digits_sees_the_labels_in_the_grid(tmp_path):
     text=True,
     check=True,
   )
-  with Image.open(tmp_path / re.search(r'trained with: (.*)', done.stdout)[1]) as image:
+  with Image.open(
+    tmp_path / re.search(r'pictures of its last step: (.*)', done.stdout)[1]
+  ) as image:
     grid = np.asarray(image)
   side = grid.shape[0] // 10
   tiles = grid.reshape(10, side, 10, side).swapaxes(1, 2).reshape(100, side, side)

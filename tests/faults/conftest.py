@@ -1,4 +1,4 @@
-"""What Orbax leaves behind where something of it fails disturbs no other test."""
+"""Reads of Orbax that fail leave complaints behind, which must not reach other tests."""
 
 import gc
 from pathlib import Path
@@ -7,15 +7,15 @@ import pytest
 
 
 def pytest_collection_modifyitems(items):
-  # It leaves coroutines unfinished, and waits in threads for a loop that is closed.
+  # Coroutines stay unfinished, and threads wait for an event loop that is closed.
   for item in items:
     if Path(__file__).parent in item.path.parents:
       item.add_marker(pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning'))
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope='module')
 def nothing_left():
-  """Those complain when they are collected, which is not to be in another test."""
+  """They complain when they are collected: here, not in a test elsewhere."""
   yield
   for _ in range(3):
     gc.collect()

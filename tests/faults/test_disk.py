@@ -1,4 +1,4 @@
-"""A folder that cannot be written to, before a run or in the middle of it."""
+"""A folder that cannot be written, before a run or in the middle of it."""
 
 import shutil
 import subprocess
@@ -8,16 +8,16 @@ import pytest
 
 from conftest import ROOT
 from cvae_jax.runtime.errors import StoppedError
-from cvae_jax.training import checkpoints, loop, program
+from cvae_jax.training import loop
 from long_run import LongRun
+from tiny import state_at, steps
 
 FIELDS = {'num_epochs': 2, 'checkpoint_every_steps': 5, 'keep_checkpoints': 50}
 RUN = LongRun(**FIELDS)
-COMMON = 'cannot be written to: {}. Every checkpoint in it is whole: once that is mended, '
 
 
 def in_namespace(script, *arguments, env=None):
-  """Runs a shell script that may mount what it likes; skips where that is not allowed."""
+  """Runs a shell script that may mount file systems; skips if that is not allowed."""
   unshare = ['unshare', '--mount', '--map-root-user']
   if shutil.which('unshare') is None:
     pytest.skip('no unshare(1) here')
@@ -32,14 +32,25 @@ def in_namespace(script, *arguments, env=None):
   )
 
 
-def assert_whole(run, steps):
-  """That the checkpoints of a run are these, and can all be read."""
-  names = sorted(int(path.name) for path in (run / 'checkpoints').glob('*') if path.name.isdigit())
-  assert names == steps
-  like = program.build(RUN.config()).fresh_state()
-  for step in names:
-    assert int(checkpoints.restore(run, step, RUN.config(), like)[0].step) == step
+def assert_whole(run, expected):
+  """The checkpoints of a run are these, and can all be read."""
+  assert whole_steps(run) == expected
+  for step in expected:
+    assert int(state_at(run, RUN.config(), step).step) == step
   assert not list(run.rglob('*.tmp'))
+
+
+def whole_steps(run):
+  """The steps of its checkpoints; unfinished ones have other names."""
+  return sorted(int(path.name) for path in (run / 'checkpoints').glob('*') if path.name.isdigit())
+
+
+def assert_refused(done, status, folder, reason):
+  """A command ended with one line that names the folder and the reason."""
+  assert done.returncode == status, done.stderr
+  (line,) = done.stderr.splitlines()
+  assert line.startswith(f'train.py: {folder} ')
+  assert reason in line
 
 
 @pytest.mark.parametrize(
@@ -49,7 +60,7 @@ def assert_whole(run, steps):
     pytest.param('1m', True, marks=pytest.mark.faults),
   ],
 )
-def test_a_disk_that_is_full_ends_a_run_with_one_line(size, tensorflow, tmp_path, capsys):
+def test_a_full_disk_ends_a_run_with_one_line(size, tensorflow, tmp_path, capsys):
   disk, kept = tmp_path / 'disk', tmp_path / 'kept'
   disk.mkdir()
   done = in_namespace(
@@ -61,26 +72,22 @@ def test_a_disk_that_is_full_ends_a_run_with_one_line(size, tensorflow, tmp_path
     *RUN.command('run'),
     env=LongRun(**FIELDS, tensorflow=tensorflow).environment,
   )
-  assert done.returncode == 1, done.stderr
-  assert done.stderr.splitlines() == [
-    f'train.py: run {COMMON.format("No space left on device")}'
-    'the same command goes on from the newest.'
-  ]
-  steps = sorted(int(path.name) for path in (kept / 'checkpoints').glob('*') if path.name.isdigit())
-  assert steps == list(range(5, 5 * len(steps) + 1, 5))
-  assert 0 < len(steps) < 10
-  assert_whole(kept, steps)
-  # With room again, the run goes on to its end.
+  assert_refused(done, 1, 'run', 'No space left on device')
+  written = whole_steps(kept)
+  assert written == list(range(5, 5 * len(written) + 1, 5))
+  assert 0 < len(written) < 10
+  assert_whole(kept, written)
+  # With room again, the run resumes to its end.
   loop.train(RUN.config(), kept)
-  assert f'resuming at step {steps[-1]}' in capsys.readouterr().out
+  assert f'resuming at step {written[-1]}' in capsys.readouterr().out
 
 
 @pytest.fixture
 def begun(tmp_path):
-  """A run that has come to its first checkpoint, and the step of that."""
+  """A run that stopped at its first checkpoint, and the step of that."""
   with pytest.raises(StoppedError):
     loop.train(RUN.config(max_train_seconds=1e-9), tmp_path / 'run')
-  (step,) = (int(path.name) for path in (tmp_path / 'run' / 'checkpoints').iterdir())
+  (step,) = steps(tmp_path / 'run')
   return tmp_path / 'run', step
 
 
@@ -90,9 +97,7 @@ def test_a_limit_on_the_size_of_files(begun, tmp_path):
   if shutil.which('prlimit') is None:
     pytest.skip('no prlimit(1) here')
   done = RUN.complete(tmp_path, 'run', before=['prlimit', '--fsize=200'])
-  assert done.returncode == 1
-  assert done.stderr.startswith(f'train.py: run {COMMON.format("File too large")}'), done.stderr
-  assert done.stderr.count('\n') == 1
+  assert_refused(done, 1, 'run', 'File too large')
   assert_whole(run, [step])
 
 
@@ -105,12 +110,9 @@ def test_a_folder_that_may_only_be_read(begun, tmp_path):
     tmp_path,
     *RUN.command('run'),
   )
-  assert done.returncode == 2
-  assert done.stderr == (
-    'train.py: run cannot be written: Read-only file system. Name another --workdir.\n'
-  )
+  assert_refused(done, 2, 'run', 'Read-only file system')
   assert_whole(run, [step])
-  # It can still be drawn from, to somewhere else.
+  # It can still be drawn from, into another folder.
   done = in_namespace(
     'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && cd "$2" && shift 2 && "$@"',
     run,
@@ -122,7 +124,7 @@ def test_a_folder_that_may_only_be_read(begun, tmp_path):
 
 
 @pytest.mark.faults
-def test_a_folder_of_someone_else(begun, tmp_path):
+def test_a_folder_of_another_user(begun, tmp_path):
   run, step = begun
   nobody = ['setpriv', '--reuid=65534', '--clear-groups']
   probe = [*nobody, sys.executable, '-c', 'import jax']
@@ -131,8 +133,5 @@ def test_a_folder_of_someone_else(begun, tmp_path):
   for folder in (tmp_path, *tmp_path.parents[:2]):
     folder.chmod(0o755)
   done = RUN.complete(tmp_path, 'run', before=nobody)
-  assert done.returncode == 2
-  assert (
-    done.stderr == 'train.py: run cannot be written: Permission denied. Name another --workdir.\n'
-  )
+  assert_refused(done, 2, 'run', 'Permission denied')
   assert_whole(run, [step])

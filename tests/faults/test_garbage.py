@@ -1,4 +1,4 @@
-"""Whatever is in a file, reading it ends: with what was meant, or with an error in plain words."""
+"""A file with any content is read, or refused with an error that names it."""
 
 import csv
 import gzip
@@ -20,15 +20,15 @@ from cvae_jax.data.readers import binarized_mnist, celeba, cifar, idx, pictures
 from cvae_jax.plots import curves
 from cvae_jax.runtime import tensor_files
 from cvae_jax.runtime.errors import InputError
-from cvae_jax.training import writers
-from tiny import tiny_config
+from cvae_jax.training.logging import metrics_file
+from tiny import task_of, tiny_config
 
 FEW = settings(max_examples=40, deadline=None, derandomize=True, database=None)
 MANY = settings(max_examples=2_000, deadline=None, database=None)
 
 
 def changed(content: bytes):
-  """That content with bytes replaced, taken out or put in, cut off, or something else."""
+  """The content with bytes replaced, removed or inserted, truncated, or other bytes."""
   places = st.integers(0, len(content))
   changes = st.lists(
     st.tuples(places, st.integers(0, 8), st.binary(max_size=8)), min_size=1, max_size=4
@@ -92,12 +92,13 @@ def read_config(path):
   config_lib.check(config_lib.read(path.parent).config)
 
 
-ROWS = [[3, 1.5, *[0.25] * 11, 9.5], [6, 3.0, *[0.5] * 6, *[''] * 5, 19.5]]
+COLUMNS = metrics_file.columns(task_of(tiny_config()))
+ROWS = [[3, 1.5, *[0.25] * 10, 9.5], [6, 3.0, *[0.5] * 6, *[''] * 4, 19.5]]
 
 
 def csv_content():
   text = io.StringIO()
-  csv.writer(text).writerows([writers.COLUMNS, *ROWS])
+  csv.writer(text).writerows([COLUMNS, *ROWS])
   return text.getvalue().encode()
 
 
@@ -105,7 +106,7 @@ def read_metrics(path):
   before = path.read_bytes()
   try:
     curves.training_curves(path)
-    writers.forget_after(path.parent, 5, print)
+    metrics_file.forget_after(path.parent, 5, COLUMNS, print)
   except InputError:
     assert path.read_bytes() == before
     raise
@@ -167,35 +168,35 @@ FILES = {
 }
 
 
-def check_words(error, path):
-  """That the message names the file, or its folder, and can be read."""
+def check_message(error, path):
+  """It names the file or its folder, and is short."""
   assert str(path) in str(error) or str(path.parent) in str(error)
   assert len(str(error)) < 2_000
 
 
-def check(name, folder, how):
+def check(name, folder, settings):
   make, read = FILES[name]
   path = folder / name
   content = make(folder)
   outcomes = set()
 
-  @how
+  @settings
   @given(changed(content))
-  def whatever_it_is(garbage):
+  def reads_or_refuses(garbage):
     path.write_bytes(garbage)
     try:
       read(path)
       outcomes.add('read')
     except InputError as error:
       outcomes.add('refused')
-      check_words(error, path)
+      check_message(error, path)
 
-  whatever_it_is()
+  reads_or_refuses()
   assert 'refused' in outcomes
 
 
 @pytest.mark.parametrize('name', FILES)
-def test_garbage_is_refused_in_plain_words(name, tmp_path):
+def test_garbage_is_read_or_refused(name, tmp_path):
   check(name, tmp_path, FEW)
 
 
@@ -208,8 +209,10 @@ def test_much_garbage(name, tmp_path):
 @pytest.mark.parametrize('name', FILES)
 def test_the_file_itself_is_read(name, tmp_path):
   make, read = FILES[name]
-  (tmp_path / name).write_bytes(make(tmp_path))
+  content = make(tmp_path)
+  (tmp_path / name).write_bytes(content)
   read(tmp_path / name)
+  assert content.startswith((tmp_path / name).read_bytes())
 
 
 VALUES = st.recursive(
@@ -229,11 +232,11 @@ def places(content, before=()):
 
 
 def test_any_value_in_any_place_of_a_config(tmp_path):
-  content = json.loads(config_content(tmp_path))
+  content, outcomes = json.loads(config_content(tmp_path)), set()
 
   @settings(FEW, max_examples=300)
   @given(st.sampled_from(list(places(content))), VALUES)
-  def whatever_it_is(place, value):
+  def reads_or_refuses(place, value):
     other = json.loads(json.dumps(content))
     inner = other
     for name in place[:-1]:
@@ -242,15 +245,18 @@ def test_any_value_in_any_place_of_a_config(tmp_path):
     (tmp_path / 'config.json').write_text(json.dumps(other))
     try:
       config_lib.check(config_lib.read(tmp_path).config)
+      outcomes.add('read')
     except InputError as error:
-      check_words(error, tmp_path)
+      outcomes.add('refused')
+      check_message(error, tmp_path)
 
-  whatever_it_is()
+  reads_or_refuses()
+  assert outcomes == {'read', 'refused'}
 
 
 def test_a_bomb_is_not_unpacked(tmp_path):
   with zipfile.ZipFile(tmp_path / 'binarized_mnist.npz', 'w', zipfile.ZIP_DEFLATED) as archive:
     for name in ('train', 'valid', 'test'):
       archive.writestr(f'{name}.npy', bytes(1 << 28))
-  with pytest.raises(InputError, match=r'unpacks to .* bytes, expected at most'):
+  with pytest.raises(InputError, match=r'binarized_mnist\.npz'):
     binarized_mnist.read([tmp_path / 'binarized_mnist.npz'])

@@ -13,18 +13,18 @@ from cvae_jax.training import loop
 from long_run import LongRun
 
 RUN = LongRun(num_epochs=2, checkpoint_every_steps=10)
-STOP = 1e-9  # seconds: after the first step
+STOP = 1e-9  # seconds: stops after the first step
 
 
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory):
-  """The run that nothing happened to."""
+  """An undisturbed run."""
   run = tmp_path_factory.mktemp('whole')
   loop.train(RUN.config(), run)
   return run
 
 
-def test_a_run_is_moved_linked_and_named_as_people_do(tmp_path, whole, monkeypatch, capsys):
+def test_a_run_may_be_moved_linked_and_named_oddly(tmp_path, whole, monkeypatch, capsys):
   odd = tmp_path / 'Läufe, 試行 (1)'
   odd.mkdir()
   monkeypatch.chdir(odd)
@@ -51,7 +51,7 @@ def test_a_clock_that_jumps_changes_nothing(tmp_path, whole, monkeypatch):
   run, chance = tmp_path / 'run', random.Random(0)
   with monkeypatch.context() as patch:
     now = time.time
-    # By up to a year, to and fro, whenever somebody looks.
+    # By up to a year, back and forth, at each call.
     patch.setattr(time, 'time', lambda: now() + chance.uniform(-3e7, 3e7))
     with pytest.raises(StoppedError):
       loop.train(RUN.config(max_train_seconds=STOP), run)

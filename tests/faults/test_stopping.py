@@ -1,4 +1,4 @@
-"""A run that is asked to end: by a person, a scheduler, or the time it was given."""
+"""A run that is asked to end: by a signal, a time limit, or a lack of progress."""
 
 import signal
 
@@ -6,51 +6,46 @@ import pytest
 
 from cvae_jax.runtime.errors import StoppedError
 from cvae_jax.training import loop, stopping
-from cvae_jax.training.run import Run
+from cvae_jax.training.program import Program
 from long_run import LongRun, last_step, wait_until
-from tiny import DENSE, tiny_config
-
-RUN = LongRun(num_epochs=60)
-
-
-@pytest.fixture(scope='module')
-def whole(tmp_path_factory):
-  """The run that nothing stopped."""
-  run = tmp_path_factory.mktemp('whole')
-  loop.train(RUN.config(), run)
-  return run
+from tiny import steps, tiny_config
 
 
 @pytest.mark.slow
-def test_signals_leave_a_checkpoint_from_which_the_run_ends_as_if_none_had_come(tmp_path, whole):
-  run, steps = tmp_path / 'stopped', [0]
+def test_a_run_stopped_by_signals_ends_as_one_that_was_not(tmp_path):
+  long = LongRun(num_epochs=60)
+  run, stops = tmp_path / 'stopped', [0]
   for number, name in ((signal.SIGTERM, 'SIGTERM'), (signal.SIGINT, 'Ctrl-C')):
-    process = RUN.begin(tmp_path, 'stopped')
-    wait_until(lambda: last_step(run) > steps[-1], process)
+    process = long.begin(tmp_path, 'stopped')
+    wait_until(lambda: last_step(run) > stops[-1], process)
     process.send_signal(number)
-    _, said = process.communicate(timeout=15)
+    _, errors = process.communicate(timeout=15)
     assert process.returncode == 128 + number
-    (line,) = said.splitlines()
-    assert line.startswith(f'train.py: Stopped by {name} at step ')
-    steps.append(int(line.partition('at step ')[2].split()[0]))
-    assert steps[-2] < steps[-1] < RUN.last
-    assert (run / 'checkpoints' / str(steps[-1])).is_dir()
-  done = RUN.complete(tmp_path, 'stopped')
+    (line,) = errors.splitlines()
+    assert line.startswith('train.py: ')
+    assert name in line
+    stops.append(steps(run)[-1])
+    assert stops[-2] < stops[-1] < long.last
+    assert f'step {stops[-1]} ' in line
+  done = long.complete(tmp_path, 'stopped')
   assert (done.returncode, done.stderr) == (0, '')
-  assert f'resuming at step {steps[-1]}' in done.stdout
-  RUN.assert_same(run, whole)
+  assert f'resuming at step {stops[-1]}' in done.stdout
+  loop.train(long.config(), tmp_path / 'whole')
+  long.assert_same(run, tmp_path / 'whole')
 
 
-def test_a_run_that_has_had_its_time_goes_on_with_more(tmp_path, whole):
+def test_a_run_stopped_by_its_time_limit_resumes_with_a_longer_one(tmp_path):
+  long = LongRun(num_epochs=2)
   run = tmp_path / 'run'
-  with pytest.raises(StoppedError, match=r'by max_train_seconds=0\.01 at step 1 of 1500') as stop:
-    loop.train(RUN.config(max_train_seconds=0.01), run)
+  with pytest.raises(StoppedError, match=r'max_train_seconds=0\.01 .*step 1 of 50') as stop:
+    loop.train(long.config(max_train_seconds=0.01), run)
   assert stop.value.status == 0
-  loop.train(RUN.config(max_train_seconds=1e9), run)
-  RUN.assert_same(run, whole)
+  loop.train(long.config(max_train_seconds=1e9), run)
+  loop.train(long.config(), tmp_path / 'whole')
+  long.assert_same(run, tmp_path / 'whole')
 
 
-def test_a_second_signal_is_served_as_before():
+def test_a_second_signal_acts_as_outside_of_the_block():
   seen = []
   before = signal.signal(signal.SIGTERM, lambda number, _: seen.append(number))
   try:
@@ -70,38 +65,36 @@ def test_a_second_signal_is_served_as_before():
   ('now', 'best', 'warmup', 'expected'),
   [
     (10, 7, 0, False),
-    (11, 7, 0, True),  # four steps without a better one
+    (11, 7, 0, True),  # four steps without a better validation
     (11, 2, 8, False),  # three of them since the warm-up
     (12, 2, 8, True),
     (12, 9, 8, False),
     (99, None, 0, False),
   ],
 )
-def test_a_run_stagnates_if_nothing_improves_for_long_after_the_warm_up(
+def test_a_run_stagnates_if_nothing_improves_for_as_many_steps_after_the_warm_up(
   now, best, warmup, expected
 ):
   assert stopping.is_stagnant(now, best, warmup, patience=4) == expected
   assert not stopping.is_stagnant(now, best, warmup, patience=0)
 
 
-def test_a_run_stops_early_once_and_for_all(tmp_path, monkeypatch, capsys):
-  bounds = iter([30.0, 20.0, 25.0, 24.0, 21.0, 19.0])
-  monkeypatch.setattr(
-    Run,
-    '_validate',
-    lambda *_: dict.fromkeys(('reconstruction', 'kl'), 1.0) | {'negative_elbo': next(bounds)},
-  )
-  config = tiny_config(num_epochs=9, early_stopping_epochs=3, beta_warmup_epochs=1.0, **DENSE)
+def test_a_run_that_stopped_early_is_complete_until_it_is_given_more_patience(
+  tmp_path, monkeypatch, capsys
+):
+  scores = iter([30.0, 20.0, 25.0, 24.0, 21.0, 19.0])
+  terms = {'reconstruction': 1.0, 'kl': 1.0}
+  monkeypatch.setattr(Program, 'validate', lambda *_: {'negative_elbo': next(scores)} | terms)
+  config = tiny_config(num_epochs=9, early_stopping_epochs=3)
   loop.train(config, tmp_path / 'run')
-  said = capsys.readouterr().out
-  assert 'stopped early: no better validation since epoch 2 (early_stopping_epochs=3)' in said
-  assert 'best: epoch 2, step 6, validation −ELBO 20.00 = 1.00 + KL 1.00\n' in said
-  assert 'last: epoch 5, step 15, validation −ELBO 21.00' in said
-  assert f'python evaluate.py --workdir={tmp_path}/run' in said
+  out = capsys.readouterr().out
+  assert 'epoch 2 (early_stopping_epochs=3)' in out
+  assert 'best: epoch 2, step 6, validation  negative_elbo 20.0' in out
+  assert 'last: epoch 5, step 15, validation  negative_elbo 21.0' in out
+  assert f'python evaluate.py --workdir={tmp_path}/run' in out
   assert (tmp_path / 'run' / 'samples' / 'step_15.png').is_file()
   loop.train(config, tmp_path / 'run')
-  assert 'is complete: 5 epochs, step 15' in capsys.readouterr().out
-  # More patience, and the run goes on.
+  assert 'complete: 5 epochs, step 15' in capsys.readouterr().out
   config.early_stopping_epochs, config.max_train_seconds = 4, 1e-9
-  with pytest.raises(StoppedError, match='at step 16 of 27'):
+  with pytest.raises(StoppedError, match='step 16 of 27'):
     loop.train(config, tmp_path / 'run')

@@ -1,4 +1,4 @@
-"""A stranger's run runs no code, writes nowhere else, takes no memory unnoticed."""
+"""Loading a stranger's run executes no code, writes nowhere else and takes no unexpected memory."""
 
 import json
 import resource
@@ -15,13 +15,13 @@ import cvae_jax
 from cvae_jax import config as config_lib
 from cvae_jax.inference import sampling
 from cvae_jax.runtime.errors import InputError
-from cvae_jax.training import checkpoint_items, checkpoints, run_folder
+from cvae_jax.training import checkpoint_items, checkpoints, restoring, run_folder
 from tiny import tiny_config
 
 
 @pytest.fixture
 def run(tiny_run, tmp_path):
-  """A copy that may be tampered with."""
+  """A copy of a run, to be tampered with."""
   shutil.copytree(tiny_run, tmp_path / 'run')
   return tmp_path / 'run'
 
@@ -38,18 +38,18 @@ def edit(run, **changes):
   path.write_text(json.dumps(content))
 
 
-def test_a_config_that_is_not_that_of_the_weights_is_refused(run):
-  """Of the same shapes: nothing else would tell, and the pictures would be wrong."""
+def test_a_config_that_the_weights_were_not_trained_with_is_refused(run):
+  """The shapes are the same: nothing else shows it, and the pictures would be wrong."""
   edit(run, config__model__activation='relu')
   for path in (run, run / 'checkpoints' / '4'):
     with pytest.raises(InputError, match=r"model.activation is 'silu' there, 'relu' here"):
       cvae_jax.load(path)
-  # What was free to change, may.
+  # A free field may change.
   edit(run, config__model__activation='silu', config__log_every_steps=77)
   assert cvae_jax.load(run).step
 
 
-def test_a_config_of_another_model_is_what_the_message_is_about(run):
+def test_a_config_of_another_model_is_named_rather_than_damage(run):
   edit(run, config__latent_dim=5)
   with pytest.raises(InputError, match=r'latent_dim is 3 there, 5 here .*config\.json') as error:
     cvae_jax.load(run)
@@ -62,7 +62,7 @@ def test_a_config_of_another_model_is_what_the_message_is_about(run):
 def test_texts_stay_texts(text, run, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   edit(run, class_names=[text, *'123456789'], config__init_from=text, config__data__dir=text)
-  for step in run_folder_steps(run):  # a stranger would change these too
+  for step in run_folder_steps(run):  # an attacker would change these too
     rewrite_config(run, step)
   model = cvae_jax.load(run)
   assert model.sample([0]).shape == (1, 8, 8, 1)
@@ -88,18 +88,18 @@ def test_names_lead_nowhere_else(name, run, tmp_path, monkeypatch):
     file_name = sampling.file_name(sampling.Request(**values | {'label': label}), model)
     assert (run / 'samples' / file_name).resolve().parent == (run / 'samples').resolve()
   edit(run, config__name=name)
-  with pytest.raises(InputError, match='is not a name that can be that of a folder'):
+  with pytest.raises(InputError, match=f'name={name!r}'):
     cvae_jax.load(run)
 
 
 def test_names_do_not_command_a_terminal(run):
   edit(run, class_names=['\x1b]0;title\x07', *'123456789'])
-  with pytest.raises(InputError, match='characters that command a terminal'):
+  with pytest.raises(InputError, match='class_names'):
     cvae_jax.load(run)
 
 
 def test_an_array_that_would_fill_the_memory_is_refused_before_it_is_read(tmp_path):
-  """Numbers that compress well, as an archive bomb does."""
+  """Zeros, which compress as well as those of an archive bomb."""
   bomb = {'w': jnp.zeros(1 << 26, jnp.float32)}
   saved = checkpoints.Checkpoints(tmp_path, 1, tiny_config())
   saved._manager.save(1, args=ocp.args.Composite(model=ocp.args.StandardSave(bomb)))
@@ -115,24 +115,24 @@ def test_an_array_that_would_fill_the_memory_is_refused_before_it_is_read(tmp_pa
       ocp.CheckpointManager, 'restore', lambda *a, **k: read.append(a) or restore(*a, **k)
     )
     with pytest.raises(InputError, match=r"'model' would take 268,435,456 bytes of memory"):
-      checkpoints.restore_variables(tmp_path, 'last', tiny_config(), like)
+      restoring.restore_variables(tmp_path, 'last', tiny_config(), like)
   assert not read
 
 
 def test_shapes_that_only_the_config_claims_take_no_memory(run):
-  """A model of gigabytes, whose weights are those of a small one."""
+  """The config is of a model of gigabytes, the weights are of a small one."""
   edit(run, config__latent_dim=65_536, config__model__channels=[4096, 4096])
   for step in run_folder_steps(run):
     rewrite_config(run, step)
   before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-  with pytest.raises(InputError, match='cannot be read: it is damaged, or of another model'):
+  with pytest.raises(InputError, match=str(run / 'checkpoints')):
     cvae_jax.load(run)
   unit = 1 if sys.platform == 'darwin' else 1024
   assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit < 1 << 29
 
 
-def test_what_training_wrote_is_far_from_the_limit(tiny_run):
-  """Also where most of it is the same number, as after the first steps."""
+def test_checkpoints_of_training_are_far_from_the_limit(tiny_run):
+  """Also after the first steps, where many of the numbers are equal."""
   step = tiny_run / 'checkpoints' / '2'
   for item in ('model', 'ema', 'optimizer'):
     leaves = jax.tree.leaves(ocp.StandardCheckpointHandler().metadata(step / item))
@@ -147,8 +147,8 @@ def test_a_prior_of_other_shapes_is_refused(run):
   model = cvae_jax.load(run, checkpoint='last')
   folder = run / 'checkpoints' / '6'
   wrong = fitted_prior.FittedPrior(*(np.concatenate([x, x])[..., :2] for x in model.priors.fitted))
-  fitted_prior.save(folder, wrong, model.trained.variables)
+  fitted_prior.save(folder, wrong, model.variables)
   model = cvae_jax.load(run, checkpoint='last')
-  with pytest.raises(InputError, match=r'prior.safetensors .* of another shape'):
+  with pytest.raises(InputError, match=r'prior\.safetensors'):
     model.sample([3])
   assert model.sample([3], prior='model').shape == (1, 8, 8, 1)

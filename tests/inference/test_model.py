@@ -1,6 +1,7 @@
-"""A trained model in the hand."""
+"""A trained model: sampling, encoding, decoding, and the errors of wrong arguments."""
 
 import dataclasses
+import re
 import shutil
 from functools import partial
 
@@ -9,16 +10,16 @@ import numpy as np
 import pytest
 
 import cvae_jax
-from cvae_jax.models import cvae
+from cvae_jax.models import generation
 from cvae_jax.runtime import keys
 from cvae_jax.runtime.errors import InputError
-from cvae_jax.training import checkpoints, loop
-from tiny import make_best, tiny_config
+from cvae_jax.training import loop, restoring
+from tiny import make_best, task_of, tiny_config
 
 
 @pytest.fixture(scope='module')
 def run(tiny_run, tmp_path_factory):
-  """The tiny run, but as if its best validation had been that of step 3, not the last."""
+  """The tiny run, but with its best validation at step 3 instead of the last."""
   workdir = tmp_path_factory.mktemp('runs') / 'tiny'
   shutil.copytree(tiny_run, workdir)
   make_best(workdir, 3)
@@ -50,11 +51,11 @@ def test_shapes_ranges_and_types(model):
 
 
 def test_weights_are_the_average_of_the_best_checkpoint(model, run):
-  network = cvae.build(tiny_config())
-  like = jax.jit(lambda key: cvae.init(network, key))(jax.random.key(0))
-  variables, step = checkpoints.restore_variables(run, 'best', tiny_config(), like)
+  task = task_of(tiny_config())
+  like = jax.jit(task.init)(jax.random.key(0))
+  variables, step = restoring.restore_variables(run, 'best', tiny_config(), like)
   assert model.step == step == 3
-  encode = jax.jit(partial(network.apply, train=False, method='encode'))
+  encode = jax.jit(partial(task.network.apply, train=False, method='encode'))
   mean, _ = encode(variables, IMAGES, np.array(LABELS))
   np.testing.assert_allclose(model.encode(IMAGES, LABELS)[0], mean, atol=1e-5)
   assert cvae_jax.load(run, checkpoint=2).step == 2
@@ -83,36 +84,36 @@ def test_drawn_pixels_are_black_or_white(model):
   )
 
 
-def test_many_images_come_in_pieces_of_one_shape(model):
+def test_many_images_are_drawn_in_batches_of_one_shape(model):
   labels = np.arange(600) % 10
   together = model.sample(labels)
   assert together.shape == (600, 8, 8, 1)
   np.testing.assert_allclose(together[:5], model.sample(labels[:5]), atol=1e-6)
   assert model.sample([]).shape == (0, 8, 8, 1)
-  compiled = model._decode._cache_size()
+  compiled = generation.decode._cache_size()
   model.sample(np.arange(1000) % 10)
-  assert model._decode._cache_size() == compiled
+  assert generation.decode._cache_size() == compiled
 
 
 @pytest.mark.parametrize(
   ('call', 'message'),
   [
-    (lambda m: m.sample([10]), 'label 10 is no class of this model: expected 0 to 9'),
+    (lambda m: m.sample([10]), 'label 10 .*0 to 9'),
     (lambda m: m.sample([-1]), 'label -1'),
-    (lambda m: m.sample([0.5]), 'expected integers of shape'),
-    (lambda m: m.sample(3), 'expected integers of shape'),
-    (lambda m: m.sample([3], temperature=-1.0), 'temperature=-1.0 is not a number from 0 to 100'),
+    (lambda m: m.sample([0.5]), 'labels .*integers'),
+    (lambda m: m.sample(3), 'labels .*integers'),
+    (lambda m: m.sample([3], temperature=-1.0), 'temperature=-1.0 .* 0 to 100'),
     (lambda m: m.sample([3], temperature=float('nan')), 'temperature=nan'),
     (lambda m: m.sample([3], seed=-1), 'seed=-1'),
-    (lambda m: m.sample([3], seed=1.5), 'seed=1.5 is not an integer'),
-    (lambda m: m.sample([3], temperature=1e300), r'temperature=1e\+300 is not a number from 0'),
-    (lambda m: m.sample([3], temperature='a'), "temperature='a' is not a number"),
-    (lambda m: m.decode(np.full((5, 3), np.nan), LABELS), 'not all finite real numbers'),
+    (lambda m: m.sample([3], seed=1.5), 'seed=1.5'),
+    (lambda m: m.sample([3], temperature=1e300), r'temperature=1e\+300'),
+    (lambda m: m.sample([3], temperature='a'), "temperature='a'"),
+    (lambda m: m.decode(np.full((5, 3), np.nan), LABELS), 'latents .*finite'),
     (lambda m: m.encode(IMAGES[..., 0], LABELS), r'shape \(5, 8, 8\), expected \[N, 8, 8, 1\]'),
-    (lambda m: m.encode(IMAGES * 255, LABELS), 'expected 0 to 1'),
-    (lambda m: m.encode(np.uint8(IMAGES), LABELS), 'divide bytes by 255'),
-    (lambda m: m.encode(IMAGES * np.nan, LABELS), 'expected 0 to 1'),
-    (lambda m: m.encode(IMAGES, LABELS[:2]), '2 labels came with 5 examples'),
+    (lambda m: m.encode(IMAGES * 255, LABELS), '0 to 1'),
+    (lambda m: m.encode(np.uint8(IMAGES), LABELS), 'uint8'),
+    (lambda m: m.encode(IMAGES * np.nan, LABELS), '0 to 1'),
+    (lambda m: m.encode(IMAGES, LABELS[:2]), '2 labels .* 5 '),
     (lambda m: m.decode(np.zeros((5, 4)), LABELS), r'shape \(5, 4\), expected \[N, 3\]'),
   ],
 )
@@ -124,7 +125,7 @@ def test_wrong_inputs_are_named(model, call, message):
 def test_labels_by_name_and_number(model):
   assert model.label('3') == model.label(3) == 3
   for text in ('12', 'three', '-1', '3.0', '', '²', '9' * 5000):
-    with pytest.raises(InputError, match='is no class of this model, which has 0, 1, 2'):
+    with pytest.raises(InputError, match=re.escape(repr(text[:40])) + '.* 0, 1, 2'):
       model.label(text)
 
 
@@ -137,21 +138,21 @@ def test_labels_of_named_classes(model):
     named.label('trousers')
 
 
-def test_a_path_that_is_no_run(tmp_path):
-  with pytest.raises(InputError, match='neither a run folder nor a checkpoint'):
+def test_a_path_that_is_no_run_is_named(tmp_path):
+  with pytest.raises(InputError, match=str(tmp_path)):
     cvae_jax.load(tmp_path)
 
 
 def test_a_checkpoint_needs_no_other_choice(run):
-  with pytest.raises(InputError, match=r"is a checkpoint already: leave out checkpoint='last'"):
+  with pytest.raises(InputError, match=r"checkpoints/4 .*checkpoint='last'"):
     cvae_jax.load(run / 'checkpoints' / '4', 'last')
 
 
 @pytest.fixture(scope='module')
 def unconditional(tmp_path_factory):
   workdir = tmp_path_factory.mktemp('runs') / 'unconditional'
-  changes = {'model__name': 'mlp', 'model__norm': 'none', 'likelihood': 'gaussian_learned'}
-  loop.train(tiny_config(conditional=False, num_epochs=1, **changes), workdir)
+  changes = {'conditional': False, 'likelihood': 'gaussian_learned'}
+  loop.train(tiny_config(num_epochs=1, **changes), workdir)
   return cvae_jax.load(workdir)
 
 
@@ -170,14 +171,14 @@ def test_an_unconditional_model_takes_no_labels(unconditional):
 @pytest.mark.parametrize(
   ('call', 'message'),
   [
-    (lambda m: m.sample([3]), 'unconditional: leave out the labels'),
-    (lambda m: m.sample(), 'num_images to an unconditional one'),
-    (lambda m: m.sample(num_images=-1), 'num_images=-1 is not an integer, 0 or more'),
-    (lambda m: m.encode(np.zeros((1, 8, 8, 1)), [3]), 'unconditional: leave out the labels'),
-    (lambda m: m.label('3'), "unconditional and knows no class '3'"),
+    (lambda m: m.sample([3]), 'unconditional'),
+    (lambda m: m.sample(), 'num_images'),
+    (lambda m: m.sample(num_images=-1), 'num_images=-1'),
+    (lambda m: m.encode(np.zeros((1, 8, 8, 1)), [3]), 'unconditional'),
+    (lambda m: m.label('3'), "'3'"),
   ],
 )
-def test_what_an_unconditional_model_refuses(unconditional, call, message):
+def test_an_unconditional_model_refuses_labels_and_wrong_counts(unconditional, call, message):
   with pytest.raises(InputError, match=message):
     call(unconditional)
 
@@ -194,16 +195,16 @@ def test_a_conditional_model_needs_labels(model):
 
 def test_mixtures_lie_between_classes(model):
   latents = np.random.RandomState(0).randn(2, 3)
-  shares = np.eye(10, dtype=np.float32)
+  classes = np.eye(10, dtype=np.float32)
   np.testing.assert_allclose(
-    model.decode(latents, shares[[3, 8]]), model.decode(latents, [3, 8]), atol=1e-6
+    model.decode(latents, classes[[3, 8]]), model.decode(latents, [3, 8]), atol=1e-6
   )
-  between = model.decode(latents, (shares[[3, 3]] + shares[[8, 8]]) / 2)
+  between = model.decode(latents, (classes[[3, 3]] + classes[[8, 8]]) / 2)
   assert not np.allclose(between, model.decode(latents, [3, 3]), atol=1e-5)
-  with pytest.raises(InputError, match='expected integers of shape'):
+  with pytest.raises(InputError, match=r'labels .*integers'):
     model.decode(latents, np.ones((2, 9), np.float32))
-  with pytest.raises(InputError, match='expected integers of shape'):
-    model.encode(IMAGES, shares[LABELS])  # an image is of one class
+  with pytest.raises(InputError, match=r'labels .*integers'):
+    model.encode(IMAGES, classes[LABELS])  # an image is of one class
 
 
 def test_variations_are_draws_from_the_posterior(model):
@@ -214,21 +215,21 @@ def test_variations_are_draws_from_the_posterior(model):
   noise = jax.vmap(lambda key: jax.random.normal(key, (3,)))(own_keys).reshape(5, 4, 3)
   expected = model.decode(mean + np.exp(0.5 * logvar) * noise[:, 1], LABELS)
   np.testing.assert_allclose(varied[:, 1], expected, atol=1e-5)
-  with pytest.raises(InputError, match='num_draws=0 is not an integer, 1 or more'):
+  with pytest.raises(InputError, match='num_draws=0'):
     model.vary(IMAGES, LABELS, num_draws=0)
 
 
 def test_interpolation_begins_and_ends_at_reconstructions(model):
   for method in ('linear', 'spherical'):
-    way = model.interpolate(IMAGES[:2], IMAGES[2:4], ([0, 3], [3, 9]), 5, method)
-    assert way.shape == (2, 5, 8, 8, 1)
-    np.testing.assert_allclose(way[:, 0], model.reconstruct(IMAGES[:2], [0, 3]), atol=1e-5)
-    np.testing.assert_allclose(way[:, -1], model.reconstruct(IMAGES[2:4], [3, 9]), atol=1e-5)
+    path = model.interpolate(IMAGES[:2], IMAGES[2:4], ([0, 3], [3, 9]), 5, method)
+    assert path.shape == (2, 5, 8, 8, 1)
+    np.testing.assert_allclose(path[:, 0], model.reconstruct(IMAGES[:2], [0, 3]), atol=1e-5)
+    np.testing.assert_allclose(path[:, -1], model.reconstruct(IMAGES[2:4], [3, 9]), atol=1e-5)
   with pytest.raises(
     InputError, match=r"'sperical' is not one of: linear, spherical\..*'spherical"
   ):
     model.interpolate(IMAGES[:2], IMAGES[2:4], ([0, 3], [3, 9]), method='sperical')
-  with pytest.raises(InputError, match='2 images cannot be paired with 3'):
+  with pytest.raises(InputError, match=r'2 images .* 3'):
     model.interpolate(IMAGES[:2], IMAGES[2:], ([0, 3], [3, 9, 1]))
 
 
@@ -243,7 +244,7 @@ def test_the_latents_of_a_sample(model):
 
 def test_the_data_of_a_model(model):
   data = model.data()
-  assert [len(part.labels) for part in data] == [100, 50, 300]
+  assert [len(split.labels) for split in data] == [100, 50, 300]
   assert data.train.class_names == model.class_names
 
 
@@ -251,4 +252,4 @@ def test_other_images_than_in_training_are_noted(model, capsys):
   assert model.data() is not None
   assert capsys.readouterr().out == ''
   dataclasses.replace(model, data_fingerprint='other').data()
-  assert 'not the images that the model was trained on' in capsys.readouterr().out
+  assert capsys.readouterr().out.startswith('Note: ')

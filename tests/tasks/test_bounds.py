@@ -1,4 +1,4 @@
-"""Free bits by hand, and importance weighting where the evidence is known."""
+"""Bounds by hand, and importance weighting where the evidence is known."""
 
 import itertools
 
@@ -12,13 +12,37 @@ from cvae_jax.models import gaussians
 from cvae_jax.tasks import bounds
 
 
-def test_free_bits_by_hand():
-  # Means over the batch: 0.5, 2, 0; at least 0.75 each: 0.75 + 2 + 0.75.
+def test_beta_and_free_nats_by_hand():
+  # Means of the KL over the batch: 0.5, 2, 0; at least 0.75 each: 0.75 + 2 + 0.75.
   kl = jnp.array([[0.0, 1.0, 0.0], [1.0, 3.0, 0.0]])
-  assert float(bounds.with_free_bits(kl, 0.0)) == 2.5
-  assert float(bounds.with_free_bits(kl, 0.75)) == 3.5
-  slope = jax.grad(lambda kl: bounds.with_free_bits(kl, 0.75))(kl)
+
+  def objective(kl, beta, free_nats):
+    terms = bounds.Elbo(jnp.array([10.0, 20.0]), kl)
+    return bounds.beta_objective(terms, jnp.float32(beta), jnp.float32(free_nats))
+
+  assert float(objective(kl, 1, 0)) == 15 + 2.5
+  assert float(objective(kl, 1, 0.75)) == 15 + 3.5
+  assert float(objective(kl, 4, 0.75)) == 15 + 4 * 3.5
+  slope = jax.grad(objective)(kl, 1, 0.75)
   np.testing.assert_array_equal(slope, [[0, 0.5, 0], [0, 0.5, 0]])
+  np.testing.assert_array_equal(
+    bounds.Elbo(jnp.array([10.0, 20.0]), kl).negative_elbo, [10 + 1, 20 + 4]
+  )
+
+
+def test_bits_per_dimension():
+  # A fair coin for each of 784 pixels costs one bit each.
+  assert bounds.bits_per_dimension(784 * np.log(2), (28, 28, 1)) == pytest.approx(1)
+
+
+def test_log_weights_against_scipy():
+  random = np.random.RandomState(0)
+  latents, mean, logvar = random.randn(3, 2, 4), random.randn(2, 4), random.randn(2, 4)
+  log_likelihood, log_prior = random.randn(3, 2), random.randn(3, 2)
+  arrays = (np.float32(x) for x in (log_likelihood, log_prior, latents, mean, logvar))
+  log_posterior = stats.norm.logpdf(latents, mean, np.exp(logvar / 2)).sum(-1)
+  expected = log_likelihood + 0.25 * (log_prior - log_posterior)
+  np.testing.assert_allclose(bounds.log_weights(*arrays, beta=0.25), expected, rtol=1e-5)
 
 
 class LinearGaussian:

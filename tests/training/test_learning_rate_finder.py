@@ -1,4 +1,4 @@
-"""The ramp: its averages against closed forms, and that it leaves a run as it was."""
+"""The ramp of the learning rate: its averages against closed forms; it changes no run."""
 
 import jax
 import numpy as np
@@ -6,8 +6,8 @@ import pytest
 
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.training import learning_rate_finder as finder
-from cvae_jax.training import loop, program
-from tiny import DENSE, rows, tiny_config
+from cvae_jax.training import program
+from tiny import tiny_config
 
 
 def test_the_ramp_is_even_in_the_logarithm():
@@ -45,29 +45,26 @@ def test_the_steepest_slope_against_the_logarithm_of_the_rate():
   assert finder.steepest(rates, averages) == pytest.approx(3e-4, rel=0.2)
   averages[-1] = np.inf
   assert finder.steepest(rates, averages) == pytest.approx(3e-4, rel=0.2)
-  with pytest.raises(InputError, match='falls at no learning rate from 1e-08 to 1e'):
+  with pytest.raises(InputError, match='1e-08'):
     finder.steepest(rates, np.linspace(1, 2, 100))
 
 
 def test_a_ramp_on_real_images_finds_a_rate_and_leaves_all_as_it_was():
-  prog = program.build(tiny_config(**DENSE))
-  before = jax.device_get(prog.initial_state())
+  prog = program.build(tiny_config())
+  before = jax.device_get(prog.fresh_state())
   ramp = finder.find(prog)
   assert len(ramp.losses) <= finder.NUM_STEPS
   assert 1e-4 < ramp.suggestion < 1
-  jax.tree.map(np.testing.assert_array_equal, jax.device_get(prog.initial_state()), before)
+  jax.tree.map(np.testing.assert_array_equal, jax.device_get(prog.fresh_state()), before)
   # Rates of before the fall are too small to change anything, those at its end do harm.
   first = ramp.losses[: len(ramp.losses) // 4]
   assert np.ptp(first) < 0.1 * np.ptp(ramp.losses)
 
 
-def test_what_is_applied_is_what_was_printed(tmp_path, capsys):
-  config = tiny_config(**DENSE)
-  config.learning_rate = finder.suggest(config, tmp_path / 'found')
+def test_the_suggested_rate_is_returned_as_it_is_printed(tmp_path, capsys):
+  config = tiny_config()
+  rate = finder.suggest(config, tmp_path / 'found')
   (line,) = [x for x in capsys.readouterr().out.splitlines() if '--config.learning_rate=' in x]
-  printed = float(line.partition('--config.learning_rate=')[2])
-  assert config.learning_rate == printed != tiny_config().learning_rate
+  assert float(line.partition('--config.learning_rate=')[2]) == rate != config.learning_rate
+  assert config == tiny_config()
   assert [path.name for path in tmp_path.iterdir()] == ['found-find_lr.png']
-  loop.train(config, tmp_path / 'found')
-  loop.train(tiny_config(learning_rate=printed, **DENSE), tmp_path / 'given')
-  assert rows(tmp_path / 'found') == rows(tmp_path / 'given')

@@ -1,13 +1,12 @@
-"""Several runs at once are as many runs one by one."""
+"""Several runs at once train as they do alone."""
 
 import jax
 import numpy as np
 import pytest
 
 from cvae_jax.runtime import devices
-from cvae_jax.training import parallel as together
-from cvae_jax.training import program
-from tiny import DENSE, tiny_config
+from cvae_jax.training import parallel, program
+from tiny import tiny_config
 
 CHANGES = [
   {'beta': 4.0, 'beta_warmup_epochs': 0.0, 'seed': 1, 'learning_rate': 1e-4, 'weight_decay': 0.5},
@@ -16,12 +15,12 @@ CHANGES = [
 
 
 def programs(**changes):
-  first = program.build(tiny_config(**DENSE, **changes))
-  return [program.varied(first, tiny_config(**DENSE, **changes, **own)) for own in CHANGES]
+  first = program.build(tiny_config(**changes))
+  return [program.varied(first, tiny_config(**changes, **own)) for own in CHANGES]
 
 
 @pytest.mark.parametrize(
-  ('way', 'num_steps', 'placement'),
+  ('strategy', 'num_steps', 'placement'),
   [
     pytest.param('in turn', 1, 'stream', marks=pytest.mark.slow),
     ('side by side', 3, 'device'),
@@ -29,13 +28,14 @@ def programs(**changes):
     pytest.param('batched', 1, 'stream', marks=pytest.mark.slow),
   ],
 )
-def test_each_way_takes_the_steps_of_runs_alone(way, num_steps, placement, monkeypatch):
+def test_each_strategy_takes_the_steps_of_runs_alone(strategy, num_steps, placement, monkeypatch):
   monkeypatch.setattr(devices, 'chunk_steps', lambda: num_steps)
   progs = programs(data__placement=placement)
   data = [next(prog.chunks([(0, num_steps)])).data for prog in progs]
-  results = together.WAYS[way](progs, [prog.fresh_state() for prog in progs], data, num_steps)
+  states = [prog.fresh_state() for prog in progs]
+  results = parallel.STRATEGIES[strategy](progs, states, data, num_steps)
   for own, (state, terms) in zip(CHANGES, results, strict=True):
-    alone = program.build(tiny_config(**DENSE, **own))  # its own program
+    alone = program.build(tiny_config(**own))  # its own program
     piece = next(alone.chunks([(0, num_steps)])).data
     expected, expected_terms = alone.chunk(alone.fresh_state(), piece, num_steps)
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)  # noqa: E731
@@ -44,23 +44,22 @@ def test_each_way_takes_the_steps_of_runs_alone(way, num_steps, placement, monke
 
 
 def test_runs_that_differ_in_more_share_no_program():
-  prog = program.build(tiny_config(**DENSE))
+  prog = program.build(tiny_config())
   with pytest.raises(ValueError, match='other programs: latent_dim is 3 there, 4 here'):
-    program.varied(prog, tiny_config(**DENSE, latent_dim=4))
+    program.varied(prog, tiny_config(latent_dim=4))
 
 
-def test_the_fastest_way_is_measured_on_an_accelerator_and_known_on_a_cpu(monkeypatch):
-  progs, said = programs(), []
-  assert together.fastest(progs, said.append) is together.in_turn
-  assert not said
+def test_the_fastest_strategy_is_measured_on_an_accelerator_and_known_on_a_cpu(monkeypatch):
+  progs, lines = programs(), []
+  assert parallel.fastest(progs, lines.append) is parallel.in_turn
+  assert not lines
   monkeypatch.setattr(devices, 'chunk_steps', lambda: 512)
-  seconds = {way: together.seconds_per_step(way, progs) for way in together.WAYS.values()}
-  assert min(seconds.values()) > 0
+  for strategy in parallel.STRATEGIES.values():
+    assert parallel.seconds_per_step(strategy, progs) > 0
   monkeypatch.setattr(
-    together, 'seconds_per_step', lambda way, _: 1.0 if way is together.batched else 2.0
+    parallel, 'seconds_per_step', lambda each, _: 1.0 if each is parallel.batched else 2.0
   )
-  assert together.fastest(progs, said.append) is together.batched
-  assert said == [
-    '2 runs batched: milliseconds per step of each run in turn 2000.00, side by side 2000.00, '
-    'batched 1000.00'
-  ]
+  assert parallel.fastest(progs, lines.append) is parallel.batched
+  (line,) = lines
+  assert line.startswith('2 runs batched: ')
+  assert 'in turn 2000.00, side by side 2000.00, batched 1000.00' in line

@@ -1,4 +1,4 @@
-"""Which folders may be used, and where a checkpoint is."""
+"""Which folders may be used, where a checkpoint is, which run is the newest."""
 
 import os
 import shutil
@@ -15,12 +15,25 @@ from tiny import tiny_config
 SAVED = SavedConfig(tiny_config(), tuple('0123456789'), 'f00d', {'training images': 7})
 
 
+def is_usable(workdir, config):
+  """Whether the folder is usable, and left as it is."""
+  before = sorted(workdir.rglob('*'))
+  try:
+    run_folder.check_usable(workdir, config)
+    return True
+  except OccupiedError:
+    return False
+  finally:
+    assert sorted(workdir.rglob('*')) == before
+
+
 def test_new_empty_and_own_folders_are_usable(tmp_path):
-  run_folder.check_usable(tmp_path / 'new', tiny_config())
+  assert is_usable(tmp_path / 'new', tiny_config())
   (tmp_path / '.DS_Store').write_text('')
-  run_folder.check_usable(tmp_path, tiny_config())
+  assert is_usable(tmp_path, tiny_config())
   config_lib.save(tmp_path, SAVED)
-  run_folder.check_usable(tmp_path, tiny_config(log_every_steps=9))
+  assert is_usable(tmp_path, tiny_config(log_every_steps=9))
+  assert not is_usable(tmp_path, tiny_config(seed=9))
 
 
 def test_another_run_is_refused_with_what_differs_and_a_free_folder(tmp_path):
@@ -34,15 +47,16 @@ def test_another_run_is_refused_with_what_differs_and_a_free_folder(tmp_path):
 
 
 def test_strange_files_are_not_trained_over(tmp_path):
-  (tmp_path / 'thesis.tex').write_text('')
-  with pytest.raises(OccupiedError, match='files that are no run'):
-    run_folder.check_usable(tmp_path, tiny_config())
-  with pytest.raises(OccupiedError, match='is a file'):
-    run_folder.check_usable(tmp_path / 'thesis.tex', tiny_config())
+  thesis = tmp_path / 'thesis.tex'
+  thesis.write_text('')
+  for workdir in (tmp_path, thesis):
+    with pytest.raises(OccupiedError, match=str(workdir)) as error:
+      run_folder.check_usable(workdir, tiny_config())
+    assert error.value.free_workdir == workdir.with_name(f'{workdir.name}-2')
   config_lib.save(tmp_path, SAVED)
   for name in ('samples', 'checkpoints'):
     (tmp_path / name).write_text('')
-    with pytest.raises(OccupiedError, match=f'{name} is a file, expected a folder'):
+    with pytest.raises(OccupiedError, match=str(tmp_path / name)):
       run_folder.check_usable(tmp_path, tiny_config())
     (tmp_path / name).unlink()
 
@@ -52,7 +66,7 @@ def test_locate(tiny_run, tmp_path):
   assert run_folder.locate(tiny_run / 'checkpoints') == (tiny_run, None)
   assert run_folder.locate(tiny_run / 'checkpoints' / '4') == (tiny_run, 4)
   for path in (tmp_path, tiny_run / 'checkpoints' / '999', tmp_path / 'nowhere'):
-    with pytest.raises(InputError, match='neither a run folder nor a checkpoint'):
+    with pytest.raises(InputError, match=str(path)):
       run_folder.locate(path)
 
 
@@ -61,7 +75,7 @@ def test_newest_is_the_run_written_last(tiny_run, tmp_path):
     shutil.copytree(tiny_run, tmp_path / name)
     for checkpoint in (tmp_path / name / 'checkpoints').iterdir():
       os.utime(checkpoint, (number, number))
-  shutil.rmtree(tmp_path / 'c' / 'checkpoints')  # began later, but has nothing to show
+  shutil.rmtree(tmp_path / 'c' / 'checkpoints')  # began later, but has no model yet
   assert run_folder.newest(tmp_path) == tmp_path / 'a'
 
 
@@ -77,15 +91,16 @@ def test_one_process_at_a_time(tmp_path):
     second = run_folder.lock(tmp_path)
     with pytest.raises(InputError, match=rf'process {os.getpid()} on '):
       second.__enter__()
-  with run_folder.lock(tmp_path):  # free again
-    pass
+  with run_folder.lock(tmp_path):
+    assert f'process {os.getpid()} on ' in (tmp_path / '.lock').read_text()  # free again
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):
   (tmp_path / 'file').write_text('')
   for take in (run_folder.lock, run_folder.made_whole):
-    with pytest.raises(InputError, match='cannot be written'), take(tmp_path / 'file' / 'run'):
-      pass
+    run = tmp_path / 'file' / 'run'
+    with pytest.raises(InputError, match=str(run)), take(run):
+      pytest.fail('it was made')
 
 
 def test_made_whole_or_not_at_all(tmp_path):

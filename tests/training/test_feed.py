@@ -1,18 +1,18 @@
-"""Where chunks begin and end, and that streamed images train the same weights."""
+"""Where chunks begin and end; streamed images train the same weights."""
 
 import jax
 import numpy as np
 import pytest
 
 from cvae_jax.runtime import devices
-from cvae_jax.training import chunks, program
-from tiny import DENSE, tiny_config
+from cvae_jax.training import feed, program
+from tiny import tiny_config
 
 
 @pytest.mark.parametrize('longest', [1, 2, 512])
 def test_chunks_end_at_fixed_steps(longest):
   def bounds(start):
-    return list(chunks.bounds(start, 21, 7, checkpoint_every_steps=5, longest=longest))
+    return list(feed.bounds(start, 21, 7, checkpoint_every_steps=5, longest=longest))
 
   whole = bounds(0)
   begins, ends = zip(*whole, strict=True)
@@ -26,15 +26,15 @@ def test_chunks_end_at_fixed_steps(longest):
 
 
 def test_an_epoch_is_one_chunk_where_nothing_cuts_it():
-  assert list(chunks.bounds(0, 858, 429, 0, 512)) == [(0, 429), (429, 858)]
-  assert list(chunks.bounds(0, 1000, 1000, 0, 512)) == [(0, 512), (512, 1000)]
-  assert list(chunks.bounds(600, 1000, 1000, 0, 512)) == [(600, 1000)]
+  assert list(feed.bounds(0, 858, 429, 0, 512)) == [(0, 429), (429, 858)]
+  assert list(feed.bounds(0, 1000, 1000, 0, 512)) == [(0, 512), (512, 1000)]
+  assert list(feed.bounds(600, 1000, 1000, 0, 512)) == [(600, 1000)]
 
 
 def trained(placement, bounds, begin_state=None):
-  prog = program.build(tiny_config(data__placement=placement, **DENSE))
-  assert prog.placement == placement
-  state = begin_state or prog.initial_state()
+  prog = program.build(tiny_config(data__placement=placement))
+  assert prog.feed.placement == placement
+  state = begin_state or prog.fresh_state()
   for begin, end, data in prog.chunks(bounds):
     assert int(state.step) == begin
     state, terms = prog.chunk(state, data, num_steps=end - begin)
@@ -62,7 +62,7 @@ def test_streamed_images_train_the_same_weights(on_device, bounds):
   assert_same(state, expected)
 
 
-def test_a_stream_goes_on_at_any_step(on_device):
+def test_a_stream_resumes_at_any_step(on_device):
   _, expected, _ = on_device
   _, halfway, _ = trained('stream', SINGLE_STEPS[:4])
   _, state, _ = trained('stream', SINGLE_STEPS[4:], halfway)
@@ -86,11 +86,11 @@ def test_auto_streams_what_would_fill_more_than_half_of_the_free_memory(
   monkeypatch, free, expected
 ):
   monkeypatch.setattr(devices, 'free_bytes', lambda: free)
-  assert program.build(tiny_config()).placement == expected
+  assert program.build(tiny_config()).feed.placement == expected
 
 
 def test_streamed_chunks_stay_small(monkeypatch):
   monkeypatch.setattr(devices, 'chunk_steps', lambda: 512)
-  monkeypatch.setattr(chunks, 'MAX_STREAMED_BYTES', 3 * 32 * 64)
+  monkeypatch.setattr(feed, 'MAX_STREAMED_BYTES', 3 * 32 * 64)
   assert program.build(tiny_config(data__placement='stream')).feed.longest == 3
   assert program.build(tiny_config()).feed.longest == 512

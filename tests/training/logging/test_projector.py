@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cvae_jax.training import projector
+from cvae_jax.training.logging import projector
 
 
 @pytest.fixture
@@ -44,12 +44,12 @@ def test_rows_labels_and_tiles_belong_together(written):
     np.testing.assert_array_equal(tile, image[..., 0])
 
 
-def test_a_set_without_labels_has_numbers(tmp_path):
+def test_images_without_labels_are_numbered(tmp_path):
   projector.write(tmp_path, np.zeros((3, 2)), np.zeros((3, 8, 8, 3), np.uint8), np.zeros(3), ())
   assert (tmp_path / 'projector' / 'labels.tsv').read_text() == '0\n1\n2\n'
 
 
-def test_a_finished_run_has_one(tiny_run):
+def test_a_finished_run_has_its_latents(tiny_run):
   table = np.loadtxt(tiny_run / 'projector' / 'latents.tsv', delimiter='\t')
   assert table.shape == (50, 3)  # its validation images
   assert (tiny_run / projector.CONFIG_NAME).is_file()

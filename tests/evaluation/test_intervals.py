@@ -1,0 +1,41 @@
+"""Intervals of means over images."""
+
+import numpy as np
+import pytest
+
+from cvae_jax.evaluation import intervals
+
+
+def test_the_difference_estimator_is_centred_and_its_interval_holds_the_truth():
+  random, rows = np.random.RandomState(0), np.arange(0, 2000, 10)
+  for noise in (0.3, 20.0):  # how closely the dear one follows
+    held, errors = [], []
+    for _ in range(1000):
+      cheap = 90 + 20 * random.randn(2000)
+      dear = cheap - 4 + noise * random.randn(2000)
+      estimate = intervals.difference_estimate(cheap, dear[rows], rows)
+      held.append(estimate.low <= 86 <= estimate.high)
+      errors.append((estimate.high - estimate.low) / 3.92)
+    assert 0.93 < np.mean(held) < 0.97
+    if noise < 1:  # nearly as sure as all 2,000 would be, 20 / √2000, not as 200
+      assert np.mean(errors) == pytest.approx(20 / np.sqrt(2000), rel=0.1)
+
+
+def test_an_interval_holds_the_mean_95_times_of_100():
+  random = np.random.RandomState(0)
+  held = [
+    low <= 3.0 <= high
+    for _, low, high in (intervals.interval(3 + 2 * random.randn(400)) for _ in range(1000))
+  ]
+  assert 0.93 < np.mean(held) < 0.97
+
+
+def test_a_proportion_lies_in_its_interval_even_when_all_are_right():
+  mean, low, high = intervals.proportion(np.ones(300, bool))
+  assert (mean, high) == (1.0, 1.0)
+  assert 0.98 < low < 0.99  # Wilson: n / (n + z²)
+  assert low == pytest.approx(300 / (300 + 1.96**2), abs=1e-4)
+
+
+def test_one_image_has_no_interval():
+  assert np.isnan(intervals.interval(np.array([2.0])).low)

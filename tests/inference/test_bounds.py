@@ -1,0 +1,147 @@
+"""Bounds of single images: exact where they can be known, and the same in any batch."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+from scipy import special
+
+import linear_gaussian
+from cvae_jax.inference import bounds
+from cvae_jax.models import priors
+from cvae_jax.runtime import devices
+from cvae_jax.training import validation
+from tiny import model_of, task_of, tiny_config
+
+KEY = jax.random.key(3)
+IMAGES = np.random.RandomState(0).randint(0, 256, (11, 3, 3, 1), np.uint8)
+LABELS = np.arange(11, dtype=np.int32) % linear_gaussian.CLASSES
+
+
+@pytest.fixture(scope='module')
+def tiny_model():
+  config = tiny_config(data__binarize='dynamic')
+  task = task_of(config)
+  return model_of(config, task, jax.jit(task.init)(jax.random.key(0)))
+
+
+def test_the_exact_posterior_makes_every_bound_the_evidence():
+  exact = linear_gaussian.log_evidence(IMAGES, LABELS)
+  model = linear_gaussian.model()
+  terms = bounds.elbo(model, IMAGES, LABELS, KEY)
+  # The reconstruction varies with its one sample; its mean over many draws does not.
+  draws = [
+    bounds.elbo(model, IMAGES, LABELS, jax.random.key(seed)).negative_elbo for seed in range(200)
+  ]
+  errors = np.std(draws, axis=0) / np.sqrt(len(draws))
+  assert np.all(np.abs(np.mean(draws, axis=0) + exact) < 4.5 * errors)
+  np.testing.assert_array_equal(terms.latents.shape, terms.mean.shape)
+  for num_samples in (1, 7):
+    bound = bounds.iwae(model, IMAGES, LABELS, KEY, num_samples)
+    np.testing.assert_allclose(bound, exact, atol=1e-4)
+
+
+def test_iwae_rises_to_the_evidence_where_the_posterior_is_wrong():
+  exact = linear_gaussian.log_evidence(IMAGES, LABELS)
+  model = linear_gaussian.model(blur=0.4)
+  gaps = [
+    np.mean(exact - bounds.iwae(model, IMAGES, LABELS, KEY, num_samples))
+    for num_samples in (1, 10, 5000)
+  ]
+  assert gaps[0] > gaps[1] > gaps[2]
+  assert gaps[0] > 0.2
+  assert abs(gaps[2]) < 0.02
+
+
+@pytest.mark.parametrize('name', ['class_gaussian', 'vamp', 'flow'])
+def test_iwae_is_the_evidence_under_any_prior(name):
+  """Against the integral of p(x | z, c) p(z | c) over a grid of the two latents."""
+  random = np.random.RandomState(5)
+  classes, latent = linear_gaussian.CLASSES, linear_gaussian.LATENT
+  if name == 'class_gaussian':
+    prior = priors.ClassGaussian(classes, latent)
+    params = {n: np.float32(0.4 * random.randn(classes, latent)) for n in ('mean', 'logvar')}
+  elif name == 'vamp':
+    prior = priors.Vamp(classes, 4, (3, 3, 1))
+    params = {'inputs': np.float32(random.rand(classes * 4, 3, 3, 1))}
+  else:
+    prior = priors.Flow(classes, latent, 2, 4, jax.nn.silu)
+    zeros = np.zeros((1, latent), np.float32)
+    method = lambda self: self(np.zeros(1, int), None).log_prob(zeros)  # noqa: E731
+    params = prior.init(jax.random.key(0), method=method)['params']
+    params = jax.tree.map(lambda x: np.float32(x + 0.3 * random.randn(*x.shape)), params)
+  model = linear_gaussian.model(prior=prior, params=params)
+  ticks = np.linspace(-8, 8, 161, dtype='float32')
+  points = np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 1, latent)
+  points = np.repeat(points, len(LABELS), axis=1)
+  apply = functools.partial(model.task.network.apply, model.variables, points, LABELS)
+  outputs = apply(False, method='decode')
+  joint = model.task.likelihood.log_prob(np.float32(IMAGES)[None] / 255, outputs)
+  joint += apply(method='log_prior')
+  cell = 2 * np.log(ticks[1] - ticks[0])
+  exact = special.logsumexp(np.float64(joint), axis=0) + cell
+  bound = bounds.iwae(model, IMAGES, LABELS, KEY, 5000)
+  np.testing.assert_allclose(bound, exact, atol=0.15)
+  assert abs(np.mean(bound - exact)) < 0.02
+  # The prior matters: with N(0, I) the evidence is another.
+  assert np.abs(linear_gaussian.log_evidence(IMAGES, LABELS) - exact).max() > 0.3
+  # And so it does to the ELBO.
+  draws = [
+    bounds.elbo(model, IMAGES, LABELS, jax.random.key(seed)).negative_elbo for seed in range(100)
+  ]
+  assert -np.mean(draws) < np.mean(exact)
+
+
+def test_iwae_of_some_images_is_theirs_among_all():
+  model, rows = linear_gaussian.model(blur=0.4), np.array([1, 4, 10])
+  of_all = bounds.iwae(model, IMAGES, LABELS, KEY, 3)
+  some = bounds.iwae(model, IMAGES[rows], LABELS[rows], KEY, 3, indices=rows)
+  np.testing.assert_allclose(some, of_all[rows], rtol=1e-5)
+
+
+def test_iwae_does_not_depend_on_chunks_or_batches(monkeypatch, tiny_model):
+  images = np.random.RandomState(1).randint(0, 256, (11, 8, 8, 1), np.uint8)
+  labels = np.arange(11, dtype=np.int32) % 10
+  whole = bounds.iwae(tiny_model, images, labels, KEY, 70)
+  monkeypatch.setattr(bounds, 'DECODED_ON_CPU', 30)  # chunks of a few samples, the last not full
+  monkeypatch.setattr(bounds, 'IWAE_BATCH', 3)
+  np.testing.assert_allclose(bounds.iwae(tiny_model, images, labels, KEY, 70), whole, rtol=1e-6)
+
+
+def test_iwae_reports_its_progress():
+  fractions = []
+  bounds.iwae(linear_gaussian.model(), IMAGES, LABELS, KEY, 2, fractions.append)
+  assert fractions == [8 / 11, 1]
+
+
+def test_exact_posteriors_nearly_give_the_exact_classes():
+  """With the exact posterior, an ELBO lacks nothing but the noise of its one sample."""
+  images = np.random.RandomState(0).randint(0, 256, (200, 3, 3, 1), np.uint8)
+  exact = np.stack(
+    [linear_gaussian.log_evidence(images, np.full(200, c)) for c in range(3)], axis=1
+  )
+  exact = special.log_softmax(exact, axis=1)
+  estimate = bounds.class_log_probabilities(linear_gaussian.model(), images, jax.random.key(0))
+  np.testing.assert_allclose(special.logsumexp(estimate, axis=1), 0, atol=1e-9)
+  assert np.mean(estimate.argmax(1) == exact.argmax(1)) > 0.95
+  # All classes see one noise, and their reconstructions differ by their offsets alone.
+  assert np.mean(np.abs(np.exp(estimate) - np.exp(exact))) < 0.05
+
+
+@pytest.mark.slow
+def test_10001_images_give_the_same_in_batches_of_128_and_of_1(tiny_model, monkeypatch):
+  random = np.random.RandomState(0)
+  images = random.randint(0, 256, (10_001, 8, 8, 1), np.uint8)
+  labels = random.randint(0, 10, 10_001).astype(np.int32)
+  run = {}
+  for batch_size in (1, 128):  # the first is 10,001 dispatches
+    mesh = devices.mesh(batch_size)
+    evaluate = validation.make_evaluate(tiny_model.task, batch_size, mesh)
+    run[batch_size] = evaluate(tiny_model.variables, *jax.device_put((images, labels)), KEY)
+  assert run[1] == pytest.approx(run[128], rel=1e-5)
+  monkeypatch.setattr(bounds, 'BATCH_SIZE', 128)
+  terms = bounds.elbo(tiny_model, images, labels, KEY)
+  assert len(terms.reconstruction) == 10_001
+  assert terms.negative_elbo.mean() == pytest.approx(run[1]['negative_elbo'], rel=1e-5)
+  assert terms.kl.sum(axis=1).mean() == pytest.approx(run[1]['kl'], rel=1e-5)
