@@ -4,10 +4,15 @@ import os
 from pathlib import Path
 
 import jax
+import jaxtyping
 import pytest
 
-from cvae_jax.training import loop
-from tiny import tiny_config
+# Before the package is imported: these rooms check the annotations of their functions.
+CHECKED_ROOMS = ('cvae_jax.models', 'cvae_jax.tasks', 'cvae_jax.evaluation')
+jaxtyping.install_import_hook(CHECKED_ROOMS, 'annotations.check')
+
+from cvae_jax.training import loop  # noqa: E402
+from tiny import tiny_config  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get('CVAE_DATA_DIR') or ROOT.parent / 'shared' / 'data')

@@ -1,1 +1,1 @@
-"""Networks in Flax linen."""
+"""Networks in Flax linen, and the distributions that they parameterize."""

@@ -1,4 +1,4 @@
-"""Encoders and decoders by name, and what architectures ask of a config."""
+"""The registry of encoders and decoders, and the checks that they share."""
 
 import math
 
@@ -7,8 +7,8 @@ from cvae_jax.runtime.errors import InputError
 from cvae_jax.runtime.registry import Registry
 
 # A function of (config, image shape [H, W, C], `blocks.Style`) -> (encoder, decoder): modules from
-# images [B, H, W, C] to features [B, F], and from features to outputs [B, H, W, C], both called
-# with (inputs, train). The trait 'xla_cpu_options' holds XLA's options for its programs on a CPU.
+# images [B, H, W, C] to features [B, F], and from features to outputs [B, H, W, C], float32, both
+# called with (inputs, train). The trait 'xla_cpu_options': XLA's options for programs on a CPU.
 ARCHITECTURES = Registry('model.name')
 
 
@@ -17,25 +17,26 @@ def check_norm(config, *names: str) -> None:
 
   Args:
     config: the config.
-    *names: fields of `config.model` with further widths, besides `channels`.
+    *names: fields of `config.model` with widths, besides `channels`.
   """
   model = config.model
   if model.norm != 'group':
     return
-  widths, named = tuple(model.channels), f'model.channels={tuple(model.channels)}'
+  widths, fields = tuple(model.channels), f'model.channels={tuple(model.channels)}'
   for name in names:
-    widths, named = (*widths, model[name]), f'{named} and model.{name}={model[name]}'
+    widths, fields = (*widths, model[name]), f'{fields} and model.{name}={model[name]}'
   common = math.gcd(*widths)
   if common % model.groups:
     divisors = [str(d) for d in range(1, common + 1) if common % d == 0]
     raise InputError(
-      f'model.groups={model.groups} does not divide all of {named}. '
+      f'model.groups={model.groups} does not divide all of {fields}. '
       f'Choose one of: {", ".join(divisors)}.'
     )
 
 
-def check_stages(config) -> None:
-  """Raises InputError where stages, each of which halves the image, are too many for its size."""
+def check_convolutions(config, *names: str) -> None:
+  """`check_norm`; raises InputError also where so many stages cannot halve the image."""
+  check_norm(config, *names)
   stages, size = len(config.model.channels), config.data.image_size
   if 2**stages > size:
     raise InputError(

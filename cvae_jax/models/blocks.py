@@ -1,4 +1,4 @@
-"""The layers that architectures are made of."""
+"""Layers that the architectures share."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -8,7 +8,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
-from jax import Array
+from jaxtyping import Array, Float
+
+Maps = Float[Array, 'batch height width channels']
+DoubledMaps = Float[Array, 'batch 2*height 2*width features']
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
   'silu': nn.silu,
@@ -19,18 +22,18 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Style:
-  """What all layers of a network share."""
+  """Settings of all layers of a network."""
 
   activation: Callable[[Array], Array]
   norm: str  # 'group', 'batch' or 'none'
   groups: int
-  dropout: float  # share of features that training sets to 0
-  dtype: Any  # what convolutions compute in; parameters and statistics are float32
+  dropout: float  # fraction of features that training sets to 0
+  dtype: Any  # of convolutions; parameters and statistics are float32
   folded: bool  # whether upsampling is folded into the convolution after it
 
 
 def style(config) -> Style:
-  """The style that a checked config describes."""
+  """The style of a checked config."""
   return Style(
     activation=ACTIVATIONS[config.model.activation],
     norm=config.model.norm,
@@ -43,16 +46,18 @@ def style(config) -> Style:
 
 
 class Norm(nn.Module):
-  """GroupNorm, BatchNorm over the global batch, or nothing; statistics, parameters in float32."""
+  """GroupNorm, BatchNorm over the global batch, or nothing; statistics are float32."""
 
   style: Style
 
   @nn.compact
-  def __call__(self, inputs: Array, train: bool) -> Array:
-    """Normalizes [B, ..., C]; `train` updates the running statistics of a batch norm."""
+  def __call__(
+    self, inputs: Float[Array, 'batch *size channels'], train: bool
+  ) -> Float[Array, 'batch *size channels']:
+    """`train` uses the statistics of the batch in a batch norm, and updates the running ones."""
     if self.style.norm == 'none':
       return inputs
-    # ε of the published network; Flax's own default is 1e-6.
+    # ε of the published network; the default of Flax is 1e-6.
     epsilon, dtype = 1e-5, self.style.dtype
     if self.style.norm == 'batch':
       norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=epsilon, dtype=dtype)
@@ -72,10 +77,10 @@ def conv3x3(channels: int, dtype: Any, stride: int = 1, name: str | None = None)
 class DoublingConv(nn.Module):
   """A 3×3 transposed convolution of stride 2: PyTorch's with padding 1 and output_padding 1.
 
-  Output 2i is K[1]·x[i] and output 2i + 1 is K[0]·x[i] + K[2]·x[i + 1], along each axis. So one
-  convolution of 2×2 on the small map gives the four outputs of every pixel. That is 16 products
-  where 9 would do, but XLA's CPU backend takes 4 to 8 times as long for the gradient of a
-  convolution that dilates its input.
+  Along each axis, output 2i is K[1]·x[i] and output 2i + 1 is K[0]·x[i] + K[2]·x[i + 1]: one 2×2
+  convolution on the small map gives the four outputs of every pixel. That is 16 products instead
+  of 9, but XLA's CPU backend takes 4 to 8 times as long for the gradient of a convolution that
+  dilates its input.
   """
 
   channels: int
@@ -83,8 +88,7 @@ class DoublingConv(nn.Module):
   precision: Any = None
 
   @nn.compact
-  def __call__(self, inputs: Array) -> Array:
-    """[B, H, W, C] to [B, 2H, 2W, channels]."""
+  def __call__(self, inputs: Maps) -> DoubledMaps:
     batch, height, width, in_channels = inputs.shape
     shape = (3, 3, in_channels, self.channels)
     kernel = self.param('kernel', nn.initializers.lecun_normal(), shape)
@@ -113,27 +117,29 @@ def _transposed_taps(kernel: Array) -> Array:
   return jnp.stack([jnp.stack([middle, jnp.zeros_like(middle)]), jnp.stack([first, last])])
 
 
-def interleave2x(maps: Sequence[Sequence[Array]]) -> Array:
-  """Four maps [B, H, W, C] to one [B, 2H, 2W, C], whose pixel (2i + r, 2j + c) is maps[r][c]'s."""
+def interleave2x(
+  maps: Sequence[Sequence[Maps]],
+) -> Float[Array, 'batch 2*height 2*width channels']:
+  """Four maps to one, whose pixel (2i + r, 2j + c) is the pixel (i, j) of maps[r][c]."""
   batch, height, width, channels = maps[0][0].shape
-  # Joined along the axis that lies closest in memory, and nothing transposed: on a CPU a transpose
-  # costs as much as a convolution. The same holds for the gradient, which is slices.
+  # Concatenated along the innermost axis, without a transpose, which on a CPU costs as much as a
+  # convolution. The gradient is slices.
   rows = [jnp.concatenate(row, axis=-1).reshape(batch, height, -1) for row in maps]
   doubled = jnp.concatenate(rows, axis=-1)
   return doubled.reshape(batch, 2 * height, 2 * width, channels)
 
 
-def upsample2x(inputs: Array) -> Array:
-  """Nearest-neighbour upsampling, [B, H, W, C] to [B, 2H, 2W, C]."""
+def upsample2x(inputs: Maps) -> Float[Array, 'batch 2*height 2*width channels']:
+  """Nearest-neighbour upsampling by 2."""
   return interleave2x([[inputs, inputs], [inputs, inputs]])
 
 
 class UpsampledConv(nn.Module):
   """Nearest-neighbour upsampling by 2, then a 3×3 convolution padded by one pixel.
 
-  With rows of K alone: output 2i is K[0]·x[i - 1] + (K[1] + K[2])·x[i], and output 2i + 1 is
-  (K[0] + K[1])·x[i] + K[2]·x[i + 1]. So a 2×2 convolution on the small map gives the four outputs
-  of every pixel, with 4 products where 9 were. `folded` computes it so.
+  Along each axis, output 2i is K[0]·x[i - 1] + (K[1] + K[2])·x[i] and output 2i + 1 is
+  (K[0] + K[1])·x[i] + K[2]·x[i + 1]. If `folded`, one 2×2 convolution on the small map gives the
+  four outputs of every pixel, with 4 products each instead of 9.
   """
 
   channels: int
@@ -141,8 +147,7 @@ class UpsampledConv(nn.Module):
   folded: bool
 
   @nn.compact
-  def __call__(self, inputs: Array) -> Array:
-    """[B, H, W, C] to [B, 2H, 2W, channels]."""
+  def __call__(self, inputs: Maps) -> DoubledMaps:
     shape = (3, 3, inputs.shape[-1], self.channels)
     kernel = self.param('kernel', nn.initializers.lecun_normal(), shape)
     bias = self.param('bias', nn.initializers.zeros, (self.channels,))
@@ -158,10 +163,10 @@ def _folded_conv(inputs: Array, kernel: Array) -> Array:
   _, height, width, in_channels = inputs.shape
   channels = kernel.shape[-1]
   taps = jax.vmap(jax.vmap(_upsampled_taps))(_upsampled_taps(kernel))
-  # From [row parity, row tap, column parity, column tap, in, out]: the parities become channels.
+  # From [row parity, row tap, column parity, column tap, in, out]: parities become channels.
   taps = taps.transpose(1, 3, 4, 0, 2, 5).reshape(2, 2, in_channels, 4 * channels)
-  taps = taps.astype(inputs.dtype)  # no sooner, so that the sums of taps are in float32
-  # Window (i, j) begins at x[i - 1, j - 1]: even outputs take it as theirs, odd ones the next.
+  taps = taps.astype(inputs.dtype)  # last, so that taps are added in float32
+  # Window (i, j) begins at x[i - 1, j - 1]: an even output reads this one, an odd output the next.
   windows = _valid_conv(_pad_by_one(inputs), taps)
   windows = windows.reshape(*windows.shape[:-1], 2, 2, channels)
   return interleave2x(
@@ -176,8 +181,8 @@ def _upsampled_taps(kernel: Array) -> Array:
 
 
 def _pad_by_one(maps: Array) -> Array:
-  # Not as an option of the convolution: XLA's CPU backend would take 50 times as long for the
-  # gradient of an even kernel.
+  # Not by the convolution's padding: XLA's CPU backend takes 50 times as long for the gradient of
+  # an even kernel with it.
   return jnp.pad(maps, ((0, 0), (1, 1), (1, 1), (0, 0)))
 
 
@@ -188,19 +193,21 @@ def _valid_conv(maps: Array, kernel: Array) -> Array:
 
 
 class Activate(nn.Module):
-  """Norm → activation → dropout: what follows each layer of a plain network."""
+  """Norm → activation → dropout."""
 
   style: Style
 
   @nn.compact
-  def __call__(self, inputs: Array, train: bool) -> Array:
-    """[B, ..., C] to the same shape; `train` draws a dropout from the stream 'dropout'."""
+  def __call__(
+    self, inputs: Float[Array, 'batch *size channels'], train: bool
+  ) -> Float[Array, 'batch *size channels']:
+    """`train` as in `Norm`; it also draws dropout, from the stream 'dropout'."""
     hidden = self.style.activation(Norm(self.style, name='norm')(inputs, train))
     return nn.Dropout(self.style.dropout, deterministic=not train)(hidden)
 
 
-def centre_crop(maps: Array, height: int, width: int) -> Array:
-  """[B, H, W, C] to [B, height, width, C]; of an odd margin the larger part is cut at the end."""
+def centre_crop(maps: Maps, height: int, width: int) -> Float[Array, 'batch h w channels']:
+  """The middle of each map; an odd margin is cut one pixel wider at the end."""
   top, left = (maps.shape[1] - height) // 2, (maps.shape[2] - width) // 2
   return maps[:, top : top + height, left : left + width]
 
@@ -208,9 +215,9 @@ def centre_crop(maps: Array, height: int, width: int) -> Array:
 class ResBlock(nn.Module):
   """Conv 3×3 → norm → activation → conv 3×3, plus a skip, then the activation.
 
-  'down' halves the map by the stride of the first convolution and of a 1×1 skip; 'up' doubles it
-  before the first convolution, with a 1×1 skip; 'keep' has an identity skip and needs as many
-  channels as it is given.
+  'down' halves the map by the stride of the first convolution and of a 1×1 skip. 'up' doubles it
+  before the first convolution, with a 1×1 skip. 'keep' has an identity skip and keeps the number
+  of channels.
   """
 
   channels: int
@@ -218,8 +225,8 @@ class ResBlock(nn.Module):
   style: Style
 
   @nn.compact
-  def __call__(self, inputs: Array, train: bool) -> Array:
-    """[B, H, W, C] to [B, H', W', channels], H' = ⌈H/2⌉, H or 2H."""
+  def __call__(self, inputs: Maps, train: bool) -> Float[Array, 'batch h w features']:
+    """Maps of half the height and width, rounded up, of the same, or of twice."""
     dtype, activation = self.style.dtype, self.style.activation
     stride = 2 if self.resample == 'down' else 1
     if self.resample == 'up':
@@ -234,6 +241,6 @@ class ResBlock(nn.Module):
       return activation(hidden + inputs)
     skip = nn.Conv(self.channels, (1, 1), stride, padding='VALID', dtype=dtype, name='skip')(inputs)
     if self.resample == 'up':
-      # A 1×1 convolution commutes with nearest-neighbour upsampling; this order is 4 times less.
+      # A 1×1 convolution commutes with nearest-neighbour upsampling; this order costs a quarter.
       skip = upsample2x(skip)
     return activation(hidden + skip)

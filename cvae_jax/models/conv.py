@@ -1,7 +1,7 @@
 """Plain convolutional encoders and decoders: a strided convolution per stage, and its transpose.
 
-With channels (32, 64, 128), a hidden layer of 256 and 32×32 images this is the ConvVAE of the
-README; without the hidden layer and with a resize at the end, its baseline for any image size.
+The ConvVAE of the README has channels (32, 64, 128), a hidden layer of 256 and 32×32 images. Its
+baseline for any image size has no hidden layer, and resizes its outputs.
 """
 
 import math
@@ -9,9 +9,9 @@ import math
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jax import Array
+from jaxtyping import Array, Float
 
-from cvae_jax.models.architectures import ARCHITECTURES, check_norm, check_stages
+from cvae_jax.models.architectures import ARCHITECTURES, check_convolutions
 from cvae_jax.models.blocks import Activate, DoublingConv, Style, centre_crop, conv3x3
 
 
@@ -19,17 +19,16 @@ class ConvEncoder(nn.Module):
   """Images to one feature vector: a convolution of stride 2 per stage, flatten, dense."""
 
   channels: tuple[int, ...]
-  hidden_dim: int | None  # size of the dense layer; None leaves it out
+  hidden_dim: int | None  # width of the dense layer; None: no such layer
   style: Style
 
   @nn.compact
-  def __call__(self, images: Array, train: bool) -> Array:
-    """[B, H, W, C] to [B, hidden_dim], or to the flattened map, float32."""
+  def __call__(self, images: Float[Array, 'batch h w c'], train: bool) -> Float[Array, 'batch f']:
     hidden = images
     for stage, channels in enumerate(self.channels):
       hidden = conv3x3(channels, self.style.dtype, stride=2, name=f'conv{stage}')(hidden)
       hidden = Activate(self.style, name=f'activate{stage}')(hidden, train)
-    # Channels first, as PyTorch flattens: a port's dense weights need no reordering.
+    # Channels first, as PyTorch flattens: dense weights can be ported without reordering.
     hidden = hidden.transpose(0, 3, 1, 2).reshape(len(hidden), -1)
     if self.hidden_dim is not None:
       hidden = nn.Dense(self.hidden_dim, dtype=self.style.dtype, name='dense')(hidden)
@@ -41,14 +40,13 @@ class ConvDecoder(nn.Module):
   """Features to decoder outputs: dense, reshape, a transposed convolution of stride 2 per stage."""
 
   channels: tuple[int, ...]
-  hidden_dim: int | None  # size of the first dense layer; None leaves it out
+  hidden_dim: int | None  # width of the first dense layer; None: no such layer
   image_shape: tuple[int, int, int]
   style: Style
-  resize: bool  # a size that the stages do not divide is resized bilinearly, else centre-cropped
+  resize: bool  # to the image's size, bilinearly; False: centre crop
 
   @nn.compact
-  def __call__(self, features: Array, train: bool) -> Array:
-    """[B, F] to [B, H, W, C] float32."""
+  def __call__(self, features: Float[Array, 'batch f'], train: bool) -> Float[Array, 'batch h w c']:
     (height, width, image_channels), dtype = self.image_shape, self.style.dtype
     hidden = features
     if self.hidden_dim is not None:
@@ -63,7 +61,7 @@ class ConvDecoder(nn.Module):
     for stage in reversed(range(1, len(self.channels))):
       hidden = DoublingConv(self.channels[stage - 1], dtype, name=f'double{stage}')(hidden)
       hidden = Activate(self.style, name=f'activate{stage}')(hidden, train)
-    # The likelihood reads these values, and bfloat16 keeps only three digits of a logit.
+    # float32: the likelihood reads these values, and bfloat16 has only three digits.
     hidden = DoublingConv(image_channels, jnp.float32, jax.lax.Precision.HIGHEST, name='double0')(
       hidden
     )
@@ -72,12 +70,7 @@ class ConvDecoder(nn.Module):
     return centre_crop(hidden, height, width)
 
 
-def _check(config) -> None:
-  check_norm(config, 'hidden_dim')
-  check_stages(config)
-
-
-@ARCHITECTURES.register('conv', _check)
+@ARCHITECTURES.register('conv', lambda config: check_convolutions(config, 'hidden_dim'))
 def _conv(config, image_shape, style: Style) -> tuple[ConvEncoder, ConvDecoder]:
   channels, hidden_dim = tuple(config.model.channels), config.model.hidden_dim
   return (
@@ -86,12 +79,7 @@ def _conv(config, image_shape, style: Style) -> tuple[ConvEncoder, ConvDecoder]:
   )
 
 
-def _check_resize(config) -> None:
-  check_norm(config)
-  check_stages(config)
-
-
-@ARCHITECTURES.register('conv_resize', _check_resize)
+@ARCHITECTURES.register('conv_resize', check_convolutions)
 def _conv_resize(config, image_shape, style: Style) -> tuple[ConvEncoder, ConvDecoder]:
   channels = tuple(config.model.channels)
   return ConvEncoder(channels, None, style), ConvDecoder(channels, None, image_shape, style, True)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jax import Array
+from jaxtyping import Array, Float, Int, Key
 
 from cvae_jax.models import (
   blocks,
@@ -20,24 +20,27 @@ from cvae_jax.models import (
 from cvae_jax.models.architectures import ARCHITECTURES
 from cvae_jax.runtime.errors import InputError
 
+Labels = Int[Array, ' batch']
+Mixtures = Float[Array, 'batch classes']  # weights of classes, for embeddings between them
+
 
 class Forward(NamedTuple):
-  """What one pass gives, in nats where it is a density; [...] are axes of several draws, if any."""
+  """The results of one pass; densities are in nats."""
 
-  outputs: Array  # [..., B, H, W, parameters of p(x | z, c)] float32
-  latents: Array  # [..., B, latent]
-  mean: Array  # [B, latent]
-  logvar: Array  # [B, latent]
-  kl: Array  # KL(q(z | x, c) ‖ p(z | c)), [B, latent] or [..., B, 1]; see `priors.Density`
-  log_prior: Array  # log p(z | c) of the latents, [..., B]
+  outputs: Float[Array, '*draws batch h w outputs']  # the parameters of p(x | z, c)
+  latents: Float[Array, '*draws batch latent']
+  mean: Float[Array, 'batch latent']  # of q(z | x, c)
+  logvar: Float[Array, 'batch latent']
+  kl: Float[Array, '*draws batch groups']  # KL(q(z | x, c) ‖ p(z | c)); see `priors.Density.kl`
+  log_prior: Float[Array, '*draws batch']  # log p(z | c) of the latents
 
 
 class CVAE(nn.Module):
   """q(z | x, c), p(z | c) and the parameters of p(x | z, c).
 
-  One embedding of the class is shared: it joins the encoder's features before the heads, and the
-  latents before the decoder (Sohn et al. 2015). An unconditional model has none, and its labels
-  are not read.
+  One embedding of the class is concatenated to the encoder's features before the heads, and to the
+  latents before the decoder (Sohn et al. 2015). An unconditional model has none, and ignores its
+  labels.
   """
 
   encoder: nn.Module
@@ -49,10 +52,9 @@ class CVAE(nn.Module):
   latent_dim: int
   embed_dim: int
   activation: Callable[[Array], Array]
-  # Where the likelihood learns its scale: the standard deviation that it begins at.
-  initial_sigma: float | None = None
+  initial_sigma: float | None = None  # of a learned σ; None: the likelihood learns none
 
-  def setup(self):  # noqa: D102 (linen's)
+  def setup(self):
     # HIGHEST: by default an accelerator multiplies float32 in fewer digits.
     highest = jax.lax.Precision.HIGHEST
     if self.conditional:
@@ -63,44 +65,49 @@ class CVAE(nn.Module):
       begin = nn.initializers.constant(math.log(self.initial_sigma))
       self.log_sigma = self.param('log_sigma', begin, self.image_shape[-1:])
 
-  def embed(self, labels: Array) -> Array:
-    """[B] int32, or [B, num_classes] shares of a mixture of classes, to [B, embed_dim]."""
+  def embed(self, labels: Labels | Mixtures) -> Float[Array, 'batch embedding']:
+    """The embedding of classes, or of mixtures of classes."""
     if labels.ndim == 1:
       labels = jax.nn.one_hot(labels, self.num_classes)
     return self.activation(self.class_embedding(labels))
 
   def _with_class(self, features: Array, labels: Array) -> Array:
-    """[..., B, F] to [..., B, F + embed_dim]; unchanged in an unconditional model."""
+    """Features [..., B, F] with the embedding, [..., B, F + embed_dim], or unchanged."""
     if not self.conditional:
       return features
     embedding = self.embed(labels)
     embedding = jnp.broadcast_to(embedding, (*features.shape[:-1], self.embed_dim))
     return jnp.concatenate([features, embedding], axis=-1)
 
-  def encode(self, images: Array, labels: Array, train: bool) -> tuple[Array, Array]:
-    """q(z | x, c).
+  def encode(
+    self, images: Float[Array, 'batch h w c'], labels: Labels, train: bool
+  ) -> tuple[Float[Array, 'batch latent'], Float[Array, 'batch latent']]:
+    """Mean and log-variance of q(z | x, c).
 
     Args:
-      images: [B, H, W, C] in the likelihood's pixel range.
-      labels: [B] int32.
-      train: whether batch norms use, and update from, this batch, and dropout is drawn.
-
-    Returns:
-      mean and log-variance, [B, latent] float32 each.
+      images: in the likelihood's pixel range.
+      labels: their classes.
+      train: batch norms use the statistics of this batch and update theirs; dropout is drawn.
     """
     features = self._with_class(self.encoder(images, train), labels)
     return self.mean_head(features), self.logvar_head(features)
 
-  def log_prior(self, latents: Array, labels: Array) -> Array:
-    """log p(z | c), [..., B] nats, of latents [..., B, latent] and labels [B] int32."""
+  def log_prior(
+    self, latents: Float[Array, '*draws batch latent'], labels: Labels
+  ) -> Float[Array, '*draws batch']:
+    """log p(z | c), in nats."""
     return self._prior(labels).log_prob(latents)
 
-  def draw_prior(self, keys: Array, labels: Array, temperature: Array) -> Array:
-    """z ~ p(z | c), [B, latent], from [B] keys and labels [B] int32; see `priors.Density`."""
+  def draw_prior(
+    self, keys: Key[Array, ' batch'], labels: Labels, temperature: Float[Array, ''] | float
+  ) -> Float[Array, 'batch latent']:
+    """z ~ p(z | c); see `priors.Density.draw`."""
     return self._prior(labels).draw(keys, temperature)
 
-  def change_class(self, latents: Array, labels: Array, others: Array) -> Array:
-    """What the noise that gives `latents` [B, latent] in the classes `labels` gives in `others`."""
+  def change_class(
+    self, latents: Float[Array, 'batch latent'], labels: Labels, others: Labels
+  ) -> Float[Array, 'batch latent']:
+    """Latents of the classes `others` from the noise that gives `latents` in `labels`."""
     return self._prior(others).to_latents(self._prior(labels).to_noise(latents))
 
   def _prior(self, labels: Array) -> priors.Density:
@@ -108,17 +115,18 @@ class CVAE(nn.Module):
       labels = jnp.zeros_like(labels)
     return self.prior(labels, lambda images, labels: self.encode(images, labels, train=False))
 
-  def decode(self, latents: Array, labels: Array, train: bool) -> Array:
-    """The parameters of p(x | z, c).
+  def decode(
+    self,
+    latents: Float[Array, '*draws batch latent'],
+    labels: Labels | Mixtures,
+    train: bool,
+  ) -> Float[Array, '*draws batch h w outputs']:
+    """The parameters of p(x | z, c): a value per channel, and log σ of each if it is learned.
 
     Args:
-      latents: [..., B, latent], where [...] are several draws for each label.
-      labels: [B] int32, or [B, num_classes] shares of a mixture.
+      latents: one draw, or several, for each label.
+      labels: classes, or mixtures of them.
       train: as in `encode`.
-
-    Returns:
-      [..., B, H, W, C] float32; where the likelihood learns its scale [..., B, H, W, 2C], the
-      second half being log σ of each channel.
     """
     features = self._with_class(latents, labels)
     outputs = self.decoder(features.reshape(-1, features.shape[-1]), train)
@@ -129,9 +137,13 @@ class CVAE(nn.Module):
     return jnp.concatenate([outputs, log_sigma], axis=-1)
 
   def __call__(
-    self, images: Array, labels: Array, draw: Callable[[Array, Array], Array], train: bool
+    self,
+    images: Float[Array, 'batch h w c'],
+    labels: Labels,
+    draw: Callable[[Array, Array], Array],
+    train: bool,
   ) -> Forward:
-    """Encodes, draws latents [..., B, latent] with `draw(mean, logvar)`, decodes."""
+    """Encodes, draws latents with `draw(mean, logvar)`, one or several of each, and decodes."""
     mean, logvar = self.encode(images, labels, train)
     latents = draw(mean, logvar)
     prior = self._prior(labels)
@@ -146,13 +158,12 @@ class CVAE(nn.Module):
 
 
 def build(config) -> CVAE:
-  """The module that a checked config describes; `config.precision` is what convolutions compute in.
+  """The network of a checked config.
 
-  Parameters, the statistics of norms, the heads and the outputs are float32 in any case.
+  `config.precision` is that of convolutions; parameters, statistics, heads and outputs are float32.
   """
   image_shape = (config.data.image_size, config.data.image_size, config.data.channels)
-  build_networks = ARCHITECTURES[config.model.name]
-  encoder, decoder = build_networks(config, image_shape, blocks.style(config))
+  encoder, decoder = ARCHITECTURES[config.model.name](config, image_shape, blocks.style(config))
   learns_sigma = likelihoods.build(config).learns_sigma
   activation = blocks.ACTIVATIONS[config.model.activation]
   return CVAE(
@@ -177,12 +188,12 @@ def check(config) -> None:
     )
 
 
-def init(model: CVAE, key: Array) -> dict:
+def init(model: CVAE, key: Key[Array, '']) -> dict:
   """The variables of an untrained model: 'params' and, with a batch norm, 'batch_stats'."""
   images, labels = jnp.zeros((1, *model.image_shape)), jnp.zeros((1,), jnp.int32)
   return model.init(key, images, labels, draw=lambda mean, logvar: mean, train=False)
 
 
 def abstract_variables(model: CVAE) -> dict:
-  """The shapes and dtypes of `init`, without computing anything."""
+  """The shapes and dtypes of `init`'s variables, without computing them."""
   return jax.eval_shape(lambda: init(model, jax.random.key(0)))

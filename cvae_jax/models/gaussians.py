@@ -1,38 +1,31 @@
-"""Diagonal Gaussians over latents: draws, densities, divergences, in nats."""
+"""Diagonal Gaussians over latents: draws, densities and divergences, in nats."""
 
 import math
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jaxtyping import Array, Float, Key
 
 
-def reparameterize(key: Array, mean: Array, logvar: Array) -> Array:
-  """z = mean + exp(logvar / 2) ⊙ ε with ε ~ N(0, I) (Kingma & Welling 2014, section 2.4).
-
-  Args:
-    key: one key.
-    mean: [..., latent] means.
-    logvar: [..., latent] log-variances.
-
-  Returns:
-    [..., latent] draws.
-  """
+def reparameterize(
+  key: Key[Array, ''],
+  mean: Float[Array, '*batch latent'],
+  logvar: Float[Array, '*batch latent'],
+) -> Float[Array, '*batch latent']:
+  """z = mean + exp(logvar / 2) ⊙ ε with ε ~ N(0, I) (Kingma & Welling 2014, section 2.4)."""
   return mean + jnp.exp(0.5 * logvar) * jax.random.normal(key, mean.shape, mean.dtype)
 
 
-def kl(mean: Array, logvar: Array, prior_mean: Array, prior_logvar: Array) -> Array:
+def kl(
+  mean: Float[Array, '*batch latent'],
+  logvar: Float[Array, '*batch latent'],
+  prior_mean: Float[Array, '*#batch latent'],
+  prior_logvar: Float[Array, '*#batch latent'],
+) -> Float[Array, '*batch latent']:
   """KL(N(mean, exp(logvar)) ‖ N(prior_mean, exp(prior_logvar))) per latent dimension, in nats.
 
-  Args:
-    mean: [..., latent] posterior means.
-    logvar: [..., latent] posterior log-variances.
-    prior_mean: [..., latent] of the prior, in a shape that broadcasts with as many axes.
-    prior_logvar: the same.
-
-  Returns:
-    [..., latent]; sum the last axis for the KL of one image (Kingma & Welling 2014, appendix B, is
-    the case of a prior N(0, I)).
+  Sum the last axis for the KL of one image (Kingma & Welling 2014, appendix B, is the case of a
+  prior N(0, I)).
   """
   log_ratio = logvar - prior_logvar
   squared = jnp.square(mean - prior_mean) * jnp.exp(-prior_logvar)
@@ -40,16 +33,11 @@ def kl(mean: Array, logvar: Array, prior_mean: Array, prior_logvar: Array) -> Ar
   return 0.5 * (squared + jnp.expm1(log_ratio) - log_ratio)
 
 
-def log_normal(values: Array, mean: Array, logvar: Array) -> Array:
-  """log N(values; mean, exp(logvar)) of a diagonal Gaussian, in nats.
-
-  Args:
-    values: [..., latent].
-    mean: of a shape that broadcasts to it, with as many axes.
-    logvar: the same.
-
-  Returns:
-    [...], summed over latents.
-  """
+def log_normal(
+  values: Float[Array, '*#batch latent'],
+  mean: Float[Array, '*#batch #latent'],
+  logvar: Float[Array, '*#batch #latent'],
+) -> Float[Array, '*batch']:
+  """log N(values; mean, exp(logvar)) of a diagonal Gaussian, in nats, summed over latents."""
   squared = jnp.square(values - mean) * jnp.exp(-logvar)
   return -0.5 * jnp.sum(squared + logvar + math.log(2 * math.pi), axis=-1)

@@ -1,4 +1,4 @@
-"""What a trained network computes for one who uses it: encoding, decoding, drawing latents.
+"""Compiled functions of a trained network: encoding, decoding, drawing latents.
 
 Each is compiled once for a network and the shapes of its arguments.
 """

@@ -1,11 +1,11 @@
-"""Encoder and decoder of dense layers alone."""
+"""Encoder and decoder of dense layers only."""
 
 import math
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jax import Array
+from jaxtyping import Array, Float
 
 from cvae_jax.models.architectures import ARCHITECTURES, check_norm
 from cvae_jax.models.blocks import Activate, Style
@@ -18,8 +18,7 @@ class MLPEncoder(nn.Module):
   style: Style
 
   @nn.compact
-  def __call__(self, images: Array, train: bool) -> Array:
-    """[B, H, W, C] to [B, widths[-1]] float32."""
+  def __call__(self, images: Float[Array, 'batch h w c'], train: bool) -> Float[Array, 'batch f']:
     hidden = images.reshape(len(images), -1)
     for layer, width in enumerate(self.widths):
       hidden = nn.Dense(width, dtype=self.style.dtype, name=f'dense{layer}')(hidden)
@@ -28,20 +27,19 @@ class MLPEncoder(nn.Module):
 
 
 class MLPDecoder(nn.Module):
-  """Features to decoder outputs: the encoder's widths in reverse, then a value per pixel."""
+  """Features to decoder outputs: the widths in reverse, then a value per pixel and channel."""
 
   widths: tuple[int, ...]
   image_shape: tuple[int, int, int]
   style: Style
 
   @nn.compact
-  def __call__(self, features: Array, train: bool) -> Array:
-    """[B, F] to [B, H, W, C] float32."""
+  def __call__(self, features: Float[Array, 'batch f'], train: bool) -> Float[Array, 'batch h w c']:
     hidden = features
     for layer, width in reversed(list(enumerate(self.widths))):
       hidden = nn.Dense(width, dtype=self.style.dtype, name=f'dense{layer}')(hidden)
       hidden = Activate(self.style, name=f'activate{layer}')(hidden, train)
-    # The likelihood reads these values, and bfloat16 keeps only three digits of a logit.
+    # float32: the likelihood reads these values, and bfloat16 has only three digits.
     output = nn.Dense(
       math.prod(self.image_shape),
       dtype=jnp.float32,

@@ -1,116 +1,125 @@
 """p(z | c): what latents are drawn from, and what the KL is measured against.
 
-A prior is a module whose call gives the density of each class of a batch: `log_prob`, `kl`,
-`draw` and what it draws from. All in float32.
+A prior is a module: called with labels, it gives the `Density` of their classes. All in float32.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jax import Array
+from jaxtyping import Array, Float, Int, Key
 
 from cvae_jax.models import gaussians
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.runtime.registry import Registry
 
-# (images [N, H, W, C], labels [N]) -> mean and log-variance of q(z | x, c), [N, latent].
-Encode = Callable[[Array, Array], tuple[Array, Array]]
 # A coupling scales by at most e^2 either way, so that no product of them overflows.
 MAX_LOG_SCALE = 2.0
 MAX_PSEUDO_PIXELS = 1 << 24  # of a vamp prior's pseudo-inputs, 64 MB
 
-# A function of (config, image shape, activation) -> a module; see `Density`.
+# A function of (config, image shape, activation) -> a module, called with labels and an `Encode`.
 PRIORS = Registry('prior')
 
+Labels = Int[Array, ' batch']
+Latents = Float[Array, 'batch latent']  # of one draw; also means, log-variances and noise
+Draws = Float[Array, '*draws batch latent']
+# (images [N, H, W, C], labels [N]) -> mean and log-variance of q(z | x, c), [N, latent] each.
+Encode = Callable[[Array, Array], tuple[Array, Array]]
 
-class Density(Protocol):
-  """p(z | c) for the classes of a batch of B."""
 
-  def log_prob(self, latents: Array) -> Array:
-    """[..., B, latent] to [..., B] nats."""
+class Density:
+  """p(z | c) for the classes of a batch. A subclass gives `log_prob` and the two maps of noise."""
 
-  def kl(self, mean: Array, logvar: Array, latents: Array) -> Array:
-    """KL(N(mean, exp(logvar)) ‖ p(z | c)) of posteriors [B, latent], in nats.
+  def log_prob(self, latents: Draws) -> Float[Array, '*draws batch']:
+    """log p(z | c), in nats."""
+    raise NotImplementedError
 
-    In closed form per latent dimension, [B, latent]; where there is none, estimated from their
-    draws `latents` [..., B, latent] by log q(z | x, c) − log p(z | c), [..., B, 1]. Sum the last
-    axis for the KL of one image.
+  def to_noise(self, latents: Latents) -> Any:
+    """The noise that gives these latents; in another class it gives latents of the same style."""
+    raise NotImplementedError
+
+  def to_latents(self, noise: Any) -> Latents:
+    """The inverse of `to_noise`."""
+    raise NotImplementedError
+
+  def draw(self, keys: Key[Array, ' batch'], temperature: Float[Array, ''] | float) -> Latents:
+    """z ~ p(z | c); the temperature multiplies the standard deviation of the noise."""
+    raise NotImplementedError
+
+  def kl(
+    self, mean: Latents, logvar: Latents, latents: Draws | None
+  ) -> Float[Array, '*draws batch groups']:
+    """KL(N(mean, exp(logvar)) ‖ p(z | c)) of posteriors, in nats; its last axis is to be summed.
+
+    By default estimated from their draws `latents`, as log q(z | x, c) − log p(z | c) with one
+    group. A subclass with a closed form gives the KL of each latent dimension, without draws.
     """
-
-  def draw(self, keys: Array, temperature: Array) -> Array:
-    """[B] keys to [B, latent]; `temperature` multiplies the standard deviation of the noise."""
-
-  def to_noise(self, latents: Array) -> Any:
-    """What gives [B, latent]: noise to give latents of the same style in another class."""
-
-  def to_latents(self, noise: Any) -> Array:
-    """The inverse, [B, latent]."""
+    log_posterior = gaussians.log_normal(latents, _like(mean, latents), _like(logvar, latents))
+    return (log_posterior - self.log_prob(latents))[..., None]
 
 
-class Gaussian(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Gaussian(Density):
   """N(mean, exp(logvar)) of each class."""
 
-  mean: Array  # [B, latent]
-  logvar: Array  # [B, latent]
+  mean: Latents
+  logvar: Latents
 
-  def log_prob(self, latents: Array) -> Array:  # noqa: D102 (Density's)
-    mean, logvar = (_like(x, latents) for x in self)
-    return gaussians.log_normal(latents, mean, logvar)
+  def log_prob(self, latents: Draws) -> Float[Array, '*draws batch']:
+    return gaussians.log_normal(latents, _like(self.mean, latents), _like(self.logvar, latents))
 
-  def kl(self, mean: Array, logvar: Array, latents: Array) -> Array:  # noqa: D102
-    return gaussians.kl(mean, logvar, self.mean, self.logvar)
-
-  def draw(self, keys: Array, temperature: Array) -> Array:  # noqa: D102
-    return self.to_latents(temperature * _noise(keys, self.mean.shape[-1]))
-
-  def to_noise(self, latents: Array) -> Array:  # noqa: D102
+  def to_noise(self, latents: Latents) -> Latents:
     return (latents - self.mean) * jnp.exp(-0.5 * self.logvar)
 
-  def to_latents(self, noise: Array) -> Array:  # noqa: D102
+  def to_latents(self, noise: Latents) -> Latents:
     return self.mean + jnp.exp(0.5 * self.logvar) * noise
 
+  def draw(self, keys: Key[Array, ' batch'], temperature: Float[Array, ''] | float) -> Latents:
+    return self.to_latents(temperature * _noise(keys, self.mean.shape[-1]))
 
-class Mixture(NamedTuple):
+  def kl(self, mean: Latents, logvar: Latents, latents: Draws | None) -> Latents:
+    return gaussians.kl(mean, logvar, self.mean, self.logvar)
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixture(Density):
   """K equally likely Gaussians of each class."""
 
-  mean: Array  # [B, K, latent]
-  logvar: Array  # [B, K, latent]
+  mean: Float[Array, 'batch components latent']
+  logvar: Float[Array, 'batch components latent']
 
-  def log_prob(self, latents: Array) -> Array:  # noqa: D102
-    return jax.nn.logsumexp(self._log_probs(latents), axis=-1) - math.log(self.mean.shape[1])
+  def log_prob(self, latents: Draws) -> Float[Array, '*draws batch']:
+    log_probs = self._log_probs(latents)
+    return jax.nn.logsumexp(log_probs, axis=-1) - math.log(log_probs.shape[-1])
 
-  def kl(self, mean: Array, logvar: Array, latents: Array) -> Array:  # noqa: D102
-    return estimated_kl(self, mean, logvar, latents)
+  def to_noise(self, latents: Latents) -> tuple[Int[Array, ' batch'], Latents]:
+    """The likeliest component and its noise.
 
-  def draw(self, keys: Array, temperature: Array) -> Array:  # noqa: D102
-    choices, noise_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
-    component = jax.vmap(lambda key: jax.random.randint(key, (), 0, self.mean.shape[1]))(choices)
-    return self._component(component).draw(noise_keys, temperature)
-
-  def to_noise(self, latents: Array) -> tuple[Array, Array]:
-    """The likeliest component, [B], and its noise, [B, latent].
-
-    Nothing ties the components of one class to those of another: the style is that of the noise.
+    Components of different classes do not correspond: the style is that of the noise alone.
     """
     component = jnp.argmax(self._log_probs(latents), axis=-1)
     return component, self._component(component).to_noise(latents)
 
-  def to_latents(self, noise: tuple[Array, Array]) -> Array:  # noqa: D102
+  def to_latents(self, noise: tuple[Int[Array, ' batch'], Latents]) -> Latents:
     return self._component(noise[0]).to_latents(noise[1])
 
-  def _log_probs(self, latents: Array) -> Array:
-    """[..., B, latent] to those of each component, [..., B, K]."""
-    latents = latents[..., None, :]
-    mean, logvar = (_like(x, latents) for x in self)
-    return gaussians.log_normal(latents, mean, logvar)
+  def draw(self, keys: Key[Array, ' batch'], temperature: Float[Array, ''] | float) -> Latents:
+    choices, noise_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
+    component = jax.vmap(lambda key: jax.random.randint(key, (), 0, self.mean.shape[1]))(choices)
+    return self._component(component).draw(noise_keys, temperature)
 
-  def _component(self, number: Array) -> Gaussian:
-    """The one of each class that [B] numbers name."""
-    return Gaussian(*(jnp.take_along_axis(x, number[:, None, None], axis=1)[:, 0] for x in self))
+  def _log_probs(self, latents: Draws) -> Float[Array, '*draws batch components']:
+    latents = latents[..., None, :]
+    return gaussians.log_normal(latents, _like(self.mean, latents), _like(self.logvar, latents))
+
+  def _component(self, number: Int[Array, ' batch']) -> Gaussian:
+    """The Gaussian of each class with this number."""
+    take = lambda x: jnp.take_along_axis(x, number[:, None, None], axis=1)[:, 0]  # noqa: E731
+    return Gaussian(take(self.mean), take(self.logvar))
 
 
 class StandardNormal(nn.Module):
@@ -118,21 +127,19 @@ class StandardNormal(nn.Module):
 
   latent_dim: int
 
-  def __call__(self, labels: Array, encode: Encode) -> Gaussian:
-    """Labels [B] to densities."""
+  def __call__(self, labels: Labels, encode: Encode) -> Gaussian:
     zeros = jnp.zeros((len(labels), self.latent_dim))
     return Gaussian(zeros, zeros)
 
 
 class ClassGaussian(nn.Module):
-  """A diagonal Gaussian for each class, learned; it begins as N(0, I)."""
+  """A learned diagonal Gaussian for each class, N(0, I) at initialization."""
 
   num_classes: int
   latent_dim: int
 
   @nn.compact
-  def __call__(self, labels: Array, encode: Encode) -> Gaussian:
-    """Labels [B] to densities."""
+  def __call__(self, labels: Labels, encode: Encode) -> Gaussian:
     shape = (self.num_classes, self.latent_dim)
     mean = self.param('mean', nn.initializers.zeros, shape)
     logvar = self.param('logvar', nn.initializers.zeros, shape)
@@ -142,8 +149,8 @@ class ClassGaussian(nn.Module):
 class Vamp(nn.Module):
   """(1/K) Σₖ q(z | uₖ, c): the posteriors of K learned pseudo-inputs (Tomczak & Welling 2018).
 
-  Each class has pseudo-inputs of its own; an unconditional model counts as one class. Nothing
-  keeps them in the range of pixels. All of them are encoded whenever the density is asked for.
+  Each class has pseudo-inputs of its own; an unconditional model counts as one class. They are not
+  clipped to the range of pixels. Every call encodes all of them.
   """
 
   num_classes: int
@@ -151,8 +158,7 @@ class Vamp(nn.Module):
   image_shape: tuple[int, int, int]
 
   @nn.compact
-  def __call__(self, labels: Array, encode: Encode) -> Mixture:
-    """Labels [B] to densities."""
+  def __call__(self, labels: Labels, encode: Encode) -> Mixture:
     count = self.num_classes * self.num_components
     inputs = self.param('inputs', nn.initializers.uniform(1.0), (count, *self.image_shape))
     own = jnp.repeat(jnp.arange(self.num_classes), self.num_components, total_repeat_length=count)
@@ -163,9 +169,10 @@ class Vamp(nn.Module):
 
 
 class Flow(nn.Module):
-  """A conditional RealNVP (Dinh et al. 2017): z = f_c(u) with u ~ N(0, I); it begins as N(0, I).
+  """A conditional RealNVP (Dinh et al. 2017): z = f_c(u) with u ~ N(0, I).
 
-  Each coupling moves half of the dimensions, given the other half and the class.
+  Each coupling moves half of the dimensions, given the other half and the class. At initialization
+  it is the identity.
   """
 
   num_classes: int  # 0 in an unconditional model
@@ -174,18 +181,19 @@ class Flow(nn.Module):
   hidden_dim: int
   activation: Callable[[Array], Array]
 
-  def setup(self):  # noqa: D102 (linen's)
+  def setup(self):
     self.couplings = [
       Coupling(_mask(layer, self.latent_dim), self.hidden_dim, self.activation)
       for layer in range(self.num_layers)
     ]
 
-  def __call__(self, labels: Array, encode: Encode) -> 'FlowDensity':
-    """Labels [B] to densities."""
+  def __call__(self, labels: Labels, encode: Encode) -> 'FlowDensity':
     return FlowDensity(self, jax.nn.one_hot(labels, self.num_classes))
 
-  def to_noise(self, latents: Array, context: Array) -> tuple[Array, Array]:
-    """u = f_c⁻¹(z), [..., B, latent], and log |det ∂u/∂z|, [..., B], for a context [B, classes]."""
+  def to_noise(
+    self, latents: Draws, context: Float[Array, 'batch classes']
+  ) -> tuple[Draws, Float[Array, '*draws batch']]:
+    """u = f_c⁻¹(z), and log |det ∂u/∂z|."""
     log_det = jnp.zeros(latents.shape[:-1])
     for coupling in self.couplings:
       shift, log_scale = coupling(latents, context)
@@ -193,10 +201,10 @@ class Flow(nn.Module):
       log_det -= jnp.sum(log_scale, axis=-1)
     return latents, log_det
 
-  def to_latents(self, noise: Array, context: Array) -> Array:
-    """z = f_c(u), [..., B, latent]."""
+  def to_latents(self, noise: Draws, context: Float[Array, 'batch classes']) -> Draws:
+    """z = f_c(u)."""
     for coupling in reversed(self.couplings):
-      # It reads only what it leaves as it is, so that both directions see the same.
+      # A coupling reads only what it does not change, so that both directions see the same.
       shift, log_scale = coupling(noise, context)
       noise = noise * jnp.exp(log_scale) + shift
     return noise
@@ -210,10 +218,9 @@ class Coupling(nn.Module):
   activation: Callable[[Array], Array]
 
   @nn.compact
-  def __call__(self, values: Array, context: Array) -> tuple[Array, Array]:
-    """[..., B, latent] and [B, classes] to two [..., B, latent], 0 where the mask is 1."""
-    kept = jnp.asarray(self.mask, jnp.float32)
-    kept = _like(kept, values)
+  def __call__(self, values: Draws, context: Float[Array, 'batch classes']) -> tuple[Draws, Draws]:
+    """Shift and log-scale; 0 where the mask is 1."""
+    kept = _like(jnp.asarray(self.mask, jnp.float32), values)
     context = jnp.broadcast_to(_like(context, values), (*values.shape[:-1], context.shape[-1]))
     hidden = jnp.concatenate([values * kept, context], axis=-1)
     # HIGHEST: by default an accelerator multiplies float32 in fewer digits.
@@ -221,7 +228,7 @@ class Coupling(nn.Module):
     for layer in range(2):
       hidden = nn.Dense(self.hidden_dim, precision=highest, name=f'dense{layer}')(hidden)
       hidden = self.activation(hidden)
-    # Zeros, so that the flow begins as the identity.
+    # Zeros: at initialization the flow is the identity.
     output = nn.Dense(
       2 * len(self.mask), precision=highest, kernel_init=nn.initializers.zeros, name='output'
     )
@@ -229,28 +236,26 @@ class Coupling(nn.Module):
     return shift, MAX_LOG_SCALE * jnp.tanh(log_scale / MAX_LOG_SCALE)
 
 
-class FlowDensity(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class FlowDensity(Density):
   """The density of a flow at the classes of a batch."""
 
   flow: Flow
-  context: Array  # [B, classes]
+  context: Float[Array, 'batch classes']
 
-  def log_prob(self, latents: Array) -> Array:  # noqa: D102
+  def log_prob(self, latents: Draws) -> Float[Array, '*draws batch']:
     noise, log_det = self.flow.to_noise(latents, self.context)
     zeros = jnp.zeros((1,) * noise.ndim)
     return gaussians.log_normal(noise, zeros, zeros) + log_det
 
-  def kl(self, mean: Array, logvar: Array, latents: Array) -> Array:  # noqa: D102
-    return estimated_kl(self, mean, logvar, latents)
-
-  def draw(self, keys: Array, temperature: Array) -> Array:  # noqa: D102
-    return self.to_latents(temperature * _noise(keys, self.flow.latent_dim))
-
-  def to_noise(self, latents: Array) -> Array:  # noqa: D102
+  def to_noise(self, latents: Latents) -> Latents:
     return self.flow.to_noise(latents, self.context)[0]
 
-  def to_latents(self, noise: Array) -> Array:  # noqa: D102
+  def to_latents(self, noise: Latents) -> Latents:
     return self.flow.to_latents(noise, self.context)
+
+  def draw(self, keys: Key[Array, ' batch'], temperature: Float[Array, ''] | float) -> Latents:
+    return self.to_latents(temperature * _noise(keys, self.flow.latent_dim))
 
 
 def build(config, image_shape: tuple[int, int, int], activation) -> nn.Module:
@@ -319,12 +324,6 @@ def _flow(config, image_shape, activation) -> Flow:
     model.flow_hidden_dim,
     activation,
   )
-
-
-def estimated_kl(density: Density, mean: Array, logvar: Array, latents: Array) -> Array:
-  """log q(z | x, c) − log p(z | c) at draws z: the KL of `Density.kl` without a closed form."""
-  log_posterior = gaussians.log_normal(latents, _like(mean, latents), _like(logvar, latents))
-  return (log_posterior - density.log_prob(latents))[..., None]
 
 
 def _noise(keys: Array, size: int) -> Array:

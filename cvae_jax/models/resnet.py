@@ -1,7 +1,7 @@
 """The ResNet encoder and decoder.
 
-With channels (32, 64), depth 1 and 28×28 images this is the network of the README: two stages down,
-two up, a 7×7 map between.
+The network of the README has channels (32, 64), depth 1 and 28×28 images: two stages down to a 7×7
+map, and two up.
 """
 
 import math
@@ -9,16 +9,16 @@ import math
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jax import Array
+from jaxtyping import Array, Float
 
-from cvae_jax.models.architectures import ARCHITECTURES, check_norm, check_stages
+from cvae_jax.models.architectures import ARCHITECTURES, check_convolutions
 from cvae_jax.models.blocks import Norm, ResBlock, Style, centre_crop, conv3x3
 
 
 class ResNetEncoder(nn.Module):
   """Images to one feature vector: stem, stages, a 'keep' block, average pool or flatten.
 
-  A stage is a 'down' block and `depth` − 1 blocks that keep its size.
+  A stage is a 'down' block, then `depth` − 1 'keep' blocks.
   """
 
   channels: tuple[int, ...]
@@ -27,8 +27,7 @@ class ResNetEncoder(nn.Module):
   style: Style
 
   @nn.compact
-  def __call__(self, images: Array, train: bool) -> Array:
-    """[B, H, W, C] to [B, channels[-1]] float32, or flattened [B, H' · W' · channels[-1]]."""
+  def __call__(self, images: Float[Array, 'batch h w c'], train: bool) -> Float[Array, 'batch f']:
     hidden = conv3x3(self.channels[0], self.style.dtype, name='stem')(images)
     hidden = self.style.activation(Norm(self.style, name='stem_norm')(hidden, train))
     for stage, channels in enumerate(self.channels):
@@ -43,9 +42,9 @@ class ResNetEncoder(nn.Module):
 
 
 class ResNetDecoder(nn.Module):
-  """Features to decoder outputs: dense, reshape, stages, a 1×1 convolution.
+  """Features to decoder outputs: dense, reshape, stages, centre crop, a 1×1 convolution.
 
-  A stage is `depth` − 1 blocks that keep its size, then an 'up' block.
+  A stage is `depth` − 1 'keep' blocks, then an 'up' block.
   """
 
   channels: tuple[int, ...]
@@ -54,8 +53,7 @@ class ResNetDecoder(nn.Module):
   style: Style
 
   @nn.compact
-  def __call__(self, features: Array, train: bool) -> Array:
-    """[B, F] to [B, H, W, C] float32; a size that the stages do not divide is centre-cropped."""
+  def __call__(self, features: Float[Array, 'batch f'], train: bool) -> Float[Array, 'batch h w c']:
     height, width, image_channels = self.image_shape
     reduction = 2 ** len(self.channels)
     map_shape = (-(-height // reduction), -(-width // reduction), self.channels[-1])
@@ -67,22 +65,17 @@ class ResNetDecoder(nn.Module):
         hidden = ResBlock(hidden.shape[-1], 'keep', self.style, name=name)(hidden, train)
       hidden = ResBlock(channels, 'up', self.style, name=f'up{stage}')(hidden, train)
     hidden = centre_crop(hidden, height, width)
-    # The likelihood reads these values, and bfloat16 keeps only three digits of a logit.
+    # float32: the likelihood reads these values, and bfloat16 has only three digits.
     output = nn.Conv(
       image_channels, (1, 1), dtype=jnp.float32, precision=jax.lax.Precision.HIGHEST, name='output'
     )
     return output(hidden)
 
 
-def _check(config) -> None:
-  check_norm(config)
-  check_stages(config)
-
-
-# YNNPACK takes 1.1 to 2 times as long as Eigen for these convolutions: leave it the dot products.
+# YNNPACK takes 1.1 to 2 times as long as Eigen for these convolutions: it gets the dot products.
 @ARCHITECTURES.register(
   'resnet',
-  _check,
+  check_convolutions,
   xla_cpu_options={'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT'},
 )
 def _resnet(config, image_shape, style: Style) -> tuple[ResNetEncoder, ResNetDecoder]:

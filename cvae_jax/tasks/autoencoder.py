@@ -1,10 +1,10 @@
-"""What the tasks share that train a `CVAE` network: what it sees, its pictures, its latents."""
+"""The base of tasks that train a `CVAE`: augmentation, binarization, encoding, pictures."""
 
 from collections.abc import Callable
 
 import jax
 import numpy as np
-from jax import Array
+from jaxtyping import Array, Float, Int, Key, UInt8
 
 from cvae_jax.data import augmentation, batches, transforms
 from cvae_jax.models import architectures, cvae, generation, likelihoods
@@ -18,7 +18,7 @@ RECONSTRUCTION_ROWS = 4
 class Autoencoder(Task):
   """A `CVAE` network from images to latents and back."""
 
-  # Whether q(z | x) is a distribution with a prior: latents can be drawn, and images have bounds.
+  # Whether latents have a prior: they can be drawn, and images have bounds.
   is_generative = True
 
   def __init__(self, config, steps_per_epoch: int):
@@ -28,7 +28,7 @@ class Autoencoder(Task):
     self.compiler_options = architectures.compiler_options(config.model.name, config.deterministic)
     self._augment = augmentation.make_augment(config.data.augment)
 
-  # Models that compute the same share their compiled functions.
+  # Models that compute the same thing share compiled functions.
   def _computes(self):
     return type(self), self.network, self.likelihood, self.binarize
 
@@ -38,25 +38,30 @@ class Autoencoder(Task):
   def __hash__(self):
     return hash(self._computes())
 
-  def init(self, key: Array) -> Variables:  # noqa: D102 (Task's)
+  def init(self, key: Key[Array, '']) -> Variables:
     return cvae.init(self.network, key)
 
-  def augmented(self, images: Array, augment_key: Array, pixels_key: Array) -> Array:
-    """What a training step sees of images uint8 [B, H, W, C]: [0, 1], changed and binarized."""
+  def augmented(
+    self,
+    images: UInt8[Array, 'batch h w c'],
+    augment_key: Key[Array, ''],
+    pixels_key: Key[Array, ''],
+  ) -> Float[Array, 'batch h w c']:
+    """The images of a training step: augmented, binarized if configured, in [0, 1]."""
     images = transforms.to_unit_interval(images)
     if self._augment:
       images = self._augment(augment_key, images)
     return transforms.binarize(pixels_key, images) if self.binarize == 'dynamic' else images
 
-  def observed(self, images: Array, keys: Array) -> tuple[Array, Array]:
-    """What a model is shown of each image, and the key for whatever else is drawn for it.
+  def observed(
+    self, images: UInt8[Array, 'batch h w c'], keys: Key[Array, ' batch']
+  ) -> tuple[Float[Array, 'batch h w c'], Key[Array, ' batch']]:
+    """Images as an evaluation sees them: in [0, 1], binarized if configured, each by its own key.
 
-    Args:
-      images: uint8 [B, H, W, C].
-      keys: [B], one for each image: what is seen depends neither on the batch nor on the order.
+    So an image depends neither on its batch nor on the order.
 
     Returns:
-      float32 [B, H, W, C] in [0, 1], and [B] keys.
+      The images, and a key for everything else that is drawn for each.
     """
     image_keys = jax.vmap(jax.random.split)(keys)
     images = transforms.to_unit_interval(images)
@@ -64,20 +69,30 @@ class Autoencoder(Task):
       images = jax.vmap(transforms.binarize)(image_keys[:, 0], images)
     return images, image_keys[:, 1]
 
-  def to_pixels(self, images: Array) -> Array:
-    """[0, 1] to the likelihood's pixel range."""
+  def to_pixels(self, images: Float[Array, 'batch h w c']) -> Float[Array, 'batch h w c']:
+    """Maps [0, 1] to the likelihood's pixel range."""
     return transforms.to_pixel_range(images, self.likelihood.pixel_range)
 
-  def encode(self, variables: Variables, images: Array, labels: Array) -> tuple[Array, Array]:
-    """Mean and log-variance of q(z | x, c), [B, latent] each, of images [B, H, W, C] in [0, 1]."""
+  def encode(
+    self,
+    variables: Variables,
+    images: Float[Array | np.ndarray, 'batch h w c'],
+    labels: Int[Array | np.ndarray, ' batch'],
+  ) -> tuple[Float[Array, 'batch latent'], Float[Array, 'batch latent']]:
+    """Mean and log-variance of q(z | x, c), of images in [0, 1]."""
     return generation.encode(self.network, self.likelihood, variables, images, labels)
 
-  def decode(self, variables: Variables, latents: Array, labels: Array) -> Array:
-    """E[x | z, c], [B, H, W, C] in [0, 1], of latents [B, latent]."""
+  def decode(
+    self,
+    variables: Variables,
+    latents: Float[Array | np.ndarray, 'batch latent'],
+    labels: Int[Array | np.ndarray, ' batch'] | Float[Array | np.ndarray, 'batch classes'],
+  ) -> Float[Array, 'batch h w c']:
+    """E[x | z, c] in [0, 1]."""
     return generation.decode(self.network, self.likelihood, variables, latents, labels)
 
-  def latents(self, variables: Variables, batch: Batch) -> np.ndarray:
-    """Posterior means, [N, latent], of images uint8 [N, H, W, C] as they are."""
+  def latents(self, variables: Variables, batch: Batch) -> Float[np.ndarray, 'batch latent']:
+    """Posterior means of the grey values, without binarization."""
     mean, _ = batches.map_rows(
       lambda images, labels: self.encode(variables, np.float32(images) / 255, labels),
       ENCODED_BATCH,
@@ -87,16 +102,10 @@ class Autoencoder(Task):
 
   def reconstructions(
     self, variables: Variables, batch: Batch, corrupt: Callable[[Array], Array] = lambda x: x
-  ) -> np.ndarray:
-    """Rows of the first images, each above the row of their reconstructions.
+  ) -> Float[np.ndarray, 'rows columns h w c']:
+    """Rows of the first images in [0, 1], each above the row of their reconstructions.
 
-    Args:
-      variables: the model's.
-      batch: images uint8 [N, H, W, C] and labels [N].
-      corrupt: what is done to images [N, H, W, C] in [0, 1] before the encoder sees them.
-
-    Returns:
-      [rows, columns, H, W, C] in [0, 1].
+    `corrupt` changes images in [0, 1] before they are encoded and shown.
     """
     images, labels = batch
     columns = min(GRID_COLUMNS, len(images))

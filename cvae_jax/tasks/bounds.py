@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from cvae_jax.models import gaussians
@@ -30,7 +31,7 @@ def elbo(likelihood: Likelihood, images: Float[Array, 'batch h w c'], forward: F
   Args:
     likelihood: p(x | z, c).
     images: in the likelihood's pixel range.
-    forward: what the network gave for them.
+    forward: the network's pass for these images.
   """
   images = images[(None,) * (forward.outputs.ndim - images.ndim)]
   return Elbo(-likelihood.log_prob(images, forward.outputs), forward.kl)
@@ -44,8 +45,8 @@ def beta_objective(
   Args:
     terms: of one draw for each image.
     beta: the weight of the KL.
-    free_nats: what the KL of each group of latents counts at least, in the mean over the batch.
-      Below it a group has no gradient, so that it need not collapse (Kingma et al. 2016).
+    free_nats: the least value that the KL of a group of latents, mean over the batch, counts as.
+      Below it the group has no gradient, so that it need not collapse (Kingma et al. 2016).
   """
   kl = jnp.sum(jnp.maximum(jnp.mean(terms.kl, axis=0), free_nats))
   return jnp.mean(terms.reconstruction) + beta * kl
@@ -72,6 +73,8 @@ def importance_weighted(log_weights: Float[Array, 'draws ...']) -> Float[Array, 
   return jax.nn.logsumexp(log_weights, axis=0) - jnp.log(len(log_weights))
 
 
-def bits_per_dimension(nats, image_shape: tuple[int, ...]):
+def bits_per_dimension(
+  nats: Float[Array | np.ndarray, '*batch'] | float, image_shape: tuple[int, ...]
+) -> Float[Array | np.ndarray, '*batch'] | float:
   """Nats per image to bits per pixel and channel; for probabilities of discrete values only."""
   return nats / (math.prod(image_shape) * math.log(2))

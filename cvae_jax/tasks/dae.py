@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jaxtyping import Array, Float, Int, Key
 
 from cvae_jax.data import corruption
 from cvae_jax.models import cvae
@@ -22,8 +22,8 @@ def _check(config) -> None:
   for field, value in (('num_importance_samples', 1), ('free_bits', 0), ('prior', 'standard')):
     if config[field] != value:
       raise InputError(
-        f"objective='dae' has no distribution of latents, which {field}={config[field]!r} is "
-        f'about. Set --config.{field}={value}.'
+        f"objective='dae' has no distribution of latents, so {field}={config[field]!r} has no "
+        f'meaning. Set --config.{field}={value}.'
       )
 
 
@@ -35,7 +35,7 @@ class DAE(Autoencoder):
   score = 'reconstruction'
   is_generative = False
   commands = (
-    ('beside others', 'python evaluate.py --compare {} OTHER'),
+    ('to compare it', 'python evaluate.py --compare {} OTHER'),
     ('to look at it', 'python sample.py --mode=reconstruct --indices=0,1,2 --workdir={}'),
   )
 
@@ -46,11 +46,16 @@ class DAE(Autoencoder):
     )
 
   def loss(
-    self, variables: Variables, batch: Batch, hyper: Mapping[str, Array], key: Array, step: Array
-  ) -> tuple[Array, tuple[Terms, Variables]]:
+    self,
+    variables: Variables,
+    batch: Batch,
+    hyper: Mapping[str, Array],
+    key: Key[Array, ''],
+    step: Int[Array, ''],
+  ) -> tuple[Float[Array, ''], tuple[Terms, Variables]]:
     """−log p(x | z, c), mean over images, without the constant `likelihood.omitted`."""
     images, labels = batch
-    # The same streams as those of a VAE: both see the same images in every step.
+    # The keys of a VAE: both see the same images in every step.
     pixels_key, _, augment_key, dropout_key, noise_key = jax.random.split(key, 5)
     images = self.augmented(images, augment_key, pixels_key)
     seen = self._corrupt(noise_key, images)
@@ -67,7 +72,9 @@ class DAE(Autoencoder):
     loss = reconstruction - self.likelihood.omitted * math.prod(self.network.image_shape)
     return loss, ({'reconstruction': reconstruction}, updated)
 
-  def evaluate(self, variables: Variables, batch: Batch, keys: Array) -> Terms:  # noqa: D102
+  def evaluate(
+    self, variables: Variables, batch: Batch, keys: Key[Array, ' batch']
+  ) -> dict[str, Float[Array, ' batch']]:
     images, labels = batch
     images, noise_keys = self.observed(images, keys)
     seen = self.to_pixels(jax.vmap(self._corrupt)(noise_keys, images))
@@ -77,7 +84,9 @@ class DAE(Autoencoder):
     log_prob = self.likelihood.log_prob(self.to_pixels(images), forward.outputs)
     return {'reconstruction': -log_prob}
 
-  def pictures(self, variables: Variables, batch: Batch, key: Array) -> dict[str, np.ndarray]:
+  def pictures(
+    self, variables: Variables, batch: Batch, key: Key[Array, '']
+  ) -> dict[str, Float[np.ndarray, '_ _ h w c']]:
     """Corrupted images, and their reconstructions."""
     corrupt = functools.partial(self._corrupt, keys_lib.named(key, 'corruption'))
     return {'reconstructions': self.reconstructions(variables, batch, corrupt)}

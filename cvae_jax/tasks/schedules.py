@@ -4,39 +4,34 @@ import math
 from collections.abc import Callable
 
 import jax.numpy as jnp
-from jax import Array
+from jaxtyping import Array, Float, Int
 
-Schedule = Callable[[Array], Array]
+Schedule = Callable[[Int[Array, ''] | int], Float[Array, '']]  # from the step to β
 SCHEDULES = ('constant', 'linear', 'cosine', 'cyclical')
 
 
 def beta_schedule(
   name: str,
-  beta: float | Array,
-  delay_steps: int | Array,
-  warmup_steps: float | Array,
+  beta: Float[Array, ''] | float,
+  delay_steps: Int[Array, ''] | int,
+  warmup_steps: Float[Array, ''] | float,
   total_steps: int,
   cycles: int,
 ) -> Schedule:
-  """β(step) for one of the schedules the config can name.
+  """The schedule of β with a name of the config; arrays may be traced.
 
   Args:
     name: 'constant'; 'linear' or 'cosine', which rise from 0 to `beta` in `warmup_steps` and stay;
-      'cyclical', which rises linearly during the first half of each of `cycles` equal cycles and
-      stays for the other half (Fu et al. 2019, R = 0.5).
+      'cyclical', which rises linearly in the first half of each of `cycles` equal cycles and stays
+      for the second half (Fu et al. 2019, R = 0.5).
     beta: the final weight of the KL.
     delay_steps: steps at 0 before the schedule begins.
     warmup_steps: length of the rise; 0 starts at `beta`.
-    total_steps: steps of the whole run; the cycles divide what the delay leaves of them.
+    total_steps: steps of the whole run; the cycles share those after the delay.
     cycles: number of cycles of 'cyclical'.
 
-  The numbers but for `total_steps` and `cycles` may be traced.
-
-  Returns:
-    A function from the step (int32 scalar) to β (float32 scalar).
-
   Raises:
-    ValueError: for a name that is none of these.
+    ValueError: for another name.
   """
   if name not in SCHEDULES:
     raise ValueError(f'beta_schedule={name!r} is not one of: {", ".join(SCHEDULES)}.')
@@ -44,18 +39,17 @@ def beta_schedule(
   def schedule(step):
     since = step - delay_steps
     if name == 'constant':
-      share = 1.0
+      fraction = 1.0
     elif name == 'cyclical':
-      # In whole numbers: a step at which a cycle begins is not rounded to the end of the one
-      # before.
+      # In integers: rounding cannot move the start of a cycle into the cycle before.
       length = jnp.maximum(total_steps - delay_steps, 1)
-      share = jnp.minimum(1.0, 2 * (since * cycles % length) / length)
+      fraction = jnp.minimum(1.0, 2 * (since * cycles % length) / length)
     else:
       rise = jnp.clip(since / jnp.where(warmup_steps > 0, warmup_steps, 1.0), 0.0, 1.0)
-      share = jnp.where(warmup_steps > 0, rise, 1.0)
+      fraction = jnp.where(warmup_steps > 0, rise, 1.0)
       if name == 'cosine':
-        share = 0.5 * (1 - jnp.cos(jnp.pi * share))
-    return jnp.where(since >= 0, beta * share, 0.0)
+        fraction = 0.5 * (1 - jnp.cos(jnp.pi * fraction))
+    return jnp.where(since >= 0, beta * fraction, 0.0)
 
   return schedule
 
@@ -63,6 +57,6 @@ def beta_schedule(
 def steps_to_full_beta(
   name: str, delay_steps: int, warmup_steps: float, total_steps: int, cycles: int
 ) -> int:
-  """How many steps pass before β first is what it is to be; the arguments of `beta_schedule`."""
+  """The number of steps before β first reaches its final value; see `beta_schedule`."""
   rise = {'constant': 0, 'cyclical': max(total_steps - delay_steps, 1) / cycles / 2}
   return delay_steps + math.ceil(rise.get(name, warmup_steps))

@@ -1,104 +1,115 @@
-"""What a kind of model is to the training loop: `Task`."""
+"""`Task`: the interface between a kind of model and the training loop."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-from jax import Array
+from jaxtyping import Array, Float, Int, Key, UInt8
 
 from cvae_jax.data.datasets import Dataset
 from cvae_jax.runtime.registry import Registry
 
-Variables = dict[str, Any]  # as linen has them: 'params' and perhaps 'batch_stats'
-Batch = tuple[Array, Array]  # images uint8 [B, H, W, C], labels int32 [B]
-Terms = dict[str, Array]  # numbers by name, in nats where they are densities
+Variables = dict[str, Any]  # of linen: 'params' and perhaps 'batch_stats'
+Batch = tuple[UInt8[Array | np.ndarray, 'batch h w c'], Int[Array | np.ndarray, ' batch']]
+Terms = dict[str, Float[Array, '']]  # by name; densities are in nats
 
-# A function of (config, steps_per_epoch) -> a Task. Its class has the attributes that are known
+# A function of (config, steps_per_epoch) -> a Task: its class, with the attributes that are known
 # without a config, such as `score`.
 TASKS = Registry('objective')
 
 
 class Artifact(NamedTuple):
-  """What a finished run leaves beside a checkpoint: arrays, and a description for people."""
+  """Arrays that a finished run writes beside a checkpoint, and a description for its log."""
 
   arrays: Mapping[str, np.ndarray]
   description: str
 
 
 class Task:
-  """A kind of model, as training sees it. Pure: no files, no printing, no devices.
+  """A kind of model. Pure: no files, no printing, no devices.
 
-  A subclass gives the attributes without a value, `init`, `loss` and `evaluate`; all else has a
-  default. `training/` asks for nothing beyond what stands here.
+  A subclass gives the attributes without a value, `init`, `loss` and `evaluate`; the rest has
+  defaults. `training/` uses nothing else of it.
   """
 
-  terms: ClassVar[tuple[str, ...]]  # what `loss` reports: columns of metrics.csv, log, curves
+  terms: ClassVar[tuple[str, ...]]  # of `loss`: columns of metrics.csv, the log, curves
   score: ClassVar[str]  # the term of `evaluate` that picks the best checkpoint; lower is better
-  validation_terms: tuple[str, ...]  # what `evaluate` reports
-  artifacts: ClassVar[tuple[str, ...]] = ()  # names of what `finish` leaves
-  # What to run next, for people: (purpose, command); {} is the run's folder.
+  validation_terms: tuple[str, ...]  # of `evaluate`
+  artifacts: ClassVar[tuple[str, ...]] = ()  # names of what `finish` gives
+  # What the user may run next: (purpose, command); {} is the run's folder.
   commands: ClassVar[tuple[tuple[str, str], ...]] = ()
-  note: str = ''  # what a person should know before the run begins
-  # From this step on the loss means the same: early stopping and warnings wait for it.
+  note: str = ''  # for the user, before the run begins
+  # The loss changes its meaning before this step: early stopping and warnings wait for it.
   warmup_steps: int = 0
-  # Numbers that `loss` takes as arguments, so that runs of a sweep share a compiled step. Their
-  # config fields have the effect TRACED.
+  # Arguments of `loss`, not constants of it, so that the runs of a sweep share a compiled step.
+  # Their config fields have the effect TRACED.
   hyperparameters: Mapping[str, Array] = MappingProxyType({})
   compiler_options: Mapping[str, str] = MappingProxyType({})  # XLA's, for all programs of this task
 
-  def init(self, key: Array) -> Variables:
+  def init(self, key: Key[Array, '']) -> Variables:
     """The variables of an untrained model."""
     raise NotImplementedError
 
   def loss(
-    self, variables: Variables, batch: Batch, hyper: Mapping[str, Array], key: Array, step: Array
-  ) -> tuple[Array, tuple[Terms, Variables]]:
+    self,
+    variables: Variables,
+    batch: Batch,
+    hyper: Mapping[str, Array],
+    key: Key[Array, ''],
+    step: Int[Array, ''],
+  ) -> tuple[Float[Array, ''], tuple[Terms, Variables]]:
     """The objective on one batch, to be differentiated.
 
     Args:
       variables: the model's.
-      batch: images uint8 [B, H, W, C] and labels [B].
+      batch: images and labels.
       hyper: `hyperparameters`, or those of another run of the same program.
-      key: for all that this step draws.
-      step: int32, steps taken before.
+      key: for everything that this step draws.
+      step: steps taken before.
 
     Returns:
-      The loss (mean over images), and its `terms` with the new values of the variables that no
+      The loss, mean over images, and its `terms` with the new values of the variables that no
       gradient changes, such as the statistics of a batch norm.
     """
     raise NotImplementedError
 
-  def evaluate(self, variables: Variables, batch: Batch, keys: Array) -> Terms:
-    """The `validation_terms` of each image, [B]; the caller masks and averages.
+  def evaluate(
+    self, variables: Variables, batch: Batch, keys: Key[Array, ' batch']
+  ) -> dict[str, Float[Array, ' batch']]:
+    """The `validation_terms` of each image; the caller masks and averages.
 
     Args:
       variables: the model's.
-      batch: images uint8 [B, H, W, C] and labels [B].
-      keys: [B], one for each image, the same at every validation.
+      batch: images and labels.
+      keys: one for each image, the same at every validation.
     """
     raise NotImplementedError
 
-  def pictures(self, variables: Variables, batch: Batch, key: Array) -> dict[str, np.ndarray]:
-    """What a person looks at, as tiles [rows, columns, H, W, C] in [0, 1]; the first comes first.
+  def pictures(
+    self, variables: Variables, batch: Batch, key: Key[Array, '']
+  ) -> dict[str, Float[np.ndarray, '_ _ h w c']]:
+    """Rows and columns of images in [0, 1], by name, the most telling first.
 
     Args:
       variables: the model's.
-      batch: validation images uint8 [N, H, W, C] and labels [N].
+      batch: validation images and labels.
       key: the run's; see `keys.named`.
     """
     return {}
 
-  def latents(self, variables: Variables, batch: Batch) -> np.ndarray | None:
-    """What images are encoded to, [N, D], for TensorBoard's projector; None without an encoder."""
+  def latents(self, variables: Variables, batch: Batch) -> Float[np.ndarray, 'batch d'] | None:
+    """Encoded images, for TensorBoard's projector; None without an encoder."""
     return None
 
   def warning(self, variables: Variables, batch: Batch) -> str | None:
-    """What is wrong with a model whose warm-up is over, or None. `batch` is of the validation."""
+    """What is wrong with the model after its warm-up, or None; `batch` is of the validation."""
     return None
 
-  def finish(self, variables: Variables, dataset: Dataset, key: Array) -> dict[str, Artifact]:
-    """What a finished run leaves beside its best and its last checkpoint: `artifacts`.
+  def finish(
+    self, variables: Variables, dataset: Dataset, key: Key[Array, '']
+  ) -> dict[str, Artifact]:
+    """The `artifacts` of a finished run, for its best and its last checkpoint.
 
     Args:
       variables: the model's.
@@ -106,7 +117,7 @@ class Task:
       key: the run's; see `keys.named`.
 
     Raises:
-      InputError: it cannot be made; the run ends well without it.
+      InputError: they cannot be made; the run succeeds without them.
     """
     return {}
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
 from cvae_jax.config import MAX_STEPS
 from cvae_jax.data import batches
@@ -23,18 +23,11 @@ from cvae_jax.tasks.task import TASKS, Artifact, Batch, Terms, Variables
 
 ACTIVE_VARIANCE = 0.01  # of posterior means over images (Burda et al. 2016, section 5.2)
 MAX_CLASS_ROWS = 20  # of the grid of samples
-SQUARE_COLUMNS = 8  # of the grid of an unconditional model
+SQUARE_COLUMNS = 8  # of the square grid of an unconditional model
 
 
-def active_units(mean: np.ndarray) -> np.ndarray:
-  """Which dimensions depend on the image: Varₓ(E[z | x]) > 0.01 (Burda et al. 2016).
-
-  Args:
-    mean: [N, latent] posterior means.
-
-  Returns:
-    [latent] bool.
-  """
+def active_units(mean: Float[np.ndarray, 'images latent']) -> Bool[np.ndarray, ' latent']:
+  """Which dimensions of posterior means depend on the image: Varₓ(E[z | x]) > 0.01."""
   return np.var(mean, axis=0, dtype=np.float64) > ACTIVE_VARIANCE
 
 
@@ -42,18 +35,18 @@ def _check(config) -> None:
   cvae.check(config)
   if config.free_bits and config.num_importance_samples > 1:
     raise InputError(
-      f'free_bits={config.free_bits} is about the KL of the ELBO, which '
-      f'num_importance_samples={config.num_importance_samples} replaces by the IWAE bound. '
-      'Set one of them back: free_bits=0 or num_importance_samples=1.'
+      f'free_bits={config.free_bits} limits the KL of the ELBO, but '
+      f'num_importance_samples={config.num_importance_samples} trains on the IWAE bound. '
+      'Set --config.free_bits=0 or --config.num_importance_samples=1.'
     )
 
 
 @TASKS.register('vae', _check, protocol='one posterior sample, β = 1')
 class VAE(Autoencoder):
-  """q(z | x, c), p(z | c) and p(x | z, c), trained on a bound of log p(x | c)."""
+  """q(z | x, c), p(z | c) and p(x | z, c), trained on a bound on log p(x | c)."""
 
   terms = ('reconstruction', 'kl', 'beta')
-  score = 'negative_elbo'  # at β = 1, whatever the run is trained with
+  score = 'negative_elbo'  # at β = 1, whatever β the run is trained with
   artifacts = ('prior',)
   commands = (
     ('to evaluate it', 'python evaluate.py --workdir={}'),
@@ -84,19 +77,24 @@ class VAE(Autoencoder):
     }
 
   @property
-  def validation_terms(self) -> tuple[str, ...]:  # noqa: D102 (Task's)
+  def validation_terms(self) -> tuple[str, ...]:
     return 'negative_elbo', 'reconstruction', 'kl', *(('bits_per_dim',) if self._has_bits else ())
 
   def loss(
-    self, variables: Variables, batch: Batch, hyper: Mapping[str, Array], key: Array, step: Array
-  ) -> tuple[Array, tuple[Terms, Variables]]:
-    """−ELBO with β and free bits, or with k > 1 importance samples −IWAE with β.
+    self,
+    variables: Variables,
+    batch: Batch,
+    hyper: Mapping[str, Array],
+    key: Key[Array, ''],
+    step: Int[Array, ''],
+  ) -> tuple[Float[Array, ''], tuple[Terms, Variables]]:
+    """−ELBO with β and free bits, or −IWAE with β if there are several importance samples.
 
-    The terms 'reconstruction' and 'kl' are those of the ELBO in any case, with all constants; the
-    loss leaves `likelihood.omitted` out.
+    The terms 'reconstruction' and 'kl' are those of the ELBO in both cases, with all constants; the
+    loss omits `likelihood.omitted`.
     """
     images, labels = batch
-    # What a step draws for, each with its own key; new uses are added at the end.
+    # A key for each use; new ones are added at the end.
     pixels_key, posterior_key, augment_key, dropout_key, _ = jax.random.split(key, 5)
     pixels = self.to_pixels(self.augmented(images, augment_key, pixels_key))
     num_samples = self._config.num_importance_samples
@@ -128,18 +126,18 @@ class VAE(Autoencoder):
       )
       loss = -jnp.mean(bounds.importance_weighted(log_weights))
     else:
-      # A KL that is known of all dimensions together has the free bits of all.
+      # A KL of several dimensions together has the free bits of all of them.
       free_nats = hyper['free_bits'] * (forward.mean.shape[-1] // forward.kl.shape[-1])
       loss = bounds.beta_objective(terms, beta, free_nats)
     loss -= self.likelihood.omitted * math.prod(self.network.image_shape)
-    shown = {
+    shown_terms = {
       'reconstruction': jnp.mean(terms.reconstruction),
       'kl': jnp.mean(jnp.sum(forward.kl, axis=-1)),
       'beta': beta,
     }
-    return loss, (shown, updated)
+    return loss, (shown_terms, updated)
 
-  def _beta(self, hyper: Mapping[str, Array], step: Array) -> Array:
+  def _beta(self, hyper: Mapping[str, Array], step: Int[Array, '']) -> Float[Array, '']:
     schedule = schedules.beta_schedule(
       self._config.beta_schedule,
       hyper['beta'],
@@ -150,13 +148,12 @@ class VAE(Autoencoder):
     )
     return jnp.asarray(schedule(step), jnp.float32)
 
-  def bound(self, variables: Variables, batch: Batch, keys: Array) -> tuple[Elbo, Forward]:
-    """The ELBO of each image, with one draw of its posterior, and all that it is made of.
+  def bound(
+    self, variables: Variables, batch: Batch, keys: Key[Array, ' batch']
+  ) -> tuple[Elbo, Forward]:
+    """The ELBO of each image, from one posterior draw, with the pass that it is computed from.
 
-    Args:
-      variables: the model's.
-      batch: images uint8 [B, H, W, C] and labels [B].
-      keys: [B]; see `Autoencoder.observed`.
+    The keys are those of `Autoencoder.observed`.
     """
     images, labels = batch
     images, draw_keys = self.observed(images, keys)
@@ -165,8 +162,10 @@ class VAE(Autoencoder):
     forward = self.network.apply(variables, pixels, labels, draw=draw, train=False)
     return bounds.elbo(self.likelihood, pixels, forward), forward
 
-  def evaluate(self, variables: Variables, batch: Batch, keys: Array) -> Terms:
-    """The terms of the ELBO at β = 1 of each image, [B], one posterior draw each."""
+  def evaluate(
+    self, variables: Variables, batch: Batch, keys: Key[Array, ' batch']
+  ) -> dict[str, Float[Array, ' batch']]:
+    """The terms of the ELBO at β = 1, from one posterior draw of each image."""
     elbo, _ = self.bound(variables, batch, keys)
     kl = jnp.sum(elbo.kl, axis=-1)
     terms = {
@@ -178,8 +177,10 @@ class VAE(Autoencoder):
       terms['bits_per_dim'] = bounds.bits_per_dimension(terms['negative_elbo'], batch[0].shape[1:])
     return terms
 
-  def pictures(self, variables: Variables, batch: Batch, key: Array) -> dict[str, np.ndarray]:
-    """Samples of the same latents at every step, a row for each class; and reconstructions."""
+  def pictures(
+    self, variables: Variables, batch: Batch, key: Key[Array, '']
+  ) -> dict[str, Float[np.ndarray, '_ _ h w c']]:
+    """Samples, a row for each class, from the same noise at every step; and reconstructions."""
     columns, rows = autoencoder.GRID_COLUMNS, min(self.network.num_classes, MAX_CLASS_ROWS)
     if not self.network.conditional:
       columns = rows = SQUARE_COLUMNS
@@ -199,7 +200,7 @@ class VAE(Autoencoder):
     }
 
   def warning(self, variables: Variables, batch: Batch) -> str | None:
-    """Says so where few latents are used: the posterior has collapsed to the prior."""
+    """Warns of posterior collapse: few latents depend on the image."""
     mean = self.latents(variables, batch)
     count, size = int(active_units(mean).sum()), mean.shape[1]
     if count >= self._config.min_active_share * size:
@@ -211,8 +212,10 @@ class VAE(Autoencoder):
       '--config.beta_schedule=cyclical'
     )
 
-  def finish(self, variables: Variables, dataset: Dataset, key: Array) -> dict[str, Artifact]:
-    """The prior that is fitted to where the encoder puts the training images."""
+  def finish(
+    self, variables: Variables, dataset: Dataset, key: Key[Array, '']
+  ) -> dict[str, Artifact]:
+    """The prior fitted to the encoded training images."""
     classes = dataset.labels if self.network.conditional else np.zeros_like(dataset.labels)
     num_classes = self.network.num_classes if self.network.conditional else 1
     fitted_prior.check_size(num_classes, self.network.latent_dim)
@@ -224,15 +227,14 @@ class VAE(Autoencoder):
     note = f' ({few} with few images: the fit of all)' if few else ''
     return {'prior': Artifact(fitted._asdict(), f'{fitted}{note}')}
 
-  def posteriors(self, variables: Variables, images: np.ndarray, labels: np.ndarray, key: Array):
-    """Mean and log-variance of q(z | x, c), [N, latent] each, of images as the model sees them.
-
-    Args:
-      variables: the model's.
-      images: uint8 [N, H, W, C].
-      labels: int32 [N].
-      key: of the binarization.
-    """
+  def posteriors(
+    self,
+    variables: Variables,
+    images: UInt8[np.ndarray, 'images h w c'],
+    labels: Int[np.ndarray, ' images'],
+    key: Key[Array, ''],
+  ) -> tuple[Float[np.ndarray, 'images latent'], Float[np.ndarray, 'images latent']]:
+    """Mean and log-variance of q(z | x, c); the key is for the binarization."""
     observe = _compiled_observed(self)
     return batches.map_rows(
       lambda images, labels, indices: self.encode(variables, observe(images, key, indices), labels),

@@ -1,5 +1,7 @@
 """Single layers against explicit sums."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,25 +19,28 @@ def test_upsample_repeats_each_pixel_in_a_square():
 @pytest.mark.parametrize('size', [(3, 4), (1, 1)])
 def test_upsampling_folded_into_the_convolution_gives_the_same_and_the_same_gradient(size):
   inputs = jax.random.normal(jax.random.key(0), (2, *size, 3))
-  plain, folded = (blocks.UpsampledConv(5, jnp.float32, folded) for folded in (False, True))
-  params = jax.tree.map(lambda leaf: leaf + 0.1, plain.init(jax.random.key(1), inputs))
-  weights = jax.random.normal(jax.random.key(2), (2, 2 * size[0], 2 * size[1], 5))
-  kernel, bias = params['params']['kernel'], params['params']['bias']
-  padded = jnp.pad(jnp.repeat(jnp.repeat(inputs, 2, 1), 2, 2), ((0, 0), (1, 1), (1, 1), (0, 0)))
+  random = np.random.RandomState(1)
+  kernel, bias = np.float32(random.randn(3, 3, 3, 5)), np.float32(random.randn(5))
+  weights = np.float32(random.randn(2, 2 * size[0], 2 * size[1], 5))
+  upsampled = np.repeat(np.repeat(inputs, 2, 1), 2, 2)
+  padded = np.pad(upsampled, ((0, 0), (1, 1), (1, 1), (0, 0)))
   expected = sum(
     padded[:, i : i + 2 * size[0], j : j + 2 * size[1]] @ kernel[i, j]
     for i in range(3)
     for j in range(3)
   )
-  for layer in (plain, folded):
-    np.testing.assert_allclose(
-      layer.apply(params, inputs), expected + bias[None, None, None], atol=1e-5
-    )
 
   def loss(layer, params, inputs):
-    return jnp.sum(weights * layer.apply(params, inputs) ** 2)
+    outputs = layer.apply({'params': params}, inputs)
+    return jnp.sum(weights * outputs**2), outputs
 
-  gradients = [jax.grad(loss, argnums=(1, 2))(layer, params, inputs) for layer in (plain, folded)]
+  gradients = []
+  for folded in (False, True):
+    layer = blocks.UpsampledConv(5, jnp.float32, folded)
+    compute = jax.jit(jax.grad(partial(loss, layer), argnums=(0, 1), has_aux=True))
+    gradient, outputs = compute({'kernel': kernel, 'bias': bias}, inputs)
+    np.testing.assert_allclose(outputs, expected + bias, atol=1e-5)
+    gradients.append(gradient)
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3), *gradients)
 
 
@@ -59,7 +64,7 @@ def test_group_norm_uses_its_epsilon_and_float32_statistics():
   # So large a mean that bfloat16 statistics would lose the variance entirely.
   inputs = (30 + jax.random.normal(jax.random.key(0), (2, 4, 4, 4))).astype(jnp.bfloat16)
   norm = blocks.Norm(style)
-  outputs, _ = norm.init_with_output(jax.random.key(0), inputs, True)
+  outputs, _ = jax.jit(partial(norm.init_with_output, train=True))(jax.random.key(0), inputs)
   grouped = (
     np.asarray(inputs, np.float64).reshape(2, 16, 2, 2).transpose(0, 2, 1, 3).reshape(2, 2, -1)
   )

@@ -1,12 +1,14 @@
 """The convolutional models against PyTorch's layers, and their shapes and counts."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from configs import baseline_celeba, baseline_cifar10, baseline_fashion_mnist, convvae_mnist
-from cvae_jax.models import cvae
+from cvae_jax.models import blocks, conv, cvae
 from tiny import set_fields
 
 
@@ -15,8 +17,8 @@ def make(module, **changes):
 
 
 def count(config):
-  shapes = jax.eval_shape(lambda: cvae.init(cvae.build(config), jax.random.key(0)))
-  return sum(leaf.size for leaf in jax.tree.leaves(shapes['params']))
+  params = cvae.abstract_variables(cvae.build(config))['params']
+  return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
 def test_parameter_counts_of_the_published_convvae():
@@ -58,18 +60,16 @@ def test_output_has_the_size_of_the_input(module, conditional, size, channels):
 
 def test_a_size_that_is_no_multiple_is_resized_or_cropped():
   """The same weights: a crop is a part of the larger output, a resize shows all of it."""
-  small = {name: make(baseline_fashion_mnist, data__image_size=30) for name in ('resize', 'crop')}
-  small['crop'].model.name = 'conv'
-  models = {name: cvae.build(config) for name, config in small.items()}
-  decoders = {name: model.decoder.clone(hidden_dim=None) for name, model in models.items()}
+  style = blocks.style(make(baseline_fashion_mnist))
+  decoder = lambda size, resize: conv.ConvDecoder((4, 8), None, (size, size, 1), style, resize)  # noqa: E731
+  whole = decoder(32, False)
   features = jax.random.normal(jax.random.key(1), (2, 32))
-  whole = decoders['crop'].clone(image_shape=(32, 32, 1))
-  variables = whole.init(jax.random.key(0), features, train=False)
-  full = whole.apply(variables, features, train=False)
-  np.testing.assert_allclose(
-    decoders['crop'].apply(variables, features, train=False), full[:, 1:-1, 1:-1], atol=1e-6
+  variables = jax.jit(partial(whole.init, train=False))(jax.random.key(0), features)
+  full, cropped, resized = (
+    jax.jit(partial(decoder.apply, train=False))(variables, features)
+    for decoder in (whole, decoder(30, False), decoder(30, True))
   )
-  resized = decoders['resize'].apply(variables, features, train=False)
+  np.testing.assert_allclose(cropped, full[:, 1:-1, 1:-1], atol=1e-6)
   torch = pytest.importorskip('torch', reason='PyTorch is not installed')
   expected = torch.nn.functional.interpolate(
     torch.from_numpy(np.array(full)).permute(0, 3, 1, 2),
@@ -80,87 +80,40 @@ def test_a_size_that_is_no_multiple_is_resized_or_cropped():
   np.testing.assert_allclose(resized, expected.permute(0, 2, 3, 1).numpy(), atol=1e-5)
 
 
-def noisy(variables):
-  """Biases off their initial 0, so that a forgotten one shows."""
-  return jax.tree.map(
-    lambda leaf: leaf + 0.1 * np.random.RandomState(leaf.size).randn(*leaf.shape).astype('float32'),
-    variables,
-  )
-
-
-def torch_layers(torch, params, channels, hidden, activation):
-  """The network's description in torch.nn, with the weights of the linen model."""
-  nn = torch.nn
-
-  def tensor(array, *axes):
-    array = torch.from_numpy(np.array(array))
-    return nn.Parameter(array.permute(*axes).contiguous() if axes else array)
-
-  def conv(params):
-    kernel = params['kernel']
-    layer = nn.Conv2d(kernel.shape[2], kernel.shape[3], 3, stride=2, padding=1)
-    layer.weight, layer.bias = tensor(kernel, 3, 2, 0, 1), tensor(params['bias'])
-    return layer
-
-  def transposed(params):
-    kernel = params['kernel']
-    layer = nn.ConvTranspose2d(
-      kernel.shape[2], kernel.shape[3], 3, stride=2, padding=1, output_padding=1
-    )
-    # PyTorch's is the gradient of a convolution, whose kernel lies the other way round.
-    layer.weight, layer.bias = tensor(kernel[::-1, ::-1], 2, 3, 0, 1), tensor(params['bias'])
-    return layer
-
-  def dense(params):
-    layer = nn.Linear(*params['kernel'].shape)
-    layer.weight, layer.bias = tensor(params['kernel'], 1, 0), tensor(params['bias'])
-    return layer
-
-  encoder, decoder = [], []
-  for stage in range(len(channels)):
-    encoder += [conv(params['encoder'][f'conv{stage}']), activation]
-  encoder.append(nn.Flatten())
-  if hidden:
-    encoder += [dense(params['encoder']['dense']), activation]
-    decoder += [dense(params['decoder']['dense']), activation]
-  side = 32 // 2 ** len(channels)
-  decoder += [dense(params['decoder']['project']), activation]
-  decoder.append(nn.Unflatten(1, (channels[-1], side, side)))
-  for stage in reversed(range(len(channels))):
-    decoder += [transposed(params['decoder'][f'double{stage}'])] + [activation] * (stage > 0)
-  heads = [dense(params[f'{name}_head']) for name in ('mean', 'logvar')]
-  return nn.Sequential(*encoder), heads, nn.Sequential(*decoder)
-
-
 @pytest.mark.parametrize(
   'module', [convvae_mnist, pytest.param(baseline_cifar10, marks=pytest.mark.slow)]
 )
 def test_same_numbers_as_pytorch(module):
-  torch = pytest.importorskip('torch', reason='PyTorch is not installed')
-  config = make(module)
-  if module is baseline_cifar10:
-    config.model.channels = (8, 16, 32, 64)  # quicker; the depth is what could go wrong
-  model = cvae.build(config)
-  variables = noisy(jax.jit(lambda key: cvae.init(model, key))(jax.random.key(0)))
-  activation = torch.nn.ReLU() if module is convvae_mnist else torch.nn.LeakyReLU(0.01)
-  hidden = module is convvae_mnist
-  encoder, heads, decoder = torch_layers(
-    torch, variables['params'], config.model.channels, hidden, activation
+  layers = pytest.importorskip('torch_layers', reason='PyTorch is not installed')
+  from torch import nn
+
+  # Narrow, to be quicker; the depth is what could go wrong.
+  is_convvae = module is convvae_mnist
+  changes = {} if is_convvae else {'model__channels': (8, 16, 32, 64)}
+  network = cvae.build(make(module, **changes))
+  variables = layers.random_variables(network)
+  params, channels = variables['params'], network.encoder.channels
+  activation = nn.ReLU() if is_convvae else nn.LeakyReLU(0.01)
+  hidden = lambda side: [layers.dense(side['dense']), activation] if is_convvae else []  # noqa: E731
+  stages = range(len(channels))
+  convolutions = [layers.conv(params['encoder'][f'conv{stage}'], stride=2) for stage in stages]
+  encoder = nn.Sequential(
+    *(x for convolution in convolutions for x in (convolution, activation)),
+    nn.Flatten(),
+    *hidden(params['encoder']),
   )
-  rng = np.random.RandomState(1)
-  images = rng.rand(6, 32, 32, config.data.channels).astype('float32')
-  latents = rng.randn(6, config.latent_dim).astype('float32')
-  labels = np.zeros(6, np.int32)
-
-  def apply(method, inputs):
-    run = jax.jit(lambda x: model.apply(variables, x, labels, train=True, method=method))
-    return run(inputs)
-
-  with torch.no_grad():
-    features = encoder(torch.from_numpy(images).permute(0, 3, 1, 2))
-    pairs = [
-      *zip(apply('encode', images), [head(features) for head in heads], strict=True),
-      (apply('decode', latents), decoder(torch.from_numpy(latents)).permute(0, 2, 3, 1)),
-    ]
-  for ours, theirs in pairs:
-    np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-4)
+  side = 32 // 2 ** len(channels)
+  doublings = [layers.doubling_conv(params['decoder'][f'double{stage}']) for stage in stages]
+  decoder = nn.Sequential(
+    *hidden(params['decoder']),
+    layers.dense(params['decoder']['project']),
+    nn.Unflatten(1, (channels[-1], side, side)),
+    *(x for doubling in reversed(doublings) for x in (activation, doubling)),
+  )
+  heads = [layers.dense(params[f'{name}_head']) for name in ('mean', 'logvar')]
+  layers.assert_same(
+    network,
+    variables,
+    lambda images, one_hot: [head(encoder(images)) for head in heads],
+    lambda latents, one_hot: decoder(latents),
+  )

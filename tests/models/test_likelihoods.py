@@ -44,8 +44,8 @@ def test_bernoulli_log_prob_is_that_of_scipy():
 def test_bernoulli_is_stable_for_any_logit():
   logits = jnp.array([1e4, -1e4, 1e4, -1e4]).reshape(4, 1, 1, 1)
   images = jnp.array([1.0, 0.0, 0.0, 1.0]).reshape(4, 1, 1, 1)
-  np.testing.assert_array_equal(Bernoulli().log_prob(images, logits), [0, 0, -1e4, -1e4])
-  gradient = jax.grad(lambda x: Bernoulli().log_prob(images, x).sum())(logits)
+  np.testing.assert_array_equal(log_prob(Bernoulli(), images, logits), [0, 0, -1e4, -1e4])
+  gradient = jax.jit(jax.grad(lambda x: Bernoulli().log_prob(images, x).sum()))(logits)
   np.testing.assert_array_equal(gradient.ravel(), [0, 0, -1, 1])
 
 
@@ -66,22 +66,24 @@ def test_learned_gaussian_has_one_sigma_per_channel():
   np.testing.assert_allclose(actual, expected, rtol=1e-5)
 
 
-def test_a_learned_sigma_falls_to_the_best_and_not_to_zero():
+def test_a_learned_sigma_is_led_to_the_best_and_not_to_zero():
   """The gradient by log σ is 0 where σ² is the mean squared residual (Rybkin et al. 2021)."""
-  images = np.random.RandomState(0).randn(50, 4, 4, 1).astype('float32') * 0.3
+  images = jnp.array(np.random.RandomState(0).randn(50, 4, 4, 1), jnp.float32) * 0.3
 
+  @jax.jit
+  @jax.grad
   def slope(log_sigma):
-    outputs = lambda s: jnp.concatenate([jnp.zeros_like(images), jnp.full_like(images, s)], -1)  # noqa: E731
-    value = lambda s: LearnedGaussian().log_prob(images, outputs(s)).mean() / 16  # noqa: E731
-    return float(jax.grad(value)(log_sigma))
+    outputs = learned(jnp.zeros_like(images), jnp.exp(log_sigma))
+    return LearnedGaussian().log_prob(images, outputs).mean() / 16
 
   best = 0.5 * math.log(np.mean(np.square(images)))
   assert abs(slope(best)) < 1e-4
   assert slope(best - 0.1) > 0.1
   assert slope(best + 0.1) < -0.1
   assert slope(-7.5) > 1  # from below the floor it can rise again
-  equal = jnp.concatenate([jnp.zeros((1, 2, 2, 1)), jnp.full((1, 2, 2, 1), -100.0)], -1)
-  assert float(LearnedGaussian().log_prob(jnp.zeros((1, 2, 2, 1)), equal)[0]) < 4 * 7
+  zeros = jnp.zeros((1, 2, 2, 1))
+  equal = jnp.concatenate([zeros, jnp.full_like(zeros, -100.0)], -1)
+  assert float(log_prob(LearnedGaussian(), zeros, equal)[0]) < 4 * 7
 
 
 def test_l2_is_a_gaussian_whose_loss_is_the_sum_of_squares():
@@ -153,10 +155,12 @@ def test_discretized_logistic_is_a_difference_of_the_cdf():
 
 
 def test_discretized_logistic_keeps_a_gradient_far_away():
-  """Where the two values of the cdf are equal in float32, and a difference would be log 0."""
+  """Where both values of the cdf are equal in float32, and their difference would be 0."""
   outputs = learned(jnp.full((1, 1, 1, 1), -1.0), 0.005)
-  value, slope = jax.value_and_grad(
-    lambda o: DiscretizedLogistic().log_prob(jnp.full((1, 1, 1, 1), 0.5), o).sum()
+  value, slope = jax.jit(
+    jax.value_and_grad(
+      lambda o: DiscretizedLogistic().log_prob(jnp.full((1, 1, 1, 1), 0.5), o).sum()
+    )
   )(outputs)
   scale = 0.005 * np.sqrt(3) / np.pi
   assert float(value) == pytest.approx(-1.5 / scale, rel=0.01)
@@ -192,17 +196,17 @@ CASES = [
 
 
 @pytest.mark.parametrize(('likelihood', 'outputs_per_channel'), CASES)
-def test_low_precision_outputs_are_judged_in_float32(likelihood, outputs_per_channel):
+def test_low_precision_outputs_are_computed_with_in_float32(likelihood, outputs_per_channel):
   images = jnp.zeros((2, 4, 4, 1))
   outputs = jnp.full((2, 4, 4, outputs_per_channel), 0.37, jnp.bfloat16)
-  result = likelihood.log_prob(images, outputs)
-  assert result.dtype == likelihood.mean(outputs).dtype == jnp.float32
-  np.testing.assert_array_equal(result, likelihood.log_prob(images, outputs.astype(jnp.float32)))
+  result = log_prob(likelihood, images, outputs)
+  assert result.dtype == jax.eval_shape(likelihood.mean, outputs).dtype == jnp.float32
+  np.testing.assert_array_equal(result, log_prob(likelihood, images, outputs.astype(jnp.float32)))
 
 
 def test_draws_have_the_moments_of_the_density():
   logits = jnp.full((20_000, 1, 1, 1), -1.0, jnp.bfloat16)
-  draws = Bernoulli().sample(jax.random.key(0), logits)
+  draws = jax.jit(Bernoulli().sample)(jax.random.key(0), logits)
   assert set(np.unique(draws)) == {0.0, 1.0}
   probability = 1 / (1 + np.e)
   assert abs(draws.mean() - probability) < 4 * np.sqrt(probability * (1 - probability) / 20_000)
@@ -211,7 +215,7 @@ def test_draws_have_the_moments_of_the_density():
     (Gaussian(0.1), mean),
     (LearnedGaussian(), learned(mean, 0.1)),
   ):
-    draws = likelihood.sample(jax.random.key(0), outputs)
+    draws = jax.jit(likelihood.sample)(jax.random.key(0), outputs)
     assert abs(draws.mean() - 0.25) < 4 * 0.1 / np.sqrt(20_000)
     assert abs(draws.std() - 0.1) < 4 * 0.1 / np.sqrt(40_000)
 
@@ -236,6 +240,6 @@ def test_draws_have_the_moments_of_the_density():
     ),
   ],
 )
-def test_what_a_config_names_and_whether_bits_mean_something(changes, expected):
+def test_the_likelihood_of_a_config_and_whether_bits_have_a_meaning(changes, expected):
   config = tiny_config(**changes)
   assert (likelihoods.build(config), likelihoods.is_probability(config)) == expected
