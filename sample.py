@@ -52,7 +52,7 @@ def main() -> None:
     raise InputError('--label and --digit mean the same: give one of them.')
   # Late: help and wrong flags do not wait for JAX.
   import cvae_jax
-  from cvae_jax.inference import sampling
+  from cvae_jax.inference import drawings, sampling
   from cvae_jax.runtime import devices, paths
 
   values = {name: given[name].value for name in sampling.Request._fields}
@@ -67,7 +67,7 @@ def main() -> None:
   drawing = sampling.draw(model, request)
   output = output or model.folder / 'samples' / sampling.file_name(request, model)
   try:
-    sampling.write(drawing, output)
+    drawings.write(drawing, output)
   except OSError as error:
     raise InputError(f'Cannot write {output}: {error.strerror}. Name another --output.') from error
   print(f'{drawing.title}: {output}')

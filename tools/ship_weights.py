@@ -86,8 +86,8 @@ def ship(run: Path, machine: str, name: str = 'test') -> Path:
   )
   tensor_files.save(folder / shipped.WEIGHTS_FILE, model.variables, step=model.step)
   (folder / fitted_prior.FILE_NAME).unlink(missing_ok=True)  # of earlier weights
-  if model.priors.fitted is not None:
-    fitted_prior.save(folder, model.priors.fitted, model.variables)
+  if model.prior.fitted is not None:
+    fitted_prior.save(folder, model.prior.fitted, model.variables)
   (folder / 'README.md').write_text(card, encoding='utf-8')
   return folder
 
@@ -133,10 +133,10 @@ def _card(run: Path, model: Model, evaluation: dict, machine: str) -> str:
 
 
 def _priors(model: Model) -> str:
-  own = f'Trained with z ~ {model.priors.describe("model")}'
-  if model.priors.fitted is None:
+  own = f'Trained with z ~ {model.prior.describe("model")}'
+  if model.prior.fitted is None:
     return f'{own}.'
-  return f'{own}; fitted afterwards, in `{fitted_prior.FILE_NAME}`: {model.priors.fitted}.'
+  return f'{own}; fitted afterwards, in `{fitted_prior.FILE_NAME}`: {model.prior.fitted}.'
 
 
 def ship_classifier(name: str, data_dir: str) -> float:

@@ -60,13 +60,13 @@ def add(evaluation: Evaluation, data: Splits, dataset: Dataset, num_samples: int
 
 def priors(model: Model) -> list[str]:
   """The priors that samples are drawn from, the default first."""
-  default = model.priors.choose(None)
+  default = model.prior.choose(None)
   return [default] if default == 'model' else [default, 'model']
 
 
 def group_of(model: Model, prior: str) -> str:
   """The group of the metrics of samples from one prior."""
-  return f'{GROUP}, z ~ {model.priors.describe(prior)}'
+  return f'{GROUP}, z ~ {model.prior.describe(prior)}'
 
 
 def _sample_metric(
@@ -89,7 +89,7 @@ def _add_samples(
 ) -> None:
   """Adds the metrics of samples from one prior."""
   model, (add, miss) = evaluation.model, evaluation.group(group_of(evaluation.model, prior))
-  source = f'z ~ {model.priors.describe(prior)}'
+  source = f'z ~ {model.prior.describe(prior)}'
   drawn = f'samples, {source}, decoder means as bytes'
   labels = np.resize(dataset.labels, num_samples)
   with progress.shown(f'drawing {num_samples:,} samples, {source}') as advance:

@@ -13,7 +13,7 @@ from cvae_jax.evaluation import latents as latent_statistics
 from cvae_jax.evaluation.intervals import Interval, interval, proportion
 from cvae_jax.evaluation.reconstruction import RECONSTRUCTION_METRICS
 from cvae_jax.evaluation.report import Evaluation
-from cvae_jax.inference import bounds, drawings
+from cvae_jax.inference import bounds, drawings, inputs
 from cvae_jax.inference.model import Model
 from cvae_jax.models import likelihoods
 from cvae_jax.plots import curves, figures
@@ -52,7 +52,7 @@ def evaluate(
     lpips_weights: for LPIPS; None leaves it out.
     before_iwae: called with the unfinished evaluation before IWAE begins.
   """
-  model.priors.choose(None)  # raises if the fitted one is damaged, before minutes of work
+  model.prior.choose(None)  # raises if the fitted one is damaged, before minutes of work
   whole = getattr(data, split)
   dataset = whole._replace(images=whole.images[:max_examples], labels=whole.labels[:max_examples])
   # With the key of the training's validation, the numbers on that split equal those of its log.
@@ -99,7 +99,7 @@ def _targets(model: Model) -> str:
 
 
 def _prior_of_bounds(model: Model) -> str:
-  return f'p(z{" | c" if model.conditional else ""}) is its {model.priors.describe("model")}'
+  return f'p(z{" | c" if model.conditional else ""}) is its {model.prior.describe("model")}'
 
 
 def _per_dimension(model: Model, values: Interval) -> Interval:
@@ -183,7 +183,7 @@ def _add_latents(
   """Returns the KL of each dimension, [latent]."""
   model, (add, miss) = evaluation.model, evaluation.group('latent')
   inputs = f'{evaluation.num_images:,} images, {_inputs(model)}'
-  is_standard = model.priors.is_standard('model')
+  is_standard = model.prior.is_standard('model')
   is_joint = terms.kl.shape[1] != terms.mean.shape[1]  # the prior gives no KL per dimension
   if is_joint:
     kl = latent_statistics.kl_to_aggregate(terms.mean, terms.logvar)
@@ -250,22 +250,21 @@ def _add_bayes(evaluation: Evaluation, dataset: Dataset, key) -> None:
 def _add_pictures(evaluation: Evaluation, dataset: Dataset, kl: np.ndarray) -> None:
   model = evaluation.model
   count = min(GRID_ROWS * GRID_COLUMNS, len(dataset.labels))
-  inputs = drawings.of_set(model, dataset, range(count))
+  first = inputs.from_dataset(model, dataset, range(count))
   shown = range(min(len(model.class_names), MAX_CLASSES)) if model.conditional else None
-  drawn = {'reconstructions': drawings.reconstruct(model, inputs)}
+  drawn = {'reconstructions': drawings.reconstructions(model, first)}
   per_class = GRID_COLUMNS if model.conditional else 64
   for prior in generation.priors(model):
-    name = 'samples' if prior == model.priors.choose(None) else f'samples_{prior}_prior'
-    drawn[name] = drawings.prior(model, shown, per_class, 1.0, 0, draw=False, source=prior)
+    name = 'samples' if prior == model.prior.choose(None) else f'samples_{prior}_prior'
+    drawn[name] = drawings.samples(model, shown, per_class, prior=prior)
   if model.conditional and len(model.class_names) <= MAX_CLASSES:
-    source = model.priors.describe()
-    drawn['styles'] = drawings.style(model, model.draw_styles(8), drawn_from=source)
+    drawn['styles'] = drawings.styles(model, 8)
   pairs = min(INTERPOLATED_PAIRS, count // 2)
   if pairs:
-    chosen = drawings.of_set(model, dataset, range(2 * pairs))
-    drawn['interpolations'] = drawings.interpolate_images(model, chosen, 'linear')
+    chosen = inputs.from_dataset(model, dataset, range(2 * pairs))
+    drawn['interpolations'] = drawings.interpolate_images(model, chosen)
   largest = np.sort(np.argsort(-kl)[:MAX_TRAVERSED])
-  drawn['traversals'] = drawings.traverse(model, None, 0 if model.conditional else None, largest)
+  drawn['traversals'] = drawings.traverse(model, dimensions=largest)
   for name, (images, row_names, column_names, title, *_) in drawn.items():
     evaluation.draw(name, title, figures.image_grid(images, row_names, column_names, title))
   if figure := curves.training_curves(model.folder / 'metrics.csv'):

@@ -1,1 +1,1 @@
-"""A trained model in the hand."""
+"""Trained models: loading, drawing, encoding, bounds."""

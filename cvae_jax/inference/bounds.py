@@ -1,7 +1,7 @@
-"""Bounds on log p(x | c) of single images by a trained model: the ELBO, and IWAE with many samples.
+"""Bounds of a trained model on log p(x | c) of single images: the ELBO, and IWAE with many samples.
 
-What is drawn for an image depends on the key and the image's index alone: neither on the batch nor
-on the order. With one key, two models are compared on the same draws.
+The draws for an image depend on the key and its index only, not on the batch or the order. With one
+key, two models are compared on the same draws.
 """
 
 import functools
@@ -22,7 +22,7 @@ from cvae_jax.tasks import bounds
 from cvae_jax.tasks.vae import VAE
 
 BATCH_SIZE = 256
-# Images decoded in one dispatch, if they have 28×28 pixels: enough to keep the device busy.
+# Images of 28×28 pixels decoded in one dispatch: enough to keep the device busy.
 DECODED_ON_CPU, DECODED_ON_ACCELERATOR = 512, 8192
 IWAE_BATCH = 8  # images whose samples are drawn together
 
@@ -49,7 +49,7 @@ def elbo(model: Model, images: np.ndarray, labels: np.ndarray, key: Array) -> Te
     model: a trained model.
     images: uint8 [N, H, W, C].
     labels: int32 [N].
-    key: for all that is drawn.
+    key: for all draws.
   """
   compute = _compiled_elbo(model.task)
   indices = np.arange(len(labels), dtype=np.int32)
@@ -79,14 +79,14 @@ def iwae(
 ) -> np.ndarray:
   """log (1/K) Σᵢ p(x | zᵢ, c) p(zᵢ | c) / q(zᵢ | x, c) of each image (Burda et al. 2016).
 
-  The samples come in chunks, so memory does not depend on K. A sample depends on the key and on the
-  indices of its image and its own.
+  The samples are drawn in chunks, so that memory does not depend on K. A sample depends on the key
+  and on the indices of its image and of itself.
 
   Args:
     model: a trained model.
     images: uint8 [N, H, W, C].
     labels: int32 [N].
-    key: with the one of `elbo`, the binarized images are the same.
+    key: that of `elbo` binarizes the images in the same way.
     num_samples: K.
     advance: progress callback; receives the finished fraction of the images.
     indices: [N] the images' indices in their dataset; None counts from 0.
@@ -122,7 +122,7 @@ def _decoded_at_once(image_shape: tuple[int, int, int]) -> int:
 
 @functools.cache
 def _compiled_iwae(task: VAE):
-  """(what is computed once for an image, a fold over chunks of its samples)."""
+  """(a function of images that is computed once, a fold over chunks of their samples)."""
   network = task.network
 
   def prepare(variables, key, images, labels, indices):
@@ -160,9 +160,9 @@ def class_log_probabilities(
   key: Array,
   advance: Callable[[float], None] = lambda fraction: None,
 ) -> np.ndarray:
-  """log p(c | x) by Bayes, with the ELBO in place of log p(x | c) and classes equally likely.
+  """log p(c | x) by Bayes, with the ELBO instead of log p(x | c) and equally likely classes.
 
-  All classes see the same noise.
+  All classes get the same noise.
 
   Args:
     model: a conditional model.

@@ -1,12 +1,12 @@
-"""Ways and places in the latent space, as NumPy arrays to be decoded."""
+"""Interpolations, traversals and grids in latent space, as NumPy arrays to be decoded."""
 
 from collections.abc import Callable
 
 import numpy as np
 from scipy import special
 
-# Below this sine of their angle, the ends of a way are as good as parallel, and a great circle
-# through them is not defined.
+# The ends of an interpolation count as parallel below this sine of their angle: no great circle
+# through them is defined.
 MIN_SINE = 1e-4
 
 
@@ -14,48 +14,48 @@ def linear(first: np.ndarray, second: np.ndarray, num_steps: int) -> np.ndarray:
   """Straight lines.
 
   Args:
-    first: [N, D] where each begins.
-    second: [N, D] where it ends.
-    num_steps: points of each, both ends included; a single one is `first`.
+    first: [N, D] their first points.
+    second: [N, D] their last points.
+    num_steps: points of each line, both ends included; a single one is `first`.
 
   Returns:
     [N, num_steps, D] float32.
   """
-  shares = np.linspace(0, 1, num_steps)[None, :, None]
-  return ((1 - shares) * first[:, None] + shares * second[:, None]).astype(np.float32)
+  fractions = np.linspace(0, 1, num_steps)[None, :, None]
+  return ((1 - fractions) * first[:, None] + fractions * second[:, None]).astype(np.float32)
 
 
 def spherical(first: np.ndarray, second: np.ndarray, num_steps: int) -> np.ndarray:
-  """Arcs of great circles, so that the length stays between that of the ends (White 2016).
+  """Arcs of great circles, whose length stays between that of the ends (White 2016).
 
-  In many dimensions N(0, I) lies in a shell, which a straight line leaves. Directions that are
-  parallel or opposite are joined by a line. Arguments and result are as in `linear`.
+  In many dimensions N(0, I) lies in a shell, which a straight line leaves. Parallel or opposite
+  ends are joined by a line. Arguments and result are as in `linear`.
   """
   first, second = (np.asarray(x, np.float64) for x in (first, second))
   lengths = np.linalg.norm(first, axis=-1) * np.linalg.norm(second, axis=-1)
   cosine = np.sum(first * second, axis=-1) / np.where(lengths > 0, lengths, 1.0)
   angle = np.arccos(np.clip(cosine, -1, 1))[:, None, None]
-  sine = np.where(lengths[:, None, None] > 0, np.sin(angle), 0.0)  # no direction: a line
-  shares = np.linspace(0, 1, num_steps)[None, :, None]
+  sine = np.where(lengths[:, None, None] > 0, np.sin(angle), 0.0)  # an end at 0: a line
+  fractions = np.linspace(0, 1, num_steps)[None, :, None]
   divisor = np.where(sine > MIN_SINE, sine, 1.0)
   arc = (
-    np.sin((1 - shares) * angle) * first[:, None] + np.sin(shares * angle) * second[:, None]
+    np.sin((1 - fractions) * angle) * first[:, None] + np.sin(fractions * angle) * second[:, None]
   ) / divisor
   return np.where(sine > MIN_SINE, arc, linear(first, second, num_steps)).astype(np.float32)
 
 
-PATHS: dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]] = {
+METHODS: dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]] = {
   'linear': linear,
   'spherical': spherical,
 }
 
 
-def traversal(centre: np.ndarray, values: np.ndarray) -> np.ndarray:
+def traversals(centre: np.ndarray, values: np.ndarray) -> np.ndarray:
   """Each dimension in turn set to each of its values, the others as in `centre`.
 
   Args:
     centre: [D].
-    values: [V, D] of each dimension.
+    values: [V, D] the values of each dimension.
 
   Returns:
     [D, V, D] float32.
@@ -66,23 +66,23 @@ def traversal(centre: np.ndarray, values: np.ndarray) -> np.ndarray:
   return points
 
 
-def plane(
-  mean: np.ndarray, deviation: np.ndarray, dimensions: tuple[int, int], side: int
+def quantile_grid(
+  mean: np.ndarray, std: np.ndarray, dimensions: tuple[int, int], side: int
 ) -> np.ndarray:
-  """A grid over two dimensions that is dense where a Gaussian is (Kingma & Welling 2014, figure 4).
+  """A grid over two dimensions at quantiles of a Gaussian (Kingma & Welling 2014, figure 4).
 
   Args:
-    mean: [D] of the prior, where the other dimensions stay.
-    deviation: [D] its standard deviations.
-    dimensions: that of the columns, and that of the rows.
-    side: points in each; they lie at equally spaced probabilities.
+    mean: [D] its mean, also the value of the other dimensions.
+    std: [D] its standard deviations.
+    dimensions: the dimension of the columns, and that of the rows.
+    side: points along each, at equally spaced probabilities.
 
   Returns:
     [side, side, D] float32.
   """
-  values = special.ndtri((np.arange(side) + 0.5) / side)
+  quantiles = special.ndtri((np.arange(side) + 0.5) / side)
   points = np.tile(np.asarray(mean, np.float32), (side, side, 1))
-  across, down = (mean[d] + deviation[d] * values for d in dimensions)
+  across, down = (mean[d] + std[d] * quantiles for d in dimensions)
   points[:, :, dimensions[0]] = across[None, :]
   points[:, :, dimensions[1]] = down[:, None]
   return points

@@ -1,4 +1,4 @@
-"""What a trained model's latents can be drawn from: its own prior, and the one fitted to it."""
+"""The prior that latents of a trained model are drawn from: its own, or the one fitted to it."""
 
 import dataclasses
 import functools
@@ -15,19 +15,17 @@ from cvae_jax.runtime import keys
 from cvae_jax.runtime.errors import InputError, check_integer, did_you_mean
 
 NAMES = ('fitted', 'model')
-# Far outside of anything a decoder has seen, and still far from overflow.
-MAX_TEMPERATURE = 100
-# Larger requests run in pieces of this many images, so that memory stays bounded.
-MAX_BATCH = 256
-MAX_DRAWN_FACTORS = 1 << 24  # numbers, 64 MB: each image of a piece has a covariance of its own
-MOMENT_DRAWS = 4_096  # which the moments of a learned prior are estimated from
+MAX_TEMPERATURE = 100  # far outside of anything a decoder has seen, and far from overflow
+MAX_BATCH = 256  # images; larger requests are split, so that memory stays bounded
+MAX_DRAWN_FACTORS = 1 << 24  # numbers, 64 MB: each image of a batch has a covariance of its own
+MOMENT_DRAWS = 4_096  # for estimating the moments of a learned prior
 
 
 def check_temperature(temperature: float) -> np.float32:
-  """The temperature, for the device.
+  """The temperature as float32.
 
   Raises:
-    InputError: it is no number that could be one.
+    InputError: it is not a number from 0 to MAX_TEMPERATURE.
   """
   is_number = isinstance(temperature, numbers.Real) and not isinstance(temperature, bool)
   if not (is_number and 0 <= temperature <= MAX_TEMPERATURE):
@@ -36,59 +34,63 @@ def check_temperature(temperature: float) -> np.float32:
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainedPriors:
-  """The priors of one model; wherever `prior` is None, the fitted one where there is one."""
+class LatentPrior:
+  """p(z | c) of one model.
 
-  kind: str  # config.prior, or 'none'
+  Methods take `prior`: 'model' is the one that the model was trained with, 'fitted' the one fitted
+  to its encoded training images, and None the fitted one if there is one, else the model's.
+  """
+
+  kind: str  # config.prior; 'none' for an autoencoder without a distribution of latents
   latent_dim: int
-  num_classes: int  # 1 of an unconditional model
+  num_classes: int  # 1 for an unconditional model
   fitted: FittedPrior | None
-  fault: str  # why the fitted prior cannot be used that is there
+  fitted_error: str  # why the fitted prior on disk cannot be used, if so
   draw_own: Callable  # (labels, key, indices, temperature) -> [N, latent]
   change_class: Callable  # (latents, labels, other labels) -> [N, latent]
 
   @property
-  def exist(self) -> bool:
-    """Whether there is any."""
+  def exists(self) -> bool:
+    """Whether the latents have a distribution."""
     return self.kind != 'none'
 
-  def check_exist(self) -> None:
-    """Raises InputError where latents have no distribution."""
-    if not self.exist:
+  def check_exists(self) -> None:
+    """Raises InputError if the latents have no distribution."""
+    if not self.exists:
       raise InputError(
         'This is a denoising autoencoder: its latents have no distribution to draw from, and its '
-        'images no bound. Name another run with --workdir, or see what it makes of images with '
-        'python sample.py --mode=reconstruct, and measure it beside other runs with '
+        'images no bound. Name another run with --workdir, or draw reconstructions with '
+        'python sample.py --mode=reconstruct and compare it to other runs with '
         'python evaluate.py --compare.'
       )
 
   def choose(self, prior: str | None) -> str:
-    """'fitted' or 'model'.
+    """The name of the prior to use: 'fitted' or 'model'.
 
     Raises:
-      InputError: it is neither, or there is no such prior.
+      InputError: there is no such prior.
     """
-    self.check_exist()
+    self.check_exists()
     if prior not in (None, *NAMES):
       raise InputError(
         f'prior={prior!r} is not one of: {", ".join(NAMES)}.{did_you_mean(str(prior), NAMES)}'
       )
-    if prior != 'model' and self.fault:
+    if prior != 'model' and self.fitted_error:
       raise InputError(
-        f'{self.fault} Remove that file, or call train.py on the finished run, which makes those '
-        'of its best and last checkpoint again. Samples can be had without it, from the prior '
-        '"model", the one that the model was trained with.'
+        f'{self.fitted_error} Remove that file, or run train.py on the finished run again to fit '
+        'the priors of its best and last checkpoint, or draw from prior="model", the one that the '
+        'model was trained with.'
       )
     if prior == 'fitted' and self.fitted is None:
       raise InputError(
-        'These weights have no fitted prior. Training makes it when it ends, for the best and the '
-        'last checkpoint of a run, and so does train.py on a finished one; the prior "model" is '
-        'the one that the model was trained with.'
+        'These weights have no fitted prior. train.py fits one for the best and the last '
+        'checkpoint when a run ends, also if it has ended before. Or draw from prior="model", the '
+        'one that the model was trained with.'
       )
     return prior or ('model' if self.fitted is None else 'fitted')
 
   def describe(self, prior: str | None = None, temperature: float = 1.0) -> str:
-    """What latents are drawn from, for people."""
+    """The prior in words, for titles."""
     check_temperature(temperature)
     if self.is_standard(prior):
       return 'N(0, I)' if temperature == 1 else f'N(0, {temperature:g}² I)'
@@ -96,7 +98,7 @@ class TrainedPriors:
     return name if temperature == 1 else f'{name}, temperature {temperature:g}'
 
   def is_standard(self, prior: str | None = None) -> bool:
-    """Whether it is N(0, I)."""
+    """Whether the prior is N(0, I)."""
     return self.choose(prior) == 'model' and self.kind == 'standard'
 
   def draw(
@@ -110,31 +112,31 @@ class TrainedPriors:
 
     Args:
       labels: [N] int32; zeros for an unconditional model.
-      temperature: factor on the standard deviation of each Gaussian of the prior, of which a
-        mixture has several, or of a flow's noise.
-      seed: the same seed gives the same latent for a place and label.
-      prior: 'fitted' or 'model'.
+      temperature: factor on the standard deviation of each Gaussian of the prior, or of a flow's
+        noise.
+      seed: with one seed, a latent depends on its row and label only.
+      prior: 'fitted', 'model' or None.
 
     Returns:
       [N, latent] float32.
     """
     key, temperature = keys.of_user(seed, 'prior'), check_temperature(temperature)
-    draw, size = self.draw_own, MAX_BATCH
+    draw, batch_size = self.draw_own, MAX_BATCH
     if self.choose(prior) == 'fitted':
       draw = functools.partial(fitted_prior.draw, self.fitted)
-      size = int(np.clip(MAX_DRAWN_FACTORS // self.latent_dim**2, 1, MAX_BATCH))
+      batch_size = int(np.clip(MAX_DRAWN_FACTORS // self.latent_dim**2, 1, MAX_BATCH))
     return batches.map_rows(
       lambda labels, indices: draw(labels, key, indices, temperature),
-      size,
+      batch_size,
       labels,
       np.arange(len(labels), dtype=np.int32),
     )
 
   def in_all_classes(self, latents: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """What the noise that gives latents [N, latent] of classes [N] gives in every class.
+    """Latents of every class from the noise that gives `latents` [N, latent] of classes [N].
 
     Returns:
-      [N, classes, latent] float32; the latents themselves where the model's prior is N(0, I).
+      [N, classes, latent] float32; copies of the latents if the model's prior is N(0, I).
     """
     repeated = np.repeat(latents, self.num_classes, axis=0)
     if not self.is_standard('model'):
@@ -146,17 +148,13 @@ class TrainedPriors:
   def moments(self, label: int, prior: str | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of p(z | c) in each dimension, [latent] float32 each.
 
-    Args:
-      label: the class; 0 for an unconditional model.
-      prior: 'fitted' or 'model'.
-
-    Returns:
-      Exact ones but of a learned prior, whose are those of MOMENT_DRAWS draws.
+    Those of a learned prior are estimated from draws; the others are exact. The label of an
+    unconditional model is 0.
     """
     check_integer('label', label, 0, self.num_classes - 1)
     if self.is_standard(prior):
       return np.zeros(self.latent_dim, np.float32), np.ones(self.latent_dim, np.float32)
     if self.choose(prior) == 'fitted':
-      return fitted_prior.moments(jax.device_get(self.fitted), label)
+      return fitted_prior.moments(jax.device_get(self.fitted), int(label))
     draws = self.draw(np.full(MOMENT_DRAWS, label, np.int32), prior=prior)
     return draws.mean(axis=0), draws.std(axis=0)

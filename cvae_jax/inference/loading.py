@@ -1,6 +1,5 @@
-"""Trained models by the name of a folder: runs, checkpoints in them, weights that ship."""
+"""Loads trained models: runs, their checkpoints, and models that ship with the package."""
 
-import dataclasses
 import functools
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import jax
 from cvae_jax import config as config_lib
 from cvae_jax import tasks
 from cvae_jax.inference import shipped
-from cvae_jax.inference.latent_prior import TrainedPriors
+from cvae_jax.inference.latent_prior import LatentPrior
 from cvae_jax.inference.model import Model
 from cvae_jax.models import cvae, fitted_prior, generation
 from cvae_jax.runtime import paths, tensor_files
@@ -17,32 +16,31 @@ from cvae_jax.runtime.errors import InputError
 from cvae_jax.tasks.autoencoder import Autoencoder
 from cvae_jax.training import run_folder
 
-# What the commands draw from, and judge, where nothing has been trained yet.
-DEFAULT_WEIGHTS = 'mnist'
-SHIPPED_RESULTS = Path('shipped')  # what is made with shipped weights goes to a folder in here
+DEFAULT_MODEL = 'mnist'  # of the commands, before anything has been trained
+SHIPPED_RESULTS = Path('shipped')  # results of shipped models go to a folder in it
 
 
 def load(path: str | Path | None = None, checkpoint: str | int = 'best') -> Model:
   """Loads a trained model; no code from its files is executed.
 
   Args:
-    path: a run's folder, one checkpoint in it (`runs/mnist/checkpoints/4290`), or the name of
-      weights that ship with the package (`available()`); a run of that name comes first. None is
-      the run under `runs/` that was written last or, where there is none, the shipped 'mnist'.
-    checkpoint: 'best' (by validation ELBO at β = 1), 'last', or a step, of a run.
+    path: a run's folder, one of its checkpoints (`runs/mnist/checkpoints/4290`), or the name of a
+      shipped model (`available()`) unless a run has that name. None: the run under `runs/` that was
+      written last or, without one, the shipped 'mnist'.
+    checkpoint: of a run: 'best' (by validation ELBO at β = 1), 'last', or a step.
 
   Returns:
-    The model, with the moving average of its weights where the run kept one.
+    The model, with the moving average of its weights if the run kept one.
 
   Raises:
-    InputError: there is no such run or checkpoint, or it is broken.
+    InputError: there is no such run or checkpoint, or it is damaged.
   """
   if path is None and (path := run_folder.newest(Path('runs'))) is None:
-    print(f'No trained run under runs/: these are the weights of {DEFAULT_WEIGHTS} that ship.')
-    path = SHIPPED_RESULTS / DEFAULT_WEIGHTS
+    print(f'No trained run under runs/: using the shipped model {DEFAULT_MODEL}.')
+    path = SHIPPED_RESULTS / DEFAULT_MODEL
   if name := _shipped_name(paths.from_user(path)):
     if checkpoint not in ('best', 'last'):
-      raise InputError(f'The shipped {name} has no checkpoint {checkpoint!r}, only its weights.')
+      raise InputError(f'The shipped {name} has no checkpoint {checkpoint!r}: leave it out.')
     return _exported(shipped.FOLDER / name, SHIPPED_RESULTS / name)
   run, named = run_folder.locate(Path(path), shipped.available())
   if (run / shipped.WEIGHTS_FILE).is_file() and not run_folder.has_checkpoint(run):  # a copy
@@ -61,12 +59,12 @@ def load(path: str | Path | None = None, checkpoint: str | int = 'best') -> Mode
   )
   variables, step = restoring.restore_variables(run, str(checkpoint), saved.config, like)
   files = run_folder.checkpoint_path(run, step)
-  model = _model(saved, task, variables, step, files, _as_given(run))
-  return dataclasses.replace(model, asked_step=None if checkpoint == 'best' else step)
+  asked_step = None if checkpoint == 'best' else step
+  return _model(saved, task, variables, step, files, _as_given(run), asked_step)
 
 
 def _exported(folder: Path, results: Path) -> Model:
-  """The model of a folder with `weights.safetensors`, as those that ship."""
+  """The model of a folder with `weights.safetensors`: a shipped one, or a copy of one."""
   saved = config_lib.read(folder)
   task = _task(saved.config)
   like = cvae.abstract_variables(task.network)
@@ -75,7 +73,7 @@ def _exported(folder: Path, results: Path) -> Model:
 
 
 def _shipped_name(path: Path) -> str | None:
-  """The shipped weights that `path` names: their folder, that of their results, or their name."""
+  """The shipped model of a path: its folder, the folder of its results, or its name."""
   if path.resolve().parent == shipped.FOLDER:
     return path.resolve().name
   is_named = path.parent in (SHIPPED_RESULTS, Path()) and path.name in shipped.available()
@@ -83,7 +81,7 @@ def _shipped_name(path: Path) -> str | None:
 
 
 def _as_given(run: Path) -> Path:
-  """A run's folder as people write it: from here, where it lies below."""
+  """The run's folder, relative to the working directory if it lies below it."""
   return run.relative_to(Path.cwd()) if run.is_relative_to(Path.cwd()) else run
 
 
@@ -94,50 +92,46 @@ def _model(
   step: int,
   files: Path,
   folder: Path,
+  asked_step: int | None = None,
 ) -> Model:
-  """A model of `variables`, from the folder `files`, whose results belong in `folder`."""
-  config = saved.config
+  """The model with these variables and the fitted prior in `files`; its results go to `folder`."""
   return Model(
-    config=config,
+    config=saved.config,
     class_names=saved.class_names,
     image_shape=task.network.image_shape,
     step=step,
-    asked_step=None,
+    asked_step=asked_step,
     data_fingerprint=saved.data_fingerprint,
     folder=folder,
     task=task,
     variables=variables,
-    priors=_priors(config, task, variables, files),
+    prior=_prior(saved.config, task, variables, files),
   )
 
 
 def _task(config) -> Autoencoder:
-  """The task of a run.
-
-  Raises:
-    InputError: it has no encoder and decoder.
-  """
+  """The task of a run, which has to be an autoencoder."""
   task = tasks.build(config, steps_per_epoch=1)  # schedules do not matter here
   if not isinstance(task, Autoencoder):
     raise InputError(
-      f'objective={config.objective!r} trains no autoencoder, which is what can be evaluated and '
-      'drawn from. Name another run.'
+      f'objective={config.objective!r} trains no autoencoder, so it cannot be evaluated or drawn '
+      'from. Name another run.'
     )
   return task
 
 
-def _priors(config, task: Autoencoder, variables: dict, files: Path) -> TrainedPriors:
-  fitted, fault = None, ''
+def _prior(config, task: Autoencoder, variables: dict, files: Path) -> LatentPrior:
+  fitted, fitted_error = None, ''
   try:
     fitted = fitted_prior.read(files, variables, config)
-  except InputError as error:  # much can be done without it
-    fault = str(error)
-  return TrainedPriors(
+  except InputError as error:  # raised only where the fitted prior is needed
+    fitted_error = str(error)
+  return LatentPrior(
     kind=config.prior if task.is_generative else 'none',
     latent_dim=config.latent_dim,
     num_classes=fitted_prior.num_classes(config),
     fitted=jax.device_put(fitted),
-    fault=fault,
+    fitted_error=fitted_error,
     draw_own=functools.partial(generation.draw_prior, task.network, variables),
     change_class=functools.partial(generation.change_class, task.network, variables),
   )

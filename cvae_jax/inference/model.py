@@ -1,18 +1,15 @@
-"""A trained model in the hand: NumPy in, NumPy out."""
+"""A trained model: NumPy arrays in, NumPy arrays out."""
 
 import dataclasses
-import re
 from pathlib import Path
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from cvae_jax.data import batches
-from cvae_jax.data import datasets as splits
+from cvae_jax.data import batches, datasets
 from cvae_jax.data.datasets import Splits
-from cvae_jax.inference import interpolation as latent_space
-from cvae_jax.inference import latent_prior as trained_priors
-from cvae_jax.inference.latent_prior import MAX_BATCH, TrainedPriors
+from cvae_jax.inference import interpolation, latent_prior
+from cvae_jax.inference.latent_prior import MAX_BATCH, LatentPrior
 from cvae_jax.models import generation
 from cvae_jax.runtime import keys
 from cvae_jax.runtime.errors import InputError, check_integer, did_you_mean
@@ -21,7 +18,7 @@ from cvae_jax.tasks.autoencoder import Autoencoder
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-  """A trained conditional VAE; see `loading.load`.
+  """A trained autoencoder; see `loading.load`.
 
   Images are float32 [N, H, W, C] in [0, 1], labels integers [N], latents float32 [N, latent].
   An unconditional model takes no labels. Each batch shape is compiled once.
@@ -30,39 +27,39 @@ class Model:
   config: ConfigDict = dataclasses.field(repr=False)
   class_names: tuple[str, ...]
   image_shape: tuple[int, int, int]  # (H, W, C)
-  step: int  # of the checkpoint the weights are from
-  asked_step: int | None  # the same where that checkpoint was asked for, None where the best was
-  # Of the images it was trained and validated on, if it was kept.
+  step: int  # of the checkpoint that the weights are from
+  asked_step: int | None  # the same step, or None if the best checkpoint was asked for
+  # Of the training and validation images, if the run kept it.
   data_fingerprint: str | None = dataclasses.field(repr=False)
-  folder: Path  # where its results belong: the run's, or shipped/<name> for shipped weights
+  folder: Path  # of its results: the run's folder, or shipped/<name> for a shipped model
   task: Autoencoder = dataclasses.field(repr=False)
   variables: dict = dataclasses.field(repr=False)
-  priors: TrainedPriors = dataclasses.field(repr=False)
+  prior: LatentPrior = dataclasses.field(repr=False)
 
   @property
   def conditional(self) -> bool:
-    """Whether the model knows classes."""
+    """Whether the model is conditioned on classes."""
     return self.config.conditional
 
   @property
   def has_prior(self) -> bool:
-    """Whether it has something to draw from."""
-    return self.priors.exist
+    """Whether latents can be drawn."""
+    return self.prior.exists
 
   @property
   def suffix(self) -> str:
-    """What the names of its results end in, so that they are not taken for the best's."""
+    """A suffix for names of results: that of the step, if it was asked for."""
     return '' if self.asked_step is None else f'-step{self.asked_step}'
 
   def label(self, text: str | int) -> int:
-    """The class that a number or a class name (in any case) stands for.
+    """The number of a class, from its number or its name in any case.
 
     Raises:
-      InputError: it is neither, or the model is unconditional.
+      InputError: there is no such class.
     """
     text = str(text)
     if not self.conditional:
-      raise InputError(f'This model is unconditional and knows no class {text[:40]!r}.')
+      raise InputError(f'This model is unconditional: it has no class {text[:40]!r}.')
     if text in self.class_names:
       return self.class_names.index(text)
     names = [name.lower() for name in self.class_names]
@@ -76,36 +73,35 @@ class Model:
       for number, name in enumerate(self.class_names)
     )
     suggestion = '' if is_number else did_you_mean(text, self.class_names)
-    raise InputError(f'{text[:40]!r} is no class of this model, which has {known}.{suggestion}')
+    raise InputError(f'{text[:40]!r} is not a class of this model, which has {known}.{suggestion}')
 
   def data(self, data_dir: str | None = None) -> Splits:
-    """The set that the model was trained on, in its three splits.
+    """The dataset that the model was trained on, in its three splits.
 
     Args:
-      data_dir: where it is now; None is where the training found it.
+      data_dir: its folder; None is that of the training.
 
     Raises:
       InputError: the data are missing, or have other classes than the model.
     """
     config = self.config.copy_and_resolve_references()
-    config.batch_size = 1  # a set that is too small to train on can still be looked at
+    config.batch_size = 1  # a dataset may be too small to train on
     if data_dir is not None:
       config.data.dir = data_dir
     try:
-      parts = splits.load(config)
-    except InputError as error:  # which speaks of the flags that train.py has
-      text = (
-        str(error).replace('--config.data.dir', '--data_dir').replace('data.dir=', '--data_dir=')
-      )
-      raise InputError(re.sub(r'Set --config\.data\.name=\S+ or name', 'Name', text)) from error
-    if self.conditional and parts.train.class_names != self.class_names:
+      splits = datasets.load(config)
+    except InputError as error:  # with the flags of train.py
       raise InputError(
-        f'The classes of the data are {", ".join(parts.train.class_names)[:100]}, those of the '
+        f'{error} The config of a trained model is fixed, but --data_dir replaces its data.dir.'
+      ) from error
+    if self.conditional and splits.train.class_names != self.class_names:
+      raise InputError(
+        f'The classes of the data are {", ".join(splits.train.class_names)[:100]}, those of the '
         f'model {", ".join(self.class_names)[:100]}. Name its data with --data_dir.'
       )
-    if self.data_fingerprint not in (None, splits.fingerprint(parts.train, parts.validation)):
+    if self.data_fingerprint not in (None, datasets.fingerprint(splits.train, splits.validation)):
       print('Note: these are not the images that the model was trained on.')
-    return parts
+    return splits
 
   def sample(
     self,
@@ -121,12 +117,11 @@ class Model:
     Args:
       labels: [N] class numbers; None for an unconditional model.
       temperature: factor on the standard deviation of each Gaussian of the prior, or of a flow's
-        noise; 0 or more.
-      seed: the same seed gives the same image, to float tolerance, for a place and label.
-      draw: sample the pixels too, instead of taking the decoder's mean.
+        noise.
+      seed: with one seed, an image depends on its position and label only, to float tolerance.
+      draw: also sample the pixels, instead of the decoder's mean.
       num_images: N, for an unconditional model.
-      prior: 'fitted' to the encoded training images, or 'model', the one that the model was
-        trained with; None is the fitted one where there is one.
+      prior: 'fitted', 'model' or None; see `LatentPrior`.
 
     Returns:
       [N, H, W, C] float32 in [0, 1].
@@ -142,41 +137,41 @@ class Model:
     num_images: int | None = None,
     prior: str | None = None,
   ) -> np.ndarray:
-    """z ~ p(z | c), [N, latent]: those of `sample` with the same arguments."""
+    """z ~ p(z | c), [N, latent]: the latents of `sample` with the same arguments."""
     if (num_images is None) == (labels is None):
       raise InputError('Give labels to a conditional model, num_images to an unconditional one.')
     if num_images is not None:
       check_integer('num_images', num_images, 0)
-    return self.priors.draw(self._check_labels(labels, num_images), temperature, seed, prior)
+    return self.prior.draw(self._check_labels(labels, num_images), temperature, seed, prior)
 
   def draw_styles(
     self, count: int, temperature: float = 1.0, seed: int = 0, prior: str | None = None
   ) -> np.ndarray:
-    """Latents for the same handwriting in all digits, [count, classes, latent].
+    """Latents of the same style in all classes, [count, classes, latent].
 
-    Each row is drawn for one class after the other, and then restyled.
+    The rows are drawn for each class in turn, and then restyled.
     """
     self._check_styles()
     check_integer('count', count, 0)
     labels = np.arange(count, dtype=np.int32) % len(self.class_names)
-    return self.restyle(self.priors.draw(labels, temperature, seed, prior), labels)
+    return self.restyle(self.prior.draw(labels, temperature, seed, prior), labels)
 
   def restyle(self, latents, labels) -> np.ndarray:
-    """Latents [N, latent] of classes [N] as those of the same style in all, [N, classes, latent].
+    """Latents of the same style in all classes, [N, classes, latent], for latents [N, latent].
 
-    What the noise that gives a latent in its own class gives in the others, of the prior that the
-    model was trained with. Where that is N(0, I), it is the same latent in all classes.
+    The noise that gives a latent in its own class [N] gives those of the others, by the prior that
+    the model was trained with. If that is N(0, I), the latent is the same in all classes.
     """
     self._check_styles()
     latents = self._check_latents(latents)
-    return self.priors.in_all_classes(latents, self._check_labels(labels, len(latents)))
+    return self.prior.in_all_classes(latents, self._check_labels(labels, len(latents)))
 
   def _check_styles(self) -> None:
     if not self.conditional:
       raise InputError('This model is unconditional: it cannot draw one style in all classes.')
 
   def encode(self, images, labels=None) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and log-variance of q(z | x, c), [N, latent] each. Grey values are taken as they are."""
+    """Mean and log-variance of q(z | x, c), [N, latent] each. Grey values are not binarized."""
     images = self._check_images(images)
     labels = self._check_labels(labels, len(images))
     return batches.map_rows(
@@ -186,7 +181,7 @@ class Model:
   def decode(self, latents, labels=None) -> np.ndarray:
     """E[x | z, c], [N, H, W, C] in [0, 1].
 
-    Labels may be shares of a mixture of classes, floats [N, classes], which embeds between them.
+    Labels may also be mixtures of classes, floats [N, classes], with embeddings between theirs.
     """
     latents = self._check_latents(latents)
     labels = self._check_labels(labels, len(latents), mixtures=True)
@@ -195,7 +190,7 @@ class Model:
     )
 
   def decode_draw(self, latents, labels=None, seed: int = 0) -> np.ndarray:
-    """x ~ p(x | z, c), [N, H, W, C] in [0, 1]; the same seed gives the same pixels."""
+    """x ~ p(x | z, c), [N, H, W, C] in [0, 1]."""
     latents = self._check_latents(latents)
     labels = self._check_labels(labels, len(latents))
     key = keys.of_user(seed, 'pixels')
@@ -222,16 +217,16 @@ class Model:
     Args:
       images: [N, H, W, C] in [0, 1].
       labels: [N] class numbers; None for an unconditional model.
-      num_draws: variations of each image.
+      num_draws: of each image.
       temperature: factor on the posterior's standard deviation.
       seed: the same seed gives the same draws.
     """
     check_integer('num_draws', num_draws, 1)
-    self.priors.check_exist()
+    self.prior.check_exists()
     mean, logvar = self.encode(images, labels)
     count = len(mean)
     mean, logvar = (np.repeat(x, num_draws, axis=0) for x in (mean, logvar))
-    temperature = trained_priors.check_temperature(temperature)
+    temperature = latent_prior.check_temperature(temperature)
     key = keys.of_user(seed, 'posterior')
     latents = batches.map_rows(
       lambda *rows: generation.draw_gaussian(*rows, key, temperature),
@@ -246,39 +241,39 @@ class Model:
   def interpolate(
     self, first, second, labels=None, num_steps: int = 11, method: str = 'linear'
   ) -> np.ndarray:
-    """The way from each image of `first` to its partner in `second`, through the latents.
+    """Decoded interpolations of the latents from each image of `first` to that in `second`.
 
     Args:
       first: [N, H, W, C] in [0, 1].
       second: the same.
       labels: for a conditional model the classes of `first` and of `second`, [2, N]; between two
-        classes, their embedding moves too.
-      num_steps: images of a way, both ends included.
-      method: 'linear' or 'spherical', of the latents; see `latent_space`.
+        classes, their embeddings are interpolated too.
+      num_steps: images of each interpolation, both ends included.
+      method: 'linear' or 'spherical'; see `interpolation`.
 
     Returns:
       [N, num_steps, H, W, C] in [0, 1].
     """
     check_integer('num_steps', num_steps, 1)
-    path = latent_space.PATHS.get(method)
-    if path is None:
+    interpolate = interpolation.METHODS.get(method)
+    if interpolate is None:
       raise InputError(
-        f'method={method!r} is not one of: {", ".join(latent_space.PATHS)}.'
-        f'{did_you_mean(method, latent_space.PATHS)}'
+        f'method={method!r} is not one of: {", ".join(interpolation.METHODS)}.'
+        f'{did_you_mean(method, interpolation.METHODS)}'
       )
     sides = (None, None) if labels is None else labels
     if len(sides) != 2:
       raise InputError(
-        f'{len(sides)} rows of labels, expected two: the classes of first, and those of second.'
+        f'labels have {len(sides)} rows, expected two: the classes of first, and those of second.'
       )
     means = [self.encode(x, y)[0] for x, y in zip((first, second), sides, strict=True)]
     if len(means[0]) != len(means[1]):
       raise InputError(f'{len(means[0])} images cannot be paired with {len(means[1])}.')
-    latents = path(*means, num_steps)
+    latents = interpolate(*means, num_steps)
     mixtures = None
     if self.conditional:
-      shares = [np.eye(len(self.class_names), dtype=np.float32)[np.asarray(y)] for y in sides]
-      mixtures = latent_space.linear(*shares, num_steps)
+      one_hot = [np.eye(len(self.class_names), dtype=np.float32)[np.asarray(y)] for y in sides]
+      mixtures = interpolation.linear(*one_hot, num_steps)
       mixtures = mixtures.reshape(-1, len(self.class_names))
     images = self.decode(latents.reshape(-1, self.config.latent_dim), mixtures)
     return images.reshape(-1, num_steps, *self.image_shape)
@@ -303,7 +298,7 @@ class Model:
     with np.errstate(over='ignore'):
       latents = given.astype(np.float32) if given.dtype.kind in 'fiu' else np.float32(np.nan)
     if not np.isfinite(latents).all():
-      raise InputError(f'latents ({given.dtype}) are not all finite real numbers of float32.')
+      raise InputError(f'latents ({given.dtype}) are not all finite float32 numbers.')
     if latents.ndim != 2 or latents.shape[1] != expected:
       raise InputError(f'latents have shape {latents.shape}, expected [N, {expected}].')
     return latents
@@ -323,8 +318,8 @@ class Model:
         f'labels are {labels.dtype} of shape {labels.shape}, expected integers of shape [N].'
       )
     if num_examples is not None and len(labels) != num_examples:
-      raise InputError(f'{len(labels)} labels came with {num_examples} examples.')
+      raise InputError(f'labels and examples differ in number: {len(labels)} and {num_examples}.')
     if labels.size and not (labels.min() >= 0 and labels.max() < count):
       wrong = labels[(labels < 0) | (labels >= count)][0]
-      raise InputError(f'label {wrong} is no class of this model: expected 0 to {count - 1}.')
+      raise InputError(f'label {wrong} is not a class of this model: expected 0 to {count - 1}.')
     return labels.astype(np.int32)

@@ -11,7 +11,7 @@ import pytest
 
 from cvae_jax.data.datasets import Dataset
 from cvae_jax.evaluation import classifier, comparison
-from cvae_jax.inference import loading, prediction
+from cvae_jax.inference import inputs, loading
 from cvae_jax.inference.model import Model
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.training import loop
@@ -205,7 +205,7 @@ def changed(model, **fields):
 def test_a_denoising_autoencoder_cannot_classify(runs):
   model = changed(loading.load(runs / 'dae'), conditional=True)
   with pytest.raises(InputError, match='--label'):
-    prediction.find_labels(model, np.zeros((2, 8, 8, 1), np.uint8))
+    inputs.find_labels(model, np.zeros((2, 8, 8, 1), np.uint8))
 
 
 @pytest.mark.parametrize(

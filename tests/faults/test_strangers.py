@@ -146,7 +146,7 @@ def test_a_prior_of_other_shapes_is_refused(run):
 
   model = cvae_jax.load(run, checkpoint='last')
   folder = run / 'checkpoints' / '6'
-  wrong = fitted_prior.FittedPrior(*(np.concatenate([x, x])[..., :2] for x in model.priors.fitted))
+  wrong = fitted_prior.FittedPrior(*(np.concatenate([x, x])[..., :2] for x in model.prior.fitted))
   fitted_prior.save(folder, wrong, model.variables)
   model = cvae_jax.load(run, checkpoint='last')
   with pytest.raises(InputError, match=r'prior\.safetensors'):
