@@ -12,7 +12,7 @@ from cvae_jax.config import SavedConfig
 from cvae_jax.models import blocks, likelihoods
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.tasks import schedules
-from tiny import set_fields, tiny_config
+from tiny import RESNET, set_fields, tiny_config
 
 NAMES = tuple('abcdefghij')
 PARTS = {'training images': 7, 'labels': 'f1'}
@@ -69,7 +69,7 @@ def test_choices_are_those_that_exist():
   ],
 )
 def test_wrong_values_are_named(field, value, named):
-  config = tiny_config()
+  config = tiny_config(**RESNET)
   with config.unlocked(), config.ignore_type():
     set_fields(config, {field: value})
   message = refused(config)
@@ -118,8 +118,8 @@ def refused(config):
   ],
 )
 def test_fields_that_do_not_fit_each_other_are_named(accepted, changes, named):
-  config_lib.check(tiny_config(**accepted))
-  message = refused(tiny_config(**(accepted | changes)))
+  config_lib.check(tiny_config(**(RESNET | accepted)))
+  message = refused(tiny_config(**(RESNET | accepted | changes)))
   assert all(text in message for text in named), message
 
 

@@ -10,12 +10,13 @@ import pytest
 from scipy import stats
 
 import cvae_jax
-from cvae_jax.evaluation import likelihood
+from cvae_jax.inference import bounds
 from cvae_jax.models import fitted_prior
 from cvae_jax.runtime import keys, tensor_files
 from cvae_jax.runtime.errors import InputError
-from cvae_jax.training import loop, program
-from tiny import DENSE, make_best, rows, tiny_config
+from cvae_jax.tasks.vae import VAE
+from cvae_jax.training import loop
+from tiny import make_best, rows, tiny_config
 
 
 @pytest.fixture(scope='module')
@@ -87,13 +88,13 @@ def test_a_fitted_prior_that_is_damaged_stops_only_what_needs_it(model, tiny_run
     path.write_bytes(b'damaged')
   broken = cvae_jax.load(run)
   for prior in (None, 'fitted'):
-    with pytest.raises(InputError, match=r'cannot be read.*Remove that file, or .* prior "model"'):
+    with pytest.raises(InputError, match=r'prior\.safetensors.*"model"'):
       broken.sample([3], prior=prior)
   expected = model.sample([3, 4], prior='model')
   np.testing.assert_array_equal(broken.sample([3, 4], prior='model'), expected)
   assert broken.reconstruct(expected, [3, 4]).shape == expected.shape
   # That of another run, of the same step and shapes.
-  other = model.trained.variables | {'params': {'other': np.ones(3)}}
+  other = model.variables | {'params': {'other': np.ones(3)}}
   fitted_prior.save(files[0].parent, model.priors.fitted, other)
   with pytest.raises(InputError, match='fitted to other weights'):
     cvae_jax.load(run, int(files[0].parent.name)).sample([3])
@@ -110,17 +111,17 @@ def test_the_best_checkpoint_gets_a_prior_of_its_own_weights(tiny_run, tmp_path,
   run = tmp_path / 'run'
   shutil.copytree(tiny_run, run)
   make_best(run, 3)
-  seen, fit_prior = [], program.fit_prior
+  seen, finish = [], VAE.finish
 
-  def fit(prog, variables):
+  def fit(task, variables, *rest):
     seen.append(tensor_files.digest(variables))
-    return fit_prior(prog, variables)
+    return finish(task, variables, *rest)
 
-  monkeypatch.setattr(program, 'fit_prior', fit)
+  monkeypatch.setattr(VAE, 'finish', fit)
   loop.train(tiny_config(checkpoint_every_steps=2, keep_checkpoints=10), run)
   best, last = (cvae_jax.load(run, checkpoint) for checkpoint in ('best', 'last'))
   assert (best.step, last.step) == (3, 6)
-  assert seen == [tensor_files.digest(best.trained.variables)]  # the last has one
+  assert seen == [tensor_files.digest(best.variables)]  # the last has one
   for model in (best, last):
     assert model.priors.choose(None) == 'fitted'
   assert not np.allclose(best.priors.fitted.means, last.priors.fitted.means, atol=1e-6)
@@ -138,11 +139,10 @@ def test_where_no_prior_can_be_fitted_the_run_ends_well(tiny_run, tmp_path, caps
   monkeypatch.setattr(fitted_prior, 'fit', fit)
   config = tiny_config(checkpoint_every_steps=2, keep_checkpoints=10)
   loop.train(config, run)
-  assert 'no fitted prior of step 6: No Gaussian fits.' in capsys.readouterr().out
+  assert 'no prior for step 6: No Gaussian fits.' in capsys.readouterr().out
   monkeypatch.setattr(fitted_prior, 'MAX_NUMBERS', 10)
   loop.train(config, run)
-  said = capsys.readouterr().out
-  assert 'the covariances of 10 classes would be 90 numbers, more than 10' in said
+  assert '10 classes would be 90 numbers, more than 10' in capsys.readouterr().out
   assert cvae_jax.load(run).priors.choose(None) == 'model'
 
 
@@ -220,21 +220,16 @@ def test_a_run_with_a_learned_prior(prior, tmp_path):
     model__num_pseudo_inputs=2,
     model__num_flow_layers=2,
     model__flow_hidden_dim=4,
-    **DENSE,
   )
   loop.train(config, tmp_path / 'run')
   model = cvae_jax.load(tmp_path / 'run')
   assert model.priors.describe('model') == f'{prior} prior'
-  part = model.data().validation
-  terms = likelihood.elbo_terms(
-    model.trained, part.images, part.labels, keys.stream(config.seed, 'validation')
-  )
+  images, labels, _ = model.data().validation
+  terms = bounds.elbo(model, images, labels, keys.stream(config.seed, 'validation'))
   logged = {int(row['step']): row for row in rows(tmp_path / 'run')}[model.step]
   assert terms.kl.sum(axis=1).mean() == pytest.approx(float(logged['validation/kl']), rel=1e-4)
   own = model.draw_latents(np.full(2000, 3), prior='model')
-  log_prior = model.trained.network.apply(
-    model.trained.variables, own, np.full(2000, 3), method='log_prior'
-  )
+  log_prior = model.task.network.apply(model.variables, own, np.full(2000, 3), method='log_prior')
   # Draws lie where the density says: no worse than a Gaussian of their moments, in the mean.
   fitted = stats.multivariate_normal(own.mean(axis=0), np.cov(own.T)).logpdf(own)
   assert np.mean(log_prior - fitted) == pytest.approx(0, abs=0.1)
