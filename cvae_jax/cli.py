@@ -181,7 +181,8 @@ def _parse(argv) -> None:
     raise InputError(_explain(error)) from error
   except (Exception, SystemExit) as error:  # of the config file, or ml_collections at a wrong field
     if field := _unknown_field(argv):
-      message = f'Unknown config field {field!r}.{did_you_mean(field, FIELDS)}'
+      hint = did_you_mean(field, FIELDS) or ' If a module of yours adds it, give it with --import.'
+      message = f'Unknown config field {field!r}.{hint}'
     else:
       message = f'Config file {path!r} fails: {_described(error)}.'
     raise InputError(message) from error

@@ -80,7 +80,10 @@ def test_a_field_of_the_users_can_be_set(command, tmp_path):
   assert done.returncode == 0, done.stderr
   assert '--config.first_stage=runs/x ' in done.stdout
   assert 'run folder of the first stage' in done.stdout
-  assert command('train.py', *flags).returncode == 2
+  without = command('train.py', *flags)
+  assert without.returncode == 2
+  assert "'first_stage'" in without.stderr
+  assert '--import' in without.stderr
 
 
 def test_a_config_file_can_import_the_module_itself(command, module, tmp_path):
