@@ -107,7 +107,7 @@ def _in_batches(
   Args:
     function: of a range of rows.
     paths: files, whose sizes decide how many threads help.
-    advance: hears how many rows are done.
+    advance: progress callback; receives the number of finished rows.
 
   Returns:
     The results, in order.
