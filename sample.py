@@ -66,10 +66,8 @@ def main() -> None:
   print(f'{model.folder}, weights of step {model.step}')
   drawing = sampling.draw(model, request)
   output = output or model.folder / 'samples' / sampling.file_name(request, model)
-  try:
+  with paths.writing(output, 'Name another --output.'):
     drawings.write(drawing, output)
-  except OSError as error:
-    raise InputError(f'Cannot write {output}: {error.strerror}. Name another --output.') from error
   print(f'{drawing.title}: {output}')
 
 

@@ -45,15 +45,12 @@ def write(path: Path, content: str | bytes) -> None:
 
 
 @contextlib.contextmanager
-def writing(
-  folder: Path, advice: str = 'Make it writable, or begin in another folder.'
-) -> Iterator[None]:
-  """Turns an `OSError` inside the block into an `InputError` that names `folder` and the reason."""
+def writing(path: Path, advice: str = 'Make it writable, or use another folder.') -> Iterator[None]:
+  """Turns an `OSError` inside the block into an `InputError` that names `path` and the reason."""
   try:
     yield
   except OSError as error:
-    reason = error.strerror or error
-    raise InputError(f'Cannot write into {folder}: {reason}. {advice}'.rstrip()) from error
+    raise InputError(f'Cannot write {path}: {error.strerror or error}. {advice}') from error
 
 
 def cache_folder() -> Path:
