@@ -113,8 +113,8 @@ def latent_scatter(
 
   Args:
     points: [N, 2].
-    labels: [N] classes; None leaves the points in one colour.
-    class_names: of all classes; () without labels.
+    labels: [N] classes.
+    class_names: of all classes; () leaves the points in one colour, whatever the labels.
     axis_names: of the two dimensions.
     of: name of the model, for the title.
   """
@@ -123,7 +123,7 @@ def latent_scatter(
   axes.set_title(f'{of}\n' * bool(of) + f"The encoder's means of {len(points):,} images")
   size = float(np.clip(30_000 / len(points), SMALLEST_POINT, LARGEST_POINT))
   options = {'s': size, 'linewidths': 0, 'alpha': 0.6, 'rasterized': True}
-  if labels is None or not class_names:
+  if not class_names:
     axes.scatter(*points.T, color=MAIN, **options)
   else:
     # In random order, so that the last class does not cover the others.
