@@ -97,10 +97,7 @@ def lpips(
   Args:
     weights: from `load`.
     images: float [N, H, W, 1 or 3] in [0, 1]; one channel counts as three equal ones.
-    reconstructions: as `images`.
-
-  Returns:
-    0 for equal images.
+    reconstructions: as `images`; equal ones have a distance of 0.
 
   Raises:
     ValueError: other shapes or dtypes.
@@ -112,13 +109,12 @@ def lpips(
     raise ValueError(f'images are {given[0]} and {given[1]}, expected float[N, H, W, 1 or 3] twice')
   weights = jax.device_put(weights)
   num_pixels = shape[1] * shape[2] * max(1, MIN_IMAGE_SIZE / min(shape[1:3])) ** 2
+  size = max(1, int(BATCH_PIXELS / num_pixels))
 
   def distances(*pair):
     return _distances(weights, *(_features(weights, array) for array in pair))
 
-  return batches.map_rows(
-    distances, max(1, int(BATCH_PIXELS / num_pixels)), images, reconstructions
-  )
+  return batches.map_rows(distances, size, images, reconstructions)
 
 
 @jax.jit
