@@ -45,6 +45,8 @@ MAX_SHIFT, MAX_SHIFT_IF_MIRRORED = 1 / 14, 1 / 40  # fraction of the image's sid
 MAX_ROTATION = 8.0  # degrees
 
 Images = Num[np.ndarray, 'images height width channels']  # bytes, or floats in [0, 1]
+Labels = Int[np.ndarray, ' images']
+Judgement = tuple[Float[np.ndarray, 'images features'], Float[np.ndarray, 'images classes']]
 
 
 class Network(nn.Module):
@@ -84,29 +86,25 @@ class Classifier:
   variables: dict
   num_classes: int
 
-  def judge(
-    self, images: Images
-  ) -> tuple[Float[np.ndarray, 'images features'], Float[np.ndarray, 'images classes']]:
+  def judge(self, images: Images) -> Judgement:
     """Features, and log-probabilities of the classes, of images of the trained size."""
-    return batches.map_rows(
-      lambda images: _judge(self.num_classes, self.variables, images), EVALUATION_BATCH, images
-    )
+    judge = functools.partial(_judge, self.num_classes, self.variables)
+    return batches.map_rows(judge, EVALUATION_BATCH, images)
 
-  def predict(self, images: Images) -> Int[np.ndarray, ' images']:
+  def predict(self, images: Images) -> Labels:
     """The most probable class of each image."""
     return self.judge(images)[1].argmax(axis=-1)
 
-  def accuracy(self, images: Images, labels: Int[np.ndarray, ' images']) -> float:
+  def accuracy(self, images: Images, labels: Labels) -> float:
     """The fraction of images whose most probable class is their label."""
     return float(np.mean(self.predict(images) == labels))
 
 
 def train(
   images: UInt8[np.ndarray, 'images height width channels'],
-  labels: Int[np.ndarray, ' images'],
+  labels: Labels,
   num_classes: int,
   mirrored: bool,
-  seed: int = 0,
   num_epochs: int = NUM_EPOCHS,
   advance: Callable[[float], None] = lambda fraction: None,
 ) -> Classifier:
@@ -117,7 +115,6 @@ def train(
     labels: of the images.
     num_classes: of the dataset, whether or not all occur.
     mirrored: whether to mirror images; see the trait of the dataset.
-    seed: of weights, order and augmentation.
     num_epochs: passes over the images, or more to make MIN_STEPS steps.
     advance: progress callback; receives the finished fraction.
   """
@@ -125,18 +122,13 @@ def train(
   steps_per_epoch = batches.steps_per_epoch(len(images), batch_size)
   num_epochs = max(num_epochs, -(-MIN_STEPS // steps_per_epoch))
   network = Network(num_classes)
-  optimizer = optax.adamw(
-    optax.cosine_onecycle_schedule(num_epochs * steps_per_epoch, PEAK_LEARNING_RATE),
-    weight_decay=WEIGHT_DECAY,
-  )
+  schedule = optax.cosine_onecycle_schedule(num_epochs * steps_per_epoch, PEAK_LEARNING_RATE)
+  optimizer = optax.adamw(schedule, weight_decay=WEIGHT_DECAY)
 
   def loss(params, batch_stats, key, images, labels):
+    variables = {'params': params, 'batch_stats': batch_stats}
     (_, logits), updated = network.apply(
-      {'params': params, 'batch_stats': batch_stats},
-      images,
-      train=True,
-      rngs={'dropout': key},
-      mutable=['batch_stats'],
+      variables, images, train=True, rngs={'dropout': key}, mutable=['batch_stats']
     )
     targets = optax.smooth_labels(jax.nn.one_hot(labels, num_classes), LABEL_SMOOTHING)
     return optax.softmax_cross_entropy(logits, targets).mean(), updated['batch_stats']
@@ -145,10 +137,9 @@ def train(
     all_images, all_labels, noise_key = constants
     (variables, opt_state), (number, rows) = carry, batch
     augment_key, dropout_key = jax.random.split(jax.random.fold_in(noise_key, number))
+    augment = jax.vmap(functools.partial(_augment, mirrored=mirrored))
     images = transforms.to_unit_interval(all_images[rows])
-    images = jax.vmap(functools.partial(_augment, mirrored=mirrored))(
-      jax.random.split(augment_key, batch_size), images
-    )
+    images = augment(jax.random.split(augment_key, batch_size), images)
     (_, batch_stats), gradient = jax.value_and_grad(loss, has_aux=True)(
       variables['params'], variables['batch_stats'], dropout_key, images, all_labels[rows]
     )
@@ -157,12 +148,10 @@ def train(
     return {'params': params, 'batch_stats': batch_stats}, opt_state
 
   run = devices.compile_fold(step, architectures.compiler_options('resnet'))
-  variables = jax.jit(lambda key, images: network.init(key, images, train=False))(
-    keys.stream(seed, 'init'), jnp.zeros((1, *images.shape[1:]))
-  )
-  order_key = keys.stream(seed, 'order')
+  variables = jax.jit(_initializer(num_classes, images.shape))(keys.stream(0, 'init'))
+  order_key = keys.stream(0, 'order')
   carry = dict(variables), optimizer.init(variables['params'])
-  constants = *jax.device_put((images, labels.astype(np.int32))), keys.stream(seed, 'noise')
+  constants = *jax.device_put((images, labels.astype(np.int32))), keys.stream(0, 'noise')
   for epoch in range(num_epochs):
     order = jax.device_get(batches.epoch_order(order_key, epoch, len(images), batch_size))
     numbers = epoch * steps_per_epoch + np.arange(steps_per_epoch, dtype=np.int32)
@@ -171,14 +160,17 @@ def train(
   return Classifier(carry[0], num_classes)
 
 
+def _initializer(num_classes: int, images_shape: tuple[int, ...]) -> Callable[[Array], dict]:
+  image = jnp.zeros((1, *images_shape[1:]))
+  return lambda key: Network(num_classes).init(key, image, train=False)
+
+
 def _augment(key: Array, image: Array, mirrored: bool) -> Array:
   uniforms = jax.random.uniform(key, (4,), jnp.float32, -1.0, 1.0)
   reach = (MAX_SHIFT_IF_MIRRORED if mirrored else MAX_SHIFT) * image.shape[0]
   angle = 0.0 if mirrored else uniforms[2] * MAX_ROTATION
   image = augmentation.rotate_and_shift(image, angle, uniforms[:2] * reach)
-  if mirrored:
-    image = jnp.where(uniforms[3] < 0, image[:, ::-1], image)
-  return image
+  return jnp.where(uniforms[3] < 0, image[:, ::-1], image) if mirrored else image
 
 
 def reference(data, training: Dataset) -> Classifier:
@@ -188,15 +180,11 @@ def reference(data, training: Dataset) -> Classifier:
     data: `config.data`.
     training: labelled images, to train on if necessary.
   """
-  num_classes = len(training.class_names)
-  like = jax.eval_shape(
-    lambda: Network(num_classes).init(
-      jax.random.key(0), jnp.zeros((1, *training.images.shape[1:])), train=False
-    )
-  )
+  num_classes, shape = len(training.class_names), training.images.shape
+  like = jax.eval_shape(_initializer(num_classes, shape), jax.random.key(0))
   kept = shipped.CLASSIFIERS / f'{data.name}.safetensors'
   # Classifiers of other image sizes may have the same shapes.
-  is_usual = training.images.shape[1:] == SHIPPED_SHAPE and data.crop_size == 0
+  is_usual = shape[1:] == SHIPPED_SHAPE and data.crop_size == 0
   if is_usual and kept.is_file():
     return Classifier(tensor_files.read(kept, like)[0], num_classes)
   mirrored = DATASETS.trait(data.name, 'mirrored', False)

@@ -14,6 +14,7 @@ from flax import linen as nn
 from jax import Array
 from jaxtyping import Float
 
+from cvae_jax.data import batches
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.runtime.paths import cache_folder, from_user, writing
 
@@ -48,6 +49,7 @@ SHIFT = np.array([-0.030, -0.088, -0.188], np.float32).reshape(1, 1, 1, 3)
 SCALE = np.array([0.458, 0.448, 0.450], np.float32).reshape(1, 1, 1, 3)
 NORM_EPSILON = 1e-10
 HIGHEST = jax.lax.Precision.HIGHEST  # accelerators would multiply float32 at a lower one
+LAYOUT = {'dimension_numbers': ('NHWC', 'HWIO', 'NHWC'), 'precision': HIGHEST}
 
 
 class Weights(NamedTuple):
@@ -95,10 +97,7 @@ def lpips(
   Args:
     weights: from `load`.
     images: float [N, H, W, 1 or 3] in [0, 1]; one channel counts as three equal ones.
-    reconstructions: as `images`.
-
-  Returns:
-    0 for equal images.
+    reconstructions: as `images`; equal ones have a distance of 0.
 
   Raises:
     ValueError: other shapes or dtypes.
@@ -110,16 +109,12 @@ def lpips(
     raise ValueError(f'images are {given[0]} and {given[1]}, expected float[N, H, W, 1 or 3] twice')
   weights = jax.device_put(weights)
   num_pixels = shape[1] * shape[2] * max(1, MIN_IMAGE_SIZE / min(shape[1:3])) ** 2
-  size = max(1, min(len(images), int(BATCH_PIXELS / num_pixels)))
-  distances = np.zeros(len(images), np.float32)
-  for first in range(0, len(images), size):
-    pair = [np.asarray(array[first : first + size]) for array in (images, reconstructions)]
-    count = len(pair[0])
-    # Filled up, so that all batches share one compiled program.
-    pair = [np.pad(array, ((0, size - count), (0, 0), (0, 0), (0, 0))) for array in pair]
-    features = [_features(weights, array) for array in jax.device_put(pair)]
-    distances[first : first + count] = jax.device_get(_distances(weights, *features))[:count]
-  return distances
+  size = max(1, int(BATCH_PIXELS / num_pixels))
+
+  def distances(*pair):
+    return _distances(weights, *(_features(weights, array) for array in pair))
+
+  return batches.map_rows(distances, size, images, reconstructions)
 
 
 @jax.jit
@@ -146,14 +141,8 @@ def _features(weights: Weights, images: Array) -> list[Array]:
   for (_, _, stride, padding, is_pooled), kernel, bias in layers:
     if is_pooled:
       hidden = nn.max_pool(hidden, (3, 3), (2, 2))
-    hidden = jax.lax.conv_general_dilated(
-      hidden,
-      kernel,
-      window_strides=(stride, stride),
-      padding=[(padding, padding)] * 2,
-      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-      precision=HIGHEST,
-    )
+    sides = {'window_strides': [stride] * 2, 'padding': [(padding, padding)] * 2}
+    hidden = jax.lax.conv_general_dilated(hidden, kernel, **sides, **LAYOUT)
     hidden = nn.relu(hidden + bias)
     length = jnp.sqrt(jnp.sum(hidden**2, axis=-1, keepdims=True))
     features.append(hidden / (length + NORM_EPSILON))
@@ -171,17 +160,15 @@ def load(folder: Path) -> Weights:
   missing = [f'{name} ({url})' for name, (url, _) in FILES.items() if not (folder / name).is_file()]
   if missing:
     raise InputError(f'{folder} lacks {" and ".join(missing)}. Put the missing files there.')
-  shapes = {}
-  for name, shape, *_ in CONVOLUTIONS:
-    shapes |= {f'{name}.weight': shape, f'{name}.bias': shape[:1]}
-  alexnet = _read(folder / ALEXNET, shapes)
-  channels = [shape[0] for _, shape, *_ in CONVOLUTIONS]
-  shapes = {f'lin{layer}.model.1.weight': (1, size, 1, 1) for layer, size in enumerate(channels)}
-  linear = _read(folder / LINEAR, shapes)
+  alexnet, linear = {}, {}
+  for layer, (name, shape, *_) in enumerate(CONVOLUTIONS):
+    alexnet |= {f'{name}.weight': shape, f'{name}.bias': shape[:1]}
+    linear[f'lin{layer}.model.1.weight'] = (1, shape[0], 1, 1)
+  tensors = _read(folder / ALEXNET, alexnet)
   return Weights(
-    tuple(np.ascontiguousarray(kernel.transpose(2, 3, 1, 0)) for kernel in alexnet[::2]),
-    tuple(bias.reshape(1, 1, 1, -1) for bias in alexnet[1::2]),
-    tuple(layer.reshape(-1) for layer in linear),
+    tuple(np.ascontiguousarray(kernel.transpose(2, 3, 1, 0)) for kernel in tensors[::2]),
+    tuple(bias.reshape(1, 1, 1, -1) for bias in tensors[1::2]),
+    tuple(layer.reshape(-1) for layer in _read(folder / LINEAR, linear)),
   )
 
 
@@ -190,17 +177,15 @@ def _read(path: Path, shapes: dict[str, tuple[int, ...]]) -> list[np.ndarray]:
   try:
     import torch
   except ImportError as error:
-    raise InputError(
-      f'{path} can be read by PyTorch alone, which is not installed: pip install torch.'
-    ) from error
+    text = f'{path} can be read by PyTorch alone, which is not installed: pip install torch.'
+    raise InputError(text) from error
   remedy = f'Fetch it again from {FILES[path.name][0]}.'
   try:
     tensors = torch.load(path, map_location='cpu', weights_only=True)
   except Exception as error:  # damaged files raise many types
     # Without PyTorch's message, which advises to run the code in the file.
-    raise InputError(
-      f'{path} is damaged, or no file of PyTorch weights ({type(error).__name__}). {remedy}'
-    ) from error
+    text = f'{path} is damaged, or no file of PyTorch weights ({type(error).__name__}). {remedy}'
+    raise InputError(text) from error
   arrays = []
   for name, shape in shapes.items():
     tensor = tensors.get(name) if isinstance(tensors, dict) else None
@@ -245,9 +230,8 @@ def _fetch(url: str, path: Path, advice: str) -> None:
           file.write(piece)
   except requests.RequestException as error:
     status = '' if error.response is None else f' {error.response.status_code}'
-    raise InputError(
-      f'{url} cannot be downloaded: {type(error).__name__}{status}. {advice}'
-    ) from error
+    text = f'{url} cannot be downloaded: {type(error).__name__}{status}. {advice}'
+    raise InputError(text) from error
 
 
 def _sha256(path: Path) -> str:

@@ -1,9 +1,11 @@
 """An evaluation: its numbers, arrays and pictures, and the files that hold them."""
 
+import contextlib
 import dataclasses
 import functools
 import html
 import json
+import operator
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +22,10 @@ from cvae_jax.plots import figures, tables
 from cvae_jax.plots import html as page_lib
 from cvae_jax.runtime import paths
 
-COLUMNS = ('group', 'metric', 'value', 'low', 'high', 'unit', 'protocol')
+ROW = (
+  '<tr><td>{}</td><td class="number">{}</td><td class="number">{}</td><td>{}</td>'
+  '<td class="protocol">{}</td></tr>'
+)
 ADVICE = (
   'Make it writable, copy the run elsewhere or, for shipped weights, begin in another folder.'
 )
@@ -74,16 +79,7 @@ class Evaluation:
   def add(
     self, group: str, name: str, value, protocol: str, unit: str = '', undefined: str = ''
   ) -> None:
-    """Adds a metric, or a note that it could not be measured.
-
-    Args:
-      group: heading of the metric in tables.
-      name: of the metric.
-      value: a number or an `Interval`.
-      protocol: how it was measured.
-      unit: of the value.
-      undefined: reason given if the value is not finite.
-    """
+    """Adds a number or an `Interval`; if it is not finite, the reason `undefined` instead."""
     mean, low, high = value if isinstance(value, Interval) else (value, np.nan, np.nan)
     if not np.isfinite(mean):
       self.miss(group, name, undefined or f'{mean}, of {self.num_images} images')
@@ -111,31 +107,24 @@ def write(evaluation: Evaluation) -> Path:
   """
   folder = evaluation.model.folder / 'evaluation'
   page = folder / f'{evaluation.name}.html'
-  files = {
-    folder / evaluation.name / f'{name}.png': picture
-    for name, (_, picture) in evaluation.pictures.items()
-  } | {
-    page.with_suffix('.json'): json.dumps(_plain(evaluation), indent=1) + '\n',
-    page.with_suffix('.csv'): _csv(evaluation),
-    page: _html(evaluation),
-  }
   with paths.writing(folder, ADVICE):
-    for path, content in files.items():
-      paths.write(path, content)
+    for name, (_, picture) in evaluation.pictures.items():
+      paths.write(folder / evaluation.name / f'{name}.png', picture)
+    paths.write(page.with_suffix('.json'), json.dumps(_plain(evaluation), indent=1) + '\n')
+    paths.write(page.with_suffix('.csv'), _csv(evaluation))
+    paths.write(page, _html(evaluation))
   return page
 
 
 def write_unless_finished(evaluation: Evaluation) -> None:
   """Writes an unfinished evaluation, unless a finished one of the same weights is there."""
-  try:
-    text = (evaluation.model.folder / 'evaluation' / f'{evaluation.name}.json').read_text('utf-8')
-    content = json.loads(text)
+  path = evaluation.model.folder / 'evaluation' / f'{evaluation.name}.json'
+  with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+    content = json.loads(path.read_text('utf-8'))
     is_finished = content['metrics']['likelihood']['iwae']['value'] is not None
-    is_finished &= content['step'] == evaluation.model.step
-  except (OSError, ValueError, TypeError, KeyError):
-    is_finished = False
-  if not is_finished:
-    write(evaluation)
+    if is_finished and content['step'] == evaluation.model.step:
+      return
+  write(evaluation)
 
 
 def check_writable(model: Model) -> None:
@@ -143,8 +132,7 @@ def check_writable(model: Model) -> None:
   folder = model.folder / 'evaluation'
   with paths.writing(folder, ADVICE):
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder):
-      pass
+    tempfile.TemporaryFile(dir=folder).close()
 
 
 def table(evaluation: Evaluation) -> str:
@@ -187,9 +175,7 @@ def number(value: float) -> str:
 
 def interval(metric: Metric) -> str:
   """The 95 % interval as text; empty if there is none."""
-  if metric.low is None:
-    return ''
-  return f'{number(metric.low)} to {number(metric.high)}'
+  return '' if metric.low is None else f'{number(metric.low)} to {number(metric.high)}'
 
 
 def _plain(evaluation: Evaluation) -> dict[str, Any]:
@@ -214,10 +200,9 @@ def _plain(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _csv(evaluation: Evaluation) -> str:
-  return tables.as_csv(
-    COLUMNS,
-    ((m.group, m.name, m.value, m.low, m.high, m.unit, m.protocol) for m in evaluation.metrics),
-  )
+  header = ('group', 'metric', 'value', 'low', 'high', 'unit', 'protocol')
+  fields = operator.attrgetter('group', 'name', *header[2:])
+  return tables.as_csv(header, map(fields, evaluation.metrics))
 
 
 def _html(evaluation: Evaluation) -> str:
@@ -226,12 +211,8 @@ def _html(evaluation: Evaluation) -> str:
     rows.append(f'<tr class="group"><th colspan="5">{html.escape(group)}</th></tr>')
     for metric in metrics:
       value = '–' if metric.value is None else number(metric.value)
-      cells = (
-        f'<td>{html.escape(metric.name)}</td><td class="number">{value}</td>'
-        f'<td class="number">{interval(metric)}</td><td>{html.escape(metric.unit)}</td>'
-        f'<td class="protocol">{html.escape(metric.protocol)}</td>'
-      )
-      rows.append(f'<tr>{cells}</tr>')
+      cells = metric.name, value, interval(metric), metric.unit, metric.protocol
+      rows.append(ROW.format(*map(html.escape, cells)))
   body = (
     '<table>\n<thead><tr><th>metric</th><th>value</th><th>95 % interval</th><th>unit</th>'
     '<th>protocol</th></tr></thead><tbody>\n' + '\n'.join(rows) + '\n</tbody>\n</table>'

@@ -9,6 +9,9 @@ from cvae_jax.runtime.registry import Registry
 NEIGHBOURS = 5
 MAX_PER_CLASS = 1_000  # images whose pairwise distances are averaged
 
+Real = Float[np.ndarray, 'real features']
+Drawn = Float[np.ndarray, 'drawn features']
+
 # Metrics of samples: (features of real images [N, F], features of samples [M, F]) -> float; nan
 # where it is undefined. Traits, all of them texts and optional: `unit`, `protocol`, and `undefined`
 # for the reason of a nan, in which {real} stands for N.
@@ -16,9 +19,7 @@ SAMPLE_METRICS = Registry('sample metric')
 
 
 @SAMPLE_METRICS.register('frechet_distance')
-def frechet_distance(
-  real: Float[np.ndarray, 'real features'], drawn: Float[np.ndarray, 'drawn features']
-) -> float:
+def frechet_distance(real: Real, drawn: Drawn) -> float:
   """‖μ₁ − μ₂‖² + tr(Σ₁ + Σ₂ − 2 (Σ₁ Σ₂)^½) of Gaussians fitted to both (Heusel et al. 2017).
 
   The paper takes Inception's features; values in those of another network compare only with each
@@ -26,9 +27,9 @@ def frechet_distance(
   """
   if min(len(real), len(drawn)) < 2:
     return float('nan')
-  real, drawn = (np.asarray(x, np.float64) for x in (real, drawn))
-  means = [x.mean(axis=0) for x in (real, drawn)]
-  covariances = [np.atleast_2d(np.cov(x.T)) for x in (real, drawn)]
+  both = [np.asarray(x, np.float64) for x in (real, drawn)]
+  means = [x.mean(axis=0) for x in both]
+  covariances = [np.atleast_2d(np.cov(x.T)) for x in both]
   # The eigenvalues of Σ₁ Σ₂ are those of Σ₁^½ Σ₂ Σ₁^½, which is symmetric: no complex roots.
   values, vectors = np.linalg.eigh(covariances[0])
   root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
@@ -43,9 +44,7 @@ def frechet_distance(
   protocol=f'k = {NEIGHBOURS} (Naeem et al. 2020)',
   undefined=f'{{real:,}} real images have no {NEIGHBOURS} neighbours each',
 )
-def coverage(
-  real: Float[np.ndarray, 'real features'], drawn: Float[np.ndarray, 'drawn features']
-) -> float:
+def coverage(real: Real, drawn: Drawn) -> float:
   """The fraction of real images with a sample in their neighbourhood (Naeem et al. 2020).
 
   A neighbourhood reaches to the `NEIGHBOURS`-th nearest real image; nan if there are too few. As

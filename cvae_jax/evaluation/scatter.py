@@ -15,9 +15,13 @@ from cvae_jax.runtime import paths
 MAX_IMAGES = 10_000
 PIECE = 1_024
 
+Images = UInt8[np.ndarray, 'images height width channels']
+Labels = Int[np.ndarray, ' images']
+Means = Float[np.ndarray, 'images latent']
+
 
 def write(model: Model, data: Splits, split: str, method: str) -> Path:
-  """Draws the latents of a split.
+  """Draws the latents of a split into `evaluation/<split>-latents-<method>.png` of the model.
 
   Args:
     model: a trained model.
@@ -25,16 +29,12 @@ def write(model: Model, data: Splits, split: str, method: str) -> Path:
     split: 'train', 'validation' or 'test'.
     method: projection onto the plane; see `projection.to_plane`.
 
-  Returns:
-    `evaluation/<split>-latents-<method>.png` in the model's folder.
-
   Raises:
     InputError: the folder cannot be written.
   """
   figure = draw(model, getattr(data, split), method, model.folder.name)
-  folder = model.folder / 'evaluation'
-  path = folder / f'{split}{model.suffix}-latents-{method}.png'
-  with paths.writing(folder):
+  path = model.folder / 'evaluation' / f'{split}{model.suffix}-latents-{method}.png'
+  with paths.writing(path.parent):
     figures.save({path: figure})
   return path
 
@@ -46,23 +46,14 @@ def draw(model: Model, dataset: Dataset, method: str, title: str) -> Figure:
 
 
 def draw_means(
-  mean: Float[np.ndarray, 'images latent'],
-  labels: Int[np.ndarray, ' images'],
-  class_names: tuple[str, ...],
-  method: str,
-  title: str = '',
+  mean: Means, labels: Labels, class_names: tuple[str, ...], method: str, title: str = ''
 ) -> Figure:
   """The posterior means of the first images, which have these labels."""
   plane, axis_names = projection.to_plane(mean[:MAX_IMAGES], method)
-  known = labels[:MAX_IMAGES] if class_names else None
-  return figures.latent_scatter(plane, known, class_names, axis_names, title)
+  return figures.latent_scatter(plane, labels[:MAX_IMAGES], class_names, axis_names, title)
 
 
-def means(
-  model: Model,
-  images: UInt8[np.ndarray, 'images height width channels'],
-  labels: Int[np.ndarray, ' images'],
-) -> Float[np.ndarray, 'images latent']:
+def means(model: Model, images: Images, labels: Labels) -> Means:
   """The posterior means of images; an unconditional model ignores the labels."""
 
   def encode(images, labels):

@@ -1,5 +1,6 @@
 """Curves of runs over epochs, from their metrics.csv; curves through named points."""
 
+import contextlib
 import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,14 +21,13 @@ Row = Mapping[str, str]  # of a metrics.csv: column -> text
 
 
 class Label(NamedTuple):
-  """A term as people read it."""
+  """A term as people read it, and as the title of a panel."""
 
   name: str
-  title: str  # of a panel
+  title: str
 
 
 LABELS = {
-  'loss': Label('loss', 'loss'),
   'negative_elbo': Label('−ELBO', '−ELBO (β = 1), nats'),
   'reconstruction': Label('reconstruction', 'reconstruction, nats'),
   'kl': Label('KL', 'KL, nats'),
@@ -40,6 +40,7 @@ def label(term: str) -> Label:
   return LABELS.get(term, Label(term, term))
 
 
+@rc_context(STYLE)
 def learning_rate_ramp(rates: np.ndarray, losses: np.ndarray, suggestion: float) -> Figure:
   """The loss during a ramp of the learning rate, with the suggested rate marked.
 
@@ -48,26 +49,16 @@ def learning_rate_ramp(rates: np.ndarray, losses: np.ndarray, suggestion: float)
     losses: [n] averaged losses.
     suggestion: one of the rates.
   """
-  with rc_context(STYLE):
-    figure = Figure(figsize=(6, 3.6), layout='constrained')
-    axes = figure.subplots()
-    axes.plot(rates, losses, color=MAIN, linewidth=1.5)
-    axes.axvline(suggestion, color=CONTRAST, linewidth=1)
-    axes.annotate(
-      f'{suggestion:.1e}',
-      (suggestion, 1),
-      xycoords=('data', 'axes fraction'),
-      color=CONTRAST,
-      xytext=(4, -12),
-      textcoords='offset points',
-    )
-    axes.set_xscale('log')
-    # The diverging losses at the end would flatten the rest.
-    fall = losses[0] - losses.min()
-    axes.set_ylim(losses.min() - 0.1 * fall, losses[0] + 0.5 * fall)
-    axes.set_xlabel('learning rate')
-    axes.set_ylabel('loss, nats')
-    axes.set_title('The loss falls fastest at the line', fontsize=11)
+  figure = Figure(figsize=(6, 3.6), layout='constrained')
+  axes = figure.add_subplot(xscale='log', xlabel='learning rate', ylabel='loss, nats')
+  axes.set_title('The loss falls fastest at the line')
+  axes.plot(rates, losses, color=MAIN, linewidth=1.5)
+  axes.axvline(suggestion, color=CONTRAST, linewidth=1)
+  at_the_top = {'xycoords': ('data', 'axes fraction'), 'textcoords': 'offset points'}
+  axes.annotate(f'{suggestion:.1e}', (suggestion, 1), (4, -12), color=CONTRAST, **at_the_top)
+  # The diverging losses at the end would flatten the rest.
+  fall = losses[0] - losses.min()
+  axes.set_ylim(losses.min() - 0.1 * fall, losses[0] + 0.5 * fall)
   return figure
 
 
@@ -81,13 +72,13 @@ def _number(text: str | None) -> float | None:
 
 
 def _rows(metrics_csv: Path) -> list[Row]:
-  if not metrics_csv.is_file():
-    return []
-  with open(metrics_csv, newline='', encoding='utf-8', errors='replace') as file:
-    try:
+  if metrics_csv.is_file():
+    with (
+      open(metrics_csv, newline='', encoding='utf-8', errors='replace') as file,
+      contextlib.suppress(csv.Error),
+    ):
       return list(csv.DictReader(file))
-    except csv.Error:
-      return []
+  return []
 
 
 def _series(rows: Sequence[Row], name: str) -> np.ndarray:
@@ -124,31 +115,20 @@ def _training_panels(columns: Sequence[str]) -> dict[str, dict[str, str]]:
   return panels
 
 
-def _panels(
-  size: tuple[float, float], titles: Sequence[str], rows: Sequence[Row]
-) -> tuple[Figure, list[Axes]]:
-  """A figure with two panels to a row, all over the epochs of `rows`.
-
-  Args:
-    size: width of the figure and height of a row of panels, in inches.
-    titles: of the panels.
-    rows: all that is drawn.
-  """
+def _panels(width: float, height: float, titles: Sequence[str], rows: Sequence[Row]) -> Figure:
+  """Two panels to a row, each `height` inches high, over the epochs of all `rows`."""
   num_rows = -(-len(titles) // 2)
-  figure = Figure(figsize=(size[0], size[1] * num_rows), layout='constrained')
-  panels = list(figure.subplots(num_rows, min(len(titles), 2), squeeze=False).ravel())
-  for unused in panels[len(titles) :]:
-    unused.remove()
+  figure = Figure(figsize=(width, height * num_rows), layout='constrained')
   epochs = [epoch for row in rows if (epoch := _number(row.get('epoch'))) is not None] or [0.0]
   # From 0, or from where a run went on with the weights of another.
   first = min(epochs) if min(epochs) > 1 else 0.0
   span = max(1.0, max(epochs) - first, 1e-6 * first)  # wide enough for any float
-  for axes, title in zip(panels, titles, strict=False):
-    axes.set_title(title)
-    axes.set_xlim(first - 0.02 * span, first + 1.02 * span)
-    axes.set_xlabel('epoch')
+  limits = first - 0.02 * span, first + 1.02 * span
+  for number, title in enumerate(titles, start=1):
+    place = num_rows, min(len(titles), 2), number
+    axes = figure.add_subplot(*place, title=title, xlabel='epoch', xlim=limits)
     axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
-  return figure, panels[: len(titles)]
+  return figure
 
 
 def _plot(axes: Axes, rows: Sequence[Row], name: str, **options) -> np.ndarray:
@@ -158,6 +138,7 @@ def _plot(axes: Axes, rows: Sequence[Row], name: str, **options) -> np.ndarray:
   return values
 
 
+@rc_context(STYLE)
 def training_curves(metrics_csv: Path) -> Figure | None:
   """The terms of a run's metrics.csv over its epochs, a panel for each; None if it has no rows.
 
@@ -167,24 +148,23 @@ def training_curves(metrics_csv: Path) -> Figure | None:
   panels = _training_panels(_columns(rows))
   if not panels:
     return None
-  with rc_context(STYLE):
-    figure, every_axes = _panels((9, 2.8), list(panels), rows)
-    for axes, lines in zip(every_axes, panels.values(), strict=True):
-      drawn = []
-      for line, name in lines.items():
-        colour = MAIN if name.startswith('train/') else CONTRAST
-        options = {'color': colour, 'label': line, 'linewidth': 1.3, 'markersize': 3}
-        drawn.append(_plot(axes, rows, name, **options))
-      top = max((np.quantile(values, 0.97) for values in drawn if len(values)), default=0)
-      low, high = axes.get_ylim()
-      if 'train/beta' not in lines.values() and max(map(len, drawn)) > 20 and low < top:
-        # The first steps, a hundred times above the rest, would flatten it.
-        axes.set_ylim(low, min(high, top + 0.05 * (top - low)))
-      if len(lines) > 1:
-        axes.legend()
+  figure = _panels(9, 2.8, list(panels), rows)
+  for axes, lines in zip(figure.axes, panels.values(), strict=True):
+    drawn = []
+    for line, name in lines.items():
+      options = {'label': line, 'color': MAIN if name.startswith('train/') else CONTRAST}
+      drawn.append(_plot(axes, rows, name, linewidth=1.3, markersize=3, **options))
+    top = max((np.quantile(values, 0.97) for values in drawn if len(values)), default=0)
+    low, high = axes.get_ylim()
+    if 'train/beta' not in lines.values() and max(map(len, drawn)) > 20 and low < top:
+      # The first steps, a hundred times above the rest, would flatten it.
+      axes.set_ylim(low, min(high, top + 0.05 * (top - low)))
+    if len(lines) > 1:
+      axes.legend()
   return figure
 
 
+@rc_context(STYLE)
 def compared(runs: Mapping[str, Sequence[Path]]) -> Figure | None:
   """The validation terms and the gradient norm of several runs, each setting in its own colour.
 
@@ -205,32 +185,30 @@ def compared(runs: Mapping[str, Sequence[Path]]) -> Figure | None:
     return None
   # In the order of the settings, which is that of their numbers, from dark to light.
   colours = colormaps['viridis'](np.linspace(0, 0.9, len(logs)))
-  with rc_context(STYLE):
-    figure, every_axes = _panels((10.5, 3.1), list(panels.values()), every_row)
-    for axes, name in zip(every_axes, panels, strict=True):
-      drawn = []
-      for (setting, several), colour in zip(logs.items(), colours, strict=True):
-        for position, rows in enumerate(several):
-          options = {'color': colour, 'label': '_' if position else setting}
-          drawn.append(_plot(axes, rows, name, linewidth=1.2, markersize=2.5, **options))
-      values = np.concatenate(drawn)
-      if len(values) and values.min() > 0 and values.max() > 20 * np.median(values):
-        axes.set_yscale('log')
-    if len(logs) <= MAX_LEGEND:
-      figure.legend(*every_axes[-1].get_legend_handles_labels(), loc='outside right upper')
+  figure = _panels(10.5, 3.1, list(panels.values()), every_row)
+  for axes, name in zip(figure.axes, panels, strict=True):
+    drawn = []
+    for (setting, several), colour in zip(logs.items(), colours, strict=True):
+      for position, rows in enumerate(several):
+        options = {'color': colour, 'label': '_' if position else setting}
+        drawn.append(_plot(axes, rows, name, linewidth=1.2, markersize=2.5, **options))
+    values = np.concatenate(drawn)
+    if len(values) and values.min() > 0 and values.max() > 20 * np.median(values):
+      axes.set_yscale('log')
+  if len(logs) <= MAX_LEGEND:
+    figure.legend(*axes.get_legend_handles_labels(), loc='outside right upper')
   return figure
 
 
+@rc_context(STYLE)
 def plane(points: Mapping[str, tuple[float, float]], axis_names: tuple[str, str]) -> Figure:
   """A line through named points, in the given order."""
-  with rc_context(STYLE):
-    figure = Figure(figsize=(6.5, 4.5), layout='constrained')
-    axes = figure.subplots()
-    places = np.array(list(points.values())).reshape(-1, 2)
-    axes.plot(*places.T, 'o-', color=MAIN, linewidth=1.2, markersize=5)
-    for name, place in points.items():
-      axes.annotate(name, place, xytext=(6, 5), textcoords='offset points', fontsize=9)
-    axes.margins(0.15)
-    axes.set_xlabel(axis_names[0])
-    axes.set_ylabel(axis_names[1])
+  figure = Figure(figsize=(6.5, 4.5), layout='constrained')
+  axes = figure.add_subplot(xlabel=axis_names[0], ylabel=axis_names[1])
+  axes.plot(
+    *np.array(list(points.values())).reshape(-1, 2).T, 'o-', color=MAIN, linewidth=1.2, markersize=5
+  )
+  for name, place in points.items():
+    axes.annotate(name, place, xytext=(6, 5), textcoords='offset points', fontsize=9)
+  axes.margins(0.15)
   return figure

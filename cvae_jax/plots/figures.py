@@ -16,7 +16,7 @@ from cvae_jax.runtime import paths
 # Paul Tol's muted scheme, which colour-blind readers can tell apart.
 COLOURS = ('#332288', '#88CCEE', '#44AA99', '#117733', '#999933',
            '#DDCC77', '#CC6677', '#882255', '#AA4499', '#888888')  # fmt: skip
-MAIN, CONTRAST, QUIET = '#332288', '#CC6677', '#888888'
+MAIN, CONTRAST, PALE, QUIET = '#332288', '#CC6677', '#88CCEE', '#888888'
 DPI = 150
 STYLE = {
   'figure.dpi': DPI,
@@ -35,10 +35,13 @@ MAX_NAME_INCHES, MAX_NAME_INCHES_IF_MANY = 2.2, 1.1
 CHARACTER_INCHES = 0.085
 SMALLEST_POINT, LARGEST_POINT = 3.0, 30.0
 NAME_ROOM = (0.2, 0.05)  # width and height of a name, as fractions of the span of all points
+NAME_BOX = {'boxstyle': 'round,pad=0.2', 'facecolor': 'white', 'alpha': 0.75, 'linewidth': 0}
+NAME_STYLE = {'ha': 'center', 'va': 'center', 'fontsize': 9, 'fontweight': 'bold', 'bbox': NAME_BOX}
 MAX_LEGEND = 24  # classes
 MAX_MARGINALS = 16  # latent dimensions
 
 
+@rc_context(STYLE)
 def image_grid(
   images: np.ndarray,
   row_names: Sequence[str] = (),
@@ -55,7 +58,7 @@ def image_grid(
     title: of the figure.
     headings: first column of a group of columns -> the heading of the group.
   """
-  rows, columns, height, width, channels = images.shape
+  rows, columns, height, width, _ = images.shape
   tile_height, tile_width = height + 2, width + 2
   # White between the images and where there is none.
   missing = np.isnan(images).any(axis=(2, 3, 4), keepdims=True)
@@ -63,44 +66,29 @@ def image_grid(
   max_inches = MAX_NAME_INCHES if columns <= FEW_COLUMNS else MAX_NAME_INCHES_IF_MANY
   column_names = _shortened(column_names, max_inches)
   row_names = _shortened(row_names, 2 * MAX_NAME_INCHES)
-  name_pixels = max((_inches(name) for name in column_names), default=0) * DPI
+  name_pixels = max(map(_inches, column_names), default=0) * DPI
   # A whole number, so that all pixels of an image have the same size in the figure.
   scale = max(1, round(TILE_PIXELS / tile_width), int(np.ceil(name_pixels / tile_width)))
-  size = (columns * tile_width * scale / DPI, rows * tile_height * scale / DPI)
-  left = max((_inches(name) for name in row_names), default=0.05) + 0.1
-  top = 0.15 + (0.3 if title else 0) + (0.28 if column_names else 0) + (0.28 if headings else 0)
+  size = np.array([columns * tile_width, rows * tile_height]) * scale / DPI
+  left = max(map(_inches, row_names), default=0.05) + 0.1
+  names_height = 0.28 if column_names else 0
+  top = 0.15 + (0.3 if title else 0) + names_height + (0.28 if headings else 0)
   places = {
     name: left + column * tile_width * scale / DPI for column, name in (headings or {}).items()
   }
   right = max([left + size[0], *(x + _inches(name) for name, x in places.items())])
-  total = (max(right + 0.15, _inches(title) + 0.3), size[1] + top + 0.15)
-  with rc_context(STYLE):
-    figure = Figure(figsize=total)
-    axes = figure.add_axes(
-      (left / total[0], 0.15 / total[1], size[0] / total[0], size[1] / total[1])
-    )
-    axes.imshow(
-      canvas.squeeze(-1) if channels == 1 else canvas,
-      cmap='gray',
-      vmin=0,
-      vmax=1,
-      interpolation='nearest',
-      aspect='auto',
-    )
-    for spine in axes.spines.values():
-      spine.set_visible(False)
-    axes.tick_params(length=0, labeltop=True, labelbottom=False)
-    axes.set_xticks((np.arange(columns) + 0.5) * tile_width - 0.5 if column_names else [])
-    axes.set_yticks((np.arange(rows) + 0.5) * tile_height - 0.5 if row_names else [])
-    if column_names:
-      axes.set_xticklabels(column_names)
-    if row_names:
-      axes.set_yticklabels(row_names)
-    for name, x in places.items():
-      y = (0.2 + size[1] + (0.28 if column_names else 0)) / total[1]
-      figure.text(x / total[0], y, name, va='bottom', fontsize=10)
-    if title:
-      figure.text(0.15 / total[0], 1 - 0.1 / total[1], title, va='top', fontsize=11)
+  total = np.array([max(right + 0.15, _inches(title) + 0.3), size[1] + top + 0.15])
+  figure = Figure(figsize=total)
+  axes = figure.add_axes((left / total[0], 0.15 / total[1], *(size / total)))
+  axes.imshow(canvas, 'gray', vmin=0, vmax=1, interpolation='nearest', aspect='auto')
+  axes.spines[:].set_visible(False)
+  axes.tick_params(length=0, labeltop=True, labelbottom=False)
+  axes.set_xticks((np.arange(len(column_names)) + 0.5) * tile_width - 0.5, column_names)
+  axes.set_yticks((np.arange(len(row_names)) + 0.5) * tile_height - 0.5, row_names)
+  for name, x in places.items():
+    figure.text(x / total[0], (0.2 + size[1] + names_height) / total[1], name, va='bottom')
+  if title:
+    figure.text(0.15 / total[0], 1 - 0.1 / total[1], title, va='top', fontsize=11)
   return figure
 
 
@@ -113,6 +101,7 @@ def _shortened(names: Sequence[str], inches: float) -> list[str]:
   return [name if len(name) <= length else f'{name[: length - 1]}…' for name in names]
 
 
+@rc_context(STYLE)
 def latent_scatter(
   points: np.ndarray,
   labels: np.ndarray | None,
@@ -124,27 +113,24 @@ def latent_scatter(
 
   Args:
     points: [N, 2].
-    labels: [N] classes; None leaves the points in one colour.
-    class_names: of all classes; () without labels.
+    labels: [N] classes.
+    class_names: of all classes; () leaves the points in one colour, whatever the labels.
     axis_names: of the two dimensions.
     of: name of the model, for the title.
   """
+  figure = Figure(figsize=(7.6, 6), layout='constrained')
+  axes = figure.add_subplot(xlabel=axis_names[0], ylabel=axis_names[1])
+  axes.set_title(f'{of}\n' * bool(of) + f"The encoder's means of {len(points):,} images")
   size = float(np.clip(30_000 / len(points), SMALLEST_POINT, LARGEST_POINT))
-  with rc_context(STYLE):
-    figure = Figure(figsize=(7.6, 6), layout='constrained')
-    axes = figure.add_subplot()
-    options = {'s': size, 'linewidths': 0, 'alpha': 0.6, 'rasterized': True}
-    if labels is None or not class_names:
-      axes.scatter(*points.T, color=MAIN, **options)
-    else:
-      # In random order, so that the last class does not cover the others.
-      order = np.random.RandomState(0).permutation(len(points))
-      colours = np.array([COLOURS[label % len(COLOURS)] for label in labels])
-      axes.scatter(*points[order].T, c=colours[order], **options)
-      _name_classes(axes, points, labels, class_names)
-    axes.set_xlabel(axis_names[0])
-    axes.set_ylabel(axis_names[1])
-    axes.set_title(f'{of}\n' * bool(of) + f"The encoder's means of {len(points):,} images")
+  options = {'s': size, 'linewidths': 0, 'alpha': 0.6, 'rasterized': True}
+  if not class_names:
+    axes.scatter(*points.T, color=MAIN, **options)
+  else:
+    # In random order, so that the last class does not cover the others.
+    order = np.random.RandomState(0).permutation(len(points))
+    colours = np.array([COLOURS[label % len(COLOURS)] for label in labels])
+    axes.scatter(*points[order].T, c=colours[order], **options)
+    _name_classes(axes, points, labels, class_names)
   return figure
 
 
@@ -158,48 +144,39 @@ def _name_classes(axes, points, labels, class_names):
     name = f' {class_names[label]}'
     axes.scatter([], [], color=COLOURS[label % len(COLOURS)], s=40, label=name)
     others = [other for key, other in middles.items() if key != label]
-    if any(np.all(np.abs(middle - other) < room) for other in others):
-      continue
-    axes.text(
-      *middle,
-      class_names[label],
-      ha='center',
-      va='center',
-      fontsize=9,
-      fontweight='bold',
-      bbox={'boxstyle': 'round,pad=0.2', 'facecolor': 'white', 'alpha': 0.75, 'linewidth': 0},
-    )
+    if not any(np.all(np.abs(middle - other) < room) for other in others):
+      axes.text(*middle, class_names[label], **NAME_STYLE)
   axes.legend(loc='center left', bbox_to_anchor=(1.0, 0.5), borderaxespad=0.2)
 
 
+@rc_context(STYLE)
 def kl_per_dimension(kl: np.ndarray, active: np.ndarray, title: str) -> Figure:
   """The KL of each latent dimension, largest first.
 
   Args:
     kl: [latent] nats, means over images.
-    active: [latent] bool; see `evaluation.latents.active_units`.
+    active: [latent] bool; see `tasks.vae.active_units`.
     title: names the distribution that the KL is to.
   """
-  order = np.argsort(-kl)
-  with rc_context(STYLE):
-    figure = Figure(figsize=(np.clip(0.3 * len(kl) + 1.5, 5.0, 16.0), 3.4), layout='constrained')
-    axes = figure.add_subplot()
-    places = np.arange(len(kl))
-    for is_active, colour, name in ((True, MAIN, 'active'), (False, QUIET, 'not active')):
-      chosen = active[order] == is_active
-      if chosen.any():
-        axes.bar(places[chosen], kl[order][chosen], color=colour, label=name)
-    if len(kl) <= 40:
-      axes.set_xticks(places, [str(dimension) for dimension in order], fontsize=8)
-    else:
-      axes.set_xticks([])
-    axes.set_xlabel('latent dimension, by its KL')
-    axes.set_ylabel('KL, nats (mean over images)')
-    axes.set_title(f'{title}:\n{kl.sum():.2f} nats, {int(active.sum())} of {len(kl)} active')
-    axes.legend()
+  figure = Figure(figsize=(np.clip(0.3 * len(kl) + 1.5, 5.0, 16.0), 3.4), layout='constrained')
+  axes = figure.add_subplot(
+    xlabel='latent dimension, by its KL', ylabel='KL, nats (mean over images)'
+  )
+  axes.set_title(f'{title}:\n{kl.sum():.2f} nats, {int(active.sum())} of {len(kl)} active')
+  order, places = np.argsort(-kl), np.arange(len(kl))
+  for is_active, colour, name in ((True, MAIN, 'active'), (False, QUIET, 'not active')):
+    chosen = active[order] == is_active
+    if chosen.any():
+      axes.bar(places[chosen], kl[order][chosen], color=colour, label=name)
+  if len(kl) <= 40:
+    axes.set_xticks(places, [str(dimension) for dimension in order], fontsize=8)
+  else:
+    axes.set_xticks([])
+  axes.legend()
   return figure
 
 
+@rc_context(STYLE)
 def aggregate_posterior(latents: np.ndarray, kl: np.ndarray, standard: bool) -> Figure:
   """Histograms of the aggregate posterior, for the dimensions with the largest KL.
 
@@ -213,23 +190,23 @@ def aggregate_posterior(latents: np.ndarray, kl: np.ndarray, standard: bool) -> 
   rows = -(-len(shown) // columns)
   reach = max(4.0, float(np.quantile(np.abs(latents[:, shown]), 0.999)))
   grid = np.linspace(-reach, reach, 161)
-  with rc_context(STYLE):
-    figure = Figure(figsize=(max(2.1 * columns, 4.6), 1.6 * rows + 0.9), layout='constrained')
-    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    for axes, dimension in zip(panels, shown, strict=False):
-      values = latents[:, dimension]
-      axes.hist(np.clip(values, -reach, reach), bins=grid[::4], density=True, color='#88CCEE')
-      if standard:
-        axes.plot(grid, stats.norm.pdf(grid), color=CONTRAST, linewidth=1.5)
-      axes.set_title(f'z{dimension}: {values.mean():.2f} ± {values.std():.2f}', fontsize=9, pad=3)
-      axes.set_yticks([])
-    for axes in panels[len(shown) :]:
-      axes.set_visible(False)
-    beside = ' (bars) and N(0, 1) (line)' if standard else ''
-    figure.suptitle(f'Aggregate posterior{beside}', fontsize=11)
+  figure = Figure(figsize=(max(2.1 * columns, 4.6), 1.6 * rows + 0.9), layout='constrained')
+  beside = ' (bars) and N(0, 1) (line)' if standard else ''
+  figure.suptitle(f'Aggregate posterior{beside}', fontsize=11)
+  panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+  for axes, dimension in zip(panels, shown, strict=False):
+    values = latents[:, dimension]
+    axes.hist(np.clip(values, -reach, reach), bins=grid[::4], density=True, color=PALE)
+    if standard:
+      axes.plot(grid, stats.norm.pdf(grid), color=CONTRAST, linewidth=1.5)
+    axes.set_title(f'z{dimension}: {values.mean():.2f} ± {values.std():.2f}', fontsize=9, pad=3)
+    axes.set_yticks([])
+  for axes in panels[len(shown) :]:
+    axes.set_visible(False)
   return figure
 
 
+@rc_context(STYLE)
 def reliability(edges, confidence, accuracy, counts, calibration_error: float) -> Figure:
   """The accuracy of a classifier against its confidence (reliability diagram).
 
@@ -241,29 +218,21 @@ def reliability(edges, confidence, accuracy, counts, calibration_error: float) -
     calibration_error: for the title.
   """
   full = counts > 0
-  with rc_context(STYLE):
-    figure = Figure(figsize=(5.4, 5.0), layout='constrained')
-    axes = figure.add_subplot()
-    axes.plot([0, 1], [0, 1], color=QUIET, linestyle='--', label='calibrated')
-    axes.bar(
-      edges[:-1][full],
-      accuracy[full],
-      width=np.diff(edges)[full],
-      align='edge',
-      color='#88CCEE',
-      edgecolor='white',
-      label='accuracy',
-    )
-    axes.plot(confidence[full], accuracy[full], 'o', color=CONTRAST, label='mean confidence')
-    axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1)
-    axes.set_xlabel('confidence p(c | x)')
-    axes.set_ylabel('accuracy')
-    axes.set_title(f'Calibration error {calibration_error:.3f}')
-    # The bar of a bin with few images means little.
-    for x, count in zip((edges[:-1] + edges[1:])[full] / 2, counts[full], strict=True):
-      axes.text(x, 0.01, f'{count:,}', rotation=90, ha='center', va='bottom', fontsize=8)
-    figure.legend(loc='outside lower center', ncols=3, fontsize=9)
+  figure = Figure(figsize=(5.4, 5.0), layout='constrained')
+  axes = figure.add_subplot(xlim=(0, 1), ylim=(0, 1))
+  axes.set(
+    xlabel='confidence p(c | x)',
+    ylabel='accuracy',
+    title=f'Calibration error {calibration_error:.3f}',
+  )
+  axes.plot([0, 1], [0, 1], color=QUIET, linestyle='--', label='calibrated')
+  bars = {'align': 'edge', 'color': PALE, 'edgecolor': 'white', 'label': 'accuracy'}
+  axes.bar(edges[:-1][full], accuracy[full], np.diff(edges)[full], **bars)
+  axes.plot(confidence[full], accuracy[full], 'o', color=CONTRAST, label='mean confidence')
+  # The bar of a bin with few images means little.
+  for x, count in zip((edges[:-1] + edges[1:])[full] / 2, counts[full], strict=True):
+    axes.text(x, 0.01, f'{count:,}', rotation=90, ha='center', va='bottom', fontsize=8)
+  figure.legend(loc='outside lower center', ncols=3, fontsize=9)
   return figure
 
 

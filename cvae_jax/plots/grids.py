@@ -32,8 +32,8 @@ def tile(images: np.ndarray, border: int = 1, colour: float = 0) -> np.ndarray:
   Returns:
     [rows * (H + 2 border), columns * (W + 2 border), C], which divides evenly into its tiles.
   """
-  around = (border, border)
-  tiles = np.pad(images, ((0, 0), (0, 0), around, around, (0, 0)), constant_values=colour)
+  around = [(0, 0), (0, 0), (border, border), (border, border), (0, 0)]
+  tiles = np.pad(images, around, constant_values=colour)
   rows, columns, height, width, channels = tiles.shape
   return tiles.swapaxes(1, 2).reshape(rows * height, columns * width, channels)
 
@@ -66,15 +66,9 @@ def save_png(path: Path, picture: np.ndarray) -> None:
 def save_gif(path: Path, frames: Sequence[np.ndarray]) -> None:
   """Writes frames, uint8 [H, W, 1 or 3], as a GIF that plays forwards and backwards in a loop."""
   there_and_back = [_image(frame) for frame in (*frames, *frames[-2:0:-1])]
+  options = {'append_images': there_and_back[1:], 'duration': FRAME_MILLISECONDS, 'loop': 0}
   with paths.whole(path) as temporary:
-    there_and_back[0].save(
-      temporary,
-      'GIF',
-      save_all=True,
-      append_images=there_and_back[1:],
-      duration=FRAME_MILLISECONDS,
-      loop=0,
-    )
+    there_and_back[0].save(temporary, 'GIF', save_all=True, **options)
 
 
 def _image(picture):

@@ -50,22 +50,17 @@ def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
   """A table of plain text; all columns but the first hold numbers."""
 
   def row(cells: Sequence[str], tag: str) -> str:
-    return ''.join(
-      f'<{tag}{" class=number" if position else ""}>{html.escape(cell)}</{tag}>'
-      for position, cell in enumerate(cells)
-    )
+    name, *numbers = map(html.escape, cells)
+    numbers = (f'<{tag} class=number>{number}</{tag}>' for number in numbers)
+    return f'<tr><{tag}>{name}</{tag}>{"".join(numbers)}</tr>'
 
-  body = '\n'.join(f'<tr>{row(line, "td")}</tr>' for line in lines)
-  return (
-    f'<div class=wide><table>\n<thead><tr>{row(header, "th")}</tr></thead><tbody>\n{body}\n'
-    '</tbody>\n</table></div>'
-  )
+  head, body = row(header, 'th'), '\n'.join(row(line, 'td') for line in lines)
+  table = f'<table>\n<thead>{head}</thead><tbody>\n{body}\n</tbody>\n</table>'
+  return f'<div class=wide>{table}</div>'
 
 
 def picture(title: str, png: bytes) -> str:
   """A picture with a title above it, embedded into the file."""
   data, text = base64.b64encode(png).decode(), html.escape(title)
-  return (
-    f'<figure><figcaption>{text}</figcaption>'
-    f'<img alt="{text}" src="data:image/png;base64,{data}"></figure>'
-  )
+  image = f'<img alt="{text}" src="data:image/png;base64,{data}">'
+  return f'<figure><figcaption>{text}</figcaption>{image}</figure>'

@@ -41,14 +41,13 @@ def to_plane(latents: np.ndarray, method: str = 'pca') -> tuple[np.ndarray, tupl
   if method == 'pca' or len(latents) < 50:
     from sklearn.decomposition import PCA
 
-    plane = PCA(2, svd_solver='full').fit_transform(latents) if len(latents) > 1 else latents[:, :2]
-    return plane, ('PCA 1', 'PCA 2')
-  if method == 'tsne':
+    name, fit = 'PCA', PCA(2, svd_solver='full').fit_transform
+  elif method == 'tsne':
     from sklearn.manifold import TSNE
 
-    plane = TSNE(init='pca', random_state=0).fit_transform(latents)
-    return plane, ('t-SNE 1', 't-SNE 2')
-  import umap
+    name, fit = 't-SNE', TSNE(init='pca', random_state=0).fit_transform
+  else:
+    import umap
 
-  plane = umap.UMAP(random_state=0, n_jobs=1).fit_transform(latents)
-  return plane, ('UMAP 1', 'UMAP 2')
+    name, fit = 'UMAP', umap.UMAP(random_state=0, n_jobs=1).fit_transform
+  return fit(latents) if len(latents) > 1 else latents[:, :2], (f'{name} 1', f'{name} 2')

@@ -10,20 +10,14 @@ import numpy as np
 def as_text(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
   """Aligned columns: the first to the left, numbers to the right."""
   widths = [max(map(len, column)) for column in zip(header, *lines, strict=True)]
-  return '\n'.join(
-    '  '.join(
-      cell.rjust(width) if position else cell.ljust(width)
-      for position, (cell, width) in enumerate(zip(line, widths, strict=True))
-    ).rstrip()
-    for line in (header, *lines)
-  )
+  form = f'{{:<{widths[0]}}}' + ''.join(f'  {{:>{width}}}' for width in widths[1:])
+  return '\n'.join(form.format(*line).rstrip() for line in (header, *lines))
 
 
 def as_csv(header: Sequence[str], lines: Iterable[Sequence]) -> str:
   """The content of a CSV file; None becomes an empty cell, a float keeps all its digits."""
   buffer = io.StringIO()
-  writer = csv.writer(buffer, lineterminator='\n')
-  writer.writerows([header, *lines])
+  csv.writer(buffer, lineterminator='\n').writerows([header, *lines])
   return buffer.getvalue()
 
 
