@@ -1,6 +1,7 @@
 """The PyTorch network of the benchmark is that of this package, and it trains."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -24,9 +25,11 @@ def test_its_loss_is_ours():
   logits, images = RNG.randn(5, 1, 28, 28), RNG.randint(0, 2, (5, 1, 28, 28)).astype('float32')
   mean, logvar = RNG.randn(5, 16), RNG.randn(5, 16)
   tensors = (torch.from_numpy(array) for array in (logits, mean, logvar, images))
-  zeros = np.zeros_like(mean, np.float32)
-  kl = gaussians.kl(np.float32(mean), np.float32(logvar), zeros, zeros).sum(-1)
-  ours = np.mean(-Bernoulli().log_prob(np.float32(images), np.float32(logits)) + 0.3 * kl)
+  mean, logvar, images, logits = map(jnp.float32, (mean, logvar, images, logits))
+  zeros = jnp.zeros_like(mean)
+  kl = gaussians.kl(mean, logvar, zeros, zeros).sum(-1)
+  log_prob = Bernoulli().log_prob(jnp.moveaxis(images, 1, -1), jnp.moveaxis(logits, 1, -1))
+  ours = np.mean(-log_prob + 0.3 * kl)
   np.testing.assert_allclose(pytorch_model.negative_elbo(*tensors, 0.3), ours, rtol=1e-5)
 
 
