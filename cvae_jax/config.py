@@ -303,7 +303,10 @@ def check(config: ConfigDict) -> None:
   given = dict(fields(config))
   for field, value in given.items():
     if field not in FIELDS:
-      raise InputError(f'Unknown config field {field!r}.{did_you_mean(field, FIELDS)}')
+      raise InputError(
+        f'Unknown config field {field!r}.{did_you_mean(field, FIELDS)} '
+        'If a module of yours adds it, name that module with --import.'
+      )
     rule = FIELDS[field].rule
     if not rule.accepts(value):
       suggestion = did_you_mean(value, rule.choices) if isinstance(value, str) else ''

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jax
 
-from cvae_jax.runtime import quiet_tensorflow as quiet_tensorflow
+from cvae_jax.runtime import quiet_tensorflow
 
 NUM_PROFILE_STEPS = 5
 

@@ -1,5 +1,6 @@
 """What a person sees while a run trains, and finds in train.log afterwards."""
 
+import contextlib
 import logging
 import sys
 import time
@@ -7,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cvae_jax.runtime import progress
 
@@ -25,42 +25,25 @@ class Reporter:
 
   def __init__(self, log_path: Path | None, num_epochs: int, steps_per_epoch: int, name: str = ''):
     """Opens `log_path` for append; where it is None, nothing is logged."""
-    self._name = name
+    self._name, self._num_epochs, self._steps_per_epoch = name, num_epochs, steps_per_epoch
+    self._has_bar = Console(file=sys.stdout).is_terminal and not name
+    self._advance = lambda *_, **__: None
+    self._held = contextlib.ExitStack()
     # Not one by name, which runs would share: the screen and train.log are all it serves.
     self._logger = logging.Logger('cvae_jax', logging.INFO)
-    self._steps_per_epoch = steps_per_epoch
-    self._num_epochs = num_epochs
-    self._console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
-    self._bar = None
-    if self._console.is_terminal and not name:
-      self._bar = Progress(
-        TextColumn('epoch {task.fields[epoch]}  step {task.completed:.0f}/{task.total:.0f}'),
-        BarColumn(),
-        TextColumn('{task.fields[status]}  time left'),
-        TimeRemainingColumn(),
-        console=self._console,
-      )
-      self._task = self._bar.add_task(
-        '', total=num_epochs * steps_per_epoch, epoch=f'1/{num_epochs}', status='compiling'
-      )
-    if log_path is None:
-      self._log = logging.NullHandler()
-    else:
-      self._log = logging.FileHandler(log_path, encoding='utf-8')
+    handler = logging.NullHandler()
+    if log_path is not None:
+      handler = logging.FileHandler(log_path, encoding='utf-8')
       # A full disk ends the run elsewhere, in one line; logging would print pages before that.
-      self._log.handleError = lambda record: None
-    self._log.setFormatter(logging.Formatter('%(asctime)s %(message)s'))
-    self._logger.addHandler(self._log)
+      handler.handleError = lambda record: None
+    handler.setFormatter(logging.Formatter('%(asctime)s %(message)s'))
+    self._logger.addHandler(handler)
+    self._held.callback(handler.close)
 
   def line(self, text: str) -> None:
     """One line, for the screen and the log."""
     self._logger.info(text)
-    if self._name:
-      text = f'{self._name}: {text}'
-    if self._bar:
-      self._console.print(text, markup=False)
-      return
-    progress.say(text)
+    progress.say(f'{self._name}: {text}' if self._name else text)
 
   def note(self, text: str) -> None:
     """Lines for the log alone."""
@@ -68,23 +51,26 @@ class Reporter:
 
   def start(self, step: int) -> None:
     """Shows the bar: the first step is about to run."""
-    if self._bar:
-      self._bar.update(self._task, completed=step)
-      self._bar.start()
+    if self._has_bar:
+      total = self._num_epochs * self._steps_per_epoch
+      bar = progress.shown(self._title(step), total, lines=False, transient=False)
+      self._advance = self._held.enter_context(bar)
+      self._advance(step, status='compiling')
 
   def advance(self, step: int) -> None:
     """Moves the bar: steps have been dispatched up to `step`."""
-    if self._bar:
-      epoch = min(step // self._steps_per_epoch + 1, self._num_epochs)
-      self._bar.update(self._task, completed=step, epoch=f'{epoch}/{self._num_epochs}')
+    self._advance(step, title=self._title(step))
+
+  def _title(self, step: int) -> str:
+    epoch = min(step // self._steps_per_epoch + 1, self._num_epochs)
+    return f'epoch {epoch}/{self._num_epochs}  step'
 
   def terms(self, step: int, terms: Mapping[str, float], images_per_second: float) -> None:
     """The averages since the last call."""
     pace = f'{images_per_second:,.0f} images/s'
-    if self._bar:
-      self._bar.update(self._task, status=f'loss {terms["loss"]:.2f}  {pace}')
+    self._advance(step, status=f'loss {terms["loss"]:.2f}  {pace}')
     text = f'step {step:6d}  {terms_text(terms)}  {pace}'
-    if self._bar or self._name:
+    if self._has_bar or self._name:
       self.note(text)
     else:
       self.line(text)
@@ -97,9 +83,7 @@ class Reporter:
 
   def close(self) -> None:
     """Removes the bar and closes train.log."""
-    if self._bar:
-      self._bar.stop()
-    self._log.close()
+    self._held.close()
 
 
 class Clock:
