@@ -1,6 +1,6 @@
 """Samples from every prior of a model, judged by a reference classifier."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -8,6 +8,7 @@ from cvae_jax.data import batches
 from cvae_jax.data.datasets import Dataset, Splits
 from cvae_jax.data.readers import DATASETS
 from cvae_jax.evaluation import classifier, samples
+from cvae_jax.evaluation.classifier import Classifier
 from cvae_jax.evaluation.intervals import proportion
 from cvae_jax.evaluation.report import Evaluation
 from cvae_jax.evaluation.samples import SAMPLE_METRICS
@@ -48,12 +49,9 @@ def add(evaluation: Evaluation, data: Splits, dataset: Dataset, num_samples: int
       miss(f'{name}_of_training_images', 'the split is the training set')
   else:
     features, _ = judge.judge(data.train.images[:num_samples])
-    protocol = (
-      f'the first {len(features):,} training images, which the classifier has seen, in place of '
-      'samples'
-    )
-    for name in SAMPLE_METRICS:
-      add(f'{name}_of_training_images', *_sample_metric(name, real, features, protocol))
+    seen = f'the first {len(features):,} training images, which the classifier has seen'
+    for name, value, *notes in _sample_metrics(real, features):
+      add(f'{name}_of_training_images', value, f'{seen}, in place of samples', *notes)
   for prior in priors(model):
     _add_samples(evaluation, prior, judge, real, data, dataset, num_samples)
 
@@ -69,78 +67,67 @@ def group_of(model: Model, prior: str) -> str:
   return f'{GROUP}, z ~ {model.prior.describe(prior)}'
 
 
-def _sample_metric(
-  name: str, real: np.ndarray, drawn: np.ndarray, protocol: str
-) -> tuple[float, str, str, str]:
-  """Value, protocol, unit and the reason if it is undefined, as `Evaluation.add` takes them."""
-  undefined = SAMPLE_METRICS.trait(name, 'undefined', '').format(real=len(real))
-  unit = SAMPLE_METRICS.trait(name, 'unit', '')
-  return SAMPLE_METRICS[name](real, drawn), protocol, unit, undefined
+def sample(model: Model, labels: np.ndarray, prior: str, seed: int = 0) -> np.ndarray:
+  """Samples of these classes, [N, H, W, C] in [0, 1]; of an unconditional model as many."""
+  given = {'labels': labels} if model.conditional else {'num_images': len(labels)}
+  return model.sample(**given, seed=seed, prior=prior)
 
 
-def _add_samples(
-  evaluation: Evaluation,
-  prior: str,
-  judge: classifier.Classifier,
-  real: np.ndarray,
-  data: Splits,
-  dataset: Dataset,
-  num_samples: int,
-) -> None:
+def _sample_metrics(real: np.ndarray, drawn: np.ndarray) -> Iterator[tuple[str, float, str, str]]:
+  """Name, value, unit, and the reason if it is undefined, of each of SAMPLE_METRICS."""
+  for name in SAMPLE_METRICS:
+    undefined = SAMPLE_METRICS.trait(name, 'undefined', '').format(real=len(real))
+    yield name, SAMPLE_METRICS[name](real, drawn), SAMPLE_METRICS.trait(name, 'unit', ''), undefined
+
+
+def _add_samples(evaluation, prior, judge, real, data, dataset, num_samples) -> None:
   """Adds the metrics of samples from one prior."""
   model, (add, miss) = evaluation.model, evaluation.group(group_of(evaluation.model, prior))
   source = f'z ~ {model.prior.describe(prior)}'
-  drawn = f'samples, {source}, decoder means as bytes'
   labels = np.resize(dataset.labels, num_samples)
   with progress.shown(f'drawing {num_samples:,} samples, {source}') as advance:
     features, log_probabilities = judge.judge(_draw(model, labels, prior, 0, advance))
+  drawn = f'{num_samples:,} samples, {source}, decoder means as bytes'
   in_features = f'in the {features.shape[1]} features of the reference classifier'
-  against = f'{num_samples:,} {drawn}, against {len(real):,} real images, {in_features}'
-  for name in SAMPLE_METRICS:
+  for name, value, *notes in _sample_metrics(real, features):
     own = SAMPLE_METRICS.trait(name, 'protocol')
-    add(name, *_sample_metric(name, real, features, f'{own}; {against}' if own else against))
+    protocol = f'{drawn}, against {len(real):,} real images, {in_features}'
+    add(name, value, f'{own}; {protocol}' if own else protocol, *notes)
   if not model.conditional:
     for name in CLASS_METRICS:
       miss(name, 'the model is unconditional')
     return
-  protocol = f'{num_samples:,} {drawn}: the classifier sees the class that was asked for'
   correct = log_probabilities.argmax(axis=1) == labels
+  protocol = f'{drawn}: the classifier sees the class that was asked for'
   add('conditional_accuracy', proportion(correct), protocol)
   # As many samples as there are images to learn from, or fewer for a quick look.
   most = MAX_TRAINING_SAMPLES if num_samples == NUM_SAMPLES else num_samples
   known = np.concatenate([data.train.labels, data.validation.labels])[:most]
-  trained = _train_on_samples(model, prior, known)
+  correct = _train_on_samples(model, prior, known).predict(dataset.images) == dataset.labels
   protocol = (
     f'a classifier trained for {SAMPLE_CLASSIFIER_EPOCHS} epochs, {classifier.MIN_STEPS:,} steps '
     f'or more, on {len(known):,} samples alone, {source}, decoder means as bytes; on '
     f'{len(dataset.labels):,} real images'
   )
-  correct = trained.predict(dataset.images) == dataset.labels
   add('classification_accuracy_score', proportion(correct), protocol)
   real_diversity = samples.diversity(real, dataset.labels)
+  ratio = samples.diversity(features, labels) / real_diversity if real_diversity else np.nan
   protocol = (
     f'mean distance of two samples of a class, {source}, over that of two real images, at most '
     f'{samples.MAX_PER_CLASS:,} of each class, {in_features}'
   )
-  ratio = samples.diversity(features, labels) / real_diversity if real_diversity else np.nan
   undefined = 'no class has two samples, and two real images that differ'
   add('diversity', ratio, protocol, '× real', undefined)
 
 
-def _train_on_samples(model: Model, prior: str, labels: np.ndarray) -> classifier.Classifier:
-  """A classifier trained on samples of these classes."""
-  mirrored = DATASETS.trait(model.config.data.name, 'mirrored', False)
-  with progress.shown(f'drawing {len(labels):,} samples to train a classifier on') as advance:
+def _train_on_samples(model: Model, prior: str, labels: np.ndarray) -> Classifier:
+  count = f'{len(labels):,} samples'
+  with progress.shown(f'drawing {count} to train a classifier on') as advance:
     images = _draw(model, labels, prior, NUM_SAMPLES, advance)
-  with progress.shown(f'training a classifier on {len(labels):,} samples') as advance:
-    return classifier.train(
-      images,
-      labels,
-      len(model.class_names),
-      mirrored,
-      num_epochs=SAMPLE_CLASSIFIER_EPOCHS,
-      advance=advance,
-    )
+  mirrored = DATASETS.trait(model.config.data.name, 'mirrored', False)
+  settings = len(model.class_names), mirrored, SAMPLE_CLASSIFIER_EPOCHS
+  with progress.shown(f'training a classifier on {count}') as advance:
+    return classifier.train(images, labels, *settings, advance)
 
 
 def _draw(
@@ -149,9 +136,6 @@ def _draw(
   """Samples of these classes, uint8 [N, H, W, C]; each piece has a seed of its own."""
   images = np.empty((len(labels), *model.image_shape), np.uint8)
   for number, rows in enumerate(batches.pieces(len(labels), PIECE)):
-    own = labels[rows]
-    given = {'labels': own} if model.conditional else {'num_images': len(own)}
-    drawn = model.sample(**given, seed=first_seed + number, prior=prior)
-    images[rows] = np.round(drawn * 255)
+    images[rows] = np.round(255 * sample(model, labels[rows], prior, first_seed + number))
     advance(min(rows.stop / len(labels), 1.0))
   return images

@@ -69,27 +69,24 @@ def evaluate(
   evaluation.miss('likelihood', 'iwae', 'the evaluation was ended before')
   before_iwae(evaluation)
   evaluation.metrics.pop()
-  _add_iwae(evaluation, dataset, iwae_samples, key, terms.negative_elbo)
+  _add_iwae(evaluation, dataset, key, terms.negative_elbo)
   return evaluation
-
-
-def _is_binary(model: Model) -> bool:
-  return DATASETS.trait(model.config.data.name, 'binary', False)
 
 
 def _inputs(model: Model) -> str:
   """What the encoder sees."""
-  if _is_binary(model):
+  if DATASETS.trait(model.config.data.name, 'binary', False):
     return 'statically binarized'
   return 'dynamically binarized' if model.config.data.binarize == 'dynamic' else 'not binarized'
 
 
 def _targets(model: Model) -> str:
   """What the likelihood is of."""
+  inputs = _inputs(model)
   if model.config.data.binarize == 'dynamic':
-    return f'{_inputs(model)}, one draw'
-  if _is_binary(model):
-    return _inputs(model)
+    return f'{inputs}, one draw'
+  if inputs != 'not binarized':
+    return inputs
   if model.config.likelihood == 'bernoulli':
     return 'grey values, so a cross-entropy and no likelihood'
   if likelihoods.is_probability(model.config):
@@ -102,8 +99,8 @@ def _prior_of_bounds(model: Model) -> str:
   return f'p(z{" | c" if model.conditional else ""}) is its {model.prior.describe("model")}'
 
 
-def _per_dimension(model: Model, values: Interval) -> Interval:
-  return Interval(*(bits_per_dimension(value, model.image_shape) for value in values))
+def _in_bits(model: Model, nats: Interval) -> Interval:
+  return Interval(*bits_per_dimension(np.array(nats), model.image_shape))
 
 
 def _add_elbo(evaluation: Evaluation, terms: bounds.Terms) -> None:
@@ -117,16 +114,14 @@ def _add_elbo(evaluation: Evaluation, terms: bounds.Terms) -> None:
   add('reconstruction', interval(terms.reconstruction), protocol, 'nats')
   add('kl', interval(terms.kl.sum(axis=1)), protocol, 'nats')
   if likelihoods.is_probability(model.config):
-    add('bits_per_dim', _per_dimension(model, elbo), f'−ELBO; {protocol}', 'bits')
+    add('bits_per_dim', _in_bits(model, elbo), f'−ELBO; {protocol}', 'bits')
 
 
-def _add_iwae(
-  evaluation: Evaluation, dataset: Dataset, num_samples: int, key, negative_elbo: np.ndarray
-) -> None:
+def _add_iwae(evaluation: Evaluation, dataset: Dataset, key, negative_elbo: np.ndarray) -> None:
   model, (add, _) = evaluation.model, evaluation.group('likelihood')
-  all_images = count = evaluation.num_images
-  if jax.default_backend() == 'cpu':
-    count = min(count, MAX_IWAE_IMAGES_ON_CPU)
+  all_images, num_samples = evaluation.num_images, evaluation.iwae_samples
+  on_cpu = jax.default_backend() == 'cpu'
+  count = min(all_images, MAX_IWAE_IMAGES_ON_CPU) if on_cpu else all_images
   # Evenly spaced, since a dataset may be sorted.
   rows = np.arange(count) * all_images // count
   name = f'−log p(x{" | c" if model.conditional else ""}), IWAE with {num_samples:,} samples'
@@ -137,27 +132,24 @@ def _add_iwae(
   protocol = (
     f'K = {num_samples:,}, {count:,} images{spaced}, {_targets(model)}; {_prior_of_bounds(model)}'
   )
-  value = interval(-iwae)
-  add('iwae', value, protocol, 'nats')
+  bound = interval(-iwae)
+  add('iwae', bound, protocol, 'nats')
   if likelihoods.is_probability(model.config):
-    add('iwae_bits_per_dim', _per_dimension(model, value), protocol, 'bits')
+    add('iwae_bits_per_dim', _in_bits(model, bound), protocol, 'bits')
   if 1 < count < all_images:
-    protocol = (
-      f'of all {all_images:,} images: their −ELBO, less what IWAE takes from it on the {count:,} '
-      '(difference estimator)'
-    )
-    value = intervals.difference_estimate(negative_elbo, -iwae, rows)
-    add('iwae_of_all', value, protocol, 'nats')
+    estimate = intervals.difference_estimate(negative_elbo, -iwae, rows)
+    gain = f'less what IWAE takes from it on the {count:,} (difference estimator)'
+    add('iwae_of_all', estimate, f'of all {all_images:,} images: their −ELBO, {gain}', 'nats')
 
 
 def _add_reconstruction(
   evaluation: Evaluation, dataset: Dataset, weights: perceptual.Weights | None
 ) -> None:
   model, (add, miss) = evaluation.model, evaluation.group('reconstruction')
+  raw = ', not binarized' if model.config.data.binarize == 'dynamic' else ''
   protocol = (
-    f'E[x | z] at the posterior mean of {evaluation.num_images:,} images as they are'
-    f'{", not binarized" if model.config.data.binarize == "dynamic" else ""}; pixels in [0, 1]; '
-    'mean over images'
+    f'E[x | z] at the posterior mean of {evaluation.num_images:,} images as they are{raw}; pixels '
+    'in [0, 1]; mean over images'
   )
   pieces = []
   for rows in batches.pieces(len(dataset.labels), PIECE):
@@ -182,28 +174,25 @@ def _add_latents(
 ) -> np.ndarray:
   """Returns the KL of each dimension, [latent]."""
   model, (add, miss) = evaluation.model, evaluation.group('latent')
-  inputs = f'{evaluation.num_images:,} images, {_inputs(model)}'
+  count = f'{evaluation.num_images:,} images'
+  inputs = f'{count}, {_inputs(model)}'
   is_standard = model.prior.is_standard('model')
-  is_joint = terms.kl.shape[1] != terms.mean.shape[1]  # the prior gives no KL per dimension
-  if is_joint:
+  kl, kl_name, title = terms.kl.mean(axis=0), 'kl_per_dimension', 'KL per dimension'
+  if terms.kl.shape[1] != terms.mean.shape[1]:  # the prior gives no KL per dimension
     kl = latent_statistics.kl_to_aggregate(terms.mean, terms.logvar)
-    kl_name, title = 'kl_to_aggregate_per_dimension', ' to a Gaussian with the moments of q(z)'
-  else:
-    kl, kl_name, title = terms.kl.mean(axis=0), 'kl_per_dimension', ''
+    kl_name = 'kl_to_aggregate_per_dimension'
+    title += ' to a Gaussian with the moments of q(z)'
   active = active_units(terms.mean)
-  moments = latent_statistics.aggregate(terms.mean, terms.logvar)
-  evaluation.arrays |= {
-    kl_name: kl,
-    'active': active,
-    'aggregate_mean': moments.mean,
-    'aggregate_covariance': moments.covariance,
-  }
+  mean, covariance = latent_statistics.aggregate(terms.mean, terms.logvar)
+  evaluation.arrays |= {kl_name: kl, 'active': active}
+  evaluation.arrays |= {'aggregate_mean': mean, 'aggregate_covariance': covariance}
   protocol = f'variance of E[z | x] over images > 0.01; {inputs}'
   add('active_units', active.sum(), protocol, f'of {len(kl)}')
   rows = slice(latent_statistics.MAX_IMAGES)
-  posteriors = terms.mean[rows], terms.logvar[rows], terms.latents[rows]
-  information = latent_statistics.mutual_information(*posteriors)
-  num_rows = len(posteriors[0])
+  num_rows = len(terms.mean[rows])
+  information = latent_statistics.mutual_information(
+    terms.mean[rows], terms.logvar[rows], terms.latents[rows]
+  )
   cap = f'at most ln {num_rows:,} = {np.log(num_rows):.2f}'
   add('mutual_information', information, f'I_q(x; z), {cap}; {inputs}', 'nats')
   if is_standard or not model.conditional:
@@ -211,28 +200,25 @@ def _add_latents(
     add('marginal_kl', terms.kl[rows].sum(axis=1).mean() - information, protocol, 'nats')
   else:
     miss('marginal_kl', 'the prior is learned, and differs between classes')
-  of_prior = "; the prior's is 0" if is_standard else ''
-  add('aggregate_mean_norm', np.linalg.norm(moments.mean), f'of q(z){of_prior}')
-  variances = np.linalg.eigvalsh(moments.covariance)
-  of_prior = "; the prior's are 1" if is_standard else ''
-  protocol = f'eigenvalue of the covariance of q(z){of_prior}'
+  of_prior = ("; the prior's is 0", "; the prior's are 1") if is_standard else ('', '')
+  add('aggregate_mean_norm', np.linalg.norm(mean), f'of q(z){of_prior[0]}')
+  variances = np.linalg.eigvalsh(covariance)
+  protocol = f'eigenvalue of the covariance of q(z){of_prior[1]}'
   add('aggregate_smallest_variance', variances[0], protocol)
   add('aggregate_largest_variance', variances[-1], protocol)
   figure = scatter.draw_means(terms.mean, dataset.labels, dataset.class_names, method)
   evaluation.draw('latents', 'Latents', figure)
-  title = f'KL per dimension{title}'
   evaluation.draw(kl_name, title, figures.kl_per_dimension(kl, active, title))
-  title = f'Aggregate posterior of {evaluation.num_images:,} images'
   figure = figures.aggregate_posterior(terms.latents, kl, is_standard)
-  evaluation.draw('aggregate_posterior', title, figure)
+  evaluation.draw('aggregate_posterior', f'Aggregate posterior of {count}', figure)
   return kl
 
 
 def _add_bayes(evaluation: Evaluation, dataset: Dataset, key) -> None:
   model, (add, miss) = evaluation.model, evaluation.group('as a classifier')
   if not model.conditional:
-    miss('accuracy', 'the model is unconditional')
-    miss('calibration_error', 'the model is unconditional')
+    for name in ('accuracy', 'calibration_error'):
+      miss(name, 'the model is unconditional')
     return
   with progress.shown('bounds of every class') as advance:
     log_probabilities = bounds.class_log_probabilities(model, dataset.images, key, advance)
@@ -259,8 +245,7 @@ def _add_pictures(evaluation: Evaluation, dataset: Dataset, kl: np.ndarray) -> N
     drawn[name] = drawings.samples(model, shown, per_class, prior=prior)
   if model.conditional and len(model.class_names) <= MAX_CLASSES:
     drawn['styles'] = drawings.styles(model, 8)
-  pairs = min(INTERPOLATED_PAIRS, count // 2)
-  if pairs:
+  if pairs := min(INTERPOLATED_PAIRS, count // 2):
     chosen = inputs.from_dataset(model, dataset, range(2 * pairs))
     drawn['interpolations'] = drawings.interpolate_images(model, chosen)
   largest = np.sort(np.argsort(-kl)[:MAX_TRAVERSED])
