@@ -92,8 +92,8 @@ def _decode_all(paths, row_type, read):
           is_final = False
     return is_final
 
-  with progress.Bar('decoding', len(paths), unit) as bar:
-    results = _in_batches(decode_batch, paths, bar.update)
+  with progress.shown('decoding', len(paths), unit) as advance:
+    results = _in_batches(decode_batch, paths, advance)
   return rows, all(results)
 
 
