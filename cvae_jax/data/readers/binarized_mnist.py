@@ -48,11 +48,8 @@ def find(folder: Path) -> list[Path] | None:
   Raises:
     InputError: some of the three are missing, and there is no .npz.
   """
-  return files.first_complete(
-    (folder, folder / 'binarized_mnist'),
-    lambda place: files.find_all(place, *AMAT_FILES.values()),
-    lambda place: files.find_all(place, NPZ_FILE),
-  )
+  folders = (folder, folder / 'binarized_mnist')
+  return files.find_all(folders, tuple(AMAT_FILES.values()), (NPZ_FILE,))
 
 
 def read(paths: list[Path]) -> dict[str, np.ndarray]:

@@ -6,6 +6,7 @@ import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -18,10 +19,12 @@ ANSWER_TIMEOUT_SECONDS = 12
 READ_BATCH = 1024  # images
 INSTALL = 'pip install tensorflow tensorflow-datasets'
 
+Found = TypeVar('Found')
+
 
 def locate(
-  data, find_raw: Callable[[Path], files.Found | None], raw_files: str, download_url: str | None
-) -> tuple[Path | None, files.Found | None]:
+  data, find_raw: Callable[[Path], Found | None], raw_files: str, download_url: str | None
+) -> tuple[Path | None, Found | None]:
   """Finds a data set: prepared by TensorFlow Datasets, else as raw files, else by a download.
 
   Args:
