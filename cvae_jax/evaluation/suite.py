@@ -82,11 +82,11 @@ def _inputs(model: Model) -> str:
 
 def _targets(model: Model) -> str:
   """What the likelihood is of."""
-  inputs = _inputs(model)
+  seen = _inputs(model)
   if model.config.data.binarize == 'dynamic':
-    return f'{inputs}, one draw'
-  if inputs != 'not binarized':
-    return inputs
+    return f'{seen}, one draw'
+  if seen != 'not binarized':
+    return seen
   if model.config.likelihood == 'bernoulli':
     return 'grey values, so a cross-entropy and no likelihood'
   if likelihoods.is_probability(model.config):
@@ -175,7 +175,7 @@ def _add_latents(
   """Returns the KL of each dimension, [latent]."""
   model, (add, miss) = evaluation.model, evaluation.group('latent')
   count = f'{evaluation.num_images:,} images'
-  inputs = f'{count}, {_inputs(model)}'
+  seen = f'{count}, {_inputs(model)}'
   is_standard = model.prior.is_standard('model')
   kl, kl_name, title = terms.kl.mean(axis=0), 'kl_per_dimension', 'KL per dimension'
   if terms.kl.shape[1] != terms.mean.shape[1]:  # the prior gives no KL per dimension
@@ -186,7 +186,7 @@ def _add_latents(
   mean, covariance = latent_statistics.aggregate(terms.mean, terms.logvar)
   evaluation.arrays |= {kl_name: kl, 'active': active}
   evaluation.arrays |= {'aggregate_mean': mean, 'aggregate_covariance': covariance}
-  protocol = f'variance of E[z | x] over images > 0.01; {inputs}'
+  protocol = f'variance of E[z | x] over images > 0.01; {seen}'
   add('active_units', active.sum(), protocol, f'of {len(kl)}')
   rows = slice(latent_statistics.MAX_IMAGES)
   num_rows = len(terms.mean[rows])
@@ -194,7 +194,7 @@ def _add_latents(
     terms.mean[rows], terms.logvar[rows], terms.latents[rows]
   )
   cap = f'at most ln {num_rows:,} = {np.log(num_rows):.2f}'
-  add('mutual_information', information, f'I_q(x; z), {cap}; {inputs}', 'nats')
+  add('mutual_information', information, f'I_q(x; z), {cap}; {seen}', 'nats')
   if is_standard or not model.conditional:
     protocol = 'KL(q(z) ‖ p(z)) = KL − I_q(x; z), too large where that is near its cap'
     add('marginal_kl', terms.kl[rows].sum(axis=1).mean() - information, protocol, 'nats')

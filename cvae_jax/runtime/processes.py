@@ -13,6 +13,7 @@ import threading
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 import jax
@@ -77,7 +78,7 @@ def joined(
     # If all failed, they shut down together: otherwise JAX aborts the others with a page of text.
     # A process that failed alone does not wait for long.
     with contextlib.suppress(Exception):
-      _within(PARTING_SECONDS, jax.distributed.shutdown)
+      within(PARTING_SECONDS, jax.distributed.shutdown)
     raise
 
 
@@ -94,19 +95,17 @@ def _connect(given: dict[str, Any]) -> None:
   # Nothing here uses its notices, and it would keep SIGTERM from ending a process.
   jax.config.update('jax_enable_preemption_service', False)
   place = given['coordinator_address'] or 'the address given by the cluster'
-  notice = threading.Timer(
-    NOTICE_SECONDS,
-    lambda: print(f'Waiting for the other processes at {place} ...', file=sys.stderr, flush=True),
-  )
+  waiting = f'Waiting for the other processes at {place} ...'
+  notice = threading.Timer(NOTICE_SECONDS, print, [waiting], {'file': sys.stderr, 'flush': True})
   notice.start()
+  # JAX aborts the process at its own time-out, so that one must come later.
+  initialize = partial(
+    jax.distributed.initialize, **given, initialization_timeout=2 * CONNECT_SECONDS
+  )
   try:
     with warnings.catch_warnings():
       warnings.simplefilter('ignore')  # of clusters that JAX knows but cannot query
-      # JAX aborts the process at its own time-out, so that one must come later.
-      done = _within(
-        CONNECT_SECONDS,
-        lambda: jax.distributed.initialize(**given, initialization_timeout=2 * CONNECT_SECONDS),
-      )
+      in_time = within(CONNECT_SECONDS, initialize)
   except Exception as error:
     missing = [name for name, value in given.items() if value is None]
     if isinstance(error, ValueError) and missing:
@@ -119,36 +118,39 @@ def _connect(given: dict[str, Any]) -> None:
     raise InputError(f'The processes cannot connect: {" ".join(str(error).split())}') from error
   finally:
     notice.cancel()
-  if not done:
+  if not in_time:
     raise InputError(
       f'Not all processes connected to {place} within {CONNECT_SECONDS} s. Start all of them with '
       'the same --coordinator_address and --num_processes, and with --process_id from 0 on.'
     )
 
 
-def _from_environment(name: str):
+def _from_environment(name):
   text = os.environ.get(ENVIRONMENT[name])
   if not text or name == 'coordinator_address':
     return text or None
-  if not (text.isascii() and text.isdigit()):
+  if not text.isdecimal():
     raise InputError(f'{ENVIRONMENT[name]}={text!r} is not an integer, 0 or more.')
   return int(text)
 
 
-def _check(
-  coordinator_address: str | None, num_processes: int | None, process_id: int | None
-) -> None:
+def _check(coordinator_address, num_processes, process_id):
   """Raises InputError for arguments with which JAX would crash."""
   if coordinator_address is not None:
-    host, _, port = coordinator_address.rpartition(':')
-    is_host = bool(host) and not re.search(r'[/\s]', host)
-    if not is_host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
+    match = re.fullmatch(r'[^/\s]+:([0-9]{1,5})', coordinator_address)
+    if not match or not 0 < int(match[1]) < 65536:
       raise InputError(
         f'coordinator_address={coordinator_address!r} is not HOST:PORT, e.g. 10.0.0.1:1234 or '
         '127.0.0.1:1234.'
       )
     if process_id == 0:
-      _check_free(coordinator_address)
+      try:
+        socket.create_server(('', int(match[1]))).close()
+      except OSError as error:
+        raise InputError(
+          f'Process 0 cannot listen at {coordinator_address} ({error.strerror}): give all '
+          'processes another port, and --process_id=0 only to one.'
+        ) from error
   if None not in (num_processes, process_id) and process_id >= num_processes:
     raise InputError(
       f'process_id={process_id} is not from 0 to {num_processes - 1}: num_processes is '
@@ -156,20 +158,11 @@ def _check(
     )
 
 
-def _check_free(address: str) -> None:
-  try:
-    socket.create_server(('', int(address.rpartition(':')[2]))).close()
-  except OSError as error:
-    raise InputError(
-      f'Process 0 cannot listen at {address} ({error.strerror}): give all processes another port, '
-      'and --process_id=0 only to one.'
-    ) from error
+def within(seconds: float, action: Callable[[], None]) -> bool:
+  """Runs `action` in a thread, as nothing can interrupt JAX or a socket while it waits.
 
-
-def _within(seconds: float, action: Callable[[], None]) -> bool:
-  """Runs `action`; returns whether it ended in time, and raises what it raises.
-
-  In a thread, as neither Ctrl-C nor a time-out could interrupt JAX while it waits.
+  Returns:
+    Whether `action` ended in time. What it raises is raised here.
   """
   failures = []
 

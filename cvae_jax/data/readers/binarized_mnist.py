@@ -1,7 +1,6 @@
 """Statically binarized MNIST (Larochelle & Murray 2011): three splits, no labels."""
 
 import io
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -49,11 +48,8 @@ def find(folder: Path) -> list[Path] | None:
   Raises:
     InputError: some of the three are missing, and there is no .npz.
   """
-  return files.first_complete(
-    (folder, folder / 'binarized_mnist'),
-    lambda place: files.find_all(place, *AMAT_FILES.values()),
-    lambda place: files.find_all(place, NPZ_FILE),
-  )
+  folders = (folder, folder / 'binarized_mnist')
+  return files.find_all(folders, tuple(AMAT_FILES.values()), (NPZ_FILE,))
 
 
 def read(paths: list[Path]) -> dict[str, np.ndarray]:
@@ -75,59 +71,47 @@ def read(paths: list[Path]) -> dict[str, np.ndarray]:
 def _read_amat(path: Path) -> np.ndarray:
   """Bits [N, 784] uint8 of a text file: an image a line, values separated by blanks."""
   content = files.read_bytes(path, MAX_BYTES)
-  # Without blanks all lines have the same length: a table of bytes whose last column is line
-  # feeds. That would hide two digits without a blank between them, so look for those before.
+  if not content:
+    raise InputError(f'{path} is empty, expected lines of {NUM_PIXELS} values. Fetch it again.')
   printed = np.frombuffer(content, np.uint8) > ord(' ')
-  touching = (printed[1:] & printed[:-1]).any()
-  lines = content.translate(None, BLANKS).rstrip(b'\n') + b'\n'
-  if touching or len(lines) % (NUM_PIXELS + 1):
-    raise InputError(_first_bad_line(path, content))
-  table = np.frombuffer(lines, np.uint8).reshape(-1, NUM_PIXELS + 1)
-  bits = table[:, :NUM_PIXELS] - np.uint8(ord('0'))
-  if bits.max() > 1 or (table[:, NUM_PIXELS] != ord('\n')).any():
-    raise InputError(_first_bad_line(path, content))
-  return bits
-
-
-def _first_bad_line(path, content):
-  for number, line in enumerate(io.BytesIO(content), 1):
-    values = line.translate(None, BLANKS + b'\n')
+  touching = (printed[1:] & printed[:-1]).any()  # digits without a blank between them
+  rows = []
+  for number, line in enumerate(content.rstrip(BLANKS + b'\n').split(b'\n'), 1):
+    values = line.translate(None, BLANKS)
     if len(values) != NUM_PIXELS:
       problem = f'has {len(values):,} values'
     elif others := values.translate(None, b'01'):
       problem = f'holds {others[:20]!r}'
-    elif len(line.split()) != NUM_PIXELS:
+    elif touching and len(line.split()) != NUM_PIXELS:
       problem = 'holds values without a blank between them'
     else:
+      rows.append(values)
       continue
-    return f'{path}, line {number} {problem}, expected {NUM_PIXELS} of 0 and 1. Fetch it again.'
-  return f'{path} is empty, expected lines of {NUM_PIXELS} values. Fetch it again.'
+    raise InputError(
+      f'{path}, line {number} {problem}, expected {NUM_PIXELS} of 0 and 1. Fetch it again.'
+    )
+  return np.frombuffer(b''.join(rows), np.uint8).reshape(-1, NUM_PIXELS) - np.uint8(ord('0'))
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
   """Bits [N, 784] uint8 of the three splits, which are packed eight to a byte."""
-  content = files.read_bytes(path, MAX_BYTES)
-  splits = {}
+  content, bits = files.read_bytes(path, MAX_BYTES), {}
   try:
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-      unpacked_bytes = sum(entry.file_size for entry in archive.infolist())
-    if unpacked_bytes > MAX_BYTES:
-      raise ValueError(f'it unpacks to {unpacked_bytes:,} bytes, expected at most {MAX_BYTES:,}')
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+    with np.lib.npyio.NpzFile(io.BytesIO(content), allow_pickle=False) as arrays:
+      unpacked_bytes = sum(entry.file_size for entry in arrays.zip.infolist())
+      if unpacked_bytes > MAX_BYTES:
+        raise ValueError(f'it unpacks to {unpacked_bytes:,} bytes, expected at most {MAX_BYTES:,}')
       for split, names in NPZ_NAMES.items():
         name = next((name for name in names if name in arrays), None)
         if name is None:
           raise ValueError(f'it has no array {" or ".join(map(repr, names))}')
-        splits[split] = _unpack_bits(arrays[name], name)
+        packed = np.asarray(arrays[name])
+        shape, row = packed.shape, NUM_PIXELS // 8
+        if packed.dtype != np.uint8 or shape[1:] != (row,) or not len(packed):
+          given = f'{packed.dtype} {shape}'
+          raise ValueError(f'array {name!r} is {given}, expected uint8 (images, {row})')
+        bits[split] = np.unpackbits(packed, axis=1)
   except Exception as error:  # The errors of zipfile, zlib and NumPy share no base class.
     reason = str(error)[:200] or type(error).__name__
     raise InputError(f'{path} cannot be read: {reason}. Fetch it again.') from error
-  return splits
-
-
-def _unpack_bits(packed, name):
-  num_bytes = NUM_PIXELS // 8
-  shape, dtype = getattr(packed, 'shape', None), getattr(packed, 'dtype', type(packed).__name__)
-  if dtype != np.uint8 or len(shape) != 2 or shape[0] < 1 or shape[1] != num_bytes:
-    raise ValueError(f'array {name!r} is {dtype} {shape}, expected uint8 (images, {num_bytes})')
-  return np.unpackbits(packed, axis=1)
+  return bits

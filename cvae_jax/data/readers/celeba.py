@@ -56,32 +56,33 @@ def find(folder: Path) -> CelebaFiles | None:
   Raises:
     InputError: only the pictures are there, or only the attributes.
   """
-  return files.first_complete((folder, folder / 'celeba'), _find)
-
-
-def _find(folder):
-  candidates = (
-    folder / 'img_align_celeba' / 'img_align_celeba',  # as Kaggle packs it
-    folder / 'img_align_celeba',
-    folder / 'Img' / 'img_align_celeba',
-  )
-  pictures = next((path for path in candidates if path.is_dir()), None)
-  attributes = _find_list(folder, 'list_attr_celeba')
-  if pictures and attributes:
-    return CelebaFiles(pictures, attributes, _find_list(folder, 'list_eval_partition'))
-  if pictures or attributes:
-    missing = 'list_attr_celeba.txt (or .csv)' if pictures else 'folder img_align_celeba/'
-    raise InputError(
-      f'{folder} holds {(pictures or attributes).relative_to(folder)}, but no {missing}. '
-      'CelebA needs both: put them in the same folder.'
+  incomplete = None
+  for home in (folder, folder / 'celeba'):
+    places = (
+      home / 'img_align_celeba' / 'img_align_celeba',  # as Kaggle packs it
+      home / 'img_align_celeba',
+      home / 'Img' / 'img_align_celeba',
     )
+    pictures = next(filter(Path.is_dir, places), None)
+    attributes = _find_list(home, 'list_attr_celeba')
+    if pictures and attributes:
+      return CelebaFiles(pictures, attributes, _find_list(home, 'list_eval_partition'))
+    if not incomplete and (given := pictures or attributes):
+      missing = 'list_attr_celeba.txt (or .csv)' if pictures else 'folder img_align_celeba/'
+      incomplete = InputError(
+        f'{home} holds {given.relative_to(home)}, but no {missing}. '
+        'CelebA needs both: put them in the same folder.'
+      )
+  if incomplete:
+    raise incomplete
   return None
 
 
-def _find_list(folder, name):
-  paths = [folder / place / name for place in ('', 'Anno', 'Eval')]
-  candidates = (path.with_suffix(suffix) for path in paths for suffix in ('.txt', '.csv'))
-  return next((path for path in candidates if path.is_file()), None)
+def _find_list(home, name):
+  paths = (
+    home / place / f'{name}{end}' for place in ('', 'Anno', 'Eval') for end in ('.txt', '.csv')
+  )
+  return next(filter(Path.is_file, paths), None)
 
 
 def read(found: CelebaFiles, attribute: str) -> dict[str, Split]:
@@ -96,34 +97,30 @@ def read(found: CelebaFiles, attribute: str) -> dict[str, Split]:
     InputError: an unknown attribute, a broken list, or pictures and lists that differ.
   """
   labels = _read_attribute(found.attributes, attribute)
-  _check_same(_list_pictures(found.pictures), labels, found.pictures, found.attributes)
+  _check_same((_list_pictures(found.pictures), found.pictures), (labels, found.attributes))
   if found.partition:
     partition = _read_partition(found.partition)
-    _check_same(labels, partition, found.attributes, found.partition)
+    _check_same((labels, found.attributes), (partition, found.partition))
   else:
     partition = {name: _published_split(found, name) for name in labels}
-  names = {split: [] for split in SPLITS}
-  for name in sorted(labels, key=lambda name: (_number(name), name)):
-    names[SPLITS[partition[name]]].append(name)
-  for split in SPLITS:
-    if not names[split]:
+  splits = {}
+  for number, split in enumerate(SPLITS):
+    names = [name for name in labels if partition[name] == number]
+    if not names:
       given = found.partition or 'the published ranges, as there is no list_eval_partition file'
       raise InputError(
         f'{found.pictures} holds no picture of split {split!r} (by {given}). Expected some of each.'
       )
-  return {
-    split: Split(
-      [found.pictures / name for name in names[split]],
-      np.array([labels[name] for name in names[split]], np.int32),
-    )
-    for split in SPLITS
-  }
+    names.sort(key=lambda name: (_number(name), name))
+    of_names = np.array([labels[name] for name in names], np.int32)
+    splits[split] = Split([found.pictures / name for name in names], of_names)
+  return splits
 
 
-def _check_attribute(attribute, attributes):
+def _check_attribute(attribute, attributes, prefix=''):
   if attribute not in attributes:
     raise InputError(
-      f'data.label_attribute={attribute!r} is not one of: {", ".join(attributes)[:2000]}.'
+      f'{prefix}data.label_attribute={attribute!r} is not one of: {", ".join(attributes)[:2000]}.'
       f'{did_you_mean(attribute, attributes)}'
     )
 
@@ -139,29 +136,24 @@ def _list_pictures(folder: Path) -> set[str]:
 
 def _read_attribute(path: Path, attribute: str) -> dict[str, int]:
   """0 or 1 by the name of each picture."""
-  lines, separator = _read_lines(path)
-  num_pictures, header = None, 1
-  if separator == ',':
-    first, *attributes = next(lines).split(separator)
+  rows, num_pictures = _read_rows(path), None
+  number, header = next(rows)
+  if path.suffix == '.csv':
+    first, *attributes = header
     if first != 'image_id':
       _refuse(path, 1, f'begins with {first[:40]!r}, expected image_id and names of attributes')
   else:
-    num_pictures, header = next(lines).strip(), 2
+    num_pictures = ' '.join(header)
     if not num_pictures.isdigit():
       _refuse(path, 1, f'is {num_pictures[:40]!r}, expected the number of pictures')
-    attributes = next(lines, '').split()
+    number, attributes = next(rows, (2, ()))
   if not attributes or len(set(attributes)) < len(attributes):
     named = ', '.join(attributes)[:200] or 'none'
-    _refuse(path, header, f'names the attributes {named}, expected each of them once')
-  try:
-    _check_attribute(attribute, attributes)
-  except InputError as error:
-    raise InputError(f'{path}: {error}') from error
+    _refuse(path, number, f'names the attributes {named}, expected each of them once')
+  _check_attribute(attribute, attributes, f'{path}: ')
   column = attributes.index(attribute)
-  labels = {
-    name: int(values[column] == '1')
-    for name, values in _rows(path, lines, separator, header + 1, len(attributes), ('-1', '1'))
-  }
+  values = _values(path, rows, len(attributes), ('-1', '1'))
+  labels = {name: int(of_name[column] == '1') for name, of_name in values}
   if num_pictures not in (None, str(len(labels))):
     raise InputError(
       f'{path} has {len(labels):,} pictures, expected {num_pictures[:40]!r} by its line 1. '
@@ -172,29 +164,28 @@ def _read_attribute(path: Path, attribute: str) -> dict[str, int]:
 
 def _read_partition(path: Path) -> dict[str, int]:
   """0, 1 or 2 by the name of each picture."""
-  lines, separator = _read_lines(path)
-  has_header = separator == ','
-  if has_header and (header := next(lines)) != 'image_id,partition':
+  rows = _read_rows(path)
+  if path.suffix == '.csv' and (header := ','.join(next(rows)[1])) != 'image_id,partition':
     _refuse(path, 1, f'is {header[:40]!r}, expected image_id,partition')
-  rows = _rows(path, lines, separator, 1 + has_header, 1, ('0', '1', '2'))
-  return {name: int(split) for name, (split,) in rows}
+  return {name: int(split) for name, (split,) in _values(path, rows, 1, ('0', '1', '2'))}
 
 
-def _read_lines(path: Path) -> tuple[Iterator[str], str | None]:
-  """The lines of a list, at least one, without blank ones at the end; and their separator."""
+def _read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+  """The number and the cells of each line of a list, without blank lines at the end."""
   try:
     text = files.read_bytes(path, MAX_BYTES).decode('utf-8-sig')
   except UnicodeDecodeError as error:
     raise InputError(f'{path} is not a text file: {str(error)[-200:]}. Fetch it again.') from error
+  separator = ',' if path.suffix == '.csv' else None
   lines = text.replace('\r\n', '\n').rstrip().split('\n')
-  return iter(lines), ',' if path.suffix == '.csv' else None
+  return ((number, line.split(separator)) for number, line in enumerate(lines, 1))
 
 
-def _rows(path, lines, separator, first_line, num_values, allowed):
+def _values(path, rows, num_values, allowed):
   """Yields the name and the values of each picture; refuses a line that has others."""
   seen = set()
-  for number, line in enumerate(lines, first_line):
-    name, *values = line.split(separator) or ['']
+  for number, cells in rows:
+    name, *values = cells or ['']
     if len(values) != num_values:
       _refuse(path, number, f'has {len(values):,} values, expected a file name and {num_values}')
     if others := set(values) - set(allowed):
@@ -225,15 +216,12 @@ def _published_split(found, name):
   return sum(_number(name) > last for last in LAST_NUMBERS)
 
 
-def _check_same(names: Collection, other_names: Collection, origin: Path, other_origin: Path):
+def _check_same(*lists: tuple[Collection[str], Path]) -> None:
   """Raises InputError unless two lists, each from its file or folder, name the same pictures."""
-  for here, there, where, elsewhere in (
-    (names, other_names, origin, other_origin),
-    (other_names, names, other_origin, origin),
-  ):
-    if missing := sorted(set(here) - set(there)):
+  for (names, origin), (other_names, other_origin) in (lists, lists[::-1]):
+    if missing := sorted(set(names) - set(other_names)):
       shown = ', '.join(missing[:3]) + (', ...' if len(missing) > 3 else '')
       raise InputError(
-        f'{where} has {len(missing):,} picture(s) that {elsewhere} has not: {shown}. '
+        f'{origin} has {len(missing):,} picture(s) that {other_origin} has not: {shown}. '
         'Fetch both again, or remove what only one has.'
       )

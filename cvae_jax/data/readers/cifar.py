@@ -3,7 +3,6 @@
 import math
 import pickletools
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -54,12 +53,8 @@ def find(folder: Path) -> dict[str, list[Path]] | None:
     InputError: some of the six are missing.
   """
   folders = [place / name for place in (folder, folder / 'cifar10') for name in FOLDERS]
-  return files.first_complete(folders, partial(_find_batches, ''), partial(_find_batches, '.bin'))
-
-
-def _find_batches(suffix, folder):
-  names = (f'{name}{suffix}' for name in (*TRAIN_BATCHES, 'test_batch'))
-  paths = files.find_all(folder, *names)
+  python = (*TRAIN_BATCHES, 'test_batch')
+  paths = files.find_all(folders, python, [f'{name}.bin' for name in python])
   return paths and {'train': paths[:-1], 'test': paths[-1:]}
 
 

@@ -1,23 +1,14 @@
 """One picture, a file or an array, becomes a uint8 array of the size that the config asks for."""
 
+import contextlib
 import os
 import stat
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 FORMATS = ('PNG', 'JPEG', 'WEBP')
-ORIENTATION_TAG = 0x0112
-TRANSPOSITIONS = {
-  2: Image.Transpose.FLIP_LEFT_RIGHT,
-  3: Image.Transpose.ROTATE_180,
-  4: Image.Transpose.FLIP_TOP_BOTTOM,
-  5: Image.Transpose.TRANSPOSE,
-  6: Image.Transpose.ROTATE_270,
-  7: Image.Transpose.TRANSVERSE,
-  8: Image.Transpose.ROTATE_90,
-}
 # Pillow scales these pixels to 8 bits, but not the transparent colour that the PNG names.
 TRANSPARENT_COLOUR_SCALES = {'L;2': 85, 'L;4': 17, 'RGB;16B': 1 / 256}
 
@@ -49,12 +40,11 @@ def read(path: Path, size: int, crop_size: int, channels: int) -> np.ndarray:
         raise Image.DecompressionBombError
       coding = picture.tile[0].args if picture.tile else None
       picture.load()
-      orientation = _orientation(picture)
-      upright = _without_transparency(picture, coding)
-      if orientation in TRANSPOSITIONS:
-        upright = upright.transpose(TRANSPOSITIONS[orientation])
-      left, top, side = _centre_square(*upright.size, crop_size)
-      square = upright.crop((left, top, left + side, top + side))
+      with contextlib.suppress(Exception):  # broken EXIF data of an intact picture
+        ImageOps.exif_transpose(picture, in_place=True)
+      opaque = _without_transparency(picture, coding)
+      left, top, side = _centre_square(*opaque.size, crop_size)
+      square = opaque.crop((left, top, left + side, top + side))
       return _resize(square.convert('L' if channels == 1 else 'RGB'), size)
 
 
@@ -102,7 +92,6 @@ def fit(images: np.ndarray, size: int, crop_size: int) -> np.ndarray:
 
 
 def _centre_square(width, height, crop_size):
-  """Left, top and side of the centre crop."""
   side = min(crop_size or width, width, height)
   return (width - side) // 2, (height - side) // 2, side
 
@@ -112,13 +101,6 @@ def _resize(picture, size):
   if picture.size != (size, size):
     picture = picture.resize((size, size), Image.Resampling.BICUBIC)
   return np.asarray(picture).reshape(size, size, -1)
-
-
-def _orientation(picture):
-  try:
-    return picture.getexif().get(ORIENTATION_TAG)
-  except Exception:  # broken EXIF data, in many ways, of an intact picture
-    return None
 
 
 def _without_transparency(picture, coding):
@@ -133,11 +115,7 @@ def _without_transparency(picture, coding):
     return picture
   scale = TRANSPARENT_COLOUR_SCALES.get(coding)
   if colour is not None and scale:
-    picture.info['transparency'] = (
-      tuple(int(value * scale) for value in colour)
-      if isinstance(colour, tuple)
-      else int(colour * scale)
-    )
-  picture = picture.convert('RGBA')
+    scaled = (np.array(colour) * scale).astype(int).tolist()
+    picture.info['transparency'] = tuple(scaled) if isinstance(colour, tuple) else scaled
   white = Image.new('RGBA', picture.size, 'white')
-  return Image.alpha_composite(white, picture).convert('RGB')
+  return Image.alpha_composite(white, picture.convert('RGBA')).convert('RGB')

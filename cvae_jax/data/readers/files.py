@@ -1,14 +1,12 @@
 """Finding the files of a data set, and reading no more of one than its kind can have."""
 
+import itertools
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from cvae_jax.runtime import paths
 from cvae_jax.runtime.errors import InputError
-
-Found = TypeVar('Found')
 
 
 def data_folder(data) -> Path:
@@ -23,46 +21,38 @@ def data_folder(data) -> Path:
   return folder
 
 
-def first_complete(
-  folders: Iterable[Path], *finders: Callable[[Path], Found | None]
-) -> Found | None:
-  """The result of the first of `finders` that finds a whole data set in one of `folders`, or None.
+def find_all(
+  folders: Iterable[Path], *alternatives: Sequence[str], suffixes: tuple[str, ...] = ('',)
+) -> list[Path] | None:
+  """The files of a data set in the first folder that holds all of them, or None if none has any.
+
+  Args:
+    folders: where to look.
+    *alternatives: the names of all files, in each form of the data set.
+    suffixes: a name may end in any of them; the first that exists counts.
 
   Raises:
-    InputError: of the first finder that found some files but not all, where none found all.
+    InputError: some files are there, but in no folder all.
   """
   incomplete = None
-  for folder in folders:
-    for find in finders:
-      try:
-        if found := find(folder):
-          return found
-      except InputError as error:
-        incomplete = incomplete or error
+  for folder, names in itertools.product(folders, alternatives):
+    found = {}
+    for name in names:
+      paths = (folder / f'{name}{suffix}' for suffix in suffixes)
+      if path := next(filter(Path.is_file, paths), None):
+        found[name] = path
+    missing = [name for name in names if name not in found]
+    if not missing:
+      return list(found.values())
+    if found and not incomplete:
+      ends = f' (with or without {suffixes[-1]})' if len(suffixes) > 1 else ''
+      incomplete = InputError(
+        f'{folder} holds {", ".join(found)}, but not {", ".join(missing)}{ends}. '
+        f'Put all {len(names)} files there.'
+      )
   if incomplete:
     raise incomplete
   return None
-
-
-def find_all(folder: Path, *names: str, suffixes: tuple[str, ...] = ('',)) -> list[Path] | None:
-  """The files `names` in `folder`, each with one of `suffixes`, or None where there are none.
-
-  Raises:
-    InputError: some of the files are missing.
-  """
-  found = {}
-  for name in names:
-    candidates = (folder / f'{name}{suffix}' for suffix in suffixes)
-    if path := next((path for path in candidates if path.is_file()), None):
-      found[name] = path
-  missing = [name for name in names if name not in found]
-  if found and missing:
-    ends = f' (with or without {suffixes[-1]})' if len(suffixes) > 1 else ''
-    raise InputError(
-      f'{folder} holds {", ".join(found)}, but not {", ".join(missing)}{ends}. '
-      f'Put all {len(names)} files there.'
-    )
-  return list(found.values()) or None
 
 
 def not_found(folder: Path, name: str, raw_files: str) -> InputError:

@@ -11,10 +11,10 @@ from cvae_jax.runtime import paths
 from cvae_jax.runtime.errors import InputError
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp')
-SPLITS = {
-  'train': ('train', 'training'),
-  'validation': ('validation', 'val', 'valid'),
-  'test': ('test', 'testing'),
+SPLITS = {  # in order, by the names that their folders may have
+  **dict.fromkeys(('train', 'training'), 'train'),
+  **dict.fromkeys(('validation', 'val', 'valid'), 'validation'),
+  **dict.fromkeys(('test', 'testing'), 'test'),
 }
 
 
@@ -60,8 +60,7 @@ def read(folder: Path) -> Listing:
       f'you have them, or in {folder / "<class>"}.'
     )
   folders, others = _entries(folder)
-  spellings = [spelling for names in SPLITS.values() for spelling in names]
-  if impostors := sorted(name for name in others if name.lower() in spellings):
+  if impostors := sorted(name for name in others if name.lower() in SPLITS):
     raise InputError(
       f'{folder / impostors[0]} has the name of a split, but is no folder. Remove it, or repair it '
       'if it is a link.'
@@ -69,24 +68,22 @@ def read(folder: Path) -> Listing:
   num_others = len(others)
   if not (split_folders := _split_folders(folder, folders)):
     split_folders, num_others = {'train': folder}, 0
-  pictures = {}  # by split and class
+  class_names, splits = (), {}
   for split, split_folder in split_folders.items():
-    pictures[split], num_ignored = _classes(split_folder)
+    pictures, num_ignored = _pictures(split_folder)
     num_others += num_ignored
-  class_names = _in_order(pictures['train'])
-  splits = {}
-  for split, classes in pictures.items():
-    if unknown := _in_order(set(classes) - set(class_names)):
+    if split == 'train':
+      class_names = tuple(pictures)
+    if unknown := [name for name in pictures if name not in class_names]:
       raise InputError(
-        f'{split_folders[split] / unknown[0]} is a class that {split_folders["train"]} does not '
+        f'{split_folder / unknown[0]} is a class that {split_folders["train"]} does not '
         f'have: {", ".join(class_names[:10])}{", ..." if len(class_names) > 10 else ""}. '
         'Rename the folder, remove it, or add pictures of it to the training split.'
       )
     files, labels = [], []
     for label, name in enumerate(class_names):
-      names = classes.get(name, ())
-      files += [Path(f'{split_folders[split]}/{name}/{file}') for file in names]
-      labels += [label] * len(names)
+      files += [Path(f'{split_folder}/{name}/{file}') for file in pictures.get(name, ())]
+      labels += [label] * (len(files) - len(labels))
     splits[split] = Split(files, np.array(labels, np.int32))
   return Listing(splits, class_names, num_others)
 
@@ -109,36 +106,35 @@ def _entries(folder):
 
 
 def _split_folders(folder, names):
-  """The folder of each split, or {} where `names` are classes."""
-  found = {}
-  for split, spellings in SPLITS.items():
-    same = sorted(name for name in names if name.lower() in spellings)
-    if len(same) > 1:
+  """The folder of each split, training first, or {} where `names` are classes."""
+  found, others = {}, []
+  for name in sorted(names):
+    split = SPLITS.get(name.lower())
+    if split in found:
       raise InputError(
-        f'{folder} holds both {same[0]}/ and {same[1]}/. Expected one folder for the {split} '
+        f'{folder} holds both {found[split]}/ and {name}/. Expected one folder for the {split} '
         'split: put all of its pictures into one of them, and remove the other.'
       )
-    if same:
-      found[split] = same[0]
-  if not found:
-    return {}
-  split_names = sorted(found.values())
-  if others := sorted(set(names) - set(split_names)):
+    if split:
+      found[split] = name
+    else:
+      others.append(name)
+  if found and others:
     raise InputError(
-      f'{folder} holds folders of splits ({", ".join(split_names)}) and others '
+      f'{folder} holds folders of splits ({", ".join(found.values())}) and others '
       f'({", ".join(others[:5])}{", ..." if len(others) > 5 else ""}). Expected either splits '
       f'or classes: move {folder / others[0]} away, or into a split. Rename a class that has the '
       'name of a split.'
     )
-  if 'train' not in found:
+  if found and 'train' not in found:
     raise InputError(
-      f'{folder} holds {" and ".join(f"{name}/" for name in split_names)}, but no train/. '
+      f'{folder} holds {" and ".join(f"{name}/" for name in found.values())}, but no train/. '
       f'Put the training pictures in {folder / "train" / "<class>"}.'
     )
-  return {split: folder / name for split, name in found.items()}
+  return {split: folder / found[split] for split in SPLITS if split in found}
 
 
-def _classes(folder):
+def _pictures(folder):
   """The sorted names of the pictures of each class, and how many other files there are."""
   folders, others = _entries(folder)
   if not folders:
@@ -148,11 +144,12 @@ def _classes(folder):
       f'{folder} holds {state}. Put the pictures in one folder per class: '
       f'{folder / "<class>" / "*.png"} (or {", ".join(SUFFIXES[1:])}).'
     )
-  classes, num_others = {}, len(others)
-  for name in folders:
+  pictures, num_others = {}, len(others)
+  are_numbers = all(name.isdecimal() for name in folders)
+  for name in sorted(folders, key=lambda name: (int(name) if are_numbers else 0, name)):
     inner_folders, names = _entries(folder / name)
-    classes[name] = sorted(filter(_is_picture, names))
-    if not classes[name]:
+    pictures[name] = sorted(filter(_is_picture, names))
+    if not pictures[name]:
       advice = 'Put pictures there, or remove the folder.'
       if inner_folders:
         advice += (
@@ -163,15 +160,9 @@ def _classes(folder):
         f'{folder / name} is a class without a picture ({", ".join(SUFFIXES)}; {len(names):,} '
         f'other files). {advice}'
       )
-    num_others += len(inner_folders) + len(names) - len(classes[name])
-  return classes, num_others
+    num_others += len(inner_folders) + len(names) - len(pictures[name])
+  return pictures, num_others
 
 
 def _is_picture(name):
   return name.lower().endswith(SUFFIXES)
-
-
-def _in_order(names):
-  if all(name.isdecimal() for name in names):
-    return tuple(sorted(names, key=lambda name: (int(name), name)))
-  return tuple(sorted(names))

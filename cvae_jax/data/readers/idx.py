@@ -74,9 +74,7 @@ def find(folder: Path, name: str) -> dict[str, tuple[Path, Path]] | None:
       f'Set --config.data.name={other}, or name the folder of {name!r}.'
     )
   names = (*FILES['train'], *FILES['test'])
-  paths = files.first_complete(
-    (folder, folder / name), lambda place: files.find_all(place, *names, suffixes=('', '.gz'))
-  )
+  paths = files.find_all((folder, folder / name), names, suffixes=('', '.gz'))
   return paths and {'train': tuple(paths[:2]), 'test': tuple(paths[2:])}
 
 

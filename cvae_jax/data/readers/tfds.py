@@ -3,25 +3,27 @@
 import contextlib
 import shutil
 import tempfile
-import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from cvae_jax.data.readers import files
 from cvae_jax.data.readers.sources import Split
-from cvae_jax.runtime import quiet_tensorflow
+from cvae_jax.runtime import processes, quiet_tensorflow
 from cvae_jax.runtime.errors import InputError, reason
 
 ANSWER_TIMEOUT_SECONDS = 12
 READ_BATCH = 1024  # images
 INSTALL = 'pip install tensorflow tensorflow-datasets'
 
+Found = TypeVar('Found')
+
 
 def locate(
-  data, find_raw: Callable[[Path], files.Found | None], raw_files: str, download_url: str | None
-) -> tuple[Path | None, files.Found | None]:
+  data, find_raw: Callable[[Path], Found | None], raw_files: str, download_url: str | None
+) -> tuple[Path | None, Found | None]:
   """Finds a data set: prepared by TensorFlow Datasets, else as raw files, else by a download.
 
   Args:
@@ -39,7 +41,7 @@ def locate(
   """
   folder, name = files.data_folder(data), data.name
   prepared = find(folder, name)
-  if prepared and readable():
+  if prepared and quiet_tensorflow.installed('tensorflow_datasets'):
     return prepared, None
   if raw := find_raw(folder):
     return None, raw
@@ -75,11 +77,6 @@ def find(folder: Path, name: str) -> Path | None:
   return None
 
 
-def readable() -> bool:
-  """Whether TensorFlow Datasets is installed."""
-  return quiet_tensorflow.installed('tensorflow_datasets')
-
-
 def read(
   version_folder: Path,
   splits: tuple[str, ...],
@@ -105,27 +102,26 @@ def read(
 
     try:
       builder = tfds.builder_from_directory(version_folder)
-      expected = {split: builder.info.splits[split].num_examples for split in splits}
       arrays = {}
       for split in splits:
-        images, labels = [], []
-        for columns in tfds.as_numpy(builder.as_dataset(split=split, batch_size=READ_BATCH)):
-          images.append(fit(np.asarray(columns['image'], np.uint8)))
-          labels.append(np.asarray(label(columns), np.int32))
-        arrays[split] = Split(np.concatenate(images), np.concatenate(labels))
+        batches = [
+          (fit(np.asarray(columns['image'], np.uint8)), np.asarray(label(columns), np.int32))
+          for columns in tfds.as_numpy(builder.as_dataset(split=split, batch_size=READ_BATCH))
+        ]
+        images, labels = map(np.concatenate, zip(*batches, strict=True))
+        if len(images) != (expected := builder.info.splits[split].num_examples):
+          raise InputError(
+            f'{version_folder} is truncated: split {split!r} has {len(images):,} images, expected '
+            f'{expected:,} by dataset_info.json. Remove the folder to prepare it again.'
+          )
+        arrays[split] = Split(images, labels)
+      return arrays
     except InputError:
       raise
     except Exception as error:  # TensorFlow's errors share no base class.
       raise InputError(
         f'{version_folder} cannot be read: {reason(error)}. Remove the folder to prepare it again.'
       ) from error
-  for split, (images, _) in arrays.items():
-    if len(images) != expected[split]:
-      raise InputError(
-        f'{version_folder} is truncated: split {split!r} has {len(images):,} images, expected '
-        f'{expected[split]:,} by dataset_info.json. Remove the folder to prepare it again.'
-      )
-  return arrays
 
 
 def _download(folder, name, raw_files, url):
@@ -168,30 +164,23 @@ def _download(folder, name, raw_files, url):
 def _other_files(folder: Path) -> list[str]:
   """The names in `folder` where any of them is not of TensorFlow Datasets: not to be added to."""
   paths = sorted(path for path in folder.iterdir() if not path.name.startswith('.'))
-  prepared = all(
-    # <name>/<version>/ or <name>/<variant>/<version>/; no deeper: `folder` may be a home folder.
-    path.name == 'downloads'
-    or any(any(path.glob(f'{depth}/dataset_info.json')) for depth in ('*', '*/*'))
-    for path in paths
-  )
-  return [] if prepared else [path.name for path in paths]
+  # <name>/<version>/ or <name>/<variant>/<version>/; no deeper: `folder` may be a home folder.
+  depths = ('*/dataset_info.json', '*/*/dataset_info.json')
+  prepared = [path.name == 'downloads' or any(any(path.glob(d)) for d in depths) for path in paths]
+  return [] if all(prepared) else [path.name for path in paths]
 
 
 def _unreachable(url: str) -> str:
   """Why the server of `url` does not answer; '' where it does."""
   import requests
 
-  host, problem = url.split('/')[2], []
-
   def ask():
-    try:
-      requests.head(url, timeout=ANSWER_TIMEOUT_SECONDS).raise_for_status()
-      problem.append('')
-    except requests.RequestException as error:
-      problem.append(f'{type(error).__name__} at {host}')
+    requests.head(url, timeout=ANSWER_TIMEOUT_SECONDS).raise_for_status()
 
-  # In a thread: no timeout bounds the lookup of a name, or several addresses that do not answer.
-  thread = threading.Thread(target=ask, daemon=True)
-  thread.start()
-  thread.join(ANSWER_TIMEOUT_SECONDS)
-  return problem[0] if problem else f'no answer from {host} in {ANSWER_TIMEOUT_SECONDS} s'
+  host = url.split('/')[2]
+  try:
+    # No timeout of `requests` bounds the lookup of a name, or several silent addresses.
+    in_time = processes.within(ANSWER_TIMEOUT_SECONDS, ask)
+  except requests.RequestException as error:
+    return f'{type(error).__name__} at {host}'
+  return '' if in_time else f'no answer from {host} in {ANSWER_TIMEOUT_SECONDS} s'

@@ -19,18 +19,18 @@ def test_the_data_folder_is_the_config_s_or_the_environment_s(tmp_path, monkeypa
 def test_the_first_folder_with_all_files_counts(tmp_path):
   folders = [tmp_path / name for name in 'abc']
 
-  def find(folder):
-    return files.find_all(folder, 'one', 'two', suffixes=('', '.gz'))
+  def find():
+    return files.find_all(folders, ('one', 'two'), suffixes=('', '.gz'))
 
-  assert files.first_complete(folders, find) is None
+  assert find() is None
   folders[1].mkdir()
   (folders[1] / 'two').touch()
   with pytest.raises(InputError, match=f'{folders[1]} .*one'):
-    files.first_complete(folders, find)
+    find()
   folders[2].mkdir()
   for name in ('one', 'one.gz', 'two.gz'):
     (folders[2] / name).touch()
-  assert files.first_complete(folders, find) == [folders[2] / 'one', folders[2] / 'two.gz']
+  assert find() == [folders[2] / 'one', folders[2] / 'two.gz']
 
 
 def test_a_file_of_up_to_the_limit_is_read_whole(tmp_path):

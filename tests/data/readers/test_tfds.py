@@ -131,7 +131,7 @@ def test_nothing_is_downloaded_into_a_folder_of_other_files(tmp_path, monkeypatc
 
 def test_without_tensorflow_raw_files_are_read_or_asked_for(tmp_path, monkeypatch):
   make_version(tmp_path / 'mnist' / '3.0.1')
-  monkeypatch.setattr(tfds, 'readable', lambda: False)
+  monkeypatch.setattr(quiet_tensorflow, 'installed', lambda *_: False)
   with pytest.raises(InputError, match=r'3\.0\.1 .*TensorFlow.* IDX files'):
     load(config_of('mnist', tmp_path))
   write(tmp_path)
