@@ -141,10 +141,10 @@ WIDTHS = Rule(
 CHANNELS = Rule(lambda v: _is_integer(v) and v in (1, 3), '1 or 3')
 
 PRIOR = Registered('cvae_jax.models.priors', 'PRIORS')
-OBJECTIVE = Registered('cvae_jax.tasks', 'TASKS')
+OBJECTIVE = Registered('cvae_jax.tasks.task', 'TASKS')
 LIKELIHOOD = Registered('cvae_jax.models.likelihoods', 'LIKELIHOODS')
-DATASET = Registered('cvae_jax.data.readers', 'DATASETS')
-ARCHITECTURE = Registered('cvae_jax.models.cvae', 'ARCHITECTURES')
+DATASET = Registered('cvae_jax.data.readers.sources', 'DATASETS')
+ARCHITECTURE = Registered('cvae_jax.models.architectures', 'ARCHITECTURES')
 
 FREE, SHAPES, TRACED = Effect.FREE, Effect.SHAPES, Effect.TRACED
 

@@ -22,7 +22,7 @@ from cvae_jax.data import augmentation, batches, datasets, transforms
 from cvae_jax.data.datasets import Dataset
 from cvae_jax.data.readers import DATASETS
 from cvae_jax.inference import shipped
-from cvae_jax.models import architectures, resnet  # noqa: F401
+from cvae_jax.models import architectures
 from cvae_jax.runtime import devices, keys, paths, progress, tensor_files
 from cvae_jax.runtime.errors import InputError
 

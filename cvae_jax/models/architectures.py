@@ -9,7 +9,7 @@ from cvae_jax.runtime.registry import Registry
 # A function of (config, image shape [H, W, C], `blocks.Style`) -> (encoder, decoder): modules from
 # images [B, H, W, C] to features [B, F], and from features to outputs [B, H, W, C], float32, both
 # called with (inputs, train). The trait 'xla_cpu_options': XLA's options for programs on a CPU.
-ARCHITECTURES = Registry('model.name')
+ARCHITECTURES = Registry('model.name', 'cvae_jax.models')
 
 
 def check_norm(config, *names: str) -> None:

@@ -9,14 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, Key
 
-from cvae_jax.models import (
-  blocks,
-  conv,  # noqa: F401 (it registers an architecture, as do mlp and resnet)
-  likelihoods,
-  mlp,  # noqa: F401
-  priors,
-  resnet,  # noqa: F401
-)
+from cvae_jax.models import blocks, likelihoods, priors
 from cvae_jax.models.architectures import ARCHITECTURES
 from cvae_jax.runtime.errors import InputError
 

@@ -1,5 +1,7 @@
 """Implementations by name: what a config field such as `likelihood` or `prior` may be set to."""
 
+import importlib
+import pkgutil
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -22,8 +24,15 @@ class Registry:
   ... def laplace(config): ...
   """
 
-  def __init__(self, field: str):
-    self.field = field
+  def __init__(self, field: str, package: str | None = None):
+    """Starts empty.
+
+    Args:
+      field: the config field that names an implementation.
+      package: its modules register implementations. They are imported when a name is first looked
+        up, so a new module of the package is found without being listed anywhere.
+    """
+    self.field, self._package = field, package
     self._entries: dict[str, Entry] = {}
 
   def register(self, name: str, check: Callable[[Any], None] | None = None, **traits):
@@ -42,10 +51,10 @@ class Registry:
     return add
 
   def __iter__(self) -> Iterator[str]:
-    return iter(self._entries)
+    return iter(self._loaded())
 
   def __contains__(self, name) -> bool:
-    return name in self._entries
+    return name in self._loaded()
 
   def __getitem__(self, name: str):
     """The implementation called `name`.
@@ -64,9 +73,16 @@ class Registry:
     if check := self._entry(name).check:
       check(config)
 
+  def _loaded(self) -> dict[str, Entry]:
+    if self._package:
+      package, self._package = importlib.import_module(self._package), None
+      for module in pkgutil.iter_modules(package.__path__, f'{package.__name__}.'):
+        importlib.import_module(module.name)
+    return self._entries
+
   def _entry(self, name) -> Entry:
     try:
-      return self._entries[name]
+      return self._loaded()[name]
     except (KeyError, TypeError):
       raise InputError(
         f'{self.field}={name!r} is not one of: {", ".join(self)}.{did_you_mean(name, self)} '

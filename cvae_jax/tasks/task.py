@@ -16,7 +16,7 @@ Terms = dict[str, Float[Array, '']]  # by name; densities are in nats
 
 # A function of (config, steps_per_epoch) -> a Task: its class, with the attributes that are known
 # without a config, such as `score`.
-TASKS = Registry('objective')
+TASKS = Registry('objective', 'cvae_jax.tasks')
 
 
 class Artifact(NamedTuple):

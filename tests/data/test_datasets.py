@@ -22,7 +22,7 @@ def test_traits_of_data_sets():
 
 
 def test_a_data_set_of_the_user_s(monkeypatch):
-  monkeypatch.setattr(DATASETS, '_entries', dict(DATASETS._entries))
+  monkeypatch.setattr(DATASETS, '_entries', dict(DATASETS._loaded()))
 
   @DATASETS.register('ramps')
   def ramps(data):

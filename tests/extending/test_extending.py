@@ -33,7 +33,7 @@ def clean_registries(monkeypatch):
   rules = [field.rule for field in fields.values()]
   registries = [rule.registry for rule in rules if isinstance(rule, config_lib.Registered)]
   for registry in registries:
-    monkeypatch.setattr(registry, '_entries', dict(registry._entries))
+    monkeypatch.setattr(registry, '_entries', dict(registry._loaded()))
   monkeypatch.setattr(config_lib, 'FIELDS', fields)
 
 

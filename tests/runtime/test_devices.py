@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from conftest import ROOT
-from cvae_jax.models import architectures, cvae  # noqa: F401
+from cvae_jax.models import architectures
 from cvae_jax.runtime import devices
 from cvae_jax.runtime.errors import InputError
 

@@ -76,7 +76,7 @@ class Smallest(Logistic):
 @pytest.fixture(scope='module', autouse=True)
 def registered():
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(TASKS, '_entries', dict(TASKS._entries))
+    patch.setattr(TASKS, '_entries', dict(TASKS._loaded()))
     TASKS.register('logistic')(Logistic)
     TASKS.register('smallest')(Smallest)
     yield

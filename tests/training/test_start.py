@@ -88,9 +88,9 @@ def test_weights_of_another_architecture_do_not_fit(tiny_run, tmp_path):
 
 def change_digits(monkeypatch, change):
   """Replaces the reader of 'digits': `change` maps its `Source` to another."""
-  entry = DATASETS._entries['digits']
+  entry = DATASETS._loaded()['digits']
   changed = entry._replace(value=lambda data: change(entry.value(data)))
-  monkeypatch.setitem(DATASETS._entries, 'digits', changed)
+  monkeypatch.setitem(DATASETS._loaded(), 'digits', changed)
 
 
 def with_other_pixels(splits):

@@ -12,7 +12,7 @@ from cvae_jax.runtime.registry import Registry
 # missing or broken. Their traits: `binary` (default False), all pixels are 0 or 255; `mirrored`
 # (False), flipping an image left to right keeps its class; `own_test_split` (True), False where
 # `data.split_seed` may decide which images are in the test split.
-DATASETS = Registry('data.name')
+DATASETS = Registry('data.name', 'cvae_jax.data.readers')
 
 
 class Split(NamedTuple):

@@ -60,7 +60,7 @@ def test_the_folder_of_another_data_set_is_refused(tmp_path):
 
 
 def test_one_call_registers_another_data_set(tmp_path, monkeypatch):
-  monkeypatch.setattr(DATASETS, '_entries', dict(DATASETS._entries))
+  monkeypatch.setattr(DATASETS, '_entries', dict(DATASETS._loaded()))
   monkeypatch.setattr(idx, '_names', set(idx._names))
   idx.register('kana', tuple('abcdefg'), mirrored=True)
   with pytest.raises(InputError, match=r"'kana'.*IDX files"):
