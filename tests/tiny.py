@@ -79,7 +79,7 @@ def model_of(config, task, variables, num_classes=10):
     folder=Path(),
     task=task,
     variables=variables,
-    priors=None,
+    prior=None,
   )
 
 

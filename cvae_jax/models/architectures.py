@@ -2,13 +2,19 @@
 
 import math
 
+from jax.typing import ArrayLike
+from jaxtyping import Float
+
 from cvae_jax.runtime import devices
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.runtime.registry import Registry
 
+Images = Float[ArrayLike, 'batch h w c']  # and outputs of a decoder
+Features = Float[ArrayLike, 'batch features']
+
 # A function of (config, image shape [H, W, C], `blocks.Style`) -> (encoder, decoder): modules from
-# images [B, H, W, C] to features [B, F], and from features to outputs [B, H, W, C], float32, both
-# called with (inputs, train). The trait 'xla_cpu_options': XLA's options for programs on a CPU.
+# images to features, and from features to outputs in the shape of the images, float32, both called
+# with (inputs, train). The trait 'xla_cpu_options': XLA's options for programs on a CPU.
 ARCHITECTURES = Registry('model.name', 'cvae_jax.models')
 
 

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-Maps = Float[Array, 'batch height width channels']
+Maps = Float[ArrayLike, 'batch height width channels']
 DoubledMaps = Float[Array, 'batch 2*height 2*width features']
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -52,7 +53,7 @@ class Norm(nn.Module):
 
   @nn.compact
   def __call__(
-    self, inputs: Float[Array, 'batch *size channels'], train: bool
+    self, inputs: Float[ArrayLike, 'batch *size channels'], train: bool
   ) -> Float[Array, 'batch *size channels']:
     """`train` uses the statistics of the batch in a batch norm, and updates the running ones."""
     if self.style.norm == 'none':
@@ -111,7 +112,7 @@ class DoublingConv(nn.Module):
     return doubled + bias[None, None, None]
 
 
-def _transposed_taps(kernel: Array) -> Array:
+def _transposed_taps(kernel: ArrayLike) -> Array:
   """[3, ...] to [parity of the output, tap on x[i] or x[i + 1], ...]."""
   first, middle, last = kernel
   return jnp.stack([jnp.stack([middle, jnp.zeros_like(middle)]), jnp.stack([first, last])])
@@ -159,7 +160,7 @@ class UpsampledConv(nn.Module):
     return doubled + bias[None, None, None]
 
 
-def _folded_conv(inputs: Array, kernel: Array) -> Array:
+def _folded_conv(inputs: Maps, kernel: ArrayLike) -> Array:
   _, height, width, in_channels = inputs.shape
   channels = kernel.shape[-1]
   taps = jax.vmap(jax.vmap(_upsampled_taps))(_upsampled_taps(kernel))
@@ -174,19 +175,19 @@ def _folded_conv(inputs: Array, kernel: Array) -> Array:
   )
 
 
-def _upsampled_taps(kernel: Array) -> Array:
+def _upsampled_taps(kernel: ArrayLike) -> Array:
   """[3, ...] to [parity of the output, tap on the first or second pixel of its window, ...]."""
   first, middle, last = kernel
   return jnp.stack([jnp.stack([first, middle + last]), jnp.stack([first + middle, last])])
 
 
-def _pad_by_one(maps: Array) -> Array:
+def _pad_by_one(maps: Maps) -> Array:
   # Not by the convolution's padding: XLA's CPU backend takes 50 times as long for the gradient of
   # an even kernel with it.
   return jnp.pad(maps, ((0, 0), (1, 1), (1, 1), (0, 0)))
 
 
-def _valid_conv(maps: Array, kernel: Array) -> Array:
+def _valid_conv(maps: Maps, kernel: ArrayLike) -> Array:
   return jax.lax.conv_general_dilated(
     maps, kernel, (1, 1), 'VALID', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
   )
@@ -199,7 +200,7 @@ class Activate(nn.Module):
 
   @nn.compact
   def __call__(
-    self, inputs: Float[Array, 'batch *size channels'], train: bool
+    self, inputs: Float[ArrayLike, 'batch *size channels'], train: bool
   ) -> Float[Array, 'batch *size channels']:
     """`train` as in `Norm`; it also draws dropout, from the stream 'dropout'."""
     hidden = self.style.activation(Norm(self.style, name='norm')(inputs, train))

@@ -9,9 +9,8 @@ import math
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float
 
-from cvae_jax.models.architectures import ARCHITECTURES, check_convolutions
+from cvae_jax.models.architectures import ARCHITECTURES, Features, Images, check_convolutions
 from cvae_jax.models.blocks import Activate, DoublingConv, Style, centre_crop, conv3x3
 
 
@@ -23,7 +22,7 @@ class ConvEncoder(nn.Module):
   style: Style
 
   @nn.compact
-  def __call__(self, images: Float[Array, 'batch h w c'], train: bool) -> Float[Array, 'batch f']:
+  def __call__(self, images: Images, train: bool) -> Features:
     hidden = images
     for stage, channels in enumerate(self.channels):
       hidden = conv3x3(channels, self.style.dtype, stride=2, name=f'conv{stage}')(hidden)
@@ -46,7 +45,7 @@ class ConvDecoder(nn.Module):
   resize: bool  # to the image's size, bilinearly; False: centre crop
 
   @nn.compact
-  def __call__(self, features: Float[Array, 'batch f'], train: bool) -> Float[Array, 'batch h w c']:
+  def __call__(self, features: Features, train: bool) -> Images:
     (height, width, image_channels), dtype = self.image_shape, self.style.dtype
     hidden = features
     if self.hidden_dim is not None:

@@ -7,14 +7,16 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, Key
 
 from cvae_jax.models import blocks, likelihoods, priors
 from cvae_jax.models.architectures import ARCHITECTURES
 from cvae_jax.runtime.errors import InputError
 
-Labels = Int[Array, ' batch']
-Mixtures = Float[Array, 'batch classes']  # weights of classes, for embeddings between them
+Images = Float[ArrayLike, 'batch h w c']  # in the likelihood's pixel range
+Labels = Int[ArrayLike, ' batch']
+Mixtures = Float[ArrayLike, 'batch classes']  # weights of classes, for embeddings between them
 
 
 class Forward(NamedTuple):
@@ -64,7 +66,7 @@ class CVAE(nn.Module):
       labels = jax.nn.one_hot(labels, self.num_classes)
     return self.activation(self.class_embedding(labels))
 
-  def _with_class(self, features: Array, labels: Array) -> Array:
+  def _with_class(self, features: ArrayLike, labels: Labels | Mixtures) -> Array:
     """Features [..., B, F] with the embedding, [..., B, F + embed_dim], or unchanged."""
     if not self.conditional:
       return features
@@ -73,12 +75,12 @@ class CVAE(nn.Module):
     return jnp.concatenate([features, embedding], axis=-1)
 
   def encode(
-    self, images: Float[Array, 'batch h w c'], labels: Labels, train: bool
+    self, images: Images, labels: Labels, train: bool
   ) -> tuple[Float[Array, 'batch latent'], Float[Array, 'batch latent']]:
     """Mean and log-variance of q(z | x, c).
 
     Args:
-      images: in the likelihood's pixel range.
+      images: see `Images`.
       labels: their classes.
       train: batch norms use the statistics of this batch and update theirs; dropout is drawn.
     """
@@ -86,31 +88,31 @@ class CVAE(nn.Module):
     return self.mean_head(features), self.logvar_head(features)
 
   def log_prior(
-    self, latents: Float[Array, '*draws batch latent'], labels: Labels
+    self, latents: Float[ArrayLike, '*draws batch latent'], labels: Labels
   ) -> Float[Array, '*draws batch']:
     """log p(z | c), in nats."""
     return self._prior(labels).log_prob(latents)
 
   def draw_prior(
-    self, keys: Key[Array, ' batch'], labels: Labels, temperature: Float[Array, ''] | float
+    self, keys: Key[Array, ' batch'], labels: Labels, temperature: Float[ArrayLike, '']
   ) -> Float[Array, 'batch latent']:
     """z ~ p(z | c); see `priors.Density.draw`."""
     return self._prior(labels).draw(keys, temperature)
 
   def change_class(
-    self, latents: Float[Array, 'batch latent'], labels: Labels, others: Labels
+    self, latents: Float[ArrayLike, 'batch latent'], labels: Labels, others: Labels
   ) -> Float[Array, 'batch latent']:
     """Latents of the classes `others` from the noise that gives `latents` in `labels`."""
     return self._prior(others).to_latents(self._prior(labels).to_noise(latents))
 
-  def _prior(self, labels: Array) -> priors.Density:
+  def _prior(self, labels: Labels) -> priors.Density:
     if not self.conditional:
       labels = jnp.zeros_like(labels)
     return self.prior(labels, lambda images, labels: self.encode(images, labels, train=False))
 
   def decode(
     self,
-    latents: Float[Array, '*draws batch latent'],
+    latents: Float[ArrayLike, '*draws batch latent'],
     labels: Labels | Mixtures,
     train: bool,
   ) -> Float[Array, '*draws batch h w outputs']:
@@ -131,7 +133,7 @@ class CVAE(nn.Module):
 
   def __call__(
     self,
-    images: Float[Array, 'batch h w c'],
+    images: Images,
     labels: Labels,
     draw: Callable[[Array, Array], Array],
     train: bool,

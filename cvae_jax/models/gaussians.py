@@ -4,23 +4,24 @@ import math
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Key
 
 
 def reparameterize(
   key: Key[Array, ''],
-  mean: Float[Array, '*batch latent'],
-  logvar: Float[Array, '*batch latent'],
+  mean: Float[ArrayLike, '*batch latent'],
+  logvar: Float[ArrayLike, '*batch latent'],
 ) -> Float[Array, '*batch latent']:
   """z = mean + exp(logvar / 2) ⊙ ε with ε ~ N(0, I) (Kingma & Welling 2014, section 2.4)."""
   return mean + jnp.exp(0.5 * logvar) * jax.random.normal(key, mean.shape, mean.dtype)
 
 
 def kl(
-  mean: Float[Array, '*batch latent'],
-  logvar: Float[Array, '*batch latent'],
-  prior_mean: Float[Array, '*#batch latent'],
-  prior_logvar: Float[Array, '*#batch latent'],
+  mean: Float[ArrayLike, '*batch latent'],
+  logvar: Float[ArrayLike, '*batch latent'],
+  prior_mean: Float[ArrayLike, '*#batch latent'],
+  prior_logvar: Float[ArrayLike, '*#batch latent'],
 ) -> Float[Array, '*batch latent']:
   """KL(N(mean, exp(logvar)) ‖ N(prior_mean, exp(prior_logvar))) per latent dimension, in nats.
 
@@ -34,9 +35,9 @@ def kl(
 
 
 def log_normal(
-  values: Float[Array, '*#batch latent'],
-  mean: Float[Array, '*#batch #latent'],
-  logvar: Float[Array, '*#batch #latent'],
+  values: Float[ArrayLike, '*#batch latent'],
+  mean: Float[ArrayLike, '*#batch #latent'],
+  logvar: Float[ArrayLike, '*#batch #latent'],
 ) -> Float[Array, '*batch']:
   """log N(values; mean, exp(logvar)) of a diagonal Gaussian, in nats, summed over latents."""
   squared = jnp.square(values - mean) * jnp.exp(-logvar)

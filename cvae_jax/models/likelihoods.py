@@ -5,6 +5,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Key
 from scipy import special
 
@@ -23,8 +24,8 @@ MIN_LOG_SIGMA = -7.0
 MIN_LEARNED_SIGMA = 1e-3  # the smallest initial value of a learned standard deviation
 
 # Leading axes broadcast: several draws of outputs are compared with one image.
-Images = Float[Array, '*#batch h w c']
-Outputs = Float[Array, '*#batch h w outputs']
+Images = Float[ArrayLike, '*#batch h w c']
+Outputs = Float[ArrayLike, '*#batch h w outputs']
 HalfOfOutputs = Float[Array, '*#batch h w outputs//2']
 
 
@@ -48,11 +49,11 @@ class Likelihood:
     """
     raise NotImplementedError
 
-  def mean(self, outputs: Outputs) -> Images:
+  def mean(self, outputs: Outputs) -> Float[Array, '*#batch h w c']:
     """E[x | z, c] in the pixel range: by default the outputs themselves."""
     return outputs.astype(jnp.float32)
 
-  def sample(self, key: Key[Array, ''], outputs: Outputs) -> Images:
+  def sample(self, key: Key[Array, ''], outputs: Outputs) -> Float[Array, '*#batch h w c']:
     """A draw from p(x | z, c), in the pixel range."""
     raise NotImplementedError
 
@@ -71,10 +72,10 @@ class Bernoulli(Likelihood):
     # log σ(l) = −softplus(−l) and log(1 − σ(l)) = −softplus(l): no logarithm of a rounded σ.
     return _sum(images * logits - jax.nn.softplus(logits))
 
-  def mean(self, outputs: Images) -> Images:
+  def mean(self, outputs: Images) -> Float[Array, '*#batch h w c']:
     return jax.nn.sigmoid(outputs.astype(jnp.float32))
 
-  def sample(self, key: Key[Array, ''], outputs: Images) -> Images:
+  def sample(self, key: Key[Array, ''], outputs: Images) -> Float[Array, '*#batch h w c']:
     # Explicit float32 uniforms: jax.random.bernoulli draws them in the probability's dtype.
     uniforms = jax.random.uniform(key, outputs.shape, jnp.float32)
     return (uniforms < self.mean(outputs)).astype(jnp.float32)
@@ -91,7 +92,7 @@ class Gaussian(Likelihood):
   def log_prob(self, images: Images, outputs: Images) -> Float[Array, '*batch']:
     return _sum(_log_normal(images, outputs.astype(jnp.float32), math.log(self.sigma)))
 
-  def sample(self, key: Key[Array, ''], outputs: Images) -> Images:
+  def sample(self, key: Key[Array, ''], outputs: Images) -> Float[Array, '*#batch h w c']:
     return self.mean(outputs) + self.sigma * jax.random.normal(key, outputs.shape, jnp.float32)
 
 
@@ -103,7 +104,7 @@ class LearnedGaussian(Likelihood):
   learns_sigma = True
 
   def log_prob(
-    self, images: Images, outputs: Float[Array, '*#batch h w 2*c']
+    self, images: Images, outputs: Float[ArrayLike, '*#batch h w 2*c']
   ) -> Float[Array, '*batch']:
     return _sum(_log_normal(images, *_mean_and_log_sigma(outputs)))
 
@@ -134,7 +135,7 @@ class Charbonnier(Likelihood):
     residual = images.astype(jnp.float32) - outputs.astype(jnp.float32)
     return _sum(-jnp.sqrt(jnp.square(residual) + self.epsilon**2) - self.omitted)
 
-  def sample(self, key: Key[Array, ''], outputs: Images) -> Images:
+  def sample(self, key: Key[Array, ''], outputs: Images) -> Float[Array, '*#batch h w c']:
     """An exact draw, by rejection.
 
     Proposals are Laplace(0, 1), accepted with probability exp(|r| − √(r² + ε²)) ≥ exp(−ε).
@@ -171,12 +172,12 @@ class DiscretizedLogistic(Likelihood):
     low, high = self.pixel_range
     return (high - low) / 510
 
-  def _location_and_scale(self, outputs: Array) -> tuple[Array, Array]:
+  def _location_and_scale(self, outputs: Outputs) -> tuple[Array, Array]:
     location, log_sigma = _mean_and_log_sigma(outputs)
     return location, jnp.exp(log_sigma) * (math.sqrt(3) / math.pi)
 
   def log_prob(
-    self, images: Images, outputs: Float[Array, '*#batch h w 2*c']
+    self, images: Images, outputs: Float[ArrayLike, '*#batch h w 2*c']
   ) -> Float[Array, '*batch']:
     """log P(x | z, c) of images whose values are levels of the pixel range; see `Likelihood`."""
     (low, high), half = self.pixel_range, self._half_level
@@ -285,13 +286,13 @@ def _sum(values: Array) -> Array:
   return jnp.sum(values, axis=(-3, -2, -1))
 
 
-def _mean_and_log_sigma(outputs: Array) -> tuple[Array, Array]:
+def _mean_and_log_sigma(outputs: Outputs) -> tuple[Array, Array]:
   mean, log_sigma = jnp.split(outputs.astype(jnp.float32), 2, axis=-1)
   # The gradient ignores the floor: a σ that fell below it can rise again.
   below = jnp.minimum(log_sigma - MIN_LOG_SIGMA, 0)
   return mean, log_sigma - jax.lax.stop_gradient(below)
 
 
-def _log_normal(images: Array, mean: Array, log_sigma: Array | float) -> Array:
+def _log_normal(images: Images, mean: ArrayLike, log_sigma: ArrayLike) -> Array:
   residual = (images.astype(jnp.float32) - mean) * jnp.exp(-log_sigma)
   return -0.5 * (jnp.square(residual) + math.log(2 * math.pi)) - log_sigma

@@ -5,9 +5,8 @@ import math
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float
 
-from cvae_jax.models.architectures import ARCHITECTURES, check_norm
+from cvae_jax.models.architectures import ARCHITECTURES, Features, Images, check_norm
 from cvae_jax.models.blocks import Activate, Style
 
 
@@ -18,7 +17,7 @@ class MLPEncoder(nn.Module):
   style: Style
 
   @nn.compact
-  def __call__(self, images: Float[Array, 'batch h w c'], train: bool) -> Float[Array, 'batch f']:
+  def __call__(self, images: Images, train: bool) -> Features:
     hidden = images.reshape(len(images), -1)
     for layer, width in enumerate(self.widths):
       hidden = nn.Dense(width, dtype=self.style.dtype, name=f'dense{layer}')(hidden)
@@ -34,7 +33,7 @@ class MLPDecoder(nn.Module):
   style: Style
 
   @nn.compact
-  def __call__(self, features: Float[Array, 'batch f'], train: bool) -> Float[Array, 'batch h w c']:
+  def __call__(self, features: Features, train: bool) -> Images:
     hidden = features
     for layer, width in reversed(list(enumerate(self.widths))):
       hidden = nn.Dense(width, dtype=self.style.dtype, name=f'dense{layer}')(hidden)

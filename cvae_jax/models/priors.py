@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, Key
 
 from cvae_jax.models import gaussians
@@ -24,11 +25,12 @@ MAX_PSEUDO_PIXELS = 1 << 24  # of a vamp prior's pseudo-inputs, 64 MB
 # A function of (config, image shape, activation) -> a module, called with labels and an `Encode`.
 PRIORS = Registry('prior')
 
-Labels = Int[Array, ' batch']
-Latents = Float[Array, 'batch latent']  # of one draw; also means, log-variances and noise
-Draws = Float[Array, '*draws batch latent']
+Labels = Int[ArrayLike, ' batch']
+Latents = Float[ArrayLike, 'batch latent']  # of one draw; also means, log-variances and noise
+Draws = Float[ArrayLike, '*draws batch latent']
+Classes = Float[ArrayLike, 'batch classes']  # one-hot
 # (images [N, H, W, C], labels [N]) -> mean and log-variance of q(z | x, c), [N, latent] each.
-Encode = Callable[[Array, Array], tuple[Array, Array]]
+Encode = Callable[[ArrayLike, ArrayLike], tuple[Array, Array]]
 
 
 class Density:
@@ -46,7 +48,7 @@ class Density:
     """The inverse of `to_noise`."""
     raise NotImplementedError
 
-  def draw(self, keys: Key[Array, ' batch'], temperature: Float[Array, ''] | float) -> Latents:
+  def draw(self, keys: Key[Array, ' batch'], temperature: Float[ArrayLike, '']) -> Latents:
     """z ~ p(z | c); the temperature multiplies the standard deviation of the noise."""
     raise NotImplementedError
 
@@ -78,7 +80,7 @@ class Gaussian(Density):
   def to_latents(self, noise: Latents) -> Latents:
     return self.mean + jnp.exp(0.5 * self.logvar) * noise
 
-  def draw(self, keys: Key[Array, ' batch'], temperature: Float[Array, ''] | float) -> Latents:
+  def draw(self, keys: Key[Array, ' batch'], temperature: Float[ArrayLike, '']) -> Latents:
     return self.to_latents(temperature * _noise(keys, self.mean.shape[-1]))
 
   def kl(self, mean: Latents, logvar: Latents, latents: Draws | None) -> Latents:
@@ -107,7 +109,7 @@ class Mixture(Density):
   def to_latents(self, noise: tuple[Int[Array, ' batch'], Latents]) -> Latents:
     return self._component(noise[0]).to_latents(noise[1])
 
-  def draw(self, keys: Key[Array, ' batch'], temperature: Float[Array, ''] | float) -> Latents:
+  def draw(self, keys: Key[Array, ' batch'], temperature: Float[ArrayLike, '']) -> Latents:
     choices, noise_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
     component = jax.vmap(lambda key: jax.random.randint(key, (), 0, self.mean.shape[1]))(choices)
     return self._component(component).draw(noise_keys, temperature)
@@ -191,7 +193,7 @@ class Flow(nn.Module):
     return FlowDensity(self, jax.nn.one_hot(labels, self.num_classes))
 
   def to_noise(
-    self, latents: Draws, context: Float[Array, 'batch classes']
+    self, latents: Draws, context: Classes
   ) -> tuple[Draws, Float[Array, '*draws batch']]:
     """u = f_c⁻¹(z), and log |det ∂u/∂z|."""
     log_det = jnp.zeros(latents.shape[:-1])
@@ -201,7 +203,7 @@ class Flow(nn.Module):
       log_det -= jnp.sum(log_scale, axis=-1)
     return latents, log_det
 
-  def to_latents(self, noise: Draws, context: Float[Array, 'batch classes']) -> Draws:
+  def to_latents(self, noise: Draws, context: Classes) -> Draws:
     """z = f_c(u)."""
     for coupling in reversed(self.couplings):
       # A coupling reads only what it does not change, so that both directions see the same.
@@ -218,7 +220,7 @@ class Coupling(nn.Module):
   activation: Callable[[Array], Array]
 
   @nn.compact
-  def __call__(self, values: Draws, context: Float[Array, 'batch classes']) -> tuple[Draws, Draws]:
+  def __call__(self, values: Draws, context: Classes) -> tuple[Draws, Draws]:
     """Shift and log-scale; 0 where the mask is 1."""
     kept = _like(jnp.asarray(self.mask, jnp.float32), values)
     context = jnp.broadcast_to(_like(context, values), (*values.shape[:-1], context.shape[-1]))
@@ -241,7 +243,7 @@ class FlowDensity(Density):
   """The density of a flow at the classes of a batch."""
 
   flow: Flow
-  context: Float[Array, 'batch classes']
+  context: Classes
 
   def log_prob(self, latents: Draws) -> Float[Array, '*draws batch']:
     noise, log_det = self.flow.to_noise(latents, self.context)
@@ -254,7 +256,7 @@ class FlowDensity(Density):
   def to_latents(self, noise: Latents) -> Latents:
     return self.flow.to_latents(noise, self.context)
 
-  def draw(self, keys: Key[Array, ' batch'], temperature: Float[Array, ''] | float) -> Latents:
+  def draw(self, keys: Key[Array, ' batch'], temperature: Float[ArrayLike, '']) -> Latents:
     return self.to_latents(temperature * _noise(keys, self.flow.latent_dim))
 
 
@@ -326,7 +328,7 @@ def _flow(config, image_shape, activation) -> Flow:
   )
 
 
-def _noise(keys: Array, size: int) -> Array:
+def _noise(keys: Key[Array, ' batch'], size: int) -> Array:
   return jax.vmap(lambda key: jax.random.normal(key, (size,)))(keys)
 
 
@@ -338,6 +340,6 @@ def _mask(layer: int, size: int) -> tuple[int, ...]:
   return tuple(int(first == (layer % 2 == 0)) for first in is_first)
 
 
-def _like(values: Array, other: Array) -> Array:
+def _like(values: ArrayLike, other: ArrayLike) -> ArrayLike:
   """With leading axes of 1, so that it has as many as `other`."""
   return values.reshape((1,) * (other.ndim - values.ndim) + values.shape)

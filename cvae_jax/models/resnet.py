@@ -9,9 +9,8 @@ import math
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float
 
-from cvae_jax.models.architectures import ARCHITECTURES, check_convolutions
+from cvae_jax.models.architectures import ARCHITECTURES, Features, Images, check_convolutions
 from cvae_jax.models.blocks import Norm, ResBlock, Style, centre_crop, conv3x3
 
 
@@ -27,7 +26,7 @@ class ResNetEncoder(nn.Module):
   style: Style
 
   @nn.compact
-  def __call__(self, images: Float[Array, 'batch h w c'], train: bool) -> Float[Array, 'batch f']:
+  def __call__(self, images: Images, train: bool) -> Features:
     hidden = conv3x3(self.channels[0], self.style.dtype, name='stem')(images)
     hidden = self.style.activation(Norm(self.style, name='stem_norm')(hidden, train))
     for stage, channels in enumerate(self.channels):
@@ -53,7 +52,7 @@ class ResNetDecoder(nn.Module):
   style: Style
 
   @nn.compact
-  def __call__(self, features: Float[Array, 'batch f'], train: bool) -> Float[Array, 'batch h w c']:
+  def __call__(self, features: Features, train: bool) -> Images:
     height, width, image_channels = self.image_shape
     reduction = 2 ** len(self.channels)
     map_shape = (-(-height // reduction), -(-width // reduction), self.channels[-1])

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, Key, UInt8
 
 from cvae_jax.data import augmentation, batches, transforms
@@ -43,10 +44,10 @@ class Autoencoder(Task):
 
   def augmented(
     self,
-    images: UInt8[Array, 'batch h w c'],
+    images: UInt8[ArrayLike, 'batch h w c'],
     augment_key: Key[Array, ''],
     pixels_key: Key[Array, ''],
-  ) -> Float[Array, 'batch h w c']:
+  ) -> Float[ArrayLike, 'batch h w c']:
     """The images of a training step: augmented, binarized if configured, in [0, 1]."""
     images = transforms.to_unit_interval(images)
     if self._augment:
@@ -54,8 +55,8 @@ class Autoencoder(Task):
     return transforms.binarize(pixels_key, images) if self.binarize == 'dynamic' else images
 
   def observed(
-    self, images: UInt8[Array, 'batch h w c'], keys: Key[Array, ' batch']
-  ) -> tuple[Float[Array, 'batch h w c'], Key[Array, ' batch']]:
+    self, images: UInt8[ArrayLike, 'batch h w c'], keys: Key[Array, ' batch']
+  ) -> tuple[Float[ArrayLike, 'batch h w c'], Key[Array, ' batch']]:
     """Images as an evaluation sees them: in [0, 1], binarized if configured, each by its own key.
 
     So an image depends neither on its batch nor on the order.
@@ -69,15 +70,15 @@ class Autoencoder(Task):
       images = jax.vmap(transforms.binarize)(image_keys[:, 0], images)
     return images, image_keys[:, 1]
 
-  def to_pixels(self, images: Float[Array, 'batch h w c']) -> Float[Array, 'batch h w c']:
+  def to_pixels(self, images: Float[ArrayLike, 'batch h w c']) -> Float[ArrayLike, 'batch h w c']:
     """Maps [0, 1] to the likelihood's pixel range."""
     return transforms.to_pixel_range(images, self.likelihood.pixel_range)
 
   def encode(
     self,
     variables: Variables,
-    images: Float[Array | np.ndarray, 'batch h w c'],
-    labels: Int[Array | np.ndarray, ' batch'],
+    images: Float[ArrayLike, 'batch h w c'],
+    labels: Int[ArrayLike, ' batch'],
   ) -> tuple[Float[Array, 'batch latent'], Float[Array, 'batch latent']]:
     """Mean and log-variance of q(z | x, c), of images in [0, 1]."""
     return generation.encode(self.network, self.likelihood, variables, images, labels)
@@ -85,8 +86,8 @@ class Autoencoder(Task):
   def decode(
     self,
     variables: Variables,
-    latents: Float[Array | np.ndarray, 'batch latent'],
-    labels: Int[Array | np.ndarray, ' batch'] | Float[Array | np.ndarray, 'batch classes'],
+    latents: Float[ArrayLike, 'batch latent'],
+    labels: Int[ArrayLike, ' batch'] | Float[ArrayLike, 'batch classes'],
   ) -> Float[Array, 'batch h w c']:
     """E[x | z, c] in [0, 1]."""
     return generation.decode(self.network, self.likelihood, variables, latents, labels)
@@ -101,7 +102,10 @@ class Autoencoder(Task):
     return mean
 
   def reconstructions(
-    self, variables: Variables, batch: Batch, corrupt: Callable[[Array], Array] = lambda x: x
+    self,
+    variables: Variables,
+    batch: Batch,
+    corrupt: Callable[[ArrayLike], ArrayLike] = lambda x: x,
   ) -> Float[np.ndarray, 'rows columns h w c']:
     """Rows of the first images in [0, 1], each above the row of their reconstructions.
 

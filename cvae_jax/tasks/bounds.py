@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from cvae_jax.models import gaussians
@@ -25,7 +25,7 @@ class Elbo(NamedTuple):
     return self.reconstruction + jnp.sum(self.kl, axis=-1)
 
 
-def elbo(likelihood: Likelihood, images: Float[Array, 'batch h w c'], forward: Forward) -> Elbo:
+def elbo(likelihood: Likelihood, images: Float[ArrayLike, 'batch h w c'], forward: Forward) -> Elbo:
   """The terms of the ELBO.
 
   Args:
@@ -38,7 +38,7 @@ def elbo(likelihood: Likelihood, images: Float[Array, 'batch h w c'], forward: F
 
 
 def beta_objective(
-  terms: Elbo, beta: Float[Array, ''], free_nats: Float[Array, '']
+  terms: Elbo, beta: Float[ArrayLike, ''], free_nats: Float[ArrayLike, '']
 ) -> Float[Array, '']:
   """E_q[−log p(x | z, c)] + β KL(q(z | x, c) ‖ p(z | c)), mean over images (Higgins et al. 2017).
 
@@ -53,12 +53,12 @@ def beta_objective(
 
 
 def log_weights(
-  log_likelihood: Float[Array, 'draws batch'],
-  log_prior: Float[Array, 'draws batch'],
-  latents: Float[Array, 'draws batch latent'],
-  mean: Float[Array, 'batch latent'],
-  logvar: Float[Array, 'batch latent'],
-  beta: Float[Array, ''] | float = 1.0,
+  log_likelihood: Float[ArrayLike, 'draws batch'],
+  log_prior: Float[ArrayLike, 'draws batch'],
+  latents: Float[ArrayLike, 'draws batch latent'],
+  mean: Float[ArrayLike, 'batch latent'],
+  logvar: Float[ArrayLike, 'batch latent'],
+  beta: Float[ArrayLike, ''] = 1.0,
 ) -> Float[Array, 'draws batch']:
   """log p(x | z, c) + β (log p(z | c) − log q(z | x, c)) of draws z from q = N(mean, exp(logvar)).
 
@@ -68,13 +68,13 @@ def log_weights(
   return log_likelihood + beta * (log_prior - log_posterior)
 
 
-def importance_weighted(log_weights: Float[Array, 'draws ...']) -> Float[Array, '...']:
+def importance_weighted(log_weights: Float[ArrayLike, 'draws ...']) -> Float[Array, '...']:
   """log (1/k) Σᵢ wᵢ, a bound on log p(x | c) that rises with k (IWAE; Burda et al. 2016, eq. 8)."""
   return jax.nn.logsumexp(log_weights, axis=0) - jnp.log(len(log_weights))
 
 
 def bits_per_dimension(
-  nats: Float[Array | np.ndarray, '*batch'] | float, image_shape: tuple[int, ...]
-) -> Float[Array | np.ndarray, '*batch'] | float:
+  nats: Float[ArrayLike, '*batch'] | float, image_shape: tuple[int, ...]
+) -> Float[ArrayLike, '*batch'] | float:
   """Nats per image to bits per pixel and channel; for probabilities of discrete values only."""
   return nats / (math.prod(image_shape) * math.log(2))

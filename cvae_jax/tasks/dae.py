@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, Key
 
 from cvae_jax.data import corruption
@@ -49,9 +50,9 @@ class DAE(Autoencoder):
     self,
     variables: Variables,
     batch: Batch,
-    hyper: Mapping[str, Array],
+    hyper: Mapping[str, ArrayLike],
     key: Key[Array, ''],
-    step: Int[Array, ''],
+    step: Int[ArrayLike, ''],
   ) -> tuple[Float[Array, ''], tuple[Terms, Variables]]:
     """−log p(x | z, c), mean over images, without the constant `likelihood.omitted`."""
     images, labels = batch

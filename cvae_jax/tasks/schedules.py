@@ -4,17 +4,18 @@ import math
 from collections.abc import Callable
 
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
-Schedule = Callable[[Int[Array, ''] | int], Float[Array, '']]  # from the step to β
+Schedule = Callable[[Int[ArrayLike, '']], Float[Array, '']]  # from the step to β
 SCHEDULES = ('constant', 'linear', 'cosine', 'cyclical')
 
 
 def beta_schedule(
   name: str,
-  beta: Float[Array, ''] | float,
-  delay_steps: Int[Array, ''] | int,
-  warmup_steps: Float[Array, ''] | float,
+  beta: Float[ArrayLike, ''],
+  delay_steps: Int[ArrayLike, ''],
+  warmup_steps: Float[ArrayLike, ''],
   total_steps: int,
   cycles: int,
 ) -> Schedule:

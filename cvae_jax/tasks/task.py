@@ -5,13 +5,14 @@ from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, Key, UInt8
 
 from cvae_jax.data.datasets import Dataset
 from cvae_jax.runtime.registry import Registry
 
 Variables = dict[str, Any]  # of linen: 'params' and perhaps 'batch_stats'
-Batch = tuple[UInt8[Array | np.ndarray, 'batch h w c'], Int[Array | np.ndarray, ' batch']]
+Batch = tuple[UInt8[ArrayLike, 'batch h w c'], Int[ArrayLike, ' batch']]  # images, labels
 Terms = dict[str, Float[Array, '']]  # by name; densities are in nats
 
 # A function of (config, steps_per_epoch) -> a Task: its class, with the attributes that are known
@@ -55,9 +56,9 @@ class Task:
     self,
     variables: Variables,
     batch: Batch,
-    hyper: Mapping[str, Array],
+    hyper: Mapping[str, ArrayLike],
     key: Key[Array, ''],
-    step: Int[Array, ''],
+    step: Int[ArrayLike, ''],
   ) -> tuple[Float[Array, ''], tuple[Terms, Variables]]:
     """The objective on one batch, to be differentiated.
 

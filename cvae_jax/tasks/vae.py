@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
 from cvae_jax.config import MAX_STEPS
@@ -84,9 +85,9 @@ class VAE(Autoencoder):
     self,
     variables: Variables,
     batch: Batch,
-    hyper: Mapping[str, Array],
+    hyper: Mapping[str, ArrayLike],
     key: Key[Array, ''],
-    step: Int[Array, ''],
+    step: Int[ArrayLike, ''],
   ) -> tuple[Float[Array, ''], tuple[Terms, Variables]]:
     """−ELBO with β and free bits, or −IWAE with β if there are several importance samples.
 
@@ -137,7 +138,7 @@ class VAE(Autoencoder):
     }
     return loss, (shown_terms, updated)
 
-  def _beta(self, hyper: Mapping[str, Array], step: Int[Array, '']) -> Float[Array, '']:
+  def _beta(self, hyper: Mapping[str, ArrayLike], step: Int[ArrayLike, '']) -> Float[Array, '']:
     schedule = schedules.beta_schedule(
       self._config.beta_schedule,
       hyper['beta'],

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from cvae_jax.data import corruption
+from cvae_jax.data.datasets import Dataset
 from tiny import task_of, tiny_config
 
 IMAGES = np.random.RandomState(0).randint(0, 256, (6, 8, 8, 1), np.uint8)
@@ -73,5 +74,5 @@ def test_pictures_are_corrupted_images_above_their_reconstructions(untrained):
 def test_it_has_no_distribution_of_latents(untrained):
   task, variables, _ = untrained
   assert not task.is_generative
-  assert task.finish(variables, None, KEY) == {}
+  assert task.finish(variables, Dataset(IMAGES, LABELS, ()), KEY) == {}
   assert task.warning(variables, (IMAGES, LABELS)) is None
