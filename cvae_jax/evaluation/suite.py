@@ -18,8 +18,7 @@ from cvae_jax.inference.model import Model
 from cvae_jax.models import likelihoods
 from cvae_jax.plots import curves, figures
 from cvae_jax.runtime import keys, progress
-from cvae_jax.tasks.bounds import bits_per_dimension
-from cvae_jax.tasks.vae import active_units
+from cvae_jax.tasks.vae import active_units, bits_per_dimension
 
 # On a CPU one sample of one image takes 0.4 ms; MNIST's test split would take five hours.
 MAX_IWAE_IMAGES_ON_CPU = 1_000

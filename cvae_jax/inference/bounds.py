@@ -18,8 +18,7 @@ from cvae_jax.data import batches
 from cvae_jax.inference.model import Model
 from cvae_jax.models import gaussians
 from cvae_jax.runtime import devices, keys
-from cvae_jax.tasks import bounds
-from cvae_jax.tasks.vae import VAE
+from cvae_jax.tasks.vae import VAE, log_weights
 
 BATCH_SIZE = 256
 # Images of 28×28 pixels decoded in one dispatch: enough to keep the device busy.
@@ -140,15 +139,15 @@ def _compiled_iwae(task: VAE):
     draw_all = jax.vmap(jax.vmap(draw, (None, 0, 0, 0)), (0, None, None, None))
     latents = draw_all(numbers, draw_keys, mean, logvar)
     outputs = network.apply(variables, latents, labels, train=False, method='decode')
-    log_weights = bounds.log_weights(
+    weights = log_weights(
       task.likelihood.log_prob(pixels[None], outputs),
       network.apply(variables, latents, labels, method='log_prior'),
       latents,
       mean,
       logvar,
     )
-    log_weights = jnp.where(numbers[:, None] < num_samples, log_weights, -jnp.inf)
-    return jnp.logaddexp(total, jax.nn.logsumexp(log_weights, axis=0))
+    weights = jnp.where(numbers[:, None] < num_samples, weights, -jnp.inf)
+    return jnp.logaddexp(total, jax.nn.logsumexp(weights, axis=0))
 
   options = task.compiler_options
   return jax.jit(prepare, compiler_options=options), devices.compile_fold(add_chunk, options)

@@ -1,8 +1,12 @@
-"""The variational autoencoder: the ELBO with its β, or the importance-weighted bound."""
+"""The variational autoencoder: its loss, and the bounds on log p(x | c) that all rooms call.
+
+All in nats, float32.
+"""
 
 import functools
 import math
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,11 +19,11 @@ from cvae_jax.data import batches
 from cvae_jax.data.datasets import Dataset
 from cvae_jax.models import cvae, fitted_prior, gaussians, generation, likelihoods
 from cvae_jax.models.cvae import Forward
+from cvae_jax.models.likelihoods import Likelihood
 from cvae_jax.runtime import keys as keys_lib
 from cvae_jax.runtime.errors import InputError
-from cvae_jax.tasks import autoencoder, bounds, schedules
+from cvae_jax.tasks import autoencoder, schedules
 from cvae_jax.tasks.autoencoder import Autoencoder
-from cvae_jax.tasks.bounds import Elbo
 from cvae_jax.tasks.task import TASKS, Artifact, Batch, Terms, Variables
 
 ACTIVE_VARIANCE = 0.01  # of posterior means over images (Burda et al. 2016, section 5.2)
@@ -30,6 +34,73 @@ SQUARE_COLUMNS = 8  # of the square grid of an unconditional model
 def active_units(mean: Float[np.ndarray, 'images latent']) -> Bool[np.ndarray, ' latent']:
   """Which dimensions of posterior means depend on the image: Varₓ(E[z | x]) > 0.01."""
   return np.var(mean, axis=0, dtype=np.float64) > ACTIVE_VARIANCE
+
+
+class Elbo(NamedTuple):
+  """The two terms of the evidence lower bound, for each image (Kingma & Welling 2014, eq. 3)."""
+
+  reconstruction: Float[Array, '*draws batch']  # −log p(x | z, c) at draws of z ~ q(z | x, c)
+  kl: Float[Array, '*draws batch groups']  # KL(q(z | x, c) ‖ p(z | c)); see `priors.Density`
+
+  @property
+  def negative_elbo(self) -> Float[Array, '*draws batch']:
+    """−ELBO at β = 1."""
+    return self.reconstruction + jnp.sum(self.kl, axis=-1)
+
+
+def elbo(likelihood: Likelihood, images: Float[ArrayLike, 'batch h w c'], forward: Forward) -> Elbo:
+  """The terms of the ELBO.
+
+  Args:
+    likelihood: p(x | z, c).
+    images: in the likelihood's pixel range.
+    forward: the network's pass for these images.
+  """
+  images = images[(None,) * (forward.outputs.ndim - images.ndim)]
+  return Elbo(-likelihood.log_prob(images, forward.outputs), forward.kl)
+
+
+def beta_objective(
+  terms: Elbo, beta: Float[ArrayLike, ''], free_nats: Float[ArrayLike, '']
+) -> Float[Array, '']:
+  """E_q[−log p(x | z, c)] + β KL(q(z | x, c) ‖ p(z | c)), mean over images (Higgins et al. 2017).
+
+  Args:
+    terms: of one draw for each image.
+    beta: the weight of the KL.
+    free_nats: the least value that the KL of a group of latents, mean over the batch, counts as.
+      Below it the group has no gradient, so that it need not collapse (Kingma et al. 2016).
+  """
+  kl = jnp.sum(jnp.maximum(jnp.mean(terms.kl, axis=0), free_nats))
+  return jnp.mean(terms.reconstruction) + beta * kl
+
+
+def log_weights(
+  log_likelihood: Float[ArrayLike, 'draws batch'],
+  log_prior: Float[ArrayLike, 'draws batch'],
+  latents: Float[ArrayLike, 'draws batch latent'],
+  mean: Float[ArrayLike, 'batch latent'],
+  logvar: Float[ArrayLike, 'batch latent'],
+  beta: Float[ArrayLike, ''] = 1.0,
+) -> Float[Array, 'draws batch']:
+  """log p(x | z, c) + β (log p(z | c) − log q(z | x, c)) of draws z from q = N(mean, exp(logvar)).
+
+  With β = 1 these are the weights of importance sampling.
+  """
+  log_posterior = gaussians.log_normal(latents, mean[None], logvar[None])
+  return log_likelihood + beta * (log_prior - log_posterior)
+
+
+def importance_weighted(log_weights: Float[ArrayLike, 'draws ...']) -> Float[Array, '...']:
+  """log (1/k) Σᵢ wᵢ, a bound on log p(x | c) that rises with k (IWAE; Burda et al. 2016, eq. 8)."""
+  return jax.nn.logsumexp(log_weights, axis=0) - jnp.log(len(log_weights))
+
+
+def bits_per_dimension(
+  nats: Float[ArrayLike, '*batch'] | float, image_shape: tuple[int, ...]
+) -> Float[ArrayLike, '*batch'] | float:
+  """Nats per image to bits per pixel and channel; for probabilities of discrete values only."""
+  return nats / (math.prod(image_shape) * math.log(2))
 
 
 def _check(config) -> None:
@@ -115,9 +186,9 @@ class VAE(Autoencoder):
       rngs={'dropout': dropout_key},
     )
     beta = self._beta(hyper, step)
-    terms = bounds.elbo(self.likelihood, pixels, forward)
+    terms = elbo(self.likelihood, pixels, forward)
     if num_samples > 1:
-      log_weights = bounds.log_weights(
+      weights = log_weights(
         -terms.reconstruction,
         forward.log_prior,
         forward.latents,
@@ -125,11 +196,11 @@ class VAE(Autoencoder):
         forward.logvar,
         beta,
       )
-      loss = -jnp.mean(bounds.importance_weighted(log_weights))
+      loss = -jnp.mean(importance_weighted(weights))
     else:
       # A KL of several dimensions together has the free bits of all of them.
       free_nats = hyper['free_bits'] * (forward.mean.shape[-1] // forward.kl.shape[-1])
-      loss = bounds.beta_objective(terms, beta, free_nats)
+      loss = beta_objective(terms, beta, free_nats)
     loss -= self.likelihood.omitted * math.prod(self.network.image_shape)
     shown_terms = {
       'reconstruction': jnp.mean(terms.reconstruction),
@@ -161,21 +232,21 @@ class VAE(Autoencoder):
     pixels = self.to_pixels(images)
     draw = functools.partial(jax.vmap(gaussians.reparameterize), draw_keys)
     forward = self.network.apply(variables, pixels, labels, draw=draw, train=False)
-    return bounds.elbo(self.likelihood, pixels, forward), forward
+    return elbo(self.likelihood, pixels, forward), forward
 
   def evaluate(
     self, variables: Variables, batch: Batch, keys: Key[Array, ' batch']
   ) -> dict[str, Float[Array, ' batch']]:
     """The terms of the ELBO at β = 1, from one posterior draw of each image."""
-    elbo, _ = self.bound(variables, batch, keys)
-    kl = jnp.sum(elbo.kl, axis=-1)
+    bound, _ = self.bound(variables, batch, keys)
+    kl = jnp.sum(bound.kl, axis=-1)
     terms = {
-      'negative_elbo': elbo.reconstruction + kl,
-      'reconstruction': elbo.reconstruction,
+      'negative_elbo': bound.reconstruction + kl,
+      'reconstruction': bound.reconstruction,
       'kl': kl,
     }
     if self._has_bits:
-      terms['bits_per_dim'] = bounds.bits_per_dimension(terms['negative_elbo'], batch[0].shape[1:])
+      terms['bits_per_dim'] = bits_per_dimension(terms['negative_elbo'], batch[0].shape[1:])
     return terms
 
   def pictures(

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from cvae_jax.models import gaussians
-from cvae_jax.tasks import bounds
+from cvae_jax.tasks import vae
 
 
 def test_beta_and_free_nats_by_hand():
@@ -17,8 +17,8 @@ def test_beta_and_free_nats_by_hand():
   kl = jnp.array([[0.0, 1.0, 0.0], [1.0, 3.0, 0.0]])
 
   def objective(kl, beta, free_nats):
-    terms = bounds.Elbo(jnp.array([10.0, 20.0]), kl)
-    return bounds.beta_objective(terms, jnp.float32(beta), jnp.float32(free_nats))
+    terms = vae.Elbo(jnp.array([10.0, 20.0]), kl)
+    return vae.beta_objective(terms, jnp.float32(beta), jnp.float32(free_nats))
 
   assert float(objective(kl, 1, 0)) == 15 + 2.5
   assert float(objective(kl, 1, 0.75)) == 15 + 3.5
@@ -26,13 +26,13 @@ def test_beta_and_free_nats_by_hand():
   slope = jax.grad(objective)(kl, 1, 0.75)
   np.testing.assert_array_equal(slope, [[0, 0.5, 0], [0, 0.5, 0]])
   np.testing.assert_array_equal(
-    bounds.Elbo(jnp.array([10.0, 20.0]), kl).negative_elbo, [10 + 1, 20 + 4]
+    vae.Elbo(jnp.array([10.0, 20.0]), kl).negative_elbo, [10 + 1, 20 + 4]
   )
 
 
 def test_bits_per_dimension():
   # A fair coin for each of 784 pixels costs one bit each.
-  assert bounds.bits_per_dimension(784 * np.log(2), (28, 28, 1)) == pytest.approx(1)
+  assert vae.bits_per_dimension(784 * np.log(2), (28, 28, 1)) == pytest.approx(1)
 
 
 def test_log_weights_against_scipy():
@@ -42,7 +42,7 @@ def test_log_weights_against_scipy():
   arrays = (np.float32(x) for x in (log_likelihood, log_prior, latents, mean, logvar))
   log_posterior = stats.norm.logpdf(latents, mean, np.exp(logvar / 2)).sum(-1)
   expected = log_likelihood + 0.25 * (log_prior - log_posterior)
-  np.testing.assert_allclose(bounds.log_weights(*arrays, beta=0.25), expected, rtol=1e-5)
+  np.testing.assert_allclose(vae.log_weights(*arrays, beta=0.25), expected, rtol=1e-5)
 
 
 class LinearGaussian:
@@ -84,7 +84,7 @@ def test_with_the_exact_posterior_iwae_is_the_evidence(num_samples):
   log_weights = jax.jit(lambda key: model.log_weights(key, num_samples, model.mean, model.logvar))(
     jax.random.key(3)
   )
-  assert float(bounds.importance_weighted(log_weights)) == pytest.approx(
+  assert float(vae.importance_weighted(log_weights)) == pytest.approx(
     model.log_evidence, abs=1e-5
   )
 
@@ -95,7 +95,7 @@ def test_with_another_posterior_iwae_rises_to_the_evidence_and_not_above():
   keys = jax.random.split(jax.random.key(0), repeats)
 
   def bound(num_samples):
-    draw = lambda key: bounds.importance_weighted(  # noqa: E731
+    draw = lambda key: vae.importance_weighted(  # noqa: E731
       model.log_weights(key, num_samples, model.mean + 0.3, model.logvar + 0.5)
     )
     values = np.asarray(jax.jit(jax.vmap(draw))(keys), np.float64)
