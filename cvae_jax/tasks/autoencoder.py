@@ -17,10 +17,12 @@ RECONSTRUCTION_ROWS = 4
 
 
 class Autoencoder(Task):
-  """A `CVAE` network from images to latents and back."""
+  """A task with a `CVAE` network from images to latents and back.
 
-  # Whether latents have a prior: they can be drawn, and images have bounds.
-  is_generative = True
+  evaluate.py and sample.py work with any such task. A subclass gives `loss` and `evaluate`.
+  """
+
+  is_generative = True  # whether latents have a prior, to draw from and to bound log p(x | c) with
 
   def __init__(self, config, steps_per_epoch: int):
     self.network = cvae.build(config)

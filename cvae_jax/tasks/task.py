@@ -15,8 +15,8 @@ Variables = dict[str, Any]  # of linen: 'params' and perhaps 'batch_stats'
 Batch = tuple[UInt8[ArrayLike, 'batch h w c'], Int[ArrayLike, ' batch']]  # images, labels
 Terms = dict[str, Float[Array, '']]  # by name; densities are in nats
 
-# A function of (config, steps_per_epoch) -> a Task: its class, with the attributes that are known
-# without a config, such as `score`.
+# Classes of tasks, made with (config, steps_per_epoch). Trait: `protocol`, how the validation terms
+# are measured, for reports.
 TASKS = Registry('objective', 'cvae_jax.tasks')
 
 

@@ -49,7 +49,7 @@ def _write_pictures(program: Program, workdir: Path, state: TrainState, path: Pa
     projector.write(workdir, latents, *batch, program.validation.class_names)
   # Written last: its presence marks the run as finished.
   path.parent.mkdir(exist_ok=True)
-  for picture in hooks.draw(program, variables).values():
+  for picture in hooks.task_pictures(program, variables).values():
     grids.save_png(path, picture)
     return
 

@@ -1,4 +1,4 @@
-"""The training loop: chunks of steps, one after the other, of one run or of several at once."""
+"""The training loop: chunks of steps, of one run or of several at once; between them `hooks`."""
 
 import contextlib
 import time
@@ -137,6 +137,6 @@ def smoke(config) -> None:
   print(f'training step: {terms_text(terms)}')
   validation = built.validate(state)
   print(f'validation of {len(built.validation.labels)} images: {terms_text(validation)}')
-  for name, picture in hooks.draw(built, state.eval_variables).items():
+  for name, picture in hooks.task_pictures(built, state.eval_variables).items():
     print(f'{name}: a picture of {picture.shape[1]}×{picture.shape[0]} pixels')
   print(f'Everything works, in {time.perf_counter() - began:.1f} s. Nothing was written.')

@@ -1,4 +1,4 @@
-"""One run under way: its state, its folder, and the hooks that are called between its steps."""
+"""One run under way: its folder, its state, and the calls of its hooks."""
 
 import contextlib
 from collections.abc import Iterator
@@ -10,10 +10,9 @@ from clu import parameter_overview
 from cvae_jax import config as config_lib
 from cvae_jax.runtime import devices, processes
 from cvae_jax.runtime.errors import WriteError, reason
-from cvae_jax.training import feed, hooks, restoring, run_folder, start
+from cvae_jax.training import feed, hooks, restoring, run_folder, start, stopping
 from cvae_jax.training.checkpoints import Checkpoints
 from cvae_jax.training.finish import finish
-from cvae_jax.training.hooks import Hook, Judge
 from cvae_jax.training.logging import metrics_file
 from cvae_jax.training.logging.profiler import make_profiler
 from cvae_jax.training.logging.reporter import Clock, Reporter
@@ -47,14 +46,14 @@ class Run:
     workdir: Path,
     state: TrainState,
     window: Window,
-    saved: Checkpoints,
+    checkpoints: Checkpoints,
     reporter: Reporter,
   ):
     """Stands at `state`, with the terms of the steps that no line of the log holds yet."""
-    self.program, self.workdir, self.state, self.reporter = program, workdir, state, reporter
-    self._window, self._saved = window, saved
-    self._judge = Judge(program, Best(*processes.from_main(saved.best)))
-    self._closed = contextlib.ExitStack()
+    self.program, self.workdir, self.state, self.window = program, workdir, state, window
+    self.checkpoints, self.reporter = checkpoints, reporter
+    self.best = Best(*processes.from_main(checkpoints.best))
+    self._held = contextlib.ExitStack()
 
   @property
   def step(self) -> int:
@@ -63,7 +62,13 @@ class Run:
 
   def is_complete(self) -> bool:
     """Whether no step is left to be taken."""
-    return self.step >= self.program.total_steps or self._judge.is_stagnant(self.step)
+    return self.step >= self.program.total_steps or self.is_stagnant(self.step)
+
+  def is_stagnant(self, step: int) -> bool:
+    """Whether at `step` the validation has not improved for `early_stopping_epochs`."""
+    program = self.program
+    patience = program.config.early_stopping_epochs * program.steps_per_epoch
+    return stopping.is_stagnant(step, self.best.step, program.task.warmup_steps, patience)
 
   def bounds(self) -> Iterator[tuple[int, int]]:
     """Where the chunks that are left begin and end."""
@@ -77,31 +82,20 @@ class Run:
 
   def begin(self) -> None:
     """Introduces the run, opens its logs where they stand, and makes its hooks."""
-    program, reporter, saved, step = self.program, self.reporter, self._saved, self.step
+    program, log = self.program, self.reporter.line
     self._introduce()
     columns, seconds = metrics_file.columns(program.task), 0.0
-    writers = profiler = None
+    self.writers = self.profiler = None
     if processes.is_main():
-      seconds = metrics_file.forget_after(self.workdir, step, columns, reporter.line)
-      writers = Writers(self.workdir, program.config, columns, reporter.line)
-      self._closed.callback(writers.close)
-      if profiler := make_profiler(program.config.profile, self.workdir, reporter.line):
-        self._closed.callback(profiler.close)
-    self._clock = clock = Clock(program.config.batch_size, seconds)
-    in_order = (
-      profiler and hooks.Profile(profiler),
-      hooks.Read(program, self._window, step, saved, clock, reporter),
-      hooks.Validate(program),
-      hooks.Log(program, writers, saved, clock, reporter),
-      writers and hooks.Draw(program, writers),
-      self._judge,
-      hooks.Save(saved),
-      hooks.Report(clock, reporter),
-      writers and hooks.Warn(program, reporter),
-      hooks.Stop(program, saved),
-    )
-    self._hooks: list[Hook] = [hook for hook in in_order if hook]
-    reporter.start(step)
+      seconds = metrics_file.forget_after(self.workdir, self.step, columns, log)
+      self.writers = Writers(self.workdir, program.config, columns, log)
+      self._held.callback(self.writers.close)
+      self.profiler = make_profiler(program.config.profile, self.workdir, log)
+      if self.profiler:
+        self._held.callback(self.profiler.close)
+    self.clock = Clock(program.config.batch_size, seconds)
+    self._hooks = [hook(self) for hook in hooks.HOOKS]
+    self.reporter.start(self.step)
 
   def after_chunk(self, begin: int, end: int, state: TrainState, terms, stop: Cause | None) -> bool:
     """Calls the hooks after a chunk of steps.
@@ -124,19 +118,11 @@ class Run:
     event = hooks.event_of(self.program, begin, end, state, terms, stop)
     for hook in self._hooks:
       hook(event)
-    if event.is_due:
-      self._clock.restart()
-    if event.is_over and end < self.program.total_steps:
-      config, best = self.program.config, self._judge.best.step / self.program.steps_per_epoch
-      self.reporter.line(
-        f'stopped early: no better validation since epoch {best:.4g} '
-        f'(early_stopping_epochs={config.early_stopping_epochs})'
-      )
     return event.is_over
 
   def close(self) -> None:
     """Closes the logs, however the run ended."""
-    self._closed.close()
+    self._held.close()
 
   def finish(self) -> None:
     """Writes what a complete run leaves behind, and shows the result."""
@@ -196,6 +182,6 @@ def opened(program: Program, workdir: Path, name: str = '') -> Iterator[Run]:
     ):
       # Where there was a validation there was a checkpoint, or one was being written.
       reporter.line(f'{workdir} has no checkpoint: it begins anew, and its log is kept as {kept}')
-    saved = Checkpoints(workdir, config.keep_checkpoints, config)
-    held.callback(saved.close)
-    yield Run(program, workdir, state, window, saved, reporter)
+    checkpoints = Checkpoints(workdir, config.keep_checkpoints, config)
+    held.callback(checkpoints.close)
+    yield Run(program, workdir, state, window, checkpoints, reporter)

@@ -84,9 +84,7 @@ def test_with_the_exact_posterior_iwae_is_the_evidence(num_samples):
   log_weights = jax.jit(lambda key: model.log_weights(key, num_samples, model.mean, model.logvar))(
     jax.random.key(3)
   )
-  assert float(vae.importance_weighted(log_weights)) == pytest.approx(
-    model.log_evidence, abs=1e-5
-  )
+  assert float(vae.importance_weighted(log_weights)) == pytest.approx(model.log_evidence, abs=1e-5)
 
 
 def test_with_another_posterior_iwae_rises_to_the_evidence_and_not_above():
