@@ -1,5 +1,7 @@
 """Several runs at once train as they do alone."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -14,43 +16,56 @@ CHANGES = [
 ]
 
 
-def programs(**changes):
-  first = program.build(tiny_config(**changes))
-  return [program.varied(first, tiny_config(**changes, **own)) for own in CHANGES]
+CHUNK = 3  # steps
+
+
+@functools.cache
+def programs(placement, num_steps):
+  """Programs of runs that share their compiled functions."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(devices, 'chunk_steps', lambda: num_steps)
+    first = program.build(tiny_config(data__placement=placement))
+  return [program.varied(first, tiny_config(data__placement=placement, **own)) for own in CHANGES]
+
+
+@functools.cache
+def taken_alone(num_steps):
+  """The state and terms of each run after a chunk, by a program of its own."""
+  results = []
+  for own in CHANGES:
+    alone = program.build(tiny_config(**own))
+    chunk = next(alone.chunks([(0, num_steps)]))
+    results.append(alone.chunk(alone.fresh_state(), chunk.data, num_steps))
+  return results
 
 
 @pytest.mark.parametrize(
   ('strategy', 'num_steps', 'placement'),
   [
     pytest.param('in turn', 1, 'stream', marks=pytest.mark.slow),
-    ('side by side', 3, 'device'),
-    ('batched', 3, 'device'),
+    ('side by side', CHUNK, 'device'),
+    ('batched', CHUNK, 'device'),
     pytest.param('batched', 1, 'stream', marks=pytest.mark.slow),
   ],
 )
-def test_each_strategy_takes_the_steps_of_runs_alone(strategy, num_steps, placement, monkeypatch):
-  monkeypatch.setattr(devices, 'chunk_steps', lambda: num_steps)
-  progs = programs(data__placement=placement)
+def test_each_strategy_takes_the_steps_of_runs_alone(strategy, num_steps, placement):
+  progs = programs(placement, num_steps)
   data = [next(prog.chunks([(0, num_steps)])).data for prog in progs]
   states = [prog.fresh_state() for prog in progs]
   results = parallel.STRATEGIES[strategy](progs, states, data, num_steps)
-  for own, (state, terms) in zip(CHANGES, results, strict=True):
-    alone = program.build(tiny_config(**own))  # its own program
-    piece = next(alone.chunks([(0, num_steps)])).data
-    expected, expected_terms = alone.chunk(alone.fresh_state(), piece, num_steps)
+  for (state, terms), expected in zip(results, taken_alone(num_steps), strict=True):
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)  # noqa: E731
-    jax.tree.map(close, (state, terms), (expected, expected_terms))
+    jax.tree.map(close, (state, terms), expected)
     assert terms['loss'].shape == (num_steps,)
 
 
 def test_runs_that_differ_in_more_share_no_program():
-  prog = program.build(tiny_config())
-  with pytest.raises(ValueError, match='other programs: latent_dim is 3 there, 4 here'):
-    program.varied(prog, tiny_config(latent_dim=4))
+  with pytest.raises(ValueError, match='latent_dim is 3 there, 4 here'):
+    program.varied(programs('device', CHUNK)[0], tiny_config(**CHANGES[0], latent_dim=4))
 
 
 def test_the_fastest_strategy_is_measured_on_an_accelerator_and_known_on_a_cpu(monkeypatch):
-  progs, lines = programs(), []
+  progs, lines = programs('device', CHUNK), []
   assert parallel.fastest(progs, lines.append) is parallel.in_turn
   assert not lines
   monkeypatch.setattr(devices, 'chunk_steps', lambda: 512)

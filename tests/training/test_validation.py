@@ -1,5 +1,7 @@
 """Means over a split: every image counts once, whatever the batches."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -18,10 +20,16 @@ def variables():
   return jax.jit(task_of(tiny_config()).init)(jax.random.key(0))
 
 
-def evaluate(variables, batch_size, binarize='dynamic', put=jax.device_put):
+def make(batch_size, binarize='dynamic'):
   task = task_of(tiny_config(data__binarize=binarize))
-  run = validation.make_evaluate(task, batch_size, devices.mesh(batch_size))
-  return run(variables, *put((IMAGES, LABELS)), KEY)
+  return validation.make_evaluate(task, batch_size, devices.mesh(batch_size))
+
+
+made = functools.cache(make)
+
+
+def evaluate(variables, *arguments, make=made, put=jax.device_put):
+  return make(*arguments)(variables, *put((IMAGES, LABELS)), KEY)
 
 
 def test_masking_gives_the_same_as_batches_of_one(variables):
@@ -52,7 +60,7 @@ def test_it_is_the_mean_over_images(variables):
 def test_the_loop_of_an_accelerator_gives_the_same(variables, monkeypatch):
   dispatched = evaluate(variables, 4)
   monkeypatch.setattr(devices, 'chunk_steps', lambda: 8)
-  assert evaluate(variables, 4) == pytest.approx(dispatched, rel=1e-5)
+  assert evaluate(variables, 4, make=make) == pytest.approx(dispatched, rel=1e-5)
 
 
 def test_images_on_the_host_are_evaluated_piece_by_piece(variables, monkeypatch):
