@@ -127,13 +127,13 @@ def of_model(model: Model, data: Splits) -> dict[str, float]:
   values = {'mse': _error(model, dataset)}
   for level in NOISE_LEVELS:
     values[f'denoising_{level:g}'] = _error(model, dataset, level)
-  means = scatter.means(model, dataset.images, dataset.labels)
+  means = scatter.means(model, dataset)
   values['active_units'] = float(active_units(means).sum())
   if not dataset.class_names:
     return values
   if not model.conditional:  # whose encoder is given the class
     training = _first(data.train, NUM_IMAGES)
-    training_means = scatter.means(model, training.images, training.labels)
+    training_means = scatter.means(model, training)
     values |= _class_measures(training_means, training.labels, means, dataset.labels)
   if model.has_prior:
     values |= _sample_measures(model, data.train, dataset)
