@@ -177,12 +177,8 @@ def difference(models: Mapping[str, Model]) -> str:
 def side_by_side(models: Mapping[str, Model], dataset: Dataset) -> Figure:
   """A row for each model: the same images reconstructed, denoised, and samples of the same noise.
 
-  The first row holds the inputs. Samples come from the prior that each model was trained with, to
-  show what its settings did; a model without one has none.
-
-  Args:
-    models: name -> model; all of images of one shape.
-    dataset: its first images are taken.
+  The first row holds the inputs, the first images of the dataset. Samples come from the prior that
+  each model was trained with, to show what its settings did; a model without one has none.
   """
   images = dataset.images[:COLUMNS].astype(np.float32) / 255
   labels = dataset.labels[:COLUMNS]
@@ -261,16 +257,11 @@ def _folder_name(models: Mapping[str, Model]) -> str:
 def _test_images(model: Model) -> dict[str, object]:
   """The settings that decide which images are in the test split, and how they look."""
   data = model.config.data
-  fields = {
-    'data.name': data.name,
-    'image shape': model.image_shape,
-    'data.crop_size': data.crop_size,
-    'classes': model.class_names,
-  }
+  fields = {'data.name': data.name, 'image shape': model.image_shape}
+  fields |= {'data.crop_size': data.crop_size, 'classes': model.class_names}
   if not DATASETS.trait(data.name, 'own_test_split', True):  # held out of the images in data.dir
     fields['data.dir'] = str(Path(data.dir).expanduser().resolve())
-    fields['data.split_seed'] = data.split_seed
-    fields['data.validation_examples'] = data.validation_examples
+    fields |= {f'data.{name}': data[name] for name in ('split_seed', 'validation_examples')}
   return fields
 
 

@@ -69,11 +69,9 @@ def _columns(rows: Iterable[Row]) -> list[str]:
 
 
 def roughness(metrics_csv: Path) -> float | None:
-  """How steadily a run trained, by the second half of its log.
+  """How steadily a run trained: the mean absolute change of its loss from line to line, in nats.
 
-  Returns:
-    The mean absolute change of the training loss from one line to the next, in nats; None if that
-    half has fewer than three lines.
+  Only the second half of the log counts; None if that has fewer than three lines.
   """
   losses = curves.column(metrics_csv, 'train/loss')[1]
   late = losses[len(losses) // 2 :]
@@ -88,14 +86,9 @@ def _values(row: Row) -> dict[str, Any]:
 def settings(
   rows: Sequence[Row], name_of: Callable[[Mapping[str, Any]], str] | None = None
 ) -> dict[str, list[Row]]:
-  """Groups runs that differ only in their seeds.
+  """Groups runs that differ only in their seeds, by the name of their setting.
 
-  Args:
-    rows: the results of a sweep.
-    name_of: names a setting from the values of the swept fields; None lists the values.
-
-  Returns:
-    Name of a setting -> its rows.
+  `name_of` names a setting from the values of the swept fields; None lists the values.
   """
   found: dict[str, list[Row]] = {}
   for row in rows:
@@ -192,9 +185,8 @@ def write(folder: Path, rows: Sequence[Row], experiment: Experiment | None) -> P
   if figure := curves.compared(logs):
     pictures['curves'] = 'Training', figure
   elements = [html.table(*table(named)), html.paragraph(protocol(rows), 'protocol')]
-  elements += [
-    html.paragraph(f'{row.member.name}: {row.status}') for row in rows if row.status != 'complete'
-  ]
+  failed = (row for row in rows if row.status != 'complete')
+  elements += [html.paragraph(f'{row.member.name}: {row.status}') for row in failed]
   models = {}
   for name, several in named.items():
     # The first seed that was trained stands for its setting.
