@@ -111,8 +111,8 @@ def train(
   """Trains a classifier with AdamW, a one-cycle learning rate, label smoothing and augmentation.
 
   Args:
-    images: of the dataset.
-    labels: of the images.
+    images: to train on.
+    labels: their classes.
     num_classes: of the dataset, whether or not all occur.
     mirrored: whether to mirror images; see the trait of the dataset.
     num_epochs: passes over the images, or more to make MIN_STEPS steps.
@@ -125,14 +125,6 @@ def train(
   schedule = optax.cosine_onecycle_schedule(num_epochs * steps_per_epoch, PEAK_LEARNING_RATE)
   optimizer = optax.adamw(schedule, weight_decay=WEIGHT_DECAY)
 
-  def loss(params, batch_stats, key, images, labels):
-    variables = {'params': params, 'batch_stats': batch_stats}
-    (_, logits), updated = network.apply(
-      variables, images, train=True, rngs={'dropout': key}, mutable=['batch_stats']
-    )
-    targets = optax.smooth_labels(jax.nn.one_hot(labels, num_classes), LABEL_SMOOTHING)
-    return optax.softmax_cross_entropy(logits, targets).mean(), updated['batch_stats']
-
   def step(constants, carry, batch):
     all_images, all_labels, noise_key = constants
     (variables, opt_state), (number, rows) = carry, batch
@@ -140,12 +132,18 @@ def train(
     augment = jax.vmap(functools.partial(_augment, mirrored=mirrored))
     images = transforms.to_unit_interval(all_images[rows])
     images = augment(jax.random.split(augment_key, batch_size), images)
-    (_, batch_stats), gradient = jax.value_and_grad(loss, has_aux=True)(
-      variables['params'], variables['batch_stats'], dropout_key, images, all_labels[rows]
-    )
+    targets = jax.nn.one_hot(all_labels[rows], num_classes)
+    targets = optax.smooth_labels(targets, LABEL_SMOOTHING)
+
+    def loss(params):
+      options = {'rngs': {'dropout': dropout_key}, 'mutable': ['batch_stats']}
+      given = {**variables, 'params': params}
+      (_, logits), updated = network.apply(given, images, train=True, **options)
+      return optax.softmax_cross_entropy(logits, targets).mean(), updated
+
+    gradient, updated = jax.grad(loss, has_aux=True)(variables['params'])
     updates, opt_state = optimizer.update(gradient, opt_state, variables['params'])
-    params = optax.apply_updates(variables['params'], updates)
-    return {'params': params, 'batch_stats': batch_stats}, opt_state
+    return {'params': optax.apply_updates(variables['params'], updates), **updated}, opt_state
 
   run = devices.compile_fold(step, architectures.compiler_options('resnet'))
   variables = jax.jit(_initializer(num_classes, images.shape))(keys.stream(0, 'init'))
@@ -176,9 +174,7 @@ def _augment(key: Array, image: Array, mirrored: bool) -> Array:
 def reference(data, training: Dataset) -> Classifier:
   """The classifier of a dataset: shipped, from the user's cache, or trained and stored there.
 
-  Args:
-    data: `config.data`.
-    training: labelled images, to train on if necessary.
+  `data` is `config.data`; the training images are used if there is no classifier yet.
   """
   num_classes, shape = len(training.class_names), training.images.shape
   like = jax.eval_shape(_initializer(num_classes, shape), jax.random.key(0))

@@ -7,16 +7,16 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 
 from cvae_jax.data import batches, corruption
 from cvae_jax.data.datasets import Dataset, Splits
 from cvae_jax.data.readers import DATASETS
-from cvae_jax.evaluation import classifier, reconstruction, samples, scatter
+from cvae_jax.evaluation import classifier, generation, reconstruction, samples, scatter
 from cvae_jax.inference import loading
 from cvae_jax.inference.model import Model
 from cvae_jax.plots import figures, html, tables
+from cvae_jax.plots.tables import Table
 from cvae_jax.runtime import keys, paths, progress
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.tasks.vae import active_units
@@ -68,7 +68,6 @@ MEASURES = {
   ),
   'active_units': Measure('active', 'latents whose posterior mean has a variance > 0.01', 0),
 }
-HEADER = tuple(measure.name for measure in MEASURES.values())
 
 
 def compare(runs: Sequence[str], checkpoint: str, data_dir: str | None) -> Path:
@@ -98,18 +97,17 @@ def compare(runs: Sequence[str], checkpoint: str, data_dir: str | None) -> Path:
     for position, (name, model) in enumerate(models.items(), start=1):
       measured[name] = of_model(model, data)
       advance(position / len(models))
-  header = ('model', *HEADER)
-  lines = [(name, *cells([values])) for name, values in measured.items()]
+  named = table('model', {name: [values] for name, values in measured.items()})
   steps = ', '.join(f'{name} at step {model.step}' for name, model in models.items())
   notes = [
     protocol(data),
     '–: there is no such number: a denoising autoencoder has no samples, a conditional encoder is '
     f'given the class, a set may have none. Weights: {steps}',
   ]
-  progress.say(f'\n{tables.as_text(header, lines)}\n\n' + '\n'.join(notes) + '\n')
+  progress.say(f'\n{tables.as_text(*named)}\n\n' + '\n'.join(notes) + '\n')
   pictures = {'comparison': ('Side by side', side_by_side(models, data.test))}
   pictures |= scatters(models, data.test)
-  elements = [html.table(header, lines), *(html.paragraph(text, 'protocol') for text in notes)]
+  elements = [html.table(*named), *(html.paragraph(text, 'protocol') for text in notes)]
   numbers = (
     [name, model.folder, model.step, *map(measured[name].get, MEASURES)]
     for name, model in models.items()
@@ -117,34 +115,28 @@ def compare(runs: Sequence[str], checkpoint: str, data_dir: str | None) -> Path:
   folder = FOLDER / _folder_name(models)
   with paths.writing(folder):
     elements += write_pictures(folder, pictures)
-    content = tables.as_csv(['model', 'folder', 'step', *MEASURES], numbers)
-    paths.write(folder / 'comparison.csv', content)
+    header = ['model', 'folder', 'step', *MEASURES]
+    paths.write(folder / 'comparison.csv', tables.as_csv(header, numbers))
     paths.write(folder / 'comparison.html', html.page(' against '.join(models), elements))
   return folder / 'comparison.html'
 
 
 def of_model(model: Model, data: Splits) -> dict[str, float]:
-  """The MEASURES of one model, without those that it or the dataset cannot have.
-
-  Args:
-    model: a trained model.
-    data: the images of its config.
-  """
+  """The MEASURES of a model on the images of its config, without those that cannot be had."""
   dataset = _first(data.test, NUM_IMAGES)
   values = {'mse': _error(model, dataset)}
   for level in NOISE_LEVELS:
     values[f'denoising_{level:g}'] = _error(model, dataset, level)
-  means = scatter.means(model, dataset.images, dataset.labels)
+  means = scatter.means(model, dataset)
   values['active_units'] = float(active_units(means).sum())
   if not dataset.class_names:
     return values
   if not model.conditional:  # whose encoder is given the class
     training = _first(data.train, NUM_IMAGES)
-    training_means = scatter.means(model, training.images, training.labels)
+    training_means = scatter.means(model, training)
     values |= _class_measures(training_means, training.labels, means, dataset.labels)
   if model.has_prior:
-    judge = classifier.reference(model.config.data, data.train)
-    values |= _sample_measures(model, judge, dataset)
+    values |= _sample_measures(model, data.train, dataset)
   return {name: value for name, value in values.items() if np.isfinite(value)}
 
 
@@ -161,12 +153,15 @@ def protocol(data: Splits) -> str:
   )
 
 
-def cells(measured: Sequence[Mapping[str, float]]) -> list[str]:
-  """A line of the table, under HEADER, from the measures of one or several runs."""
-  return [
-    tables.mean_and_std([values[name] for values in measured if name in values], measure.digits)
-    for name, measure in MEASURES.items()
-  ]
+def table(corner: str, measured: Mapping[str, Sequence[Mapping[str, float]]]) -> Table:
+  """Means over the measures of the runs that share a name; `corner` is the heading of the names."""
+
+  def cell(runs, key):
+    values = [values[key] for values in runs if key in values]
+    return tables.mean_and_std(values, MEASURES[key].digits)
+
+  header = (corner, *(measure.name for measure in MEASURES.values()))
+  return header, [(name, *(cell(runs, key) for key in MEASURES)) for name, runs in measured.items()]
 
 
 def difference(models: Mapping[str, Model]) -> str:
@@ -182,12 +177,8 @@ def difference(models: Mapping[str, Model]) -> str:
 def side_by_side(models: Mapping[str, Model], dataset: Dataset) -> Figure:
   """A row for each model: the same images reconstructed, denoised, and samples of the same noise.
 
-  The first row holds the inputs. Samples come from the prior that each model was trained with, to
-  show what its settings did; a model without one has none.
-
-  Args:
-    models: name -> model; all of images of one shape.
-    dataset: its first images are taken.
+  The first row holds the inputs, the first images of the dataset. Samples come from the prior that
+  each model was trained with, to show what its settings did; a model without one has none.
   """
   images = dataset.images[:COLUMNS].astype(np.float32) / 255
   labels = dataset.labels[:COLUMNS]
@@ -197,9 +188,9 @@ def side_by_side(models: Mapping[str, Model], dataset: Dataset) -> Figure:
   rows = [np.concatenate([images, gap, noisy, gap, empty])]
   for model in models.values():
     known = _known(model, labels)
-    reconstructions = [model.reconstruct(inputs, known) for inputs in (images, noisy)]
-    drawn = _samples(model, labels) if model.has_prior else empty
-    rows.append(np.concatenate([reconstructions[0], gap, reconstructions[1], gap, drawn]))
+    restored, denoised = (model.reconstruct(inputs, known) for inputs in (images, noisy))
+    drawn = generation.sample(model, labels, 'model') if model.has_prior else empty
+    rows.append(np.concatenate([restored, gap, denoised, gap, drawn]))
   names = ['reconstructions', f'denoising (Gaussian, σ = {SHOWN_NOISE:g})']
   if any(model.has_prior for model in models.values()):
     names.append('samples from the model prior')
@@ -216,12 +207,7 @@ def scatters(models: Mapping[str, Model], dataset: Dataset) -> dict[str, tuple[s
 
 
 def write_pictures(folder: Path, pictures: Mapping[str, tuple[str, Figure]]) -> list[str]:
-  """Writes figures as PNG files, and returns the elements of a page that show them.
-
-  Args:
-    folder: of the files.
-    pictures: file name -> title and figure.
-  """
+  """Writes figures, each with its title, as PNG files; returns the elements of a page for them."""
   elements = []
   for name, (title, figure) in pictures.items():
     png = figures.to_png(figure)
@@ -271,16 +257,11 @@ def _folder_name(models: Mapping[str, Model]) -> str:
 def _test_images(model: Model) -> dict[str, object]:
   """The settings that decide which images are in the test split, and how they look."""
   data = model.config.data
-  fields = {
-    'data.name': data.name,
-    'image shape': model.image_shape,
-    'data.crop_size': data.crop_size,
-    'classes': model.class_names,
-  }
+  fields = {'data.name': data.name, 'image shape': model.image_shape}
+  fields |= {'data.crop_size': data.crop_size, 'classes': model.class_names}
   if not DATASETS.trait(data.name, 'own_test_split', True):  # held out of the images in data.dir
     fields['data.dir'] = str(Path(data.dir).expanduser().resolve())
-    fields['data.split_seed'] = data.split_seed
-    fields['data.validation_examples'] = data.validation_examples
+    fields |= {f'data.{name}': data[name] for name in ('split_seed', 'validation_examples')}
   return fields
 
 
@@ -290,12 +271,6 @@ def _first(dataset: Dataset, count: int) -> Dataset:
 
 def _known(model: Model, labels: np.ndarray) -> np.ndarray | None:
   return labels if model.conditional else None
-
-
-def _samples(model: Model, labels: np.ndarray) -> np.ndarray:
-  """As many samples as labels, from the prior that the model was trained with."""
-  given = {'labels': labels} if model.conditional else {'num_images': len(labels)}
-  return model.sample(**given, prior='model')
 
 
 def _noisy(images: np.ndarray, level: float, key) -> np.ndarray:
@@ -313,20 +288,14 @@ def _error(model: Model, dataset: Dataset, level: float = 0.0) -> float:
   return float(np.concatenate(errors).mean())
 
 
-def _class_measures(
-  training_means: Float[np.ndarray, 'training latent'],
-  training_labels: Int[np.ndarray, ' training'],
-  means: Float[np.ndarray, 'test latent'],
-  labels: Int[np.ndarray, ' test'],
-) -> dict[str, float]:
+def _class_measures(training_means, training_labels, means, labels) -> dict[str, float]:
   """How well the latents separate the classes."""
   from sklearn import linear_model, metrics, pipeline, preprocessing  # late: half a second
 
-  probe = pipeline.make_pipeline(
-    preprocessing.StandardScaler(), linear_model.LogisticRegression(max_iter=1_000)
-  )
   values = {}
   if len(set(training_labels)) > 1:
+    regression = linear_model.LogisticRegression(max_iter=1_000)
+    probe = pipeline.make_pipeline(preprocessing.StandardScaler(), regression)
     probe.fit(training_means, training_labels)
     values['linear_accuracy'] = float(probe.score(means, labels))
   if 1 < len(set(labels)) < len(labels):
@@ -334,11 +303,10 @@ def _class_measures(
   return values
 
 
-def _sample_measures(
-  model: Model, judge: classifier.Classifier, dataset: Dataset
-) -> dict[str, float]:
+def _sample_measures(model: Model, training: Dataset, dataset: Dataset) -> dict[str, float]:
   """How samples compare with real images in the features of the reference classifier."""
-  drawn = np.round(255 * _samples(model, dataset.labels)).astype(np.uint8)
+  judge = classifier.reference(model.config.data, training)
+  drawn = np.round(255 * generation.sample(model, dataset.labels, 'model')).astype(np.uint8)
   features, log_probabilities = judge.judge(drawn)
   real, _ = judge.judge(dataset.images)
   # One class for all, since an unconditional model has none.
@@ -346,6 +314,6 @@ def _sample_measures(
   real_diversity = samples.diversity(real, group) or np.nan
   return {
     'frechet': samples.frechet_distance(real, features),
-    'diversity': float(np.divide(samples.diversity(features, group), real_diversity)),
+    'diversity': samples.diversity(features, group) / real_diversity,
     'confidence': float(np.exp(log_probabilities.max(axis=1)).mean()),
   }

@@ -37,9 +37,6 @@ def paired(one: Finding, other: Finding, name: str) -> Float[np.ndarray, '2 seed
 
   Runs with the same seed share their initial weights, batches and noise.
 
-  Returns:
-    [2, seeds].
-
   Raises:
     KeyError: there is no such seed.
   """
@@ -63,11 +60,7 @@ def the(findings: Sequence[Finding], **values) -> Finding:
   Raises:
     KeyError: there is none, or more than one.
   """
-  found = [
-    finding
-    for finding in findings
-    if all(finding.values.get(field) == value for field, value in values.items())
-  ]
+  found = [finding for finding in findings if values.items() <= finding.values.items()]
   if len(found) != 1 or not found[0].runs:
     text = ', '.join(f'{field}={text_of(value)}' for field, value in values.items())
     raise KeyError(f'not one setting of {text}')

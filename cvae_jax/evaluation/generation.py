@@ -25,13 +25,9 @@ CLASS_METRICS = ('conditional_accuracy', 'classification_accuracy_score', 'diver
 
 
 def add(evaluation: Evaluation, data: Splits, dataset: Dataset, num_samples: int) -> None:
-  """Adds the metrics of samples, from every prior of the model.
+  """Adds the metrics of `num_samples` samples from every prior, beside the images of a dataset.
 
-  Args:
-    evaluation: is added to.
-    data: the model's data; they train a reference classifier unless one is stored.
-    dataset: the real images that samples are compared with.
-    num_samples: how many samples are judged.
+  The model's data train a reference classifier unless one is stored.
   """
   model, (add, miss) = evaluation.model, evaluation.group(GROUP)
   if not dataset.class_names:

@@ -29,13 +29,8 @@ def difference_estimate(
   """The mean of a costly quantity over all images, of which only some were measured.
 
   It is the mean of a cheap quantity over all images plus the mean difference of the two where both
-  are known (difference estimator; Särndal, Swensson & Wretman 1992, section 6.3). The interval is
-  the narrower, the more closely they are correlated.
-
-  Args:
-    cheap: of all images.
-    costly: of some images, a sample of all.
-    rows: the indices of these images.
+  are known, at the indices `rows` (difference estimator; Särndal, Swensson & Wretman 1992, section
+  6.3). The interval is the narrower, the more closely they are correlated.
   """
   cheap, costly = np.asarray(cheap, np.float64), np.asarray(costly, np.float64)
   difference = costly - cheap[rows]

@@ -3,8 +3,6 @@
 They are computed in float64 on the host.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 from jaxtyping import Float
 from scipy import special
@@ -14,41 +12,31 @@ from cvae_jax.data import batches
 MAX_IMAGES = 10_000  # for the mutual information, whose cost is quadratic in them
 PIECE = 512
 
-Posterior = Float[np.ndarray, 'images latent']  # means or log-variances
+Posterior = Float[np.ndarray, 'images latent']  # means, log-variances or samples
+Vector, Matrix = Float[np.ndarray, ' latent'], Float[np.ndarray, 'latent latent']
 
 
-class Aggregate(NamedTuple):
-  """Mean and covariance of q(z) = (1/N) Σₙ q(z | xₙ)."""
-
-  mean: Float[np.ndarray, ' latent']
-  covariance: Float[np.ndarray, 'latent latent']
-
-
-def aggregate(mean: Posterior, logvar: Posterior) -> Aggregate:
-  """Moments of the aggregate posterior; its covariance is that of the means + the mean variance."""
+def aggregate(mean: Posterior, logvar: Posterior) -> tuple[Vector, Matrix]:
+  """Mean and covariance of the aggregate posterior q(z) = (1/N) Σₙ q(z | xₙ)."""
   mean, logvar = (np.asarray(x, np.float64) for x in (mean, logvar))
   within = np.diag(np.exp(logvar).mean(axis=0))
-  return Aggregate(mean.mean(axis=0), np.atleast_2d(np.cov(mean.T, bias=True)) + within)
+  return mean.mean(axis=0), np.atleast_2d(np.cov(mean.T, bias=True)) + within
 
 
-def kl_to_aggregate(mean: Posterior, logvar: Posterior) -> Float[np.ndarray, ' latent']:
+def kl_to_aggregate(mean: Posterior, logvar: Posterior) -> Vector:
   """KL(q(z_d | x) ‖ N(moments of q(z_d))) of each dimension d, in nats, mean over images."""
-  moments = aggregate(mean, logvar)
-  variance = np.diag(moments.covariance)
+  middle, covariance = aggregate(mean, logvar)
+  variance = np.diag(covariance)
   mean, logvar = (np.asarray(x, np.float64) for x in (mean, logvar))
-  ratio = (np.square(mean - moments.mean) + np.exp(logvar)) / variance
+  ratio = (np.square(mean - middle) + np.exp(logvar)) / variance
   return 0.5 * np.mean(ratio - 1 + np.log(variance) - logvar, axis=0)
 
 
 def mutual_information(mean: Posterior, logvar: Posterior, latents: Posterior) -> float:
   """I_q(x; z) = E[log q(zₙ | xₙ) − log (1/N) Σₘ q(zₙ | xₘ)] in nats (Hoffman & Johnson 2016).
 
-  The estimate is at most ln N: a value near it is only a lower bound.
-
-  Args:
-    mean: posterior means.
-    logvar: posterior log-variances.
-    latents: one sample of each posterior.
+  The estimate from one sample of each posterior is at most ln N: a value near it is only a lower
+  bound.
   """
   mean, logvar, latents = (np.asarray(x, np.float64) for x in (mean, logvar, latents))
   precision = np.exp(-logvar)

@@ -2,8 +2,6 @@
 
 import hashlib
 import importlib.util
-import os
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +14,7 @@ from jaxtyping import Float
 
 from cvae_jax.data import batches
 from cvae_jax.runtime.errors import InputError
-from cvae_jax.runtime.paths import cache_folder, from_user, writing
+from cvae_jax.runtime.paths import cache_folder, from_user, whole, writing
 
 MIN_IMAGE_SIZE = 64  # smaller images are resized to it; LPIPS was fitted to patches of this size
 BATCH_PIXELS = 1 << 20  # of images whose features are in memory at a time
@@ -204,19 +202,15 @@ def download(folder: Path) -> None:
   Raises:
     InputError: no answer, an answer with another file, or the folder cannot be written.
   """
+  by_hand = f'Fetch it in another way and put it into {folder}.'
   for name, (url, sha256) in FILES.items():
-    by_hand = f'Fetch it in another way and put it into {folder}.'
     with writing(folder, 'Give another folder.'):
-      folder.mkdir(parents=True, exist_ok=True)
       if (folder / name).is_file() and _sha256(folder / name) == sha256:
         continue
-      with tempfile.TemporaryDirectory(dir=folder, prefix='.download-') as aside:
-        temporary = Path(aside, name)
+      with whole(folder / name) as temporary:
         _fetch(url, temporary, by_hand)
-        given = _sha256(temporary)
-        if given != sha256:
+        if (given := _sha256(temporary)) != sha256:
           raise InputError(f'{url} has SHA-256 {given[:8]}…, expected {sha256[:8]}…. {by_hand}')
-        os.replace(temporary, folder / name)
 
 
 def _fetch(url: str, path: Path, advice: str) -> None:
@@ -226,8 +220,7 @@ def _fetch(url: str, path: Path, advice: str) -> None:
     with requests.get(url, stream=True, timeout=ANSWER_TIMEOUT_SECONDS) as answer:
       answer.raise_for_status()
       with open(path, 'wb') as file:
-        for piece in answer.iter_content(1 << 20):
-          file.write(piece)
+        file.writelines(answer.iter_content(1 << 20))
   except requests.RequestException as error:
     status = '' if error.response is None else f' {error.response.status_code}'
     text = f'{url} cannot be downloaded: {type(error).__name__}{status}. {advice}'

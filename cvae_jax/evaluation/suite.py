@@ -11,6 +11,7 @@ from cvae_jax.data.readers import DATASETS
 from cvae_jax.evaluation import bayes, generation, intervals, perceptual, reconstruction, scatter
 from cvae_jax.evaluation import latents as latent_statistics
 from cvae_jax.evaluation.intervals import Interval, interval, proportion
+from cvae_jax.evaluation.perceptual import Weights
 from cvae_jax.evaluation.reconstruction import RECONSTRUCTION_METRICS
 from cvae_jax.evaluation.report import Evaluation
 from cvae_jax.inference import bounds, drawings, inputs
@@ -36,7 +37,7 @@ def evaluate(
   iwae_samples: int,
   max_examples: int | None = None,
   method: str = 'pca',
-  lpips_weights: perceptual.Weights | None = None,
+  lpips_weights: Weights | None = None,
   before_iwae: Callable[[Evaluation], None] = lambda evaluation: None,
 ) -> Evaluation:
   """Measures everything; IWAE comes last, since it takes longest.
@@ -141,9 +142,7 @@ def _add_iwae(evaluation: Evaluation, dataset: Dataset, key, negative_elbo: np.n
     add('iwae_of_all', estimate, f'of all {all_images:,} images: their −ELBO, {gain}', 'nats')
 
 
-def _add_reconstruction(
-  evaluation: Evaluation, dataset: Dataset, weights: perceptual.Weights | None
-) -> None:
+def _add_reconstruction(evaluation: Evaluation, dataset: Dataset, weights: Weights | None) -> None:
   model, (add, miss) = evaluation.model, evaluation.group('reconstruction')
   raw = ', not binarized' if model.config.data.binarize == 'dynamic' else ''
   protocol = (
@@ -188,10 +187,9 @@ def _add_latents(
   protocol = f'variance of E[z | x] over images > 0.01; {seen}'
   add('active_units', active.sum(), protocol, f'of {len(kl)}')
   rows = slice(latent_statistics.MAX_IMAGES)
-  num_rows = len(terms.mean[rows])
-  information = latent_statistics.mutual_information(
-    terms.mean[rows], terms.logvar[rows], terms.latents[rows]
-  )
+  posteriors = terms.mean[rows], terms.logvar[rows], terms.latents[rows]
+  information = latent_statistics.mutual_information(*posteriors)
+  num_rows = len(posteriors[0])
   cap = f'at most ln {num_rows:,} = {np.log(num_rows):.2f}'
   add('mutual_information', information, f'I_q(x; z), {cap}; {seen}', 'nats')
   if is_standard or not model.conditional:
@@ -205,7 +203,7 @@ def _add_latents(
   protocol = f'eigenvalue of the covariance of q(z){of_prior[1]}'
   add('aggregate_smallest_variance', variances[0], protocol)
   add('aggregate_largest_variance', variances[-1], protocol)
-  figure = scatter.draw_means(terms.mean, dataset.labels, dataset.class_names, method)
+  figure = scatter.draw_means(terms.mean, dataset, method)
   evaluation.draw('latents', 'Latents', figure)
   evaluation.draw(kl_name, title, figures.kl_per_dimension(kl, active, title))
   figure = figures.aggregate_posterior(terms.latents, kl, is_standard)

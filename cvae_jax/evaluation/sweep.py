@@ -46,10 +46,8 @@ def run(
   folder = paths.from_user(workdir or Path('runs') / f'{config.name}-sweep')
   _check_folder(folder)
   members = sweep_plan.members(config, axes, folder)
-  progress.say(
-    f'{len(members)} runs of {config.name} in {folder}: '
-    + '; '.join(f'{axis.field} {", ".join(map(sweep_plan.text_of, axis.values))}' for axis in axes)
-  )
+  swept = (f'{axis.field} {", ".join(map(sweep_plan.text_of, axis.values))}' for axis in axes)
+  progress.say(f'{len(members)} runs of {config.name} in {folder}: {"; ".join(swept)}')
   failures = sweep.train(members)
   rows = report.collect(members, failures)
   if len(failures) == len(members):

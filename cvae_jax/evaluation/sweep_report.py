@@ -11,11 +11,12 @@ from matplotlib.figure import Figure
 from cvae_jax import config as config_lib
 from cvae_jax import tasks
 from cvae_jax.data import datasets
+from cvae_jax.data.datasets import Splits
 from cvae_jax.evaluation import comparison
 from cvae_jax.evaluation.experiment import Experiment, Finding
 from cvae_jax.inference import loading
-from cvae_jax.inference.model import Model
 from cvae_jax.plots import curves, html, tables
+from cvae_jax.plots.tables import Table
 from cvae_jax.runtime import paths, progress
 from cvae_jax.runtime.errors import InputError, reason
 from cvae_jax.tasks import TASKS
@@ -68,11 +69,9 @@ def _columns(rows: Iterable[Row]) -> list[str]:
 
 
 def roughness(metrics_csv: Path) -> float | None:
-  """How steadily a run trained, by the second half of its log.
+  """How steadily a run trained: the mean absolute change of its loss from line to line, in nats.
 
-  Returns:
-    The mean absolute change of the training loss from one line to the next, in nats; None if that
-    half has fewer than three lines.
+  Only the second half of the log counts; None if that has fewer than three lines.
   """
   losses = curves.column(metrics_csv, 'train/loss')[1]
   late = losses[len(losses) // 2 :]
@@ -87,14 +86,9 @@ def _values(row: Row) -> dict[str, Any]:
 def settings(
   rows: Sequence[Row], name_of: Callable[[Mapping[str, Any]], str] | None = None
 ) -> dict[str, list[Row]]:
-  """Groups runs that differ only in their seeds.
+  """Groups runs that differ only in their seeds, by the name of their setting.
 
-  Args:
-    rows: the results of a sweep.
-    name_of: names a setting from the values of the swept fields; None lists the values.
-
-  Returns:
-    Name of a setting -> its rows.
+  `name_of` names a setting from the values of the swept fields; None lists the values.
   """
   found: dict[str, list[Row]] = {}
   for row in rows:
@@ -130,8 +124,8 @@ def without_effect(rows: Sequence[Row]) -> list[str]:
   return found
 
 
-def table(settings: Mapping[str, Sequence[Row]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-  """Header and lines: for each setting its name, number of runs, and means over its runs."""
+def table(settings: Mapping[str, Sequence[Row]]) -> Table:
+  """For each setting its name, number of runs, and means over its runs."""
   columns = _columns(row for several in settings.values() for row in several)
   lines = []
   for name, several in settings.items():
@@ -151,18 +145,14 @@ def protocol(rows: Sequence[Row]) -> str:
     return separator.join(dict.fromkeys(texts))
 
   def measured(config):
-    name, score = config.objective, TASKS[config.objective].score
+    name, score = config.objective, curves.label(TASKS[config.objective].score).name
     how = [TASKS.trait(name, 'protocol', ''), 'EMA weights' if config.ema_decay else 'weights']
-    return (
-      f'{f"{name}: " if is_mixed else ""}{", ".join(filter(None, how))} of the checkpoint with the '
-      f'lowest {curves.label(score).name}'
-    )
+    lead = f'{name}: ' if is_mixed else ''
+    return f'{lead}{", ".join(filter(None, how))} of the checkpoint with the lowest {score}'
 
   data = joined(config.data.name for config in configs)
-  binarized = joined(
-    'dynamically binarized' if config.data.binarize == 'dynamic' else 'as they are'
-    for config in configs
-  )
+  inputs = {True: 'dynamically binarized', False: 'as they are'}
+  binarized = joined(inputs[config.data.binarize == 'dynamic'] for config in configs)
   swept = set(rows[0].member.values)
   seeds = ' ± sample deviation over seeds' if 'seed' in swept and len(swept) > 1 else ''
   idle = ''.join(
@@ -195,36 +185,34 @@ def write(folder: Path, rows: Sequence[Row], experiment: Experiment | None) -> P
   if figure := curves.compared(logs):
     pictures['curves'] = 'Training', figure
   elements = [html.table(*table(named)), html.paragraph(protocol(rows), 'protocol')]
-  elements += [
-    html.paragraph(f'{row.member.name}: {row.status}') for row in rows if row.status != 'complete'
-  ]
-  findings = [
-    Finding(name, _values(several[0]), {_seed(row): row.values for row in several if row.values})
-    for name, several in named.items()
-  ]
-  models = _models(named)
+  failed = (row for row in rows if row.status != 'complete')
+  elements += [html.paragraph(f'{row.member.name}: {row.status}') for row in failed]
+  models = {}
+  for name, several in named.items():
+    # The first seed that was trained stands for its setting.
+    if trained := [row for row in several if row.best_step is not None]:
+      models[name] = loading.load(trained[0].member.workdir)
   if models and not comparison.difference(models):
     data = datasets.load(next(iter(models.values())).config)
     picture = comparison.side_by_side(models, data.test)
     pictures['runs'] = 'The same images, the same noise', picture
     if experiment:
-      findings, measured = _measured(named, findings, data)
-      elements += measured
-      if experiment.scatter:
-        pictures |= comparison.scatters(models, data.test)
+      elements += _measure(named, data)
+    if experiment and experiment.scatter:
+      pictures |= comparison.scatters(models, data.test)
   elif models:
     elements.append(html.paragraph('The runs have no images in common to be shown side by side.'))
-  if experiment and experiment.plane:
-    pictures['plane'] = 'One against the other', _plane(findings, experiment.plane)
   if experiment:
+    findings = []
+    for name, several in named.items():
+      runs = {row.member.config.seed: row.values for row in several if row.values}
+      findings.append(Finding(name, _values(several[0]), runs))
+    if experiment.plane:
+      pictures['plane'] = 'One against the other', _plane(findings, experiment.plane)
     answer = _answer(experiment, findings)
     progress.say(f'\n{experiment.question}\n{answer}')
-    elements = [
-      html.paragraph(experiment.question),
-      html.paragraph(f'Answer: {answer}'),
-      html.paragraph(f'Published: {experiment.published}'),
-      *elements,
-    ]
+    texts = experiment.question, f'Answer: {answer}', f'Published: {experiment.published}'
+    elements = [*map(html.paragraph, texts), *elements]
   elements.append(html.paragraph(f'All runs: {_common(rows)}.', 'protocol'))
   title = f'{rows[0].member.config.name}: {len(rows)} runs'
   with paths.writing(folder):
@@ -236,38 +224,18 @@ def write(folder: Path, rows: Sequence[Row], experiment: Experiment | None) -> P
 def _csv(rows: Sequence[Row]) -> str:
   """A line for each run: values of the swept fields, status, and numbers."""
   columns = _columns(rows)
-  return tables.as_csv(
-    [*rows[0].member.values, 'status', 'best_step', *columns, 'workdir'],
-    (
-      [
-        *map(text_of, row.member.values.values()),
-        row.status,
-        row.best_step,
-        *map(row.values.get, columns),
-        row.member.workdir.name,
-      ]
-      for row in rows
-    ),
-  )
+  header = [*rows[0].member.values, 'status', 'best_step', *columns, 'workdir']
+  lines = []
+  for member, status, best_step, values in rows:
+    swept = map(text_of, member.values.values())
+    lines.append([*swept, status, best_step, *map(values.get, columns), member.workdir.name])
+  return tables.as_csv(header, lines)
 
 
 def _common(rows: Sequence[Row]) -> str:
   values = dict(config_lib.fields(rows[0].member.config))
-  shown = [name for name in LISTED if name not in rows[0].member.values]
-  return ', '.join(f'{name}={text_of(values[name])}' for name in shown)
-
-
-def _models(settings: Mapping[str, Sequence[Row]]) -> dict[str, Model]:
-  """The model of each setting's first seed that has one."""
-  models = {}
-  for name, several in settings.items():
-    if found := [row.member.workdir for row in several if row.best_step is not None]:
-      models[name] = loading.load(found[0])
-  return models
-
-
-def _seed(row: Row) -> int:
-  return row.member.config.seed
+  shown = {name: values[name] for name in LISTED if name not in rows[0].member.values}
+  return _joined(shown)
 
 
 def _answer(experiment: Experiment, findings: Sequence[Finding]) -> str:
@@ -279,23 +247,19 @@ def _answer(experiment: Experiment, findings: Sequence[Finding]) -> str:
     return f'none, for runs or numbers are missing: {text}.'
 
 
-def _measured(settings, findings, data) -> tuple[list[Finding], list[str]]:
-  """Adds the measures of `comparison` to the findings; returns these, and a table for the page."""
-  lines, extended = [], []
+def _measure(settings: dict[str, list[Row]], data: Splits) -> list[str]:
+  """Adds the measures of `comparison` to the rows; returns a table of them for the page."""
+  measures = {name: [] for name in settings}
   with progress.shown('measuring the runs') as advance:
-    for finding, several in zip(findings, settings.values(), strict=True):
-      found = [row for row in several if row.best_step is not None]
-      measured = [comparison.of_model(loading.load(row.member.workdir), data) for row in found]
-      lines.append((finding.name, *comparison.cells(measured)))
-      runs = {
-        _seed(row): {**row.values, **values} for row, values in zip(found, measured, strict=True)
-      }
-      extended.append(finding._replace(runs=runs))
-      advance(len(extended) / len(findings))
-  header = ('setting', *comparison.HEADER)
-  progress.say(f'\n{tables.as_text(header, lines)}')
-  text = comparison.protocol(data)
-  return extended, [html.table(header, lines), html.paragraph(text, 'protocol')]
+    for position, (name, several) in enumerate(settings.items(), start=1):
+      for place, row in enumerate(several):
+        if row.best_step is not None:
+          measures[name].append(comparison.of_model(loading.load(row.member.workdir), data))
+          several[place] = row._replace(values={**row.values, **measures[name][-1]})
+      advance(position / len(settings))
+  table = comparison.table('setting', measures)
+  progress.say(f'\n{tables.as_text(*table)}')
+  return [html.table(*table), html.paragraph(comparison.protocol(data), 'protocol')]
 
 
 def _plane(findings: Sequence[Finding], names: tuple[str, str]) -> Figure:

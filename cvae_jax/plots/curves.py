@@ -42,13 +42,7 @@ def label(term: str) -> Label:
 
 @rc_context(STYLE)
 def learning_rate_ramp(rates: np.ndarray, losses: np.ndarray, suggestion: float) -> Figure:
-  """The loss during a ramp of the learning rate, with the suggested rate marked.
-
-  Args:
-    rates: [n] learning rates.
-    losses: [n] averaged losses.
-    suggestion: one of the rates.
-  """
+  """The averaged losses [n] of a ramp of learning rates [n], with the suggested rate marked."""
   figure = Figure(figsize=(6, 3.6), layout='constrained')
   axes = figure.add_subplot(xscale='log', xlabel='learning rate', ylabel='loss, nats')
   axes.set_title('The loss falls fastest at the line')
@@ -168,11 +162,7 @@ def training_curves(metrics_csv: Path) -> Figure | None:
 def compared(runs: Mapping[str, Sequence[Path]]) -> Figure | None:
   """The validation terms and the gradient norm of several runs, each setting in its own colour.
 
-  Args:
-    runs: name of a setting -> metrics.csv of its runs, which differ in their seeds.
-
-  Returns:
-    The figure; None if there is nothing to draw.
+  A setting has a name and the metrics.csv of its runs. None if there is nothing to draw.
   """
   logs = {name: [_rows(path) for path in metrics] for name, metrics in runs.items()}
   every_row = [row for several in logs.values() for rows in several for row in rows]

@@ -212,7 +212,7 @@ def reliability(edges, confidence, accuracy, counts, calibration_error: float) -
 
   Args:
     edges: [bins + 1] of the confidence.
-    confidence: [bins] mean of each bin; nan in an empty bin.
+    confidence: [bins] means; nan in an empty bin, as the accuracy.
     accuracy: [bins].
     counts: [bins] images, written into the bars.
     calibration_error: for the title.

@@ -22,12 +22,7 @@ def rows_of(values: np.ndarray, columns: int, blank: float = 0) -> np.ndarray:
 
 
 def tile(images: np.ndarray, border: int = 1, colour: float = 0) -> np.ndarray:
-  """Lays images out in one picture, each with a border.
-
-  Args:
-    images: [rows, columns, H, W, C].
-    border: width of the border around each image, in pixels.
-    colour: value of the border's pixels.
+  """Lays [rows, columns, H, W, C] out in one picture, each image with a border, in pixels.
 
   Returns:
     [rows * (H + 2 border), columns * (W + 2 border), C], which divides evenly into its tiles.

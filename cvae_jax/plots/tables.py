@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+Table = tuple[tuple[str, ...], list[tuple[str, ...]]]  # header and lines
+
 
 def as_text(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
   """Aligned columns: the first to the left, numbers to the right."""
