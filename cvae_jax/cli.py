@@ -16,22 +16,14 @@ from absl import flags
 from absl import logging as absl_logging
 
 from cvae_jax.config import FIELDS, default, fields
-from cvae_jax.runtime import paths
-from cvae_jax.runtime.errors import (
-  FailedRunsError,
-  InputError,
-  LostProcessError,
-  NonFiniteError,
-  OccupiedError,
-  StoppedError,
-  WriteError,
-  did_you_mean,
-  is_out_of_memory,
-)
+from cvae_jax.runtime import errors, paths
+from cvae_jax.runtime.errors import InputError, did_you_mean
 
-INPUT_ERROR = 2
-FAILURES = NonFiniteError | LostProcessError | WriteError | FailedRunsError  # exit status 1
-HELP_FLAGS = ('--help', '-h', '-help', '--helpfull', '--helpshort')
+# Their exit status is 1, that of other errors of the user 2.
+FAILURES = (
+  errors.NonFiniteError | errors.LostProcessError | errors.WriteError | errors.FailedRunsError
+)
+HELP_FLAGS = {'--help', '-h', '-help', '--helpfull', '--helpshort'}
 REPEATED = '; repeat this option to specify a list of values'  # the words of absl
 MULTIPLE = ('images', 'compare')  # flags that take several values: --images *.png
 
@@ -55,31 +47,21 @@ def run(main: Callable[[], None], doc: str, interrupted: str = 'Interrupted.') -
     doc: the beginning of --help.
     interrupted: the message after Ctrl-C.
   """
-  argv = _normalized(sys.argv)
-  sys.argv = argv  # ml_collections reads it
+  argv = sys.argv = _normalized(sys.argv)  # ml_collections reads it
   sys.path.append('')  # the current folder: train.py itself may be in another one
   for stream in (sys.stdout, sys.stderr):
     stream.reconfigure(errors='replace')  # for terminals without β
-  script = Path(argv[0]).name
 
   def interrupt(*_):
     # Without clean-up: the threads of JAX and Orbax would print pages of tracebacks. Files on disk
     # are complete at every moment.
     if sys.stdout.isatty():
       os.write(sys.stdout.fileno(), b'\x1b[?25h\n')  # show the cursor, hidden by the progress bar
-    os.write(sys.stderr.fileno(), f'{script}: {interrupted}\n'.encode())
+    os.write(sys.stderr.fileno(), f'{Path(argv[0]).name}: {interrupted}\n'.encode())
     os._exit(130)
 
-  def command():
-    _import_modules(argv)
-    if any(argument in HELP_FLAGS for argument in argv[1:]):
-      _print_help(doc, argv)
-    else:
-      _parse(argv)
-      main()
-
   signal.signal(signal.SIGINT, interrupt)
-  status = _run(command, argv)
+  status = _status(main, doc, argv)
   sys.stdout.flush()
   sys.stderr.flush()
   if status:
@@ -109,19 +91,22 @@ def check_alone(modes: Mapping[str, Sequence[str]]) -> flags.FlagValues:
   return flags.FLAGS
 
 
-def _run(action, argv) -> int:
-  """The exit status of `action`, with its error printed."""
+def _status(main, doc, argv) -> int:
+  """Runs the command and prints its error; returns its exit status."""
   absl_logging.set_verbosity(absl_logging.FATAL)  # no log lines of Orbax and JAX
   # After a failed read, Orbax's other reads fail later, where nothing can catch their errors.
   sys.unraisablehook = lambda _: None
   script = Path(argv[0]).name
   try:
-    action()
-    return 0
+    _import_modules(argv)
+    if set(argv[1:]) & HELP_FLAGS:
+      _print_help(doc, argv)
+    else:
+      _parse(argv)
+      main()
   except BrokenPipeError:  # closed by its reader, e.g. `| head`
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
-  except StoppedError as stop:
+  except errors.StoppedError as stop:
     print(f'{script}: {stop}', file=sys.stderr)
     return stop.status
   except Exception as error:
@@ -131,26 +116,27 @@ def _run(action, argv) -> int:
     if message is None:
       return 1
     print(f'{script}: {" ".join(message.splitlines())}', file=sys.stderr)
-    return 1 if isinstance(error, FAILURES) else INPUT_ERROR
+    return 1 if isinstance(error, FAILURES) else 2
+  return 0
 
 
 def _message(error: Exception, argv) -> str | None:
   """The message for the user; None for a bug of this package, which shows its traceback."""
-  if isinstance(error, OccupiedError):
+  if isinstance(error, errors.OccupiedError):
     return f'{error} Choose a free folder: {_with_workdir(argv, error.free_workdir)}'
   if isinstance(error, InputError | FAILURES):
     return str(error)
   if isinstance(error, OSError) and error.strerror:
     place = f'{str(error.filename)[:100]}: ' if error.filename else 'Writing failed: '
     return f'{place}{error.strerror}.'
-  if is_out_of_memory(error):
+  if errors.is_out_of_memory(error):
     return f'Out of memory: {_first_line(error)[:150]}. Choose a smaller batch or model.'
   return None
 
 
 def _import_modules(argv) -> None:
   """Imports the modules of --import, before the config file is read and checked."""
-  for name in _values(argv, 'import'):
+  for name in _take(argv, 'import')[0]:
     try:
       path = paths.from_user(name) if name.endswith('.py') else None
       if path:
@@ -167,7 +153,7 @@ def _import_modules(argv) -> None:
 
 def _parse(argv) -> None:
   """Sets the flags; raises InputError for any mistake in them."""
-  path = _value(argv, 'config')
+  path = _config_path(argv)
   if path:
     if not (file := paths.from_user(path)).is_file():
       reason = 'is not a file' if file.exists() else 'does not exist'
@@ -201,11 +187,8 @@ def _explain(error: flags.Error) -> str:
 
 def _unknown_field(argv) -> str | None:
   """The first --config.FIELD that does not exist."""
-  for argument in argv[1:]:
-    match = re.match(r'--?(?:no)?config\.([\w.]+)', argument)
-    if match and match[1] not in FIELDS:
-      return match[1]
-  return None
+  matches = (re.match(r'--?(?:no)?config\.([\w.]+)', argument) for argument in argv[1:])
+  return next((match[1] for match in matches if match and match[1] not in FIELDS), None)
 
 
 def _normalized(argv) -> list[str]:
@@ -221,12 +204,12 @@ def _normalized(argv) -> list[str]:
       normalized += [first, *values]
   # ml_collections appends one tuple to another; of any other flag the last value counts.
   for field, (value, *_) in FIELDS.items():
-    if isinstance(value, tuple) and (text := _value(normalized, f'config.{field}')):
-      normalized = [*_without(normalized, f'config.{field}'), f'--config.{field}={text}']
-  if path := _value(normalized, 'config'):  # it accepts fields only after --config
-    script, *rest = _without(normalized, 'config')
-    normalized = [script, f'--config={path}', *rest]
-  return normalized
+    texts, rest = _take(normalized, f'config.{field}')
+    if texts and isinstance(value, tuple):
+      normalized = [*rest, f'--config.{field}={texts[-1]}']
+  # It accepts fields only after --config.
+  given, (script, *rest) = _take(normalized, 'config')
+  return [script, f'--config={given[-1]}', *rest] if given else normalized
 
 
 def _groups(argv) -> list[list[str]]:
@@ -240,28 +223,22 @@ def _groups(argv) -> list[list[str]]:
   return groups
 
 
-def _values(argv, flag: str) -> list[str]:
-  """All values of --flag VALUE and --flag=VALUE on the command line."""
-  values = []
-  for first, *rest in _groups(argv)[1:]:
-    name, equals, text = first.lstrip('-').partition('=')
-    if name == flag:
-      values += [text] if equals else rest[:1]
-  return values
-
-
-def _value(argv, flag: str) -> str | None:
-  """The value of a flag on the command line; the last one counts."""
-  return (_values(argv, flag) or [None])[-1]
-
-
-def _without(argv, flag: str) -> list[str]:
-  """The command line without a flag and its values."""
-  kept = []
+def _take(argv, flag: str) -> tuple[list[str], list[str]]:
+  """The values of --flag VALUE and --flag=VALUE, and the command line without them."""
+  values, kept = [], []
   for first, *rest in _groups(argv):
-    name, equals, _ = first.lstrip('-').partition('=')
-    kept += [first, *rest] if name != flag else rest if equals else rest[1:]
-  return kept
+    name, equals, text = first.lstrip('-').partition('=')
+    if name != flag:
+      kept += [first, *rest]
+    elif equals:
+      values, kept = [*values, text], [*kept, *rest]
+    else:
+      values, kept = [*values, *rest[:1]], [*kept, *rest[1:]]
+  return values, kept
+
+
+def _config_path(argv) -> str | None:
+  return (_take(argv, 'config')[0] or [None])[-1]
 
 
 def _with_workdir(argv, workdir: Path) -> str:
@@ -271,7 +248,7 @@ def _with_workdir(argv, workdir: Path) -> str:
     python = 'python'
   elif python.is_relative_to(Path.cwd()):
     python = python.relative_to(Path.cwd())
-  return shlex.join([str(python), *_without(argv, 'workdir'), f'--workdir={workdir}'])
+  return shlex.join([str(python), *_take(argv, 'workdir')[1], f'--workdir={workdir}'])
 
 
 def _print_help(doc: str, argv) -> None:
@@ -281,9 +258,7 @@ def _print_help(doc: str, argv) -> None:
   own = flags.FLAGS.get_key_flags_for_module(argv[0])
   for flag in [*own, flags.FLAGS['import'], flags.FLAGS['debug']]:
     default = '' if flag.value is None or flag.value is False else f' (default {flag.value})'
-    text = flag.help.replace(
-      '; repeat this option to specify a list of values', ' Can be repeated.'
-    )
+    text = flag.help.replace(REPEATED, ' Can be repeated.')
     line = f'  --{flag.name:<20} {text}{default}'
     print(textwrap.fill(line, 100, subsequent_indent=' ' * 25))
   if 'config' in flags.FLAGS:
@@ -293,7 +268,7 @@ def _print_help(doc: str, argv) -> None:
 def _print_fields(argv) -> None:
   """Prints each field with its value in the config of the command line, and its line of help."""
   rest = [argument for argument in argv if argument not in HELP_FLAGS]
-  path = _value(rest, 'config')
+  path = _config_path(rest)
   if path:
     _parse(rest)
   values = dict(fields(flags.FLAGS.config if path else default()))

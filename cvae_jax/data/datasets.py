@@ -66,8 +66,7 @@ def load(config, at_most: int | None = None) -> Splits:
   source = DATASETS[data.name](data)
   _check_classes(config, source)
   splits = _three_splits(data, source)
-  if data.max_examples:
-    splits['train'] = splits['train'].take(slice(data.max_examples))
+  splits['train'] = splits['train'].take(slice(data.max_examples or None))
   _check_batch_size(config, splits['train'])
   first = slice(at_most)
   if not data.skip_broken:  # Otherwise broken pictures decide how many are needed.

@@ -27,8 +27,7 @@ def mesh(batch_size: int) -> Mesh:
   """
   devices = jax.devices()
   if batch_size % len(devices):
-    lower = batch_size // len(devices) * len(devices)
-    nearest = lower or len(devices)
+    nearest = batch_size // len(devices) * len(devices) or len(devices)
     raise InputError(
       f'batch_size={batch_size} cannot be split evenly over {len(devices)} devices. '
       f'Choose a multiple of {len(devices)}, e.g. --config.batch_size={nearest}.'
@@ -93,19 +92,16 @@ def chunk_steps() -> int:
 
 def free_bytes() -> int | None:
   """Free memory of the fullest device; None if the backend does not report it (CPU)."""
-  statistics = _memory_stats()
-  return statistics and min(entry['bytes_limit'] - entry['bytes_in_use'] for entry in statistics)
+  statistics = [device.memory_stats() for device in jax.local_devices()]
+  if not all(statistics):
+    return None
+  return min(entry['bytes_limit'] - entry['bytes_in_use'] for entry in statistics)
 
 
 def limit_bytes() -> int | None:
   """Total memory of the smallest device; None if the backend does not report it (CPU)."""
-  statistics = _memory_stats()
-  return statistics and min(entry['bytes_limit'] for entry in statistics)
-
-
-def _memory_stats() -> list[dict[str, int]] | None:
   statistics = [device.memory_stats() for device in jax.local_devices()]
-  return statistics if all(statistics) else None
+  return min(entry['bytes_limit'] for entry in statistics) if all(statistics) else None
 
 
 def compile_fold(
@@ -148,9 +144,10 @@ def compiler_options(cpu_options: dict[str, str], deterministic: bool = False) -
     deterministic: on a GPU, avoid operations that sum in varying order and choose kernels without
       timing them. CPUs and TPUs are deterministic anyway.
   """
-  if deterministic and jax.default_backend() == 'gpu':
+  backend = jax.default_backend()
+  if backend == 'gpu' and deterministic:
     return {'xla_gpu_deterministic_ops': 'true'}
-  return _known(*cpu_options.items()) if jax.default_backend() == 'cpu' and cpu_options else {}
+  return _known(*cpu_options.items()) if backend == 'cpu' and cpu_options else {}
 
 
 @functools.cache
@@ -174,21 +171,13 @@ def keep_freed_memory() -> None:
   system after each step, and getting it back page by page takes a quarter of the step. Does nothing
   with another C library or with an accelerator.
   """
-  if _has_accelerator():
-    return
-  mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
-  if mallopt is None:
-    return
-  mallopt(_MMAP_MAX, 0)
-  mallopt(_TRIM_THRESHOLD, -1)  # never
-  mallopt(_ARENA_MAX, 1)  # other arenas return blocks of more than 64 MB
-
-
-def _has_accelerator() -> bool:
-  """Whether JAX will find an accelerator; a guess, as asking JAX would start its backends."""
-  if platforms := jax.config.jax_platforms:
-    return platforms != 'cpu'
-  return bool(importlib.util.find_spec('libtpu') or entry_points(group='jax_plugins'))
+  plugins = importlib.util.find_spec('libtpu') or entry_points(group='jax_plugins')
+  # A guess, as asking JAX would start its backends.
+  platforms = jax.config.jax_platforms or ('an accelerator' if plugins else 'cpu')
+  if platforms == 'cpu' and (mallopt := getattr(ctypes.CDLL(None), 'mallopt', None)):
+    mallopt(_MMAP_MAX, 0)
+    mallopt(_TRIM_THRESHOLD, -1)  # never
+    mallopt(_ARENA_MAX, 1)  # other arenas return blocks of more than 64 MB
 
 
 def use_compilation_cache() -> None:

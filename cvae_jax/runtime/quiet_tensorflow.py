@@ -22,29 +22,19 @@ def quiet():
   # TensorFlow's C++ code reads them when it is loaded.
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
   os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
-  previous = logging.root.manager.disable
+  disabled, stderr = logging.root.manager.disable, os.dup(2)
   logging.disable(logging.WARNING)
+  sys.stderr.flush()
   try:
-    with _stderr_discarded():
+    # Of the process, not only of Python: TensorFlow's C++ code writes there too.
+    with open(os.devnull, 'w') as nowhere, contextlib.redirect_stderr(io.StringIO()):
+      os.dup2(nowhere.fileno(), 2)
       import tensorflow
 
       with contextlib.suppress(RuntimeError):  # its devices are initialized already
         tensorflow.config.set_visible_devices([], 'GPU')
       yield
   finally:
-    logging.disable(previous)
-
-
-@contextlib.contextmanager
-def _stderr_discarded():
-  # Of the process, not only of Python: TensorFlow's C++ code writes there too.
-  sys.stderr.flush()
-  kept = os.dup(2)
-  with open(os.devnull, 'w') as nowhere:
-    os.dup2(nowhere.fileno(), 2)
-  try:
-    with contextlib.redirect_stderr(io.StringIO()):
-      yield
-  finally:
-    os.dup2(kept, 2)
-    os.close(kept)
+    os.dup2(stderr, 2)
+    os.close(stderr)
+    logging.disable(disabled)

@@ -25,28 +25,24 @@ def save(path: Path, variables: dict[str, Any], **notes) -> None:
     **notes: metadata, stored as text, e.g. `step`, the step of the weights.
   """
   arrays = _flat(variables)
-  metadata = {name: str(note) for name, note in notes.items()} | {'blake2b': _digest(arrays)}
+  metadata = {name: str(note) for name, note in notes.items()} | {'blake2b': digest(arrays)}
   with paths.whole(path) as temporary:
     # Not `save_file`, which makes files that only their owner can read.
     temporary.write_bytes(safetensors_numpy.save(arrays, metadata=metadata))
 
 
 def digest(variables: dict[str, Any]) -> str:
-  """A hash of the arrays and their names, in hexadecimal."""
-  return _digest(_flat(variables))
+  """A hash of arrays, nested or flat, and their names, in hexadecimal."""
+  digest = hashlib.blake2b(digest_size=16)
+  for name, array in sorted(_flat(variables).items()):
+    digest.update(name.encode())
+    digest.update(array)
+  return digest.hexdigest()
 
 
 def _flat(variables: dict[str, Any]) -> dict[str, np.ndarray]:
   flat = traverse_util.flatten_dict(jax.device_get(variables), sep=SEPARATOR)
   return {name: np.asarray(array, order='C') for name, array in flat.items()}
-
-
-def _digest(arrays: dict[str, np.ndarray]) -> str:
-  digest = hashlib.blake2b(digest_size=16)
-  for name in sorted(arrays):
-    digest.update(name.encode())
-    digest.update(arrays[name])
-  return digest.hexdigest()
 
 
 def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -62,7 +58,7 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     with safetensors.safe_open(path, framework='numpy') as file:
       notes = file.metadata() or {}
       flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    if notes.get('blake2b') != _digest(flat):
+    if notes.get('blake2b') != digest(flat):
       raise ValueError('its content does not match its digest')
   except (OSError, ValueError, safetensors.SafetensorError) as error:
     raise InputError(

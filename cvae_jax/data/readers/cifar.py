@@ -163,11 +163,8 @@ def _unpickle(content: bytes):
       raise ValueError(f'it has more than {MAX_OPCODES:,} operations')
     operands = pop(NUM_OPERANDS.get(opcode.name, 0))
     match opcode.name:
-      case 'PROTO' | 'FRAME':
+      case 'PROTO' | 'FRAME' | 'STOP':
         pass
-      case 'STOP':
-        (value,) = stack
-        return value
       case 'BININT' | 'BININT1' | 'BININT2' | 'LONG1':
         stack.append(argument)
       case 'BINBYTES' | 'SHORT_BINBYTES' | 'BINUNICODE' | 'SHORT_BINUNICODE':
@@ -177,11 +174,9 @@ def _unpickle(content: bytes):
       case 'NONE' | 'NEWTRUE' | 'NEWFALSE':
         stack.append({'NONE': None, 'NEWTRUE': True, 'NEWFALSE': False}[opcode.name])
       case 'EMPTY_LIST' | 'EMPTY_DICT' | 'EMPTY_TUPLE':
-        stack.append({'EMPTY_LIST': list, 'EMPTY_DICT': dict, 'EMPTY_TUPLE': tuple}[opcode.name]())
-      case 'BINPUT' | 'LONG_BINPUT':
-        memo[argument] = stack[-1]
-      case 'MEMOIZE':
-        memo[len(memo)] = stack[-1]
+        stack.append({'EMPTY_LIST': [], 'EMPTY_DICT': {}, 'EMPTY_TUPLE': ()}[opcode.name])
+      case 'BINPUT' | 'LONG_BINPUT' | 'MEMOIZE':
+        memo[len(memo) if argument is None else argument] = stack[-1]
       case 'BINGET' | 'LONG_BINGET':
         stack.append(memo[argument])
       case 'MARK':
@@ -197,11 +192,11 @@ def _unpickle(content: bytes):
           if not isinstance(key, str | bytes):
             raise ValueError('it has a dict whose keys are no strings')
           _expect(dict, stack[-1])[key.encode() if isinstance(key, str) else key] = value
-      case 'GLOBAL':
-        stack.append(_admitted(argument.replace(' ', '.')))
-      case 'STACK_GLOBAL':
-        module, name = operands
-        stack.append(_admitted(f'{_expect(str, module)}.{_expect(str, name)}'))
+      case 'GLOBAL' | 'STACK_GLOBAL':
+        name = argument.replace(' ', '.') if argument else '.'.join(operands)
+        if name not in (ARRAY, DTYPE, *RECONSTRUCT):
+          raise ValueError(f'it names {name[:80]!r}, which no batch needs')
+        stack.append(_Global(name))
       case 'REDUCE':
         constructor, arguments = operands
         if _expect(_Global, constructor) == ARRAY:
@@ -211,16 +206,11 @@ def _unpickle(content: bytes):
         _expect(_Built, stack[-1]).state = _expect(tuple, *operands)
       case name:
         raise ValueError(f'it has the operation {name}, which no batch needs')
-  raise AssertionError('genops ends with STOP or raises')
+  (value,) = stack
+  return value
 
 
 def _expect(kind, value):
   if not isinstance(value, kind):
     raise ValueError(f'it has a {type(value).__name__}, expected a {kind.__name__}')
   return value
-
-
-def _admitted(name):
-  if name not in (ARRAY, DTYPE, *RECONSTRUCT):
-    raise ValueError(f'it names {name[:80]!r}, which no batch needs')
-  return _Global(name)
