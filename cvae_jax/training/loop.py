@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 from cvae_jax.runtime import processes
 from cvae_jax.runtime.errors import InputError, NonFiniteError, StoppedError, WriteError
-from cvae_jax.training import hooks, nonfinite, parallel, program, run, start, stopping
+from cvae_jax.training import hooks, nonfinite, parallel, start, stopping
 from cvae_jax.training.logging.reporter import terms_text
-from cvae_jax.training.run import Run
+from cvae_jax.training.program import build
+from cvae_jax.training.run import Run, opened, writing_to
 from cvae_jax.training.step import term_names
 from cvae_jax.training.stopping import Cause
 
@@ -24,7 +25,7 @@ def train(config, workdir: Path, resume_from: Path | None = None) -> None:
   Args:
     config: see cvae_jax/config.py.
     workdir: the run's folder; created once config and data have proved usable.
-    resume_from: begin a new folder at this checkpoint of another one, with its optimizer state
+    resume_from: begin a new folder at this checkpoint of another run, with its optimizer state
       and step; the config may differ from that run's in all but the shapes of the weights.
 
   Raises:
@@ -37,20 +38,20 @@ def train(config, workdir: Path, resume_from: Path | None = None) -> None:
   start.check_command(config, smoke=False, **flags)
   with processes.together():
     source = start.check_folder(config, workdir, resume_from)
-  built = program.build(config)  # the data, the task, and its compiled step
-  with run.writing_to(workdir):
+  program = build(config)  # the data, the task, and its compiled step
+  with writing_to(workdir):
     if source is not None:
-      start.begin_at(source, built, workdir)
-    with run.opened(built, workdir) as one:
-      if one.is_complete():
-        epochs = one.step // built.steps_per_epoch
-        one.reporter.line(f'{workdir} is complete: {epochs} epochs, step {one.step}.')
+      start.begin_at(source, program, workdir)
+    with opened(program, workdir) as run:
+      if run.is_complete():
+        epochs = run.step // program.steps_per_epoch
+        run.reporter.line(f'{workdir} is complete: {epochs} epochs, step {run.step}.')
       else:
         with stopping.listening(config.max_train_seconds) as asked_to_stop:
-          failures = advance([Team([one], parallel.in_turn)], asked_to_stop)
+          failures = advance([Team([run], parallel.in_turn)], asked_to_stop)
         for error in failures.values():
           raise error
-      one.finish()
+      run.finish()
 
 
 class Team(NamedTuple):
@@ -63,7 +64,7 @@ class Team(NamedTuple):
 def advance(
   teams: Sequence[Team], asked_to_stop: Callable[[], Cause | None]
 ) -> dict[Run, Exception]:
-  """Takes the steps that are left of all runs, which stand at the same one.
+  """Takes the steps that are left of all runs, which stand at the same step.
 
   Args:
     teams: runs of the same number of steps, whose chunks begin and end at the same ones.
@@ -73,49 +74,49 @@ def advance(
     Maps each failed run to its exception; the others continue.
   """
   failures: dict[Run, Exception] = {}
-  for one in _runs(teams):
-    with _caught(one, failures):
-      one.begin()
-  chunks = {one: one.program.chunks(one.bounds()) for one in _runs(teams) if one not in failures}
-  active = [team._replace(runs=[one for one in team.runs if one in chunks]) for team in teams]
+  for run in _runs(teams):
+    with _caught(run, failures):
+      run.begin()
+  chunks = {run: run.program.chunks(run.bounds()) for run in _runs(teams) if run not in failures}
+  active = [team._replace(runs=[run for run in team.runs if run in chunks]) for team in teams]
   try:
     while active := [team for team in active if team.runs]:
       # All devices are given work before the host looks at what came of it.
-      taken = [_take(team, [next(chunks[one]) for one in team.runs]) for team in active]
+      taken = [_take(team, [next(chunks[run]) for run in team.runs]) for team in active]
       stop = asked_to_stop()
       for position, (team, (begin, end, results)) in enumerate(zip(active, taken, strict=True)):
         staying = []
-        for one, (state, terms) in zip(team.runs, results, strict=True):
-          with _caught(one, failures):
-            if not one.after_chunk(begin, end, state, terms, stop):
-              staying.append(one)
+        for run, (state, terms) in zip(team.runs, results, strict=True):
+          with _caught(run, failures):
+            if not run.after_chunk(begin, end, state, terms, stop):
+              staying.append(run)
         active[position] = team._replace(runs=staying)
   finally:
-    for one in chunks:
-      with _caught(one, failures):
-        one.close()
+    for run in chunks:
+      with _caught(run, failures):
+        run.close()
   return failures
 
 
 def _runs(teams: Sequence[Team]) -> list[Run]:
-  return [one for team in teams for one in team.runs]
+  return [run for team in teams for run in team.runs]
 
 
 def _take(team: Team, chunks):
   """Dispatches the next chunk: where it begins and ends, and (state, terms) of each run."""
   begin, end, _ = chunks[0]
-  programs, states = [one.program for one in team.runs], [one.state for one in team.runs]
+  programs, states = [run.program for run in team.runs], [run.state for run in team.runs]
   data = [chunk.data for chunk in chunks]
   return begin, end, team.take_chunks(programs, states, data, end - begin)
 
 
 @contextlib.contextmanager
-def _caught(one: Run, failures: dict[Run, Exception]) -> Iterator[None]:
+def _caught(run: Run, failures: dict[Run, Exception]) -> Iterator[None]:
   """Keeps an error that ends this run and need not end others."""
   try:
     yield
   except (InputError, NonFiniteError, StoppedError, WriteError, OSError) as error:
-    failures.setdefault(one, error)
+    failures.setdefault(run, error)
 
 
 def smoke(config) -> None:
@@ -129,14 +130,14 @@ def smoke(config) -> None:
   start.check_command(config, smoke=True)
   with processes.together():
     start.check_init_from(config)
-  built = program.build(config, at_most=config.batch_size)
-  first = next(built.chunks([(0, 1)]))
-  state, terms = built.chunk(start.initial_state(built), first.data, num_steps=1)
-  terms = {name: float(terms[name][0]) for name in term_names(built.task)}
+  program = build(config, at_most=config.batch_size)
+  first = next(program.chunks([(0, 1)]))
+  state, terms = program.chunk(start.initial_state(program), first.data, num_steps=1)
+  terms = {name: float(terms[name][0]) for name in term_names(program.task)}
   nonfinite.check_values(terms, now=1, last_good=None)
   print(f'training step: {terms_text(terms)}')
-  validation = built.validate(state)
-  print(f'validation of {len(built.validation.labels)} images: {terms_text(validation)}')
-  for name, picture in hooks.task_pictures(built, state.eval_variables).items():
+  validation = program.validate(state)
+  print(f'validation of {len(program.validation.labels)} images: {terms_text(validation)}')
+  for name, picture in hooks.task_pictures(program, state.eval_variables).items():
     print(f'{name}: a picture of {picture.shape[1]}×{picture.shape[0]} pixels')
   print(f'Everything works, in {time.perf_counter() - began:.1f} s. Nothing was written.')
