@@ -42,32 +42,22 @@ class Measure(NamedTuple):
 
 MEASURES = {
   'mse': Measure('MSE', 'squared error of the reconstruction, mean over pixels of [0, 1]', 4),
-  **{
-    f'denoising_{level:g}': Measure(
-      f'denoising, σ {level:g}',
-      f'squared error of the clean image from what the model makes of it with Gaussian noise of '
-      f'σ = {level:g}, clipped to [0, 1]',
-      4,
-    )
-    for level in NOISE_LEVELS
-  },
+  **{f'denoising_{level:g}': Measure(
+    f'denoising, σ {level:g}',
+    'squared error of the clean image from what the model makes of it with Gaussian noise of '
+    f'σ = {level:g}, clipped to [0, 1]', 4) for level in NOISE_LEVELS},
   'frechet': Measure('Fréchet', 'distance of samples from the test images', 2),
   'diversity': Measure(
-    'diversity', 'mean distance of two samples, over that of two test images', 2
-  ),
+    'diversity', 'mean distance of two samples, over that of two test images', 2),
   'confidence': Measure(
-    'confidence', 'mean probability of the class that the classifier sees in a sample', 3
-  ),
+    'confidence', 'mean probability of the class that the classifier sees in a sample', 3),
   'linear_accuracy': Measure(
     'linear probe',
-    'accuracy of a logistic regression on posterior means, of an unconditional model',
-    3,
-  ),
+    'accuracy of a logistic regression on posterior means, of an unconditional model', 3),
   'silhouette': Measure(
-    'silhouette', 'of the classes in the posterior means: 1 is apart, 0 is mixed', 3
-  ),
+    'silhouette', 'of the classes in the posterior means: 1 is apart, 0 is mixed', 3),
   'active_units': Measure('active', 'latents whose posterior mean has a variance > 0.01', 0),
-}
+}  # fmt: skip
 
 
 def compare(runs: Sequence[str], checkpoint: str, data_dir: str | None) -> Path:
@@ -94,9 +84,9 @@ def compare(runs: Sequence[str], checkpoint: str, data_dir: str | None) -> Path:
   data = next(iter(models.values())).data(data_dir)
   measured = {}
   with progress.shown(f'measuring {len(models)} models') as advance:
-    for position, (name, model) in enumerate(models.items(), start=1):
+    for name, model in models.items():
       measured[name] = of_model(model, data)
-      advance(position / len(models))
+      advance(len(measured) / len(models))
   named = table('model', {name: [values] for name, values in measured.items()})
   steps = ', '.join(f'{name} at step {model.step}' for name, model in models.items())
   notes = [
@@ -187,7 +177,7 @@ def side_by_side(models: Mapping[str, Model], dataset: Dataset) -> Figure:
   gap = empty[:1]
   rows = [np.concatenate([images, gap, noisy, gap, empty])]
   for model in models.values():
-    known = _known(model, labels)
+    known = labels if model.conditional else None
     restored, denoised = (model.reconstruct(inputs, known) for inputs in (images, noisy))
     drawn = generation.sample(model, labels, 'model') if model.has_prior else empty
     rows.append(np.concatenate([restored, gap, denoised, gap, drawn]))
@@ -269,10 +259,6 @@ def _first(dataset: Dataset, count: int) -> Dataset:
   return dataset._replace(images=dataset.images[:count], labels=dataset.labels[:count])
 
 
-def _known(model: Model, labels: np.ndarray) -> np.ndarray | None:
-  return labels if model.conditional else None
-
-
 def _noisy(images: np.ndarray, level: float, key) -> np.ndarray:
   return np.asarray(corruption.corrupt('gaussian', level, key, images))
 
@@ -283,8 +269,8 @@ def _error(model: Model, dataset: Dataset, level: float = 0.0) -> float:
   for rows in batches.pieces(len(dataset.images), PIECE):
     clean = dataset.images[rows].astype(np.float32) / 255
     inputs = _noisy(clean, level, jax.random.fold_in(key, rows.start)) if level else clean
-    reconstructions = model.reconstruct(inputs, _known(model, dataset.labels[rows]))
-    errors.append(reconstruction.scores(clean, reconstructions)['mse'])
+    known = dataset.labels[rows] if model.conditional else None
+    errors.append(reconstruction.scores(clean, model.reconstruct(inputs, known))['mse'])
   return float(np.concatenate(errors).mean())
 
 

@@ -19,19 +19,14 @@ from cvae_jax.runtime.paths import cache_folder, from_user, whole, writing
 MIN_IMAGE_SIZE = 64  # smaller images are resized to it; LPIPS was fitted to patches of this size
 BATCH_PIXELS = 1 << 20  # of images whose features are in memory at a time
 
-TORCHVISION = 'https://download.pytorch.org/models/'
 AUTHORS = 'https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/master/'
 ALEXNET, LINEAR = 'alexnet-owt-7be5be79.pth', 'alex.pth'
 FILES = {  # name: address and SHA-256
-  ALEXNET: (
-    f'{TORCHVISION}{ALEXNET}',
-    '7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02',
-  ),
-  LINEAR: (
-    f'{AUTHORS}lpips/weights/v0.1/{LINEAR}',
-    'df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0',
-  ),
-}
+  ALEXNET: (f'https://download.pytorch.org/models/{ALEXNET}',
+            '7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02'),
+  LINEAR: (f'{AUTHORS}lpips/weights/v0.1/{LINEAR}',
+           'df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0'),
+}  # fmt: skip
 ANSWER_TIMEOUT_SECONDS = 20
 
 # AlexNet's convolutions: name and shape of the kernel in the file, stride, padding, and whether a

@@ -22,6 +22,7 @@ from cvae_jax.plots import figures, tables
 from cvae_jax.plots import html as page_lib
 from cvae_jax.runtime import paths
 
+COLUMNS = ('group', 'metric', 'value', 'low', 'high', 'unit', 'protocol')
 ROW = (
   '<tr><td>{}</td><td class="number">{}</td><td class="number">{}</td><td>{}</td>'
   '<td class="protocol">{}</td></tr>'
@@ -111,7 +112,8 @@ def write(evaluation: Evaluation) -> Path:
     for name, (_, picture) in evaluation.pictures.items():
       paths.write(folder / evaluation.name / f'{name}.png', picture)
     paths.write(page.with_suffix('.json'), json.dumps(_plain(evaluation), indent=1) + '\n')
-    paths.write(page.with_suffix('.csv'), _csv(evaluation))
+    fields = operator.attrgetter('group', 'name', *COLUMNS[2:])
+    paths.write(page.with_suffix('.csv'), tables.as_csv(COLUMNS, map(fields, evaluation.metrics)))
     paths.write(page, _html(evaluation))
   return page
 
@@ -197,12 +199,6 @@ def _plain(evaluation: Evaluation) -> dict[str, Any]:
     'metrics': metrics,
     'arrays': {name: array.tolist() for name, array in evaluation.arrays.items()},
   }
-
-
-def _csv(evaluation: Evaluation) -> str:
-  header = ('group', 'metric', 'value', 'low', 'high', 'unit', 'protocol')
-  fields = operator.attrgetter('group', 'name', *header[2:])
-  return tables.as_csv(header, map(fields, evaluation.metrics))
 
 
 def _html(evaluation: Evaluation) -> str:

@@ -44,7 +44,13 @@ def run(
   planned = experiment.axes if experiment else ()
   axes = [*(axis for axis in planned if axis.field not in replaced), *given]
   folder = paths.from_user(workdir or Path('runs') / f'{config.name}-sweep')
-  _check_folder(folder)
+  if folder.exists() and not folder.is_dir():
+    raise InputError(f'{folder} is a file, expected a folder for the runs: name another --workdir.')
+  if run_folder.holds_run(folder):
+    raise InputError(
+      f'{folder} holds a single run: name another --workdir for those of a sweep, e.g. '
+      f'{run_folder.free_name(folder)}.'
+    )
   members = sweep_plan.members(config, axes, folder)
   swept = (f'{axis.field} {", ".join(map(sweep_plan.text_of, axis.values))}' for axis in axes)
   progress.say(f'{len(members)} runs of {config.name} in {folder}: {"; ".join(swept)}')
@@ -67,15 +73,4 @@ def run(
     raise FailedRunsError(
       f'{len(failures)} of {len(members)} runs failed: {"; ".join(failures)}. The others are '
       'complete; the same command tries these again.'
-    )
-
-
-def _check_folder(folder: Path) -> None:
-  """Raises InputError unless `folder` can hold the folders of runs."""
-  if folder.exists() and not folder.is_dir():
-    raise InputError(f'{folder} is a file, expected a folder for the runs: name another --workdir.')
-  if run_folder.holds_run(folder):
-    raise InputError(
-      f'{folder} holds a single run: name another --workdir for those of a sweep, e.g. '
-      f'{run_folder.free_name(folder)}.'
     )

@@ -195,9 +195,8 @@ def plane(points: Mapping[str, tuple[float, float]], axis_names: tuple[str, str]
   """A line through named points, in the given order."""
   figure = Figure(figsize=(6.5, 4.5), layout='constrained')
   axes = figure.add_subplot(xlabel=axis_names[0], ylabel=axis_names[1])
-  axes.plot(
-    *np.array(list(points.values())).reshape(-1, 2).T, 'o-', color=MAIN, linewidth=1.2, markersize=5
-  )
+  across, up = np.array(list(points.values())).reshape(-1, 2).T
+  axes.plot(across, up, 'o-', color=MAIN, linewidth=1.2, markersize=5)
   for name, place in points.items():
     axes.annotate(name, place, xytext=(6, 5), textcoords='offset points', fontsize=9)
   axes.margins(0.15)

@@ -159,9 +159,8 @@ def kl_per_dimension(kl: np.ndarray, active: np.ndarray, title: str) -> Figure:
     title: names the distribution that the KL is to.
   """
   figure = Figure(figsize=(np.clip(0.3 * len(kl) + 1.5, 5.0, 16.0), 3.4), layout='constrained')
-  axes = figure.add_subplot(
-    xlabel='latent dimension, by its KL', ylabel='KL, nats (mean over images)'
-  )
+  axes = figure.add_subplot(xlabel='latent dimension, by its KL')
+  axes.set_ylabel('KL, nats (mean over images)')
   axes.set_title(f'{title}:\n{kl.sum():.2f} nats, {int(active.sum())} of {len(kl)} active')
   order, places = np.argsort(-kl), np.arange(len(kl))
   for is_active, colour, name in ((True, MAIN, 'active'), (False, QUIET, 'not active')):
@@ -219,12 +218,8 @@ def reliability(edges, confidence, accuracy, counts, calibration_error: float) -
   """
   full = counts > 0
   figure = Figure(figsize=(5.4, 5.0), layout='constrained')
-  axes = figure.add_subplot(xlim=(0, 1), ylim=(0, 1))
-  axes.set(
-    xlabel='confidence p(c | x)',
-    ylabel='accuracy',
-    title=f'Calibration error {calibration_error:.3f}',
-  )
+  axes = figure.add_subplot(xlim=(0, 1), ylim=(0, 1), xlabel='confidence p(c | x)')
+  axes.set(ylabel='accuracy', title=f'Calibration error {calibration_error:.3f}')
   axes.plot([0, 1], [0, 1], color=QUIET, linestyle='--', label='calibrated')
   bars = {'align': 'edge', 'color': PALE, 'edgecolor': 'white', 'label': 'accuracy'}
   axes.bar(edges[:-1][full], accuracy[full], np.diff(edges)[full], **bars)
