@@ -16,7 +16,6 @@ from cvae_jax.evaluation import classifier, generation, reconstruction, samples,
 from cvae_jax.inference import loading
 from cvae_jax.inference.model import Model
 from cvae_jax.plots import figures, html, tables
-from cvae_jax.plots.tables import Table
 from cvae_jax.runtime import keys, paths, progress
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.tasks.vae import active_units
@@ -143,7 +142,7 @@ def protocol(data: Splits) -> str:
   )
 
 
-def table(corner: str, measured: Mapping[str, Sequence[Mapping[str, float]]]) -> Table:
+def table(corner: str, measured: Mapping[str, Sequence[Mapping[str, float]]]) -> tables.Table:
   """Means over the measures of the runs that share a name; `corner` is the heading of the names."""
 
   def cell(runs, key):

@@ -8,7 +8,6 @@ from cvae_jax.data import batches
 from cvae_jax.data.datasets import Dataset, Splits
 from cvae_jax.data.readers import DATASETS
 from cvae_jax.evaluation import classifier, samples
-from cvae_jax.evaluation.classifier import Classifier
 from cvae_jax.evaluation.intervals import proportion
 from cvae_jax.evaluation.report import Evaluation
 from cvae_jax.evaluation.samples import SAMPLE_METRICS
@@ -77,7 +76,6 @@ def _sample_metrics(real: np.ndarray, drawn: np.ndarray) -> Iterator[tuple[str, 
 
 
 def _add_samples(evaluation, prior, judge, real, data, dataset, num_samples) -> None:
-  """Adds the metrics of samples from one prior."""
   model, (add, miss) = evaluation.model, evaluation.group(group_of(evaluation.model, prior))
   source = f'z ~ {model.prior.describe(prior)}'
   labels = np.resize(dataset.labels, num_samples)
@@ -116,7 +114,7 @@ def _add_samples(evaluation, prior, judge, real, data, dataset, num_samples) -> 
   add('diversity', ratio, protocol, '× real', undefined)
 
 
-def _train_on_samples(model: Model, prior: str, labels: np.ndarray) -> Classifier:
+def _train_on_samples(model: Model, prior: str, labels: np.ndarray) -> classifier.Classifier:
   count = f'{len(labels):,} samples'
   with progress.shown(f'drawing {count} to train a classifier on') as advance:
     images = _draw(model, labels, prior, NUM_SAMPLES, advance)

@@ -16,7 +16,6 @@ from cvae_jax.evaluation import comparison
 from cvae_jax.evaluation.experiment import Experiment, Finding
 from cvae_jax.inference import loading
 from cvae_jax.plots import curves, html, tables
-from cvae_jax.plots.tables import Table
 from cvae_jax.runtime import paths, progress
 from cvae_jax.runtime.errors import InputError, reason
 from cvae_jax.tasks import TASKS
@@ -124,7 +123,7 @@ def without_effect(rows: Sequence[Row]) -> list[str]:
   return found
 
 
-def table(settings: Mapping[str, Sequence[Row]]) -> Table:
+def table(settings: Mapping[str, Sequence[Row]]) -> tables.Table:
   """For each setting its name, number of runs, and means over its runs."""
   columns = _columns(row for several in settings.values() for row in several)
   lines = []
@@ -133,7 +132,7 @@ def table(settings: Mapping[str, Sequence[Row]]) -> Table:
     complete = f'{len(done)}' if len(done) == len(several) else f'{len(done)} of {len(several)}'
     numbers = [[values[column] for values in done if column in values] for column in columns]
     lines.append((name, complete, *map(tables.mean_and_std, numbers)))
-  return ('setting', 'runs', *(curves.label(column).name for column in columns)), lines
+  return ('setting', 'runs', *(curves.NAMES.get(column, column) for column in columns)), lines
 
 
 def protocol(rows: Sequence[Row]) -> str:
@@ -145,25 +144,23 @@ def protocol(rows: Sequence[Row]) -> str:
     return separator.join(dict.fromkeys(texts))
 
   def measured(config):
-    name, score = config.objective, curves.label(TASKS[config.objective].score).name
+    name, score = config.objective, TASKS[config.objective].score
     how = [TASKS.trait(name, 'protocol', ''), 'EMA weights' if config.ema_decay else 'weights']
     lead = f'{name}: ' if is_mixed else ''
-    return f'{lead}{", ".join(filter(None, how))} of the checkpoint with the lowest {score}'
+    lowest = curves.NAMES.get(score, score)
+    return f'{lead}{", ".join(filter(None, how))} of the checkpoint with the lowest {lowest}'
 
   data = joined(config.data.name for config in configs)
   inputs = {True: 'dynamically binarized', False: 'as they are'}
   binarized = joined(inputs[config.data.binarize == 'dynamic'] for config in configs)
   swept = set(rows[0].member.values)
   seeds = ' ± sample deviation over seeds' if 'seed' in swept and len(swept) > 1 else ''
-  idle = ''.join(
-    f' {field} had no effect: the numbers are the same to the last digit whatever its value.'
-    for field in without_effect(rows)
-  )
+  idle = ' {} had no effect: the numbers are the same to the last digit whatever its value.'
   return (
     f'{data}, validation images, {binarized}, {joined(map(measured, configs), "; ")}; nats, sums '
     f'over pixels and latents, mean over images{seeds}. Roughness: mean absolute change of the '
     'training loss from one line of the log to the next, in the second half of the run, nats.'
-    f'{idle}'
+    + ''.join(map(idle.format, without_effect(rows)))
   )
 
 

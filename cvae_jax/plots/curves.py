@@ -4,7 +4,6 @@ import contextlib
 import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from matplotlib import colormaps, rc_context, ticker
@@ -20,24 +19,10 @@ NO_TERMS = {'gradient_norm', 'learning_rate', 'bits_per_dim'}
 Row = Mapping[str, str]  # of a metrics.csv: column -> text
 
 
-class Label(NamedTuple):
-  """A term as people read it, and as the title of a panel."""
-
-  name: str
-  title: str
-
-
-LABELS = {
-  'negative_elbo': Label('−ELBO', '−ELBO (β = 1), nats'),
-  'reconstruction': Label('reconstruction', 'reconstruction, nats'),
-  'kl': Label('KL', 'KL, nats'),
-  'beta': Label('β', 'β'),
-}
-
-
-def label(term: str) -> Label:
-  """The entry of LABELS, or the term itself."""
-  return LABELS.get(term, Label(term, term))
+# Terms as people read them, and as titles of panels.
+NAMES = {'negative_elbo': '−ELBO', 'kl': 'KL', 'beta': 'β'}
+TITLES = {'negative_elbo': '−ELBO (β = 1), nats', 'reconstruction': 'reconstruction, nats',
+          'kl': 'KL, nats', 'beta': 'β'}  # fmt: skip
 
 
 @rc_context(STYLE)
@@ -105,7 +90,7 @@ def _training_panels(columns: Sequence[str]) -> dict[str, dict[str, str]]:
     terms = [term for term in terms if term not in ('loss', 'negative_elbo')]
   for term in terms:
     lines = {'training': f'train/{term}', 'validation': f'validation/{term}'}
-    panels[label(term).title] = {line: name for line, name in lines.items() if name in columns}
+    panels[TITLES.get(term, term)] = {line: name for line, name in lines.items() if name in columns}
   return panels
 
 
@@ -167,7 +152,7 @@ def compared(runs: Mapping[str, Sequence[Path]]) -> Figure | None:
   logs = {name: [_rows(path) for path in metrics] for name, metrics in runs.items()}
   every_row = [row for several in logs.values() for rows in several for row in rows]
   columns = _columns(every_row)
-  panels = {f'validation/{term}': f'validation {label(term).title}'
+  panels = {f'validation/{term}': f'validation {TITLES.get(term, term)}'
             for term in _terms(columns, 'validation/')}  # fmt: skip
   if 'train/gradient_norm' in columns:
     panels['train/gradient_norm'] = 'gradient norm, before the clip'

@@ -151,12 +151,9 @@ def _name_classes(axes, points, labels, class_names):
 
 @rc_context(STYLE)
 def kl_per_dimension(kl: np.ndarray, active: np.ndarray, title: str) -> Figure:
-  """The KL of each latent dimension, largest first.
+  """The KL [latent], means over images in nats, to the distribution that the title names.
 
-  Args:
-    kl: [latent] nats, means over images.
-    active: [latent] bool; see `tasks.vae.active_units`.
-    title: names the distribution that the KL is to.
+  The largest comes first; `active` [latent] is from `tasks.vae.active_units`.
   """
   figure = Figure(figsize=(np.clip(0.3 * len(kl) + 1.5, 5.0, 16.0), 3.4), layout='constrained')
   axes = figure.add_subplot(xlabel='latent dimension, by its KL')
@@ -177,12 +174,9 @@ def kl_per_dimension(kl: np.ndarray, active: np.ndarray, title: str) -> Figure:
 
 @rc_context(STYLE)
 def aggregate_posterior(latents: np.ndarray, kl: np.ndarray, standard: bool) -> Figure:
-  """Histograms of the aggregate posterior, for the dimensions with the largest KL.
+  """Histograms of the aggregate posterior, for the dimensions with the largest KL [latent].
 
-  Args:
-    latents: [N, latent], one sample from each image's posterior.
-    kl: [latent] nats; the order of the panels.
-    standard: whether the prior is N(0, 1), which is then drawn too.
+  The latents [N, latent] are one sample from each image's posterior. A standard prior is drawn too.
   """
   shown = np.argsort(-kl)[:MAX_MARGINALS]
   columns = min(4, len(shown))
@@ -209,12 +203,8 @@ def aggregate_posterior(latents: np.ndarray, kl: np.ndarray, standard: bool) -> 
 def reliability(edges, confidence, accuracy, counts, calibration_error: float) -> Figure:
   """The accuracy of a classifier against its confidence (reliability diagram).
 
-  Args:
-    edges: [bins + 1] of the confidence.
-    confidence: [bins] means; nan in an empty bin, as the accuracy.
-    accuracy: [bins].
-    counts: [bins] images, written into the bars.
-    calibration_error: for the title.
+  Each bin of the confidence has two edges [bins + 1], the means of confidence and accuracy [bins],
+  nan if it is empty, and the count of its images [bins].
   """
   full = counts > 0
   figure = Figure(figsize=(5.4, 5.0), layout='constrained')

@@ -36,11 +36,8 @@ def tile(images: np.ndarray, border: int = 1, colour: float = 0) -> np.ndarray:
 def picture(tiles: np.ndarray) -> np.ndarray:
   """Rows and columns of images as pixels, a black line around each image; small ones are enlarged.
 
-  Args:
-    tiles: [rows, columns, H, W, C] floats in [0, 1], C = 1 or 3.
-
-  Returns:
-    uint8 [scale * rows * (H + 2), scale * columns * (W + 2), C].
+  From floats in [0, 1], [rows, columns, H, W, 1 or 3], to uint8
+  [scale * rows * (H + 2), scale * columns * (W + 2), 1 or 3].
   """
   pixels = tile(np.round(np.clip(np.asarray(tiles), 0, 1) * 255).astype(np.uint8))
   scale = max(1, TARGET_SIDE_PIXELS // max(pixels.shape[:2]))
