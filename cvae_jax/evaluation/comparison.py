@@ -60,16 +60,13 @@ MEASURES = {
 
 
 def compare(runs: Sequence[str], checkpoint: str, data_dir: str | None) -> Path:
-  """Measures models on the same images; writes `comparison.csv`, pictures and a page.
+  """Measures models on the same images; writes a CSV file, pictures and a page, and returns it.
 
   Args:
     runs: two or more runs, checkpoints, or names of shipped weights; a folder of runs stands for
       all of them that have a checkpoint.
     checkpoint: of each run: 'best', 'last' or a step.
     data_dir: folder of their data; None is where the first was trained on them.
-
-  Returns:
-    The page, in runs/comparisons/<names>/.
 
   Raises:
     InputError: there are too few runs, one cannot be loaded, or their images differ.
@@ -171,7 +168,8 @@ def side_by_side(models: Mapping[str, Model], dataset: Dataset) -> Figure:
   """
   images = dataset.images[:COLUMNS].astype(np.float32) / 255
   labels = dataset.labels[:COLUMNS]
-  noisy = _noisy(images, SHOWN_NOISE, keys.stream(0, 'noise of comparisons'))
+  key = keys.stream(0, 'noise of comparisons')
+  noisy = np.asarray(corruption.corrupt('gaussian', SHOWN_NOISE, key, images))
   empty = np.full_like(images, np.nan)
   gap = empty[:1]
   rows = [np.concatenate([images, gap, noisy, gap, empty])]
@@ -258,16 +256,14 @@ def _first(dataset: Dataset, count: int) -> Dataset:
   return dataset._replace(images=dataset.images[:count], labels=dataset.labels[:count])
 
 
-def _noisy(images: np.ndarray, level: float, key) -> np.ndarray:
-  return np.asarray(corruption.corrupt('gaussian', level, key, images))
-
-
 def _error(model: Model, dataset: Dataset, level: float = 0.0) -> float:
   """The mean squared error between clean images and the reconstructions of noisy ones."""
   key, errors = keys.stream(0, 'noise of comparisons'), []
   for rows in batches.pieces(len(dataset.images), PIECE):
-    clean = dataset.images[rows].astype(np.float32) / 255
-    inputs = _noisy(clean, level, jax.random.fold_in(key, rows.start)) if level else clean
+    inputs = clean = dataset.images[rows].astype(np.float32) / 255
+    if level:
+      noise_key = jax.random.fold_in(key, rows.start)
+      inputs = np.asarray(corruption.corrupt('gaussian', level, noise_key, clean))
     known = dataset.labels[rows] if model.conditional else None
     errors.append(reconstruction.scores(clean, model.reconstruct(inputs, known))['mse'])
   return float(np.concatenate(errors).mean())

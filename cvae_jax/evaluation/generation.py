@@ -1,6 +1,6 @@
 """Samples from every prior of a model, judged by a reference classifier."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -30,8 +30,8 @@ def add(evaluation: Evaluation, data: Splits, dataset: Dataset, num_samples: int
   """
   model, (add, miss) = evaluation.model, evaluation.group(GROUP)
   if not dataset.class_names:
-    for name in (*SAMPLE_METRICS, *CLASS_METRICS):
-      miss(name, 'the set has no labels to train a classifier on')
+    reason = 'the set has no labels to train a classifier on'
+    miss(*SAMPLE_METRICS, *CLASS_METRICS, reason=reason)
     return
   judge = classifier.reference(model.config.data, data.train)
   real, log_probabilities = judge.judge(dataset.images)
@@ -40,8 +40,8 @@ def add(evaluation: Evaluation, data: Splits, dataset: Dataset, num_samples: int
   add('classifier_accuracy', proportion(correct), protocol)
   # What the metrics would be of perfect samples.
   if evaluation.split == 'train':
-    for name in SAMPLE_METRICS:
-      miss(f'{name}_of_training_images', 'the split is the training set')
+    names = (f'{name}_of_training_images' for name in SAMPLE_METRICS)
+    miss(*names, reason='the split is the training set')
   else:
     features, _ = judge.judge(data.train.images[:num_samples])
     seen = f'the first {len(features):,} training images, which the classifier has seen'
@@ -88,8 +88,7 @@ def _add_samples(evaluation, prior, judge, real, data, dataset, num_samples) -> 
     protocol = f'{drawn}, against {len(real):,} real images, {in_features}'
     add(name, value, f'{own}; {protocol}' if own else protocol, *notes)
   if not model.conditional:
-    for name in CLASS_METRICS:
-      miss(name, 'the model is unconditional')
+    miss(*CLASS_METRICS, reason='the model is unconditional')
     return
   correct = log_probabilities.argmax(axis=1) == labels
   protocol = f'{drawn}: the classifier sees the class that was asked for'
@@ -124,9 +123,7 @@ def _train_on_samples(model: Model, prior: str, labels: np.ndarray) -> classifie
     return classifier.train(images, labels, *settings, advance)
 
 
-def _draw(
-  model: Model, labels: np.ndarray, prior: str, first_seed: int, advance: Callable[[float], None]
-) -> np.ndarray:
+def _draw(model: Model, labels: np.ndarray, prior: str, first_seed: int, advance) -> np.ndarray:
   """Samples of these classes, uint8 [N, H, W, C]; each piece has a seed of its own."""
   images = np.empty((len(labels), *model.image_shape), np.uint8)
   for number, rows in enumerate(batches.pieces(len(labels), PIECE)):

@@ -54,11 +54,9 @@ class Weights(NamedTuple):
 
 
 def weights_of(given: str | None) -> Weights | None:
-  """The weights for the flag --lpips, or None if it is not given and there are none.
+  """The weights for the flag --lpips; None if it is not given and the user's cache lacks them.
 
-  Args:
-    given: a folder; 'download' to fetch missing files into the user's cache; None to take the
-      weights from there if they are complete.
+  It names their folder, or 'download' fetches missing files into the cache.
 
   Raises:
     InputError: see `load` and `download`.

@@ -83,14 +83,14 @@ class Evaluation:
     """Adds a number or an `Interval`; if it is not finite, the reason `undefined` instead."""
     mean, low, high = value if isinstance(value, Interval) else (value, np.nan, np.nan)
     if not np.isfinite(mean):
-      self.miss(group, name, undefined or f'{mean}, of {self.num_images} images')
+      self.miss(group, name, reason=undefined or f'{mean}, of {self.num_images} images')
       return
     low, high = (float(x) if np.isfinite(x) else None for x in (low, high))
     self.metrics.append(Metric(group, name, float(mean), unit, protocol, low, high))
 
-  def miss(self, group: str, name: str, reason: str) -> None:
-    """Notes that a metric was not measured."""
-    self.metrics.append(Metric(group, name, None, '', f'not measured: {reason}'))
+  def miss(self, group: str, *names: str, reason: str) -> None:
+    """Notes that metrics were not measured."""
+    self.metrics += (Metric(group, name, None, '', f'not measured: {reason}') for name in names)
 
   def draw(self, name: str, title: str, figure: Figure) -> None:
     """Adds a figure, as the content of a PNG file."""
@@ -98,10 +98,7 @@ class Evaluation:
 
 
 def write(evaluation: Evaluation) -> Path:
-  """Writes `evaluation/<name>.json`, `.csv`, `.html` and figures into the model's folder.
-
-  Returns:
-    The HTML file. Each file is written whole or not at all.
+  """Writes `evaluation/<name>.json`, `.csv`, `.html` and figures; returns the HTML file.
 
   Raises:
     InputError: the folder cannot be written.

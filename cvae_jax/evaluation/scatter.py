@@ -21,8 +21,6 @@ Means = Float[np.ndarray, 'images latent']  # of posteriors
 def write(model: Model, data: Splits, split: str, method: str) -> Path:
   """Draws the latents of a split into `evaluation/<split>-latents-<method>.png` of the model.
 
-  The method is one of `projection.METHODS`.
-
   Raises:
     InputError: the folder cannot be written.
   """

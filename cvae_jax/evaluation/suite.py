@@ -66,7 +66,7 @@ def evaluate(
   generation.add(evaluation, data, dataset, num_samples)
   _add_bayes(evaluation, dataset, key)
   _add_pictures(evaluation, dataset, kl)
-  evaluation.miss('likelihood', 'iwae', 'the evaluation was ended before')
+  evaluation.miss('likelihood', 'iwae', reason='the evaluation was ended before')
   before_iwae(evaluation)
   evaluation.metrics.pop()
   _add_iwae(evaluation, dataset, key, terms.negative_elbo)
@@ -161,7 +161,7 @@ def _add_reconstruction(evaluation: Evaluation, dataset: Dataset, weights: Weigh
     add(name, scores[name], protocol, RECONSTRUCTION_METRICS.trait(name, 'unit', ''))
   if weights is None:
     how = '--lpips=download fetches them (244 MB), --lpips=DIR names a folder that has them'
-    miss('lpips', f'its weights are not here; {how}')
+    miss('lpips', reason=f'its weights are not here; {how}')
   else:
     size = max(perceptual.MIN_IMAGE_SIZE, min(dataset.images.shape[1:3]))
     add('lpips', scores['lpips'], f'AlexNet, version 0.1, images of {size} pixels; {protocol}')
@@ -196,7 +196,7 @@ def _add_latents(
     protocol = 'KL(q(z) ‖ p(z)) = KL − I_q(x; z), too large where that is near its cap'
     add('marginal_kl', terms.kl[rows].sum(axis=1).mean() - information, protocol, 'nats')
   else:
-    miss('marginal_kl', 'the prior is learned, and differs between classes')
+    miss('marginal_kl', reason='the prior is learned, and differs between classes')
   of_prior = ("; the prior's is 0", "; the prior's are 1") if is_standard else ('', '')
   add('aggregate_mean_norm', np.linalg.norm(mean), f'of q(z){of_prior[0]}')
   variances = np.linalg.eigvalsh(covariance)
@@ -214,8 +214,7 @@ def _add_latents(
 def _add_bayes(evaluation: Evaluation, dataset: Dataset, key) -> None:
   model, (add, miss) = evaluation.model, evaluation.group('as a classifier')
   if not model.conditional:
-    for name in ('accuracy', 'calibration_error'):
-      miss(name, 'the model is unconditional')
+    miss('accuracy', 'calibration_error', reason='the model is unconditional')
     return
   with progress.shown('bounds of every class') as advance:
     log_probabilities = bounds.class_log_probabilities(model, dataset.images, key, advance)

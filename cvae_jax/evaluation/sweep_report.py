@@ -165,10 +165,7 @@ def protocol(rows: Sequence[Row]) -> str:
 
 
 def write(folder: Path, rows: Sequence[Row], experiment: Experiment | None) -> Path:
-  """Writes `sweep.csv`, `curves.png`, `runs.png`, further pictures, and `report.html`.
-
-  Returns:
-    The HTML file. Each file is written whole or not at all.
+  """Writes `sweep.csv`, `curves.png`, further pictures and `report.html`; returns the report.
 
   Raises:
     InputError: the folder cannot be written, or the data cannot be read any more.

@@ -24,8 +24,7 @@ def rows_of(values: np.ndarray, columns: int, blank: float = 0) -> np.ndarray:
 def tile(images: np.ndarray, border: int = 1, colour: float = 0) -> np.ndarray:
   """Lays [rows, columns, H, W, C] out in one picture, each image with a border, in pixels.
 
-  Returns:
-    [rows * (H + 2 border), columns * (W + 2 border), C], which divides evenly into its tiles.
+  It is [rows * (H + 2 border), columns * (W + 2 border), C], and divides evenly into its tiles.
   """
   around = [(0, 0), (0, 0), (border, border), (border, border), (0, 0)]
   tiles = np.pad(images, around, constant_values=colour)

@@ -20,14 +20,10 @@ def check(method: str) -> None:
 
 
 def to_plane(latents: np.ndarray, method: str = 'pca') -> tuple[np.ndarray, tuple[str, str]]:
-  """Projects latents onto two dimensions; those with one or two are left as they are.
+  """Projects latents [N, latent] onto a plane, [N, 2], and names its axes.
 
-  Args:
-    latents: [N, latent].
-    method: 'pca'; 'tsne' (about a minute for 10,000 points); 'umap', which needs umap-learn.
-
-  Returns:
-    [N, 2], and the names of the axes.
+  The method is 'pca', 'tsne' (about a minute for 10,000 points), or 'umap', which needs umap-learn.
+  Latents with one or two dimensions are left as they are.
 
   Raises:
     InputError: see `check`.
