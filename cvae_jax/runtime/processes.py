@@ -90,7 +90,12 @@ def is_of_connection(error: Exception) -> bool:
 
 
 def _connect(given: dict[str, Any]) -> None:
-  given = {name: _from_environment(name) if v is None else v for name, v in given.items()}
+  for name, variable in ENVIRONMENT.items():
+    if given[name] is None and (text := os.environ.get(variable)):
+      is_number = name != 'coordinator_address'
+      if is_number and not text.isdecimal():
+        raise InputError(f'{variable}={text!r} is not an integer, 0 or more.')
+      given[name] = int(text) if is_number else text
   _check(**given)
   # Nothing here uses its notices, and it would keep SIGTERM from ending a process.
   jax.config.update('jax_enable_preemption_service', False)
@@ -123,15 +128,6 @@ def _connect(given: dict[str, Any]) -> None:
       f'Not all processes connected to {place} within {CONNECT_SECONDS} s. Start all of them with '
       'the same --coordinator_address and --num_processes, and with --process_id from 0 on.'
     )
-
-
-def _from_environment(name):
-  text = os.environ.get(ENVIRONMENT[name])
-  if not text or name == 'coordinator_address':
-    return text or None
-  if not text.isdecimal():
-    raise InputError(f'{ENVIRONMENT[name]}={text!r} is not an integer, 0 or more.')
-  return int(text)
 
 
 def _check(coordinator_address, num_processes, process_id):

@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -18,12 +18,10 @@ ANSWER_TIMEOUT_SECONDS = 12
 READ_BATCH = 1024  # images
 INSTALL = 'pip install tensorflow tensorflow-datasets'
 
-Found = TypeVar('Found')
-
 
 def locate(
-  data, find_raw: Callable[[Path], Found | None], raw_files: str, download_url: str | None
-) -> tuple[Path | None, Found | None]:
+  data, find_raw: Callable[[Path], Any], raw_files: str, download_url: str | None
+) -> tuple[Path | None, Any]:
   """Finds a data set: prepared by TensorFlow Datasets, else as raw files, else by a download.
 
   Args:
@@ -52,8 +50,11 @@ def locate(
     )
   if not download_url:
     raise files.not_found(folder, name, raw_files)
-  if folder.is_dir() and (others := _other_files(folder)):
-    shown = ', '.join(others[:3]) + (', ...' if len(others) > 3 else '')
+  others = sorted(path for path in folder.glob('*') if not path.name.startswith('.'))
+  # <name>/<version>/ or <name>/<variant>/<version>/; no deeper: `folder` may be a home folder.
+  depths = ('*/dataset_info.json', '*/*/dataset_info.json')
+  if not all(p.name == 'downloads' or any(any(p.glob(depth)) for depth in depths) for p in others):
+    shown = ', '.join(path.name for path in others[:3]) + (', ...' if len(others) > 3 else '')
     raise InputError(
       f'data.dir={str(folder)!r} holds other files ({shown}), but no {name!r}: expected '
       f'{name}/<version>/ as TensorFlow Datasets prepares it, or {raw_files} there or in {name}/. '
@@ -159,15 +160,6 @@ def _download(folder, name, raw_files, url):
     raise InputError(
       f'Downloading {name!r} into {folder} failed: {reason(error)}. {advice}'
     ) from error
-
-
-def _other_files(folder: Path) -> list[str]:
-  """The names in `folder` where any of them is not of TensorFlow Datasets: not to be added to."""
-  paths = sorted(path for path in folder.iterdir() if not path.name.startswith('.'))
-  # <name>/<version>/ or <name>/<variant>/<version>/; no deeper: `folder` may be a home folder.
-  depths = ('*/dataset_info.json', '*/*/dataset_info.json')
-  prepared = [path.name == 'downloads' or any(any(path.glob(d)) for d in depths) for path in paths]
-  return [] if all(prepared) else [path.name for path in paths]
 
 
 def _unreachable(url: str) -> str:
