@@ -14,7 +14,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import numpy as np
@@ -33,8 +33,6 @@ CONNECT_SECONDS = 300  # for all processes to connect; JAX's default
 NOTICE_SECONDS = 15  # before a message about the waiting
 PARTING_SECONDS = 10  # for the others to fail too, before a failed process ends alone
 MESSAGE_BYTES = 1024  # gathered texts are padded to a multiple: JAX compiles once per length
-
-Value = TypeVar('Value')
 
 
 @contextlib.contextmanager
@@ -262,7 +260,7 @@ def together() -> Iterator[None]:
       raise InputError(f'Process {number} stopped: {message}')
 
 
-def main_first(action: Callable[[], Value]) -> Value:
+def main_first(action: Callable[[], Any]) -> Any:
   """Runs `action` on process 0, then on the others: they find what it downloaded or decoded."""
   result = None
   for turn in (True, False):

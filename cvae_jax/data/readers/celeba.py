@@ -43,11 +43,11 @@ def source(data) -> Source:
     size = min(data.image_size, data.crop_size or data.image_size, *images.shape[1:3])
     return decoding.fit(images, size, data.crop_size)
 
-  prepared, found = tfds.locate(data, find, RAW_FILES, DOWNLOAD_URL)
-  if prepared:
-    splits = tfds.read(prepared, SPLITS, label, fit)
-  else:
-    splits = in_random_order(read(found, attribute))
+  def read_raw(found):
+    return in_random_order(read(found, attribute))
+
+  options = {'splits': SPLITS, 'label': label, 'fit': fit}
+  splits = tfds.load(data, find, read_raw, RAW_FILES, DOWNLOAD_URL, **options)
   return Source(splits, (f'not {attribute}', attribute))
 
 

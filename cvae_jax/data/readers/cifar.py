@@ -36,11 +36,11 @@ NUM_OPERANDS = {  # of operations of a pickle; None: all since the last mark
 @DATASETS.register('cifar10', mirrored=True)
 def source(data) -> Source:
   """CIFAR-10: 50,000 training and 10,000 test images, RGB 32×32."""
-  prepared, paths = tfds.locate(data, find, RAW_FILES, DOWNLOAD_URL)
-  if prepared:
-    splits = tfds.read(prepared, ('train', 'test'))
-  else:
-    splits = {name: read_split(batches) for name, batches in paths.items()}
+
+  def read_raw(paths):
+    return {split: read_split(batches) for split, batches in paths.items()}
+
+  splits = tfds.load(data, find, read_raw, RAW_FILES, DOWNLOAD_URL)
   return Source(in_order_of_content(splits), CLASS_NAMES)
 
 

@@ -34,13 +34,13 @@ def register(name: str, class_names: tuple[str, ...], download_url: str | None =
   """
   _names.add(name)
 
+  def read_raw(paths):
+    return {split: read_split(*paths[split]) for split in FILES}
+
   @DATASETS.register(name, **traits)
   def source(data) -> Source:
-    prepared, paths = tfds.locate(data, partial(find, name=name), RAW_FILES, download_url)
-    if prepared:
-      splits = tfds.read(prepared, ('train', 'test'))
-    else:
-      splits = {split: read_split(*paths[split]) for split in FILES}
+    find_raw = partial(find, name=name)
+    splits = tfds.load(data, find_raw, read_raw, RAW_FILES, download_url)
     return Source(in_order_of_content(splits), class_names)
 
 
