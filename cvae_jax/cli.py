@@ -24,7 +24,7 @@ FAILURES = (
   errors.NonFiniteError | errors.LostProcessError | errors.WriteError | errors.FailedRunsError
 )
 HELP_FLAGS = {'--help', '-h', '-help', '--helpfull', '--helpshort'}
-REPEATED = '; repeat this option to specify a list of values'  # the words of absl
+REPEATED = ';\n    repeat this option to specify a list of values'  # the words of absl
 MULTIPLE = ('images', 'compare')  # flags that take several values: --images *.png
 
 _DEBUG = flags.DEFINE_bool('debug', False, 'Show the traceback of an error.')
@@ -136,7 +136,7 @@ def _message(error: Exception, argv) -> str | None:
 
 def _import_modules(argv) -> None:
   """Imports the modules of --import, before the config file is read and checked."""
-  for name in _take(argv, 'import')[0]:
+  for name in _values(argv, 'import'):
     try:
       path = paths.from_user(name) if name.endswith('.py') else None
       if path:
@@ -153,7 +153,7 @@ def _import_modules(argv) -> None:
 
 def _parse(argv) -> None:
   """Sets the flags; raises InputError for any mistake in them."""
-  path = _config_path(argv)
+  path = ''.join(_values(argv, 'config'))  # one at most
   if path:
     if not (file := paths.from_user(path)).is_file():
       reason = 'is not a file' if file.exists() else 'does not exist'
@@ -164,11 +164,18 @@ def _parse(argv) -> None:
   try:
     rest = flags.FLAGS(argv)
   except flags.Error as error:
-    raise InputError(_explain(error)) from error
+    message = ' '.join(str(error).split())
+    match = re.match(r'flag --config\.([\w.]+)=(.*?): ', str(error), re.DOTALL)
+    if match and match[1] in FIELDS:
+      message = f'{match[1]}={match[2]!r} is not {FIELDS[match[1]].rule.expected}.'
+    raise InputError(message) from error
   except (Exception, SystemExit) as error:  # of the config file, or ml_collections at a wrong field
-    if field := _unknown_field(argv):
-      hint = did_you_mean(field, FIELDS) or ' If a module of yours adds it, give it with --import.'
-      message = f'Unknown config field {field!r}.{hint}'
+    matches = (re.match(r'--?(?:no)?config\.([\w.]+)', argument) for argument in argv[1:])
+    unknown = [match[1] for match in matches if match and match[1] not in FIELDS]
+    if unknown:
+      hint = did_you_mean(unknown[0], FIELDS)
+      hint = hint or ' If a module of yours adds it, give it with --import.'
+      message = f'Unknown config field {unknown[0]!r}.{hint}'
     else:
       message = f'Config file {path!r} fails: {_described(error)}.'
     raise InputError(message) from error
@@ -176,69 +183,41 @@ def _parse(argv) -> None:
     raise InputError(f'Unexpected argument {rest[1]!r}: flags begin with --, see --help.')
 
 
-def _explain(error: flags.Error) -> str:
-  """The message of absl, or that of the config field which it is about."""
-  if match := re.match(r'flag --config\.([\w.]+)=(.*?): ', str(error), re.DOTALL):
-    field, text = match.groups()
-    if field in FIELDS:
-      return f'{field}={text!r} is not {FIELDS[field].rule.expected}.'
-  return ' '.join(str(error).split())
-
-
-def _unknown_field(argv) -> str | None:
-  """The first --config.FIELD that does not exist."""
-  matches = (re.match(r'--?(?:no)?config\.([\w.]+)', argument) for argument in argv[1:])
-  return next((match[1] for match in matches if match and match[1] not in FIELDS), None)
-
-
 def _normalized(argv) -> list[str]:
-  """The command line as absl and ml_collections need it."""
-  normalized = []
-  for first, *values in _groups(argv):
-    name = first.lstrip('-')
+  """The command line as absl and ml_collections need it, each flag and its value in one word."""
+  groups = []  # [['train.py'], ['--workdir', 'x'], ['--smoke']]
+  for word in argv:
+    if word.startswith('-') or not groups:
+      groups.append([word])
+    else:
+      groups[-1].append(word)
+  normalized = groups[0]
+  for flag, *values in groups[1:]:
+    name = flag.lstrip('-')
     if name in MULTIPLE:
       normalized += [f'--{name}={value}' for value in values or ['']]
     elif name == 'find_batch_size' and not values:
-      normalized.append(f'{first}=power')
+      normalized.append(f'{flag}=power')
+    elif '=' in flag or flag in HELP_FLAGS or (name in flags.FLAGS and flags.FLAGS[name].boolean):
+      normalized += [flag, *values]
     else:
-      normalized += [first, *values]
+      normalized += ['='.join([flag, *values[:1]]), *values[1:]]
   # ml_collections appends one tuple to another; of any other flag the last value counts.
   for field, (value, *_) in FIELDS.items():
-    texts, rest = _take(normalized, f'config.{field}')
-    if texts and isinstance(value, tuple):
-      normalized = [*rest, f'--config.{field}={texts[-1]}']
-  # It accepts fields only after --config.
-  given, (script, *rest) = _take(normalized, 'config')
-  return [script, f'--config={given[-1]}', *rest] if given else normalized
+    if isinstance(value, tuple) and (texts := _values(normalized, f'config.{field}')):
+      normalized = [*_without(normalized, f'config.{field}'), f'--config.{field}={texts[-1]}']
+  if given := _values(normalized, 'config'):  # it accepts fields only after --config
+    script, *rest = _without(normalized, 'config')
+    normalized = [script, f'--config={given[-1]}', *rest]
+  return normalized
 
 
-def _groups(argv) -> list[list[str]]:
-  """The command line, cut before each flag: [['train.py'], ['--workdir', 'x'], ['--smoke']]."""
-  groups = []
-  for argument in argv:
-    if argument.startswith('-') or not groups:
-      groups.append([argument])
-    else:
-      groups[-1].append(argument)
-  return groups
+def _values(argv, flag: str) -> list[str]:
+  return [word.partition('=')[2] for word in argv if word.lstrip('-').startswith(f'{flag}=')]
 
 
-def _take(argv, flag: str) -> tuple[list[str], list[str]]:
-  """The values of --flag VALUE and --flag=VALUE, and the command line without them."""
-  values, kept = [], []
-  for first, *rest in _groups(argv):
-    name, equals, text = first.lstrip('-').partition('=')
-    if name != flag:
-      kept += [first, *rest]
-    elif equals:
-      values, kept = [*values, text], [*kept, *rest]
-    else:
-      values, kept = [*values, *rest[:1]], [*kept, *rest[1:]]
-  return values, kept
-
-
-def _config_path(argv) -> str | None:
-  return (_take(argv, 'config')[0] or [None])[-1]
+def _without(argv, flag: str) -> list[str]:
+  return [word for word in argv if not word.lstrip('-').startswith(f'{flag}=')]
 
 
 def _with_workdir(argv, workdir: Path) -> str:
@@ -248,7 +227,7 @@ def _with_workdir(argv, workdir: Path) -> str:
     python = 'python'
   elif python.is_relative_to(Path.cwd()):
     python = python.relative_to(Path.cwd())
-  return shlex.join([str(python), *_take(argv, 'workdir')[1], f'--workdir={workdir}'])
+  return shlex.join([str(python), *_without(argv, 'workdir'), f'--workdir={workdir}'])
 
 
 def _print_help(doc: str, argv) -> None:
@@ -257,18 +236,14 @@ def _print_help(doc: str, argv) -> None:
   print('\nFlags:')
   own = flags.FLAGS.get_key_flags_for_module(argv[0])
   for flag in [*own, flags.FLAGS['import'], flags.FLAGS['debug']]:
-    default = '' if flag.value is None or flag.value is False else f' (default {flag.value})'
     text = flag.help.replace(REPEATED, ' Can be repeated.')
-    line = f'  --{flag.name:<20} {text}{default}'
+    value = '' if flag.value is None or flag.value is False else f' (default {flag.value})'
+    line = f'  --{flag.name:<20} {text}{value}'
     print(textwrap.fill(line, 100, subsequent_indent=' ' * 25))
-  if 'config' in flags.FLAGS:
-    _print_fields(argv)
-
-
-def _print_fields(argv) -> None:
-  """Prints each field with its value in the config of the command line, and its line of help."""
+  if 'config' not in flags.FLAGS:
+    return
   rest = [argument for argument in argv if argument not in HELP_FLAGS]
-  path = _config_path(rest)
+  path = ''.join(_values(rest, 'config'))
   if path:
     _parse(rest)
   values = dict(fields(flags.FLAGS.config if path else default()))

@@ -146,21 +146,17 @@ def _hold_out(labels, count: int, seed: int, stratify: bool) -> tuple[np.ndarray
 
 def _to_arrays(data, splits: dict[str, Split], cache: bool) -> dict[str, Split]:
   """Images uint8 [N, image_size, image_size, channels] of every split."""
-  if isinstance(splits['train'].images, list):
-    return _decode(data, splits, cache)
-  for split in splits.values():
-    if (channels := split.images.shape[-1]) != data.channels:
-      raise InputError(
-        f'data.channels={data.channels}, but the images of {data.name!r} have {channels}. '
-        f'Set --config.data.channels={channels}.'
-      )
-  return {
-    name: Split(decoding.fit(images, data.image_size, data.crop_size), labels)
-    for name, (images, labels) in splits.items()
-  }
-
-
-def _decode(data, splits, cache):
+  if not isinstance(splits['train'].images, list):
+    for split in splits.values():
+      if (channels := split.images.shape[-1]) != data.channels:
+        raise InputError(
+          f'data.channels={data.channels}, but the images of {data.name!r} have {channels}. '
+          f'Set --config.data.channels={channels}.'
+        )
+    return {
+      name: Split(decoding.fit(images, data.image_size, data.crop_size), labels)
+      for name, (images, labels) in splits.items()
+    }
   # All at once and sorted: another split of the same pictures finds them in the cache.
   paths = sorted({path for split in splits.values() for path in split.images})
   images, readable = pictures.decode(

@@ -14,7 +14,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import numpy as np
@@ -33,8 +33,6 @@ CONNECT_SECONDS = 300  # for all processes to connect; JAX's default
 NOTICE_SECONDS = 15  # before a message about the waiting
 PARTING_SECONDS = 10  # for the others to fail too, before a failed process ends alone
 MESSAGE_BYTES = 1024  # gathered texts are padded to a multiple: JAX compiles once per length
-
-Value = TypeVar('Value')
 
 
 @contextlib.contextmanager
@@ -90,7 +88,12 @@ def is_of_connection(error: Exception) -> bool:
 
 
 def _connect(given: dict[str, Any]) -> None:
-  given = {name: _from_environment(name) if v is None else v for name, v in given.items()}
+  for name, variable in ENVIRONMENT.items():
+    if given[name] is None and (text := os.environ.get(variable)):
+      is_number = name != 'coordinator_address'
+      if is_number and not text.isdecimal():
+        raise InputError(f'{variable}={text!r} is not an integer, 0 or more.')
+      given[name] = int(text) if is_number else text
   _check(**given)
   # Nothing here uses its notices, and it would keep SIGTERM from ending a process.
   jax.config.update('jax_enable_preemption_service', False)
@@ -123,15 +126,6 @@ def _connect(given: dict[str, Any]) -> None:
       f'Not all processes connected to {place} within {CONNECT_SECONDS} s. Start all of them with '
       'the same --coordinator_address and --num_processes, and with --process_id from 0 on.'
     )
-
-
-def _from_environment(name):
-  text = os.environ.get(ENVIRONMENT[name])
-  if not text or name == 'coordinator_address':
-    return text or None
-  if not text.isdecimal():
-    raise InputError(f'{ENVIRONMENT[name]}={text!r} is not an integer, 0 or more.')
-  return int(text)
 
 
 def _check(coordinator_address, num_processes, process_id):
@@ -266,7 +260,7 @@ def together() -> Iterator[None]:
       raise InputError(f'Process {number} stopped: {message}')
 
 
-def main_first(action: Callable[[], Value]) -> Value:
+def main_first(action: Callable[[], Any]) -> Any:
   """Runs `action` on process 0, then on the others: they find what it downloaded or decoded."""
   result = None
   for turn in (True, False):

@@ -53,9 +53,6 @@ class Registry:
   def __iter__(self) -> Iterator[str]:
     return iter(self._loaded())
 
-  def __contains__(self, name) -> bool:
-    return name in self._loaded()
-
   def __getitem__(self, name: str):
     """The implementation called `name`.
 

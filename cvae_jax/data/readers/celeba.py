@@ -1,5 +1,6 @@
 """CelebA's aligned JPEGs and their attributes, as its authors or Kaggle pack them."""
 
+import bisect
 import os
 import re
 from collections.abc import Collection, Iterator
@@ -42,11 +43,11 @@ def source(data) -> Source:
     size = min(data.image_size, data.crop_size or data.image_size, *images.shape[1:3])
     return decoding.fit(images, size, data.crop_size)
 
-  prepared, found = tfds.locate(data, find, RAW_FILES, DOWNLOAD_URL)
-  if prepared:
-    splits = tfds.read(prepared, SPLITS, label, fit)
-  else:
-    splits = in_random_order(read(found, attribute))
+  def read_raw(found):
+    return in_random_order(read(found, attribute))
+
+  options = {'splits': SPLITS, 'label': label, 'fit': fit}
+  splits = tfds.load(data, find, read_raw, RAW_FILES, DOWNLOAD_URL, **options)
   return Source(splits, (f'not {attribute}', attribute))
 
 
@@ -96,24 +97,37 @@ def read(found: CelebaFiles, attribute: str) -> dict[str, Split]:
   Raises:
     InputError: an unknown attribute, a broken list, or pictures and lists that differ.
   """
+  try:
+    names = os.listdir(found.pictures)
+  except OSError as error:
+    raise InputError(f'{found.pictures} cannot be read: {error}.') from error
+  # Without hidden files: macOS leaves a ._000001.jpg beside each picture.
+  pictures = {n for n in names if n.lower().endswith('.jpg') and not n.startswith('.')}
   labels = _read_attribute(found.attributes, attribute)
-  _check_same((_list_pictures(found.pictures), found.pictures), (labels, found.attributes))
+  numbers = {name: int(name.removesuffix('.jpg')) for name in labels}
+  _check_same((pictures, found.pictures), (labels, found.attributes))
   if found.partition:
     partition = _read_partition(found.partition)
     _check_same((labels, found.attributes), (partition, found.partition))
   else:
-    partition = {name: _published_split(found, name) for name in labels}
+    partition = {name: bisect.bisect_left(LAST_NUMBERS, numbers[name]) for name in labels}
+    if outside := [name for name in labels if not 1 <= numbers[name] <= LAST_NUMBERS[-1]]:
+      raise InputError(
+        f'{found.attributes} names {outside[0]}, which is in none of the published splits: '
+        f'expected 000001.jpg to {LAST_NUMBERS[-1]}.jpg, or a list_eval_partition.txt (or .csv) '
+        'beside it.'
+      )
+  ordered = sorted(labels, key=lambda name: (numbers[name], name))
   splits = {}
   for number, split in enumerate(SPLITS):
-    names = [name for name in labels if partition[name] == number]
+    names = [name for name in ordered if partition[name] == number]
     if not names:
       given = found.partition or 'the published ranges, as there is no list_eval_partition file'
       raise InputError(
         f'{found.pictures} holds no picture of split {split!r} (by {given}). Expected some of each.'
       )
-    names.sort(key=lambda name: (_number(name), name))
-    of_names = np.array([labels[name] for name in names], np.int32)
-    splits[split] = Split([found.pictures / name for name in names], of_names)
+    paths = [found.pictures / name for name in names]
+    splits[split] = Split(paths, np.array([labels[name] for name in names], np.int32))
   return splits
 
 
@@ -123,15 +137,6 @@ def _check_attribute(attribute, attributes, prefix=''):
       f'{prefix}data.label_attribute={attribute!r} is not one of: {", ".join(attributes)[:2000]}.'
       f'{did_you_mean(attribute, attributes)}'
     )
-
-
-def _list_pictures(folder: Path) -> set[str]:
-  try:
-    names = os.listdir(folder)
-  except OSError as error:
-    raise InputError(f'{folder} cannot be read: {error}.') from error
-  # Without hidden files: macOS leaves a ._000001.jpg beside each picture.
-  return {name for name in names if name.lower().endswith('.jpg') and not name.startswith('.')}
 
 
 def _read_attribute(path: Path, attribute: str) -> dict[str, int]:
@@ -201,19 +206,6 @@ def _values(path, rows, num_values, allowed):
 
 def _refuse(path: Path, line: int, problem: str) -> NoReturn:
   raise InputError(f'{path}, line {line} {problem}. Fetch it again.')
-
-
-def _number(name: str) -> int:
-  return int(name.removesuffix('.jpg'))
-
-
-def _published_split(found, name):
-  if not 1 <= _number(name) <= LAST_NUMBERS[-1]:
-    raise InputError(
-      f'{found.attributes} names {name}, which is in none of the published splits: expected '
-      f'000001.jpg to {LAST_NUMBERS[-1]}.jpg, or a list_eval_partition.txt (or .csv) beside it.'
-    )
-  return sum(_number(name) > last for last in LAST_NUMBERS)
 
 
 def _check_same(*lists: tuple[Collection[str], Path]) -> None:

@@ -36,11 +36,11 @@ NUM_OPERANDS = {  # of operations of a pickle; None: all since the last mark
 @DATASETS.register('cifar10', mirrored=True)
 def source(data) -> Source:
   """CIFAR-10: 50,000 training and 10,000 test images, RGB 32×32."""
-  prepared, paths = tfds.locate(data, find, RAW_FILES, DOWNLOAD_URL)
-  if prepared:
-    splits = tfds.read(prepared, ('train', 'test'))
-  else:
-    splits = {name: read_split(batches) for name, batches in paths.items()}
+
+  def read_raw(paths):
+    return {split: read_split(batches) for split, batches in paths.items()}
+
+  splits = tfds.load(data, find, read_raw, RAW_FILES, DOWNLOAD_URL)
   return Source(in_order_of_content(splits), CLASS_NAMES)
 
 
@@ -95,8 +95,12 @@ def _read_python(path: Path):
     batch = _unpickle(content)
     if not isinstance(batch, dict) or not {b'data', b'labels'} <= batch.keys():
       raise ValueError("it is no dict of 'data' and 'labels'")
-    rows = _rows(batch[b'data'])
-    return rows, _labels(batch[b'labels'], len(rows))
+    rows, labels = _rows(batch[b'data']), batch[b'labels']
+    if not isinstance(labels, list) or not all(type(label) is int for label in labels):
+      raise ValueError("its 'labels' are no list of integers")
+    if len(labels) != len(rows):
+      raise ValueError(f'images and labels differ in number: {len(rows):,} and {len(labels):,}')
+    return rows, np.array(labels, np.int32)
   except Exception as error:  # Random bytes raise many kinds.
     reason = str(error)[:200] or type(error).__name__
     raise InputError(f'{path} is no batch of CIFAR-10: {reason}. Fetch it again.') from error
@@ -127,14 +131,6 @@ def _rows(data) -> np.ndarray:
   if not isinstance(content, bytes) or len(content) != math.prod(shape):
     raise ValueError(f"its 'data' has not the {math.prod(shape):,} bytes of shape {shape}")
   return np.frombuffer(content, np.uint8).reshape(shape, order='F' if is_fortran else 'C')
-
-
-def _labels(labels, count) -> np.ndarray:
-  if not isinstance(labels, list) or not all(type(label) is int for label in labels):
-    raise ValueError("its 'labels' are no list of integers")
-  if len(labels) != count:
-    raise ValueError(f'images and labels differ in number: {count:,} and {len(labels):,}')
-  return np.array(labels, np.int32)
 
 
 def _unpickle(content: bytes):

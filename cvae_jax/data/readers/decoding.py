@@ -98,9 +98,8 @@ def _centre_square(width, height, crop_size):
 
 def _resize(picture, size):
   """A picture in mode L or RGB as an array [size, size, channels]."""
-  if picture.size != (size, size):
-    picture = picture.resize((size, size), Image.Resampling.BICUBIC)
-  return np.asarray(picture).reshape(size, size, -1)
+  resized = picture.resize((size, size), Image.Resampling.BICUBIC)
+  return np.asarray(resized).reshape(size, size, -1)
 
 
 def _without_transparency(picture, coding):

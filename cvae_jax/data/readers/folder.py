@@ -90,19 +90,14 @@ def read(folder: Path) -> Listing:
 
 def _entries(folder):
   """The names of the folders and of all else in `folder`, without hidden ones."""
-  folders, others = [], []
-  try:
-    with os.scandir(folder) as entries:
-      for entry in entries:
-        if not entry.name.startswith('.'):
-          # Not entry.is_dir() for links: it raises at a loop of them.
-          is_folder = os.path.isdir(entry) if entry.is_symlink() else entry.is_dir()
-          (folders if is_folder else others).append(entry.name)
-  except OSError as error:
+
+  def refuse(error):
     raise InputError(
       f'{folder} cannot be listed: {error.strerror}. Make it readable, or name another folder.'
     ) from error
-  return folders, others
+
+  _, *entries = next(os.walk(folder, onerror=refuse))
+  return [[name for name in names if not name.startswith('.')] for names in entries]
 
 
 def _split_folders(folder, names):

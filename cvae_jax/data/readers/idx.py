@@ -34,13 +34,13 @@ def register(name: str, class_names: tuple[str, ...], download_url: str | None =
   """
   _names.add(name)
 
+  def read_raw(paths):
+    return {split: read_split(*paths[split]) for split in FILES}
+
   @DATASETS.register(name, **traits)
   def source(data) -> Source:
-    prepared, paths = tfds.locate(data, partial(find, name=name), RAW_FILES, download_url)
-    if prepared:
-      splits = tfds.read(prepared, ('train', 'test'))
-    else:
-      splits = {split: read_split(*paths[split]) for split in FILES}
+    find_raw = partial(find, name=name)
+    splits = tfds.load(data, find_raw, read_raw, RAW_FILES, download_url)
     return Source(in_order_of_content(splits), class_names)
 
 
@@ -101,19 +101,19 @@ def read(path: Path, num_dimensions: int) -> np.ndarray:
       shape = struct.unpack(f'>{num_dimensions}I', header[4:])
       size = math.prod(shape)
       # Read in chunks, to one byte past the end: a false header cannot claim memory.
-      chunks, received = [], 0
-      while received <= size and (chunk := file.read(min(size + 1 - received, 1 << 24))):
-        chunks.append(chunk)
-        received += len(chunk)
+      content = bytearray()
+      while len(content) <= size and (chunk := file.read(min(size + 1 - len(content), 1 << 24))):
+        content += chunk
   except (OSError, EOFError, zlib.error) as error:
     raise InputError(f'{path} cannot be read: {error}. Fetch it again.') from error
-  if received != size:
-    problem = f'truncated: {received:,}' if received < size else f'too long: more than {size:,}'
+  if len(content) != size:
+    is_short = len(content) < size
+    problem = f'truncated: {len(content):,}' if is_short else f'too long: more than {size:,}'
     raise InputError(
       f'{path} is {problem} bytes of content, expected {size:,} by its header, shape {shape}. '
       'Fetch it again.'
     )
-  return np.frombuffer(b''.join(chunks), np.uint8).reshape(shape)
+  return np.frombuffer(content, np.uint8).reshape(shape)
 
 
 def read_split(images_path: Path, labels_path: Path) -> Split:

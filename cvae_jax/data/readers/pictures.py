@@ -6,7 +6,7 @@ import hashlib
 import os
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -78,59 +78,34 @@ def _decode_all(paths, row_type, read):
       f'{len(paths):,} {unit} need {len(paths) * row_type.itemsize / 2**30:,.1f} GiB of memory, '
       'more than there is. Choose a smaller --config.data.image_size, or fewer pictures.'
     ) from error
-  images, readable = rows['image'], rows['readable']
+  is_final = True
 
   def decode_batch(batch):
-    is_final = True
+    nonlocal is_final
     for row in batch:
       try:
-        images[row] = read(paths[row])
-        readable[row] = True
+        rows['image'][row] = read(paths[row])
+        rows['readable'][row] = True
       except Exception as error:  # The errors of Pillow's decoders share no base class.
         # The system failed, not the file: memory or a network drive may come back.
         if isinstance(error, MemoryError) or getattr(error, 'errno', None):
           is_final = False
-    return is_final
+    return batch.stop
 
   with progress.shown('decoding', len(paths), unit) as advance:
-    results = _in_batches(decode_batch, paths, advance)
-  return rows, all(results)
+    for completed in _in_threads(decode_batch, paths):
+      advance(completed)
+  return rows, is_final
 
 
-def _in_batches(
-  function: Callable[[range], object],
-  paths: Sequence[Path],
-  advance: Callable[[int], None] | None = None,
-) -> list:
-  """Calls `function` with ranges that cover the rows of `paths`, in threads.
-
-  Args:
-    function: of a range of rows.
-    paths: files, whose sizes decide how many threads help.
-    advance: progress callback; receives the number of finished rows.
-
-  Returns:
-    The results, in order.
-  """
-  starts = range(0, len(paths), BATCH_FILES)
-  batches = [range(start, min(start + BATCH_FILES, len(paths))) for start in starts]
-  pool, results = ThreadPoolExecutor(_num_threads(paths)), []
-  try:
-    for batch, result in zip(batches, pool.map(function, batches), strict=True):
-      results.append(result)
-      if advance:
-        advance(batch.stop)
-  finally:
-    pool.shutdown(cancel_futures=True)
-  return results
-
-
-def _num_threads(paths):
-  sizes = []
-  for path in paths[:: len(paths) // 50 + 1]:
-    with contextlib.suppress(OSError):
-      sizes.append(os.stat(path).st_size)
-  return (os.cpu_count() or 1) if sizes and np.median(sizes) >= PARALLEL_FILE_BYTES else 1
+def _in_threads(function, paths):
+  """Yields the results of `function` for ranges that cover the rows of `paths`, in order."""
+  rows = range(len(paths))
+  batches = [rows[first : first + BATCH_FILES] for first in rows[::BATCH_FILES]]
+  sample = filter(os.path.isfile, paths[:: len(paths) // 50 + 1])
+  are_large = np.median(list(map(os.path.getsize, sample)) or 0) >= PARALLEL_FILE_BYTES
+  with ThreadPoolExecutor(os.cpu_count() if are_large else 1) as pool:
+    yield from pool.map(function, batches)
 
 
 def _cache_file(paths, geometry):
@@ -140,16 +115,13 @@ def _cache_file(paths, geometry):
     digests = []
     for row in batch:
       with decoding.open_regular(paths[row]) as file:
-        digest = hashlib.blake2b(digest_size=16)
-        while chunk := file.read(1 << 20):
-          digest.update(chunk)
-        digests.append(digest.digest())
+        digests.append(hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest())
     return b''.join(digests)
 
   settings = (CACHE_FORMAT, PIL.__version__, Image.MAX_IMAGE_PIXELS, *geometry)
   key = hashlib.blake2b(repr(settings).encode(), digest_size=16)
   try:
-    for digests in _in_batches(digest_batch, paths):
+    for digests in _in_threads(digest_batch, paths):
       key.update(digests)
   except OSError:
     return None
@@ -185,16 +157,15 @@ def _save(file, rows):
 
 
 def _report_broken(paths, readable, read, skip_broken):
-  broken = np.flatnonzero(~readable)
+  first, *others = broken = [paths[row] for row in np.flatnonzero(~readable)]
   if not skip_broken:
-    first, num_others = paths[broken[0]], len(broken) - 1
-    others = f', nor can {num_others:,} more of the {len(paths):,} pictures' if num_others else ''
+    more = f', nor can {len(others):,} more of the {len(paths):,} pictures' if others else ''
     raise InputError(
-      f'{first} cannot be read ({_reason(first, read)}){others}. '
+      f'{first} cannot be read ({_reason(first, read)}){more}. '
       '--config.data.skip_broken=True leaves out broken pictures and lists them.'
     )
   lines = [f'{len(broken):,} of {len(paths):,} pictures cannot be read and are left out:']
-  lines += [f'  {paths[row]}: {_reason(paths[row], read)}' for row in broken[:SHOWN_FILES]]
+  lines += [f'  {path}: {_reason(path, read)}' for path in broken[:SHOWN_FILES]]
   if len(broken) > SHOWN_FILES:
     lines.append(f'  and {len(broken) - SHOWN_FILES:,} more')
   print('\n'.join(lines), flush=True)

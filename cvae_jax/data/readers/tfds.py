@@ -5,7 +5,6 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
@@ -18,33 +17,30 @@ ANSWER_TIMEOUT_SECONDS = 12
 READ_BATCH = 1024  # images
 INSTALL = 'pip install tensorflow tensorflow-datasets'
 
-Found = TypeVar('Found')
 
-
-def locate(
-  data, find_raw: Callable[[Path], Found | None], raw_files: str, download_url: str | None
-) -> tuple[Path | None, Found | None]:
-  """Finds a data set: prepared by TensorFlow Datasets, else as raw files, else by a download.
+def load(
+  data, find_raw: Callable, read_raw: Callable, raw_files: str, download_url: str | None, **options
+) -> dict[str, Split]:
+  """Reads a data set: prepared by TensorFlow Datasets, else raw files, else what it downloads.
 
   Args:
     data: `config.data`; `data.name` is also the name that TensorFlow Datasets has for it.
     find_raw: given a folder, finds the raw files in it; None where there are none.
+    read_raw: reads the splits from what `find_raw` found.
     raw_files: describes the raw files in error messages.
     download_url: a file on the server of the download, asked for first: without a network this
       fails in seconds, not after all retries. None: there is no download.
-
-  Returns:
-    (the folder of a prepared version, None), for `read`, or (None, what `find_raw` found).
+    **options: of `read`.
 
   Raises:
-    InputError: the data set is not there and the download fails, or TensorFlow is missing.
+    InputError: the data set is broken or not there, its download fails, or TensorFlow is missing.
   """
   folder, name = files.data_folder(data), data.name
   prepared = find(folder, name)
   if prepared and quiet_tensorflow.installed('tensorflow_datasets'):
-    return prepared, None
+    return read(prepared, **options)
   if raw := find_raw(folder):
-    return None, raw
+    return read_raw(raw)
   if prepared:
     raise InputError(
       f'{prepared} was prepared by TensorFlow Datasets and cannot be read without TensorFlow. '
@@ -52,14 +48,17 @@ def locate(
     )
   if not download_url:
     raise files.not_found(folder, name, raw_files)
-  if folder.is_dir() and (others := _other_files(folder)):
-    shown = ', '.join(others[:3]) + (', ...' if len(others) > 3 else '')
+  others = sorted(path for path in folder.glob('*') if not path.name.startswith('.'))
+  # <name>/<version>/ or <name>/<variant>/<version>/; no deeper: `folder` may be a home folder.
+  depths = ('*/dataset_info.json', '*/*/dataset_info.json')
+  if not all(p.name == 'downloads' or any(any(p.glob(depth)) for depth in depths) for p in others):
+    shown = ', '.join(path.name for path in others[:3]) + (', ...' if len(others) > 3 else '')
     raise InputError(
       f'data.dir={str(folder)!r} holds other files ({shown}), but no {name!r}: expected '
       f'{name}/<version>/ as TensorFlow Datasets prepares it, or {raw_files} there or in {name}/. '
       'Name an empty folder to download it.'
     )
-  return _download(folder, name, raw_files, download_url), None
+  return read(_download(folder, name, raw_files, download_url), **options)
 
 
 def find(folder: Path, name: str) -> Path | None:
@@ -79,14 +78,14 @@ def find(folder: Path, name: str) -> Path | None:
 
 def read(
   version_folder: Path,
-  splits: tuple[str, ...],
+  splits: tuple[str, ...] = ('train', 'test'),
   label: Callable[[dict], np.ndarray] = lambda columns: columns['label'],
   fit: Callable[[np.ndarray], np.ndarray] = lambda images: images,
 ) -> dict[str, Split]:
   """Reads a prepared data set.
 
   Args:
-    version_folder: from `locate`.
+    version_folder: from `find`.
     splits: their names.
     label: gives the labels of a batch from its columns.
     fit: resizes each batch of images as it is read, so that large images need no memory.
@@ -159,15 +158,6 @@ def _download(folder, name, raw_files, url):
     raise InputError(
       f'Downloading {name!r} into {folder} failed: {reason(error)}. {advice}'
     ) from error
-
-
-def _other_files(folder: Path) -> list[str]:
-  """The names in `folder` where any of them is not of TensorFlow Datasets: not to be added to."""
-  paths = sorted(path for path in folder.iterdir() if not path.name.startswith('.'))
-  # <name>/<version>/ or <name>/<variant>/<version>/; no deeper: `folder` may be a home folder.
-  depths = ('*/dataset_info.json', '*/*/dataset_info.json')
-  prepared = [path.name == 'downloads' or any(any(path.glob(d)) for d in depths) for path in paths]
-  return [] if all(prepared) else [path.name for path in paths]
 
 
 def _unreachable(url: str) -> str:

@@ -91,11 +91,12 @@ def test_an_interrupted_download_leaves_nothing(tmp_path, builder, exists):
   assert sorted(tmp_path.rglob('*')) == before
 
 
-def test_a_complete_download_is_moved_into_place(tmp_path, builder):
+def test_a_complete_download_is_moved_into_place(tmp_path, builder, monkeypatch):
   builder.prepare = lambda _, version: make_version(version)
+  monkeypatch.setattr(tfds, 'read', lambda version_folder: version_folder)
   data = config_of('mnist', tmp_path / 'new').data
-  found = tfds.locate(data, lambda _: None, 'the files', 'https://example.org/file')
-  assert found == (tmp_path / 'new' / 'mnist' / '3.0.1', None)
+  found = tfds.load(data, lambda _: None, None, 'the files', 'https://example.org/file')
+  assert found == tmp_path / 'new' / 'mnist' / '3.0.1'
   assert [path.name for path in (tmp_path / 'new').iterdir()] == ['mnist']
 
 
