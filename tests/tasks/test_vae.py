@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from cvae_jax.models import cvae
+from cvae_jax.models import cvae, generation
 from cvae_jax.models.likelihoods import Gaussian
+from cvae_jax.runtime import keys
 from tiny import task_of, tiny_config
 
 IMAGES = np.random.RandomState(0).randint(0, 256, (6, 8, 8, 1), np.uint8)
@@ -120,10 +121,10 @@ def test_the_importance_weighted_loss_is_the_bound_of_burda(beta):
 @pytest.mark.parametrize('binarize', ['none', 'dynamic'])
 def test_the_validation_is_the_elbo_at_beta_1_of_each_image(binarize):
   task, variables = untrained(beta=7.0, free_bits=50.0, data__binarize=binarize)
-  keys = jax.random.split(KEY, 6)
-  terms = jax.jit(task.evaluate)(variables, (IMAGES, LABELS), keys)
+  image_keys = jax.random.split(KEY, 6)
+  terms = jax.jit(task.evaluate)(variables, (IMAGES, LABELS), image_keys)
   assert set(terms) == set(task.validation_terms)
-  pixels_keys, draw_keys = jax.vmap(jax.random.split)(keys).T
+  pixels_keys, draw_keys = jax.vmap(jax.random.split)(image_keys).T
   pixels = IMAGES / np.float32(255)
   if binarize == 'dynamic':
     pixels = np.float64(jax.vmap(jax.random.bernoulli)(pixels_keys, pixels))
@@ -233,22 +234,26 @@ def test_when_beta_begins_to_rise_and_has_risen(changes, delay, rise, warmup_ste
 
 
 @pytest.mark.parametrize(
-  ('changes', 'shape'),
+  ('changes', 'rows', 'columns', 'classes'),
   [
-    ({'data__num_classes': 3}, (3, 10)),
-    ({'data__num_classes': 1000}, (20, 10)),
-    ({'conditional': False, 'data__num_classes': 0}, (8, 8)),
+    ({'data__num_classes': 3}, 3, 10, [0, 1, 2]),
+    ({'data__num_classes': 1000}, 20, 10, range(20)),
+    ({'conditional': False, 'data__num_classes': 0}, 8, 8, [0] * 8),
   ],
 )
-def test_samples_have_a_row_for_each_class_and_are_the_same_at_every_step(changes, shape):
+def test_samples_are_drawn_from_the_prior_with_a_row_for_each_class(
+  changes, rows, columns, classes
+):
   task, variables = untrained(**changes)
-  batch = IMAGES, np.zeros(6, np.int32)
-  pictures, again = (task.pictures(variables, batch, jax.random.key(0)) for _ in range(2))
+  batch, key = (IMAGES, np.zeros(6, np.int32)), jax.random.key(0)
+  pictures = task.pictures(variables, batch, key)
   assert list(pictures) == ['samples', 'reconstructions']
-  samples = pictures['samples']
-  assert samples.shape == (*shape, 8, 8, 1)
-  assert np.ptp(samples, axis=(0, 1)).max() > 0  # no two are the same latents
-  np.testing.assert_array_equal(samples, again['samples'])
+  labels = np.repeat(np.int32(classes), columns)
+  latents = generation.draw_prior(
+    task.network, variables, labels, keys.named(key, 'samples'), np.arange(rows * columns), 1.0
+  )
+  expected = task.decode(variables, latents, labels).reshape(rows, columns, 8, 8, 1)
+  np.testing.assert_array_equal(pictures['samples'], expected)
 
 
 def test_reconstructions_lie_below_their_images():
