@@ -70,13 +70,10 @@ def run(main: Callable[[], None], doc: str, interrupted: str = 'Interrupted.') -
 
 
 def check_alone(modes: Mapping[str, Sequence[str]]) -> flags.FlagValues:
-  """Checks that at most one of several modes is given, without flags that the mode ignores.
+  """Returns all flags, if at most one of several modes is given, without flags that it ignores.
 
   Args:
     modes: maps the flag of a mode to the flags that it ignores.
-
-  Returns:
-    All flags.
 
   Raises:
     InputError: two modes are given, or a mode with a flag that it ignores.
@@ -171,11 +168,10 @@ def _parse(argv) -> None:
     raise InputError(message) from error
   except (Exception, SystemExit) as error:  # of the config file, or ml_collections at a wrong field
     matches = (re.match(r'--?(?:no)?config\.([\w.]+)', argument) for argument in argv[1:])
-    unknown = [match[1] for match in matches if match and match[1] not in FIELDS]
-    if unknown:
-      hint = did_you_mean(unknown[0], FIELDS)
-      hint = hint or ' If a module of yours adds it, give it with --import.'
-      message = f'Unknown config field {unknown[0]!r}.{hint}'
+    unknown = (match[1] for match in matches if match and match[1] not in FIELDS)
+    if field := next(unknown, None):
+      hint = did_you_mean(field, FIELDS) or ' If a module of yours adds it, give it with --import.'
+      message = f'Unknown config field {field!r}.{hint}'
     else:
       message = f'Config file {path!r} fails: {_described(error)}.'
     raise InputError(message) from error

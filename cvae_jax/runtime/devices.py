@@ -46,11 +46,9 @@ def split_batch(mesh: Mesh) -> NamedSharding:
 
 
 def place(tree: Any, sharding: NamedSharding) -> Any:
-  """Places arrays on the devices of all processes.
+  """Places arrays, whole and the same in every process, on the devices of all processes.
 
-  Args:
-    tree: arrays, whole and the same in every process; arrays that span processes stay as they are.
-    sharding: the sharding of each array.
+  Arrays that span processes already stay as they are.
   """
   if jax.process_count() == 1:
     return jax.device_put(tree, sharding)

@@ -63,10 +63,8 @@ def reason(error: BaseException) -> str:
   if isinstance(error, OSError) and error.strerror:
     return error.strerror
   text = ' '.join(str(error).split())
-  found = [known for known in _SYSTEM_REASONS if known in text]
-  if found:
-    return found[0]
-  return f'{type(error).__name__}: {textwrap.shorten(text, 120, placeholder=" ...")}'
+  shortened = f'{type(error).__name__}: {textwrap.shorten(text, 120, placeholder=" ...")}'
+  return next((known for known in _SYSTEM_REASONS if known in text), shortened)
 
 
 def check_integer(name: str, value, low: int, high: int | None = None) -> None:

@@ -9,13 +9,9 @@ from cvae_jax.runtime.errors import check_integer
 
 
 def stream(seed: int, name: str) -> Array:
-  """The key of one named stream; fold the step or epoch into it.
+  """The key of one stream of a seed, 0 to 2**32 - 1; fold the step or epoch into it.
 
-  A new use of randomness takes a new name, so that no other stream changes.
-
-  Args:
-    seed: 0 to 2**32 - 1.
-    name: the purpose, e.g. 'order' or 'posterior'.
+  A new use of randomness takes a new name, e.g. 'order', so that no other stream changes.
   """
   return named(jax.random.key(seed), name)
 

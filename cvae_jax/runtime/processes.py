@@ -48,8 +48,8 @@ def joined(
     distributed: whether there are others; if not, nothing is done.
     coordinator_address: HOST:PORT of process 0. None takes this and the two below from the
       environment or from the cluster that JAX detects.
-    num_processes: number of processes.
-    process_id: number of this process, from 0.
+    num_processes: of the run.
+    process_id: of this process, from 0.
 
   Raises:
     InputError: an argument is missing or wrong, or not all processes connected.
@@ -199,11 +199,7 @@ def is_main() -> bool:
 
 
 def gather(value: Any) -> list[Any]:
-  """The values of all processes, in their order; all must call it.
-
-  Args:
-    value: of this process; JSON must be able to hold it.
-  """
+  """The values of all processes, which JSON must be able to hold, in order; all must call it."""
   if jax.process_count() == 1:
     return [value]
   text = np.frombuffer(json.dumps(value).encode(), np.uint8)
@@ -220,11 +216,7 @@ def from_main(value: Any) -> Any:
 
 
 def check_same(values: Mapping[str, Any]) -> None:
-  """Raises InputError on all processes if their values differ.
-
-  Args:
-    values: maps names that a user knows to values that JSON can hold.
-  """
+  """Raises InputError on all processes if their values, by names that a user knows, differ."""
   first, *others = gather(dict(values))
   for number, other in enumerate(others, start=1):
     for name in first | other:

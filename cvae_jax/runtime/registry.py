@@ -22,16 +22,14 @@ class Registry:
   >>> LIKELIHOODS = Registry('likelihood')
   >>> @LIKELIHOODS.register('laplace')
   ... def laplace(config): ...
+
+  Args:
+    field: the config field that names an implementation.
+    package: its modules register implementations. They are imported when a name is first looked
+      up, so a new module of the package is found without being listed anywhere.
   """
 
   def __init__(self, field: str, package: str | None = None):
-    """Starts empty.
-
-    Args:
-      field: the config field that names an implementation.
-      package: its modules register implementations. They are imported when a name is first looked
-        up, so a new module of the package is found without being listed anywhere.
-    """
     self.field, self._package = field, package
     self._entries: dict[str, Entry] = {}
 

@@ -53,10 +53,7 @@ def find(folder: Path) -> list[Path] | None:
 
 
 def read(paths: list[Path]) -> dict[str, np.ndarray]:
-  """Reads images [N, 28, 28, 1] uint8, 0 or 255, of 'train', 'validation' and 'test'.
-
-  Args:
-    paths: from `find`.
+  """Reads what `find` found: images [N, 28, 28, 1] uint8, 0 or 255, of the three splits.
 
   Raises:
     InputError: a file is broken or empty, or holds values other than 0 and 1.

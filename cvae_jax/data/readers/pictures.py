@@ -34,9 +34,7 @@ def decode(
 
   Args:
     paths: N files in PNG, JPEG or WEBP.
-    size: height and width of the result, in pixels.
-    crop_size: side of the centre crop before resizing; 0: the largest square.
-    channels: 1 for grey, 3 for RGB.
+    size, crop_size, channels: as in `decoding.read`.
     cache: keep the result in the user's cache folder, and read it from there next time.
     skip_broken: list files that cannot be read instead of raising.
 
