@@ -55,7 +55,7 @@ def main() -> None:
     print(f'comparison: {comparison.compare(given.compare, given.checkpoint, given.data_dir)}')
     return
   model = cvae_jax.load(given.workdir, given.checkpoint)
-  progress.say(f'{model.folder}, weights of step {model.step}')
+  progress.log(f'{model.folder}, weights of step {model.step}')
   if given.predict is not None:
     table = prediction.predict(model, paths.from_user(given.predict))
     print(f'predictions: {table} and {table.with_suffix(".npz").name}')
@@ -70,7 +70,7 @@ def main() -> None:
       model, model.data(given.data_dir), *asked, before_iwae=report.write_unless_finished
     )
     page = report.write(result)
-    progress.say(f'\n{report.summary(result)}\n\n{report.table(result)}\n\nreport: {page}')
+    progress.log(f'\n{report.summary(result)}\n\n{report.table(result)}\n\nreport: {page}')
 
 
 if __name__ == '__main__':

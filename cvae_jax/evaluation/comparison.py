@@ -90,7 +90,7 @@ def compare(runs: Sequence[str], checkpoint: str, data_dir: str | None) -> Path:
     '–: there is no such number: a denoising autoencoder has no samples, a conditional encoder is '
     f'given the class, a set may have none. Weights: {steps}',
   ]
-  progress.say(f'\n{tables.as_text(*named)}\n\n' + '\n'.join(notes) + '\n')
+  progress.log(f'\n{tables.as_text(*named)}\n\n' + '\n'.join(notes) + '\n')
   pictures = {'comparison': ('Side by side', side_by_side(models, data.test))}
   pictures |= scatters(models, data.test)
   elements = [html.table(*named), *(html.paragraph(text, 'protocol') for text in notes)]
@@ -211,9 +211,9 @@ def _runs_of(given: str) -> list[str]:
   inside = sorted(filter(run_folder.holds_run, folder.iterdir()), key=_by_number)
   found = [run for run in inside if run_folder.has_checkpoint(run)]
   if missing := [run.name for run in inside if run not in found]:
-    progress.say(f'without a checkpoint, and left out: {", ".join(missing)}')
+    progress.log(f'without a checkpoint, and left out: {", ".join(missing)}')
   if begun := [run.name for run in found if not any(run.glob(f'{run_folder.SAMPLES}/step_*.png'))]:
-    progress.say(f'not trained to their end, and compared all the same: {", ".join(begun)}')
+    progress.log(f'not trained to their end, and compared all the same: {", ".join(begun)}')
   return [str(run) for run in found] or [given]
 
 

@@ -23,7 +23,7 @@ PIECE = 1_024  # images
 CLASS_METRICS = ('conditional_accuracy', 'classification_accuracy_score', 'diversity')
 
 
-def add(evaluation: Evaluation, data: Splits, dataset: Dataset, num_samples: int) -> None:
+def add_metrics(evaluation: Evaluation, data: Splits, dataset: Dataset, num_samples: int) -> None:
   """Adds the metrics of `num_samples` samples from every prior, beside the images of a dataset.
 
   The model's data train a reference classifier unless one is stored.
@@ -38,7 +38,7 @@ def add(evaluation: Evaluation, data: Splits, dataset: Dataset, num_samples: int
   correct = log_probabilities.argmax(axis=1) == dataset.labels
   protocol = f'of the reference classifier, on the {len(correct):,} real images'
   add('classifier_accuracy', proportion(correct), protocol)
-  # What the metrics would be of perfect samples.
+  # Training images in place of samples: the best values to expect.
   if evaluation.split == 'train':
     names = (f'{name}_of_training_images' for name in SAMPLE_METRICS)
     miss(*names, reason='the split is the training set')

@@ -63,7 +63,7 @@ def evaluate(
   _add_reconstruction(evaluation, dataset, lpips_weights)
   kl = _add_latents(evaluation, terms, dataset, method)
   num_samples = min(generation.NUM_SAMPLES, max_examples or generation.NUM_SAMPLES)
-  generation.add(evaluation, data, dataset, num_samples)
+  generation.add_metrics(evaluation, data, dataset, num_samples)
   _add_bayes(evaluation, dataset, key)
   _add_pictures(evaluation, dataset, kl)
   evaluation.miss('likelihood', 'iwae', reason='the evaluation was ended before')

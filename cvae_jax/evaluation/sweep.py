@@ -53,7 +53,7 @@ def run(
     )
   members = sweep_plan.members(config, axes, folder)
   swept = (f'{axis.field} {", ".join(map(sweep_plan.text_of, axis.values))}' for axis in axes)
-  progress.say(f'{len(members)} runs of {config.name} in {folder}: {"; ".join(swept)}')
+  progress.log(f'{len(members)} runs of {config.name} in {folder}: {"; ".join(swept)}')
   failures = sweep.train(members)
   rows = report.collect(members, failures)
   if len(failures) == len(members):
@@ -65,10 +65,10 @@ def run(
     raise FailedRunsError(f'All {len(members)} runs failed: {first}')
   page = report.write(folder, rows, experiment)
   text = tables.as_text(*report.table(report.settings(rows)))
-  progress.say(f'\n{text}\n\n{report.protocol(rows)}\n')
+  progress.log(f'\n{text}\n\n{report.protocol(rows)}\n')
   if others := sweep_plan.others(members, folder):
-    progress.say(f'also in {folder}, and not in this report: {", ".join(others)}')
-  progress.say(f'report: {page}')
+    progress.log(f'also in {folder}, and not in this report: {", ".join(others)}')
+  progress.log(f'report: {page}')
   if failures:
     raise FailedRunsError(
       f'{len(failures)} of {len(members)} runs failed: {"; ".join(failures)}. The others are '

@@ -204,7 +204,7 @@ def write(folder: Path, rows: Sequence[Row], experiment: Experiment | None) -> P
     if experiment.plane:
       pictures['plane'] = 'One against the other', _plane(findings, experiment.plane)
     answer = _answer(experiment, findings)
-    progress.say(f'\n{experiment.question}\n{answer}')
+    progress.log(f'\n{experiment.question}\n{answer}')
     texts = experiment.question, f'Answer: {answer}', f'Published: {experiment.published}'
     elements = [*map(html.paragraph, texts), *elements]
   elements.append(html.paragraph(f'All runs: {_common(rows)}.', 'protocol'))
@@ -252,7 +252,7 @@ def _measure(settings: dict[str, list[Row]], data: Splits) -> list[str]:
           several[place] = row._replace(values={**row.values, **measures[name][-1]})
       advance(position / len(settings))
   table = comparison.table('setting', measures)
-  progress.say(f'\n{tables.as_text(*table)}')
+  progress.log(f'\n{tables.as_text(*table)}')
   return [html.table(*table), html.paragraph(comparison.protocol(data), 'protocol')]
 
 

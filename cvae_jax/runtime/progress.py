@@ -13,7 +13,7 @@ NUM_LINES = 4  # without a terminal, for the whole work
 QUIET_SECONDS = 1.0  # quick work gets its heading alone
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
   """Prints a line at once, above a bar if there is one; a closed pipe (`| head`) is no error."""
   try:
     print(text, flush=True)
@@ -64,7 +64,7 @@ def shown(
 
 
 def _line_printer(title, total, unit):
-  say(f'{title} {total:,} {unit} ...' if total else f'{title} ...')
+  log(f'{title} {total:,} {unit} ...' if total else f'{title} ...')
   began, num_lines = time.perf_counter(), 0
 
   def advance(completed, **_):
@@ -72,6 +72,6 @@ def _line_printer(title, total, unit):
     fraction, seconds = completed / (total or 1.0), time.perf_counter() - began
     if int(fraction * NUM_LINES) > num_lines and seconds >= QUIET_SECONDS:
       num_lines = int(fraction * NUM_LINES)
-      say(f'  {title}: {fraction:.0%}, {seconds:.0f} s')
+      log(f'  {title}: {fraction:.0%}, {seconds:.0f} s')
 
   return advance

@@ -136,7 +136,7 @@ def begin_at(source: CheckpointPath, program: Program, workdir: Path) -> None:
     )
   different = config_lib.differences(before, program.config)
   if processes.is_main() and different:
-    progress.say(f'continues {source.run} with another config: {"; ".join(map(str, different))}')
+    progress.log(f'continues {source.run} with another config: {"; ".join(map(str, different))}')
   with run_folder.made_whole(workdir) as unfinished:
     saved = Checkpoints(unfinished, program.config.keep_checkpoints, program.config)
     saved.save(state, int(state.step), window, validation=None)

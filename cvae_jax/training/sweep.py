@@ -76,12 +76,12 @@ def _train_group(
   try:
     programs = _programs(group)
   except InputError as error:
-    progress.say(f'{", ".join(member.name for member in group)}: {error}')
+    progress.log(f'{", ".join(member.name for member in group)}: {error}')
     failures |= dict.fromkeys((member.name for member in group), error)
     return
   at_once = min(_runs_at_once(programs[0]), -(-len(group) // len(programs)))
   take_chunks = parallel.fastest(
-    [program.varied(programs[0], member.config) for member in group[:at_once]], progress.say
+    [program.varied(programs[0], member.config) for member in group[:at_once]], progress.log
   )
   begin = 0
   while begin < len(group):
@@ -95,13 +95,13 @@ def _train_group(
         raise
       if at_once > 1:
         at_once //= 2
-        progress.say(f'out of memory: {at_once} runs at once on a device from here on')
+        progress.log(f'out of memory: {at_once} runs at once on a device from here on')
         continue
       too_large = InputError('It does not fit into memory: choose a smaller batch or model.')
       for member in wave:
         if member.name not in failures:
           failures[member.name] = too_large
-          progress.say(f'{member.name}: {too_large}')
+          progress.log(f'{member.name}: {too_large}')
       begin += len(wave)
     if any(isinstance(error, StoppedError) for error in failures.values()):
       _check_asked(asked_to_stop())
@@ -193,4 +193,4 @@ def _caught(member: Member, failures: dict[str, Exception]) -> Iterator[None]:
       # The frames that it was raised in hold the run's state on the device.
       error.__traceback__ = error.__cause__ = error.__context__ = None
       failures[member.name] = error
-      progress.say(f'{member.name}: {error}')
+      progress.log(f'{member.name}: {error}')

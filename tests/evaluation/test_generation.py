@@ -38,7 +38,7 @@ def test_a_metric_of_the_user_s_own_is_measured_beside_the_others(model, monkeyp
   data = model.data()
   evaluation = Evaluation(model, 'test', 40, 300, 5000)
   dataset = data.test._replace(images=data.test.images[:40], labels=data.test.labels[:40])
-  generation.add(evaluation, data, dataset, num_samples=30)
+  generation.add_metrics(evaluation, data, dataset, num_samples=30)
   names = {group: [metric.name for metric in metrics]
            for group, metrics in evaluation.groups.items()}  # fmt: skip
   own = ['frechet_distance', 'coverage', 'shift', 'nothing']
@@ -59,7 +59,7 @@ def test_a_metric_of_the_user_s_own_is_measured_beside_the_others(model, monkeyp
 def test_without_labels_nothing_is_measured(model):
   data = model.data()
   evaluation = Evaluation(model, 'test', 300, 300, 5000)
-  generation.add(evaluation, data, data.test._replace(class_names=()), num_samples=30)
+  generation.add_metrics(evaluation, data, data.test._replace(class_names=()), num_samples=30)
   names = [metric.name for metric in evaluation.metrics]
   assert names == [*SAMPLE_METRICS, *generation.CLASS_METRICS]
   assert all(metric.value is None for metric in evaluation.metrics)

@@ -109,7 +109,7 @@ def test_a_metric(tmp_path, tiny_run, monkeypatch):
   model = cvae_jax.load(tiny_run)
   data = model.data()
   evaluation = Evaluation(model, 'test', len(data.test.labels), len(data.test.labels), 1)
-  generation.add(evaluation, data, data.test, num_samples=20)
+  generation.add_metrics(evaluation, data, data.test, num_samples=20)
   found = [metric for metric in evaluation.metrics if metric.name == 'kid']
   assert [metric.group for metric in found] == [
     f'generation, z ~ {prior}' for prior in ('fitted prior', 'N(0, I)')

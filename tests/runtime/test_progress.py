@@ -52,7 +52,7 @@ def test_a_bar_counts_and_keeps_its_status_until_the_next(terminal, capsys):
 def test_a_bar_of_a_fraction_and_a_line_above_it(terminal, capsys):
   with progress.shown('fitting [x]') as advance:
     advance(0.5)
-    progress.say('a line')
+    progress.log('a line')
   lines = [line.strip() for line in shown_text(capsys).splitlines()]
   assert 'a line' in lines
   assert any(line.startswith('fitting [x]  50%') for line in lines)
@@ -61,7 +61,7 @@ def test_a_bar_of_a_fraction_and_a_line_above_it(terminal, capsys):
 def test_a_reader_that_leaves_does_not_end_the_work(tmp_path):
   code = (
     'from cvae_jax.runtime import progress\n'
-    'for number in range(20_000): progress.say(f"line {number}")\n'
+    'for number in range(20_000): progress.log(f"line {number}")\n'
     f'open({str(tmp_path / "done")!r}, "w")'
   )
   pipe = f'{sys.executable} -c {chr(39)}{code.replace(chr(39), chr(34))}{chr(39)} | head -1'

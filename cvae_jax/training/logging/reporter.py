@@ -43,7 +43,7 @@ class Reporter:
   def line(self, text: str) -> None:
     """One line, for the screen and the log."""
     self._logger.info(text)
-    progress.say(f'{self._name}: {text}' if self._name else text)
+    progress.log(f'{self._name}: {text}' if self._name else text)
 
   def note(self, text: str) -> None:
     """Lines for the log alone."""
