@@ -160,7 +160,8 @@ def _report_broken(paths, readable, read, skip_broken):
     more = f', nor can {len(others):,} more of the {len(paths):,} pictures' if others else ''
     raise InputError(
       f'{first} cannot be read ({_reason(first, read)}){more}. '
-      '--config.data.skip_broken=True leaves out broken pictures and lists them.'
+      'Leave the file out; in training, --config.data.skip_broken=True leaves out and lists all '
+      'broken pictures.'
     )
   lines = [f'{len(broken):,} of {len(paths):,} pictures cannot be read and are left out:']
   lines += [f'  {path}: {_reason(path, read)}' for path in broken[:SHOWN_FILES]]
