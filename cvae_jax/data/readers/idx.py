@@ -22,14 +22,14 @@ RAW_FILES = 'the four IDX files (train-images-idx3-ubyte.gz, ...)'
 _names = set()  # of the data sets in such files
 
 
-def register(name: str, class_names: tuple[str, ...], download_url: str | None = None, **traits):
+def register(name: str, class_names: tuple[str, ...], probe_url: str | None = None, **traits):
   """Registers a data set of four IDX files that are named like MNIST's.
 
   Args:
     name: the value of `data.name`. The files are looked for in the data folder and in `name`/.
     class_names: the names of the labels 0, 1, ...
-    download_url: a file on the server that TensorFlow Datasets downloads `name` from; None where it
-      has no such data set.
+    probe_url: any file on the server that TensorFlow Datasets downloads `name` from, to notice at
+      once that there is no network; None if it does not offer this data set.
     **traits: see `DATASETS`.
   """
   _names.add(name)
@@ -40,7 +40,7 @@ def register(name: str, class_names: tuple[str, ...], download_url: str | None =
   @DATASETS.register(name, **traits)
   def source(data) -> Source:
     find_raw = partial(find, name=name)
-    splits = tfds.load(data, find_raw, read_raw, RAW_FILES, download_url)
+    splits = tfds.load(data, find_raw, read_raw, RAW_FILES, probe_url)
     return Source(in_order_of_content(splits), class_names)
 
 

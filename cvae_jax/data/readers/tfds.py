@@ -19,7 +19,7 @@ INSTALL = 'pip install tensorflow tensorflow-datasets'
 
 
 def load(
-  data, find_raw: Callable, read_raw: Callable, raw_files: str, download_url: str | None, **options
+  data, find_raw: Callable, read_raw: Callable, raw_files: str, probe_url: str | None, **options
 ) -> dict[str, Split]:
   """Reads a data set: prepared by TensorFlow Datasets, else raw files, else what it downloads.
 
@@ -28,7 +28,7 @@ def load(
     find_raw: given a folder, finds the raw files in it; None where there are none.
     read_raw: reads the splits from what `find_raw` found.
     raw_files: describes the raw files in error messages.
-    download_url: a file on the server of the download, asked for first: without a network this
+    probe_url: a file on the server of the download, asked for first: without a network this
       fails in seconds, not after all retries. None: there is no download.
     **options: of `read`.
 
@@ -46,7 +46,7 @@ def load(
       f'{prepared} was prepared by TensorFlow Datasets and cannot be read without TensorFlow. '
       f'Install it ({INSTALL}), or put {raw_files} in a folder and name it with --config.data.dir.'
     )
-  if not download_url:
+  if not probe_url:
     raise files.not_found(folder, name, raw_files)
   others = sorted(path for path in folder.glob('*') if not path.name.startswith('.'))
   # <name>/<version>/ or <name>/<variant>/<version>/; no deeper: `folder` may be a home folder.
@@ -58,7 +58,7 @@ def load(
       f'{name}/<version>/ as TensorFlow Datasets prepares it, or {raw_files} there or in {name}/. '
       'Name an empty folder to download it.'
     )
-  return read(_download(folder, name, raw_files, download_url), **options)
+  return read(_download(folder, name, raw_files, probe_url), **options)
 
 
 def find(folder: Path, name: str) -> Path | None:
