@@ -49,6 +49,14 @@ def test_variables_are_the_average_of_the_checkpoint_asked_for(run, which, step)
   jax.tree.map(np.testing.assert_array_equal, variables, toy_state(step).ema)
 
 
+def test_of_two_equally_good_checkpoints_the_later_is_the_best(tmp_path):
+  saved = Checkpoints(tmp_path, 3, CONFIG)
+  for step in (1, 2):
+    saved.save(toy_state(step), step, {}, {'negative_elbo': 1.0})
+  saved.close()
+  assert restoring.choose(tmp_path, 'best', CONFIG) == 2
+
+
 def test_metrics_are_those_of_validated_checkpoints(run):
   found = restoring.read_metrics(run, CONFIG)
   assert found == {step: {'negative_elbo': SCORES[step], 'kl': 0.0} for step in (2, 4)}
