@@ -98,7 +98,8 @@ def test_a_run_that_was_evaluated_can_ship(evaluated, tmp_path, monkeypatch):
   assert folder == tmp_path / 'shipped' / 'tiny'
   card = (folder / 'README.md').read_text(encoding='utf-8')
   assert '`python evaluate.py --workdir tiny --iwae_samples 3`, test split' in card
-  assert 'Trained with z ~ N(0, I); fitted afterwards, in `prior.safetensors`: 1 Gau' in card
+  assert 'Trained with z ~ N(0, I); fitted afterwards, in `prior.safetensors`: ' in card
+  assert re.search(r'safetensors`: \d.* Gaussians? per class\.', card)
   assert 'samples, z ~ N(0, I), decoder means' in card
   monkeypatch.chdir(tmp_path)
   copy, model = cvae_jax.load('tiny'), cvae_jax.load(run)
