@@ -18,11 +18,12 @@ def test_a_stream_is_a_function_of_seed_and_name():
   assert all(bits(other) != bits(keys.stream(3, 'order')) for other in others)
 
 
-def test_noise_of_an_example_does_not_depend_on_its_batch():
+def test_each_example_has_its_own_noise_whatever_its_batch():
   key = keys.stream(0, 'pixels')
   whole = keys.per_example(key, np.arange(5))
   some = keys.per_example(key, np.array([4, 2]))
   assert bits(some) == bits(whole[np.array([4, 2])])
+  assert len(set(map(tuple, bits(whole)))) == 5
 
 
 @pytest.mark.parametrize('seed', [-1, 2**32, 1.5])
