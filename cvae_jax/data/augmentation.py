@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import dm_pix
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -26,6 +25,7 @@ def make_augment(config: ConfigDict) -> Callable[[Array, Array], Array] | None:
   on = {name for name in CHANGES if config[f'{name}_probability'] and config.get(name, 1.0)}
   if not on:
     return None
+  import dm_pix  # late: a model that only draws needs none of it
 
   def augment_image(key, image):
     uniforms = jax.random.uniform(key, (len(CHANGES), 3), jnp.float32)
@@ -89,6 +89,8 @@ def rotate_and_shift(
 def adjust_contrast(image: Array, factor: Array | float) -> Array:
   """Scales the distance of all pixels [H, W, C] from the mean of all channels."""
   # dm_pix takes the mean of each channel, which would change the hue of a tinted image.
+  import dm_pix
+
   return dm_pix.adjust_contrast(image.reshape(len(image), -1, 1), factor).reshape(image.shape)
 
 

@@ -6,9 +6,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
 NUM_LINES = 4  # without a terminal, for the whole work
 QUIET_SECONDS = 1.0  # quick work gets its heading alone
 
@@ -38,6 +35,9 @@ def shown(
     lines: print plain lines if there is no terminal.
     transient: remove the bar in the end.
   """
+  from rich.console import Console  # late, as below: a command that only draws needs no bar
+  from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
   console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
   if not console.is_terminal:
     yield _line_printer(title, total, unit) if lines else lambda *_, **__: None

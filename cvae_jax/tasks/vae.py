@@ -142,10 +142,10 @@ class VAE(Autoencoder):
         f'β stays 0: its delay of {delay} steps is as long as the run of {self._total_steps}.'
       )
     self.hyperparameters = {
-      'beta': jnp.float32(config.beta),
-      'beta_delay_steps': jnp.int32(delay),
-      'beta_warmup_steps': jnp.float32(rise),
-      'free_bits': jnp.float32(config.free_bits),
+      'beta': np.float32(config.beta),
+      'beta_delay_steps': np.int32(delay),
+      'beta_warmup_steps': np.float32(rise),
+      'free_bits': np.float32(config.free_bits),
     }
 
   @property
