@@ -104,7 +104,7 @@ def test_iwae_does_not_depend_on_chunks_or_batches(monkeypatch, tiny_model):
   images = np.random.RandomState(1).randint(0, 256, (11, 8, 8, 1), np.uint8)
   labels = np.arange(11, dtype=np.int32) % 10
   whole = bounds.iwae(tiny_model, images, labels, KEY, 70)
-  monkeypatch.setattr(bounds, 'DECODED_ON_CPU', 30)  # chunks of a few samples, the last not full
+  monkeypatch.setattr(bounds, 'DECODED_ON_CPU', 1)  # chunks of 4 samples, the last not full
   monkeypatch.setattr(bounds, 'IWAE_BATCH', 3)
   np.testing.assert_allclose(bounds.iwae(tiny_model, images, labels, KEY, 70), whole, rtol=1e-6)
 
