@@ -49,7 +49,7 @@ def hyperparameters(config, task: Task) -> Hyperparameters:
     learning_rate=jnp.float32(config.learning_rate),
     weight_decay=jnp.float32(config.weight_decay),
     clip_norm=jnp.float32(config.clip_norm),
-    task=dict(task.hyperparameters),
+    task=jax.tree.map(jnp.asarray, dict(task.hyperparameters)),  # on the device, for all steps
   )
 
 

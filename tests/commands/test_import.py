@@ -41,6 +41,7 @@ def module(tmp_path):
   return path
 
 
+@pytest.mark.slow
 def test_a_run_with_a_likelihood_of_the_users(command, refused, module, tmp_path):
   flags = ('--config', 'configs/default.py', WIDE, '--config.num_epochs=1')
   done = command(*TRAIN, '--import', 'wide', *flags, **HIDDEN)
