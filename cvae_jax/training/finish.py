@@ -27,9 +27,10 @@ def finish(program: Program, workdir: Path, state: TrainState, reporter: Reporte
     if processes.is_main() and not picture.exists():
       _write_pictures(program, workdir, state, picture)
   best = start.agree_on_step(CheckpointPath(workdir, None), 'best')
-  for step in sorted({best, last}):
+  for step in sorted({best, last}) if program.task.artifacts else ():
     _write_artifacts(program, workdir, state, step, reporter)
-  reporter.line(f'pictures of its last step: {picture}')
+  if picture.exists():
+    reporter.line(f'pictures of its last step: {picture}')
   # All processes look for them, since Orbax has its readers wait for one another.
   metrics = restoring.read_metrics(workdir, program.config)
   names = {best: 'best', last: 'last'} if best != last else {last: 'best and last'}
@@ -48,10 +49,8 @@ def _write_pictures(program: Program, workdir: Path, state: TrainState, path: Pa
   if latents is not None:
     projector.write(workdir, latents, *batch, program.validation.class_names)
   # Written last: its presence marks the run as finished.
-  path.parent.mkdir(exist_ok=True)
-  for picture in hooks.task_pictures(program, variables).values():
-    grids.save_png(path, picture)
-    return
+  if pictures := hooks.task_pictures(program, variables):
+    grids.save_png(path, next(iter(pictures.values())))
 
 
 def _write_artifacts(
