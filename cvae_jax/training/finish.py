@@ -44,7 +44,7 @@ def finish(program: Program, workdir: Path, state: TrainState, reporter: Reporte
 
 
 def _write_pictures(program: Program, workdir: Path, state: TrainState, path: Path) -> None:
-  variables, batch = devices.own_copy(state.eval_variables), hooks.shown_batch(program)
+  variables, batch = devices.own_copy(state.eval_variables), program.shown
   latents = program.task.latents(variables, batch)
   if latents is not None:
     projector.write(workdir, latents, *batch, program.validation.class_names)

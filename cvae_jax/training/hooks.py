@@ -11,7 +11,7 @@ import numpy as np
 from cvae_jax.plots import grids
 from cvae_jax.runtime import devices
 from cvae_jax.runtime.errors import StoppedError
-from cvae_jax.tasks.task import Batch, Terms
+from cvae_jax.tasks.task import Terms
 from cvae_jax.training import nonfinite, stopping
 from cvae_jax.training.logging import windows
 from cvae_jax.training.logging.windows import Window
@@ -20,8 +20,6 @@ from cvae_jax.training.restoring import Best
 from cvae_jax.training.state import TrainState
 from cvae_jax.training.step import is_usable, term_names
 from cvae_jax.training.stopping import Cause
-
-MAX_SHOWN = 1_000  # validation images that pictures, warnings and the projector are given
 
 
 @dataclasses.dataclass
@@ -214,7 +212,7 @@ class Warn(Hook):
     if not (event.validation and is_time and self._run.writers) or self._has_warned:
       return
     variables = devices.own_copy(event.state.eval_variables)
-    if warning := program.task.warning(variables, shown_batch(program)):
+    if warning := program.task.warning(variables, program.shown):
       self._run.reporter.line(warning)
       self._has_warned = True
 
@@ -245,17 +243,11 @@ class Stop(Hook):
 HOOKS = (Profile, ReadTerms, Validate, Log, Draw, Judge, Save, Report, Warn, Stop)
 
 
-def shown_batch(program: Program) -> Batch:
-  """The first validation images uint8 [N, H, W, C] and their labels, on the host."""
-  images, labels = devices.own_copy(program.validation[:2])
-  return jax.device_get((images[:MAX_SHOWN], labels[:MAX_SHOWN]))
-
-
 def task_pictures(program: Program, variables) -> dict[str, np.ndarray]:
   """The task's pictures, uint8 [H, W, C] each; the first is what people look at.
 
   Drawn by the process that asks, alone.
   """
   key = jax.random.key(program.config.seed)
-  tiles = program.task.pictures(devices.own_copy(variables), shown_batch(program), key)
+  tiles = program.task.pictures(devices.own_copy(variables), program.shown, key)
   return {name: grids.picture(x) for name, x in tiles.items()}

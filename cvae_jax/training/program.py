@@ -17,12 +17,15 @@ from cvae_jax.data.datasets import Dataset
 from cvae_jax.runtime import devices, keys, processes
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.tasks import Task
+from cvae_jax.tasks.task import Batch
 from cvae_jax.training import feed as feed_lib
 from cvae_jax.training import state as state_lib
 from cvae_jax.training.feed import Chunk, Feed
 from cvae_jax.training.state import Hyperparameters, TrainState
 from cvae_jax.training.step import Step, compile_chunk, make_step
 from cvae_jax.training.validation import make_evaluate
+
+MAX_SHOWN = 1_000  # validation images that pictures, warnings and the projector are given
 
 
 class Program(NamedTuple):
@@ -36,6 +39,7 @@ class Program(NamedTuple):
   mesh: Mesh
   train: Dataset
   validation: Dataset
+  shown: Batch  # the first validation images, on the host, for pictures and warnings
   feed: Feed
   steps_per_epoch: int
   step: Step
@@ -122,6 +126,8 @@ def assemble(config, train: Dataset, validation: Dataset, mesh: Mesh | None = No
       f'{config_lib.MAX_STEPS} steps. Choose at most {config_lib.MAX_STEPS // steps_per_epoch}.'
     )
   task = tasks.build(config, steps_per_epoch)
+  # Copies: a view would keep all images on the host.
+  shown = validation.images[:MAX_SHOWN].copy(), validation.labels[:MAX_SHOWN].copy()
   feed, train, validation = feed_lib.make_feed(config, train, validation, mesh)
   step = make_step(config, task, steps_per_epoch, feed.pick)
   everywhere = devices.replicated(mesh)
@@ -133,6 +139,7 @@ def assemble(config, train: Dataset, validation: Dataset, mesh: Mesh | None = No
     mesh=mesh,
     train=train,
     validation=validation,
+    shown=shown,
     feed=feed,
     steps_per_epoch=steps_per_epoch,
     step=step,
