@@ -1,5 +1,6 @@
 """The base of tasks that train a `CVAE`: augmentation, binarization, encoding, pictures."""
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -9,6 +10,7 @@ from jaxtyping import Array, Float, Int, Key, UInt8
 
 from cvae_jax.data import augmentation, batches, transforms
 from cvae_jax.models import architectures, cvae, generation, likelihoods
+from cvae_jax.models.cvae import Forward
 from cvae_jax.tasks.task import Batch, Task, Variables
 
 ENCODED_BATCH = 256
@@ -75,6 +77,38 @@ class Autoencoder(Task):
   def to_pixels(self, images: Float[ArrayLike, 'batch h w c']) -> Float[ArrayLike, 'batch h w c']:
     """Maps [0, 1] to the likelihood's pixel range."""
     return transforms.to_pixel_range(images, self.likelihood.pixel_range)
+
+  def training_pass(
+    self,
+    variables: Variables,
+    pixels: Float[ArrayLike, 'batch h w c'],
+    labels: Int[ArrayLike, ' batch'],
+    draw: Callable,
+    dropout_key: Key[Array, ''],
+  ) -> tuple[Forward, Variables]:
+    """The network's pass in a training step, with the new statistics of its batch norms.
+
+    Args:
+      variables: the model's.
+      pixels: images in the likelihood's pixel range.
+      labels: their classes.
+      draw: (mean, logvar) -> latents.
+      dropout_key: of the dropout.
+    """
+    return self.network.apply(
+      variables,
+      pixels,
+      labels,
+      draw=draw,
+      train=True,
+      mutable=['batch_stats'],
+      rngs={'dropout': dropout_key},
+    )
+
+  @property
+  def omitted_nats(self) -> float:
+    """The constant of −log p(x | z, c) of one image that the training loss omits."""
+    return self.likelihood.omitted * math.prod(self.network.image_shape)
 
   def encode(
     self,

@@ -1,7 +1,6 @@
 """The denoising autoencoder: reconstructs images from corrupted ones (Vincent et al. 2010)."""
 
 import functools
-import math
 from collections.abc import Mapping
 
 import jax
@@ -60,18 +59,11 @@ class DAE(Autoencoder):
     pixels_key, _, augment_key, dropout_key, noise_key = jax.random.split(key, 5)
     images = self.augmented(images, augment_key, pixels_key)
     seen = self._corrupt(noise_key, images)
-    forward, updated = self.network.apply(
-      variables,
-      self.to_pixels(seen),
-      labels,
-      draw=lambda mean, logvar: mean,
-      train=True,
-      mutable=['batch_stats'],
-      rngs={'dropout': dropout_key},
+    forward, updated = self.training_pass(
+      variables, self.to_pixels(seen), labels, lambda mean, logvar: mean, dropout_key
     )
     reconstruction = -jnp.mean(self.likelihood.log_prob(self.to_pixels(images), forward.outputs))
-    loss = reconstruction - self.likelihood.omitted * math.prod(self.network.image_shape)
-    return loss, ({'reconstruction': reconstruction}, updated)
+    return reconstruction - self.omitted_nats, ({'reconstruction': reconstruction}, updated)
 
   def evaluate(
     self, variables: Variables, batch: Batch, keys: Key[Array, ' batch']

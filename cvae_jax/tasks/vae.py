@@ -176,15 +176,7 @@ class VAE(Autoencoder):
         mean, logvar = (jnp.broadcast_to(x, (num_samples, *x.shape)) for x in (mean, logvar))
       return gaussians.reparameterize(posterior_key, mean, logvar)
 
-    forward, updated = self.network.apply(
-      variables,
-      pixels,
-      labels,
-      draw=draw,
-      train=True,
-      mutable=['batch_stats'],
-      rngs={'dropout': dropout_key},
-    )
+    forward, updated = self.training_pass(variables, pixels, labels, draw, dropout_key)
     beta = self._beta(hyper, step)
     terms = elbo(self.likelihood, pixels, forward)
     if num_samples > 1:
@@ -201,7 +193,7 @@ class VAE(Autoencoder):
       # A KL of several dimensions together has the free bits of all of them.
       free_nats = hyper['free_bits'] * (forward.mean.shape[-1] // forward.kl.shape[-1])
       loss = beta_objective(terms, beta, free_nats)
-    loss -= self.likelihood.omitted * math.prod(self.network.image_shape)
+    loss -= self.omitted_nats
     shown_terms = {
       'reconstruction': jnp.mean(terms.reconstruction),
       'kl': jnp.mean(jnp.sum(forward.kl, axis=-1)),
