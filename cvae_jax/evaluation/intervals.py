@@ -26,7 +26,7 @@ def difference_estimate(
   costly: Float[np.ndarray, ' rows'],
   rows: Int[np.ndarray, ' rows'],
 ) -> Interval:
-  """The mean of a costly quantity over all images, of which only some were measured.
+  """The mean of a costly quantity over all images, from measurements of some of them.
 
   It is the mean of a cheap quantity over all images plus the mean difference of the two where both
   are known, at the indices `rows` (difference estimator; Särndal, Swensson & Wretman 1992, section

@@ -39,7 +39,7 @@ def draw(model: Model, dataset: Dataset, method: str, title: str) -> Figure:
 
 
 def draw_means(mean: Means, dataset: Dataset, method: str, title: str = '') -> Figure:
-  """The posterior means of the first images of a dataset, of which `mean` has all."""
+  """Draws the first rows of `mean`, the posterior means of a dataset."""
   plane, axis_names = projection.to_plane(mean[:MAX_IMAGES], method)
   labels = dataset.labels[:MAX_IMAGES]
   return figures.latent_scatter(plane, labels, dataset.class_names, axis_names, title)

@@ -29,7 +29,7 @@ MAX_PIXELS = 20_000_000  # of all images of a PNG file
 
 
 class Drawing(NamedTuple):
-  """Images with names of their rows and columns, either of which may be ()."""
+  """Images with names of their rows and columns; either may be ()."""
 
   images: np.ndarray  # [rows, columns, H, W, C] in [0, 1]; a tile of NaN is empty
   row_names: tuple[str, ...] = ()

@@ -135,7 +135,7 @@ def _runs_at_once(one: Program) -> int:
     own -= one.train.images.nbytes  # which the step counts, and the runs share
     shared = one.train.images.nbytes + one.validation.images.nbytes
   else:
-    # Two chunks lie there, of which the step counts a part.
+    # Two chunks lie there; the step counts only a part of them.
     own += 2 * one.feed.longest * one.train.images[0].nbytes * one.config.batch_size
   available = batch_size_finder.MEMORY_FRACTION * limit - shared
   return int(np.clip(available // own, 1, MAX_AT_ONCE))

@@ -77,7 +77,7 @@ def read_split(paths: Sequence[Path]) -> Split:
 
 
 def _read_binary(path: Path):
-  """Rows [N, 3072] and labels [N]: an image has 3,073 bytes, the first of which is its label."""
+  """Rows [N, 3072] and labels [N]: each image is a label byte and 3,072 pixel bytes."""
   content = files.read_bytes(path, MAX_BYTES)
   if not content or len(content) % (1 + NUM_PIXELS):
     raise InputError(

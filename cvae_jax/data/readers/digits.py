@@ -9,7 +9,7 @@ NUM_TEST_IMAGES = 300
 
 @DATASETS.register('digits', own_test_split=False)
 def source(_) -> Source:
-  """The digits, of which 300 are the test split, the same for every `data.split_seed`."""
+  """The digits; 300 are the test split, whatever `data.split_seed` is."""
   from sklearn import datasets, model_selection
 
   digits = datasets.load_digits()

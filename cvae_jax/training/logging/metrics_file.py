@@ -32,7 +32,7 @@ class CsvWriter:
   """Appends rows to metrics.csv, each on disk before the next step begins."""
 
   def __init__(self, path: Path, columns: tuple[str, ...]):
-    """Opens the file; one that is there keeps its columns (see `forget_after`)."""
+    """Opens the file; an existing one keeps its columns (see `forget_after`)."""
     self._columns = _header(path) or columns
     self._file = open(path, 'a', newline='', encoding='utf-8', buffering=1)  # noqa: SIM115
     self._writer = csv.writer(self._file)
