@@ -53,6 +53,41 @@ def writing(path: Path, advice: str = 'Make it writable, or use another folder.'
     raise InputError(f'Cannot write {path}: {error.strerror or error}. {advice}') from error
 
 
+# Patterns, escapes and schemes to libraries that take paths for more than names.
+_SPECIAL = frozenset('*?[]\\:')
+
+
+def plain(folder: Path) -> Path:
+  """The absolute path of a folder, or of a link to it where a library might misread its characters.
+
+  The link lies in the cache folder, named by a hash: all processes of a user get the same one.
+
+  Args:
+    folder: an existing folder.
+
+  Raises:
+    InputError: the link cannot be made.
+  """
+  folder = folder.absolute()
+  if _is_plain(folder):
+    return folder
+  link = cache_folder() / 'links' / digest(str(folder), size=16)
+  advice = f'Rename the folder, or set XDG_CACHE_HOME to a writable one without {"".join(_SPECIAL)}'
+  problem = f'{str(folder)!r} has characters that checkpoint libraries misread. {advice}.'
+  if not _is_plain(link):
+    raise InputError(problem)
+  with writing(link, problem):
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if not link.is_symlink():  # another process may be making it
+      with contextlib.suppress(FileExistsError):
+        link.symlink_to(folder, target_is_directory=True)
+  return link
+
+
+def _is_plain(path: Path) -> bool:
+  return str(path).isprintable() and _SPECIAL.isdisjoint(str(path))
+
+
 def cache_folder() -> Path:
   """The user's cache folder: `cvae_jax` in $XDG_CACHE_HOME or ~/.cache.
 
@@ -65,7 +100,7 @@ def cache_folder() -> Path:
     raise InputError('No home folder for the cache: set XDG_CACHE_HOME to a folder.') from error
 
 
-def digest(*texts: str) -> str:
-  """A hash of texts, in six characters, for a file name."""
+def digest(*texts: str, size: int = 3) -> str:
+  """A hash of texts, in `2 * size` characters, for a file name."""
   joined = '\0'.join(texts).encode(errors='surrogateescape')
-  return hashlib.blake2b(joined, digest_size=3).hexdigest()
+  return hashlib.blake2b(joined, digest_size=size).hexdigest()

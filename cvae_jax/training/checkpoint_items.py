@@ -3,14 +3,18 @@
 Files may be damaged or malicious: nothing in them is used before it is checked.
 """
 
+import asyncio
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+import tensorstore
+from etils import epath
 from ml_collections import ConfigDict
 
 from cvae_jax import config as config_lib
@@ -57,7 +61,7 @@ def check(manager: ocp.CheckpointManager, step: int, config: ConfigDict) -> None
 
 def _check_complete(manager, step) -> None:
   """Raises InputError if a checkpoint lacks an item that was written into it."""
-  folder = Path(manager.directory) / str(step)
+  folder = _folder(manager, step)
   try:
     written = set(json.loads((folder / '_CHECKPOINT_METADATA').read_text())['item_handlers'])
   except (OSError, ValueError, KeyError, TypeError):  # there may be hashes to go by
@@ -79,12 +83,29 @@ def _check_config(manager, step, config: ConfigDict) -> None:
   # Where no schedule depends on their number, epochs may have been added since.
   listed = '; '.join(str(each) for each in different if each.field != 'num_epochs')
   if listed:
-    folder = Path(manager.directory) / str(step)
+    folder = _folder(manager, step).resolve()
     cause = ValueError(f'it was written with another config: {listed}')
     raise InputError(
       f'{folder} was written with another config than {folder.parents[1]} has: {listed} '
       f'(in {config_lib.FILE_NAME}). Bring back the one it was written with.'
     ) from cause
+
+
+def read_back(manager: ocp.CheckpointManager, step: int, items: dict[str, Any]) -> None:
+  """Reads a checkpoint onto the host, item by item, to see that it can be read.
+
+  Args:
+    manager: of a run's checkpoints.
+    step: which of them.
+    items: what was written; only structure, shapes and types are used.
+
+  Raises:
+    InputError: an item cannot be read, or is not what was written.
+  """
+  _check_complete(manager, step)
+  for name, item in items.items():
+    like = jax.tree.map(lambda leaf: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape), item)
+    read_items(manager, step, {name: like})
 
 
 def read_items(manager: ocp.CheckpointManager, step: int, items: dict[str, Any]) -> dict[str, Any]:
@@ -98,13 +119,17 @@ def read_items(manager: ocp.CheckpointManager, step: int, items: dict[str, Any])
   Raises:
     InputError: one cannot be read, or is not what was written.
   """
-  abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, items)
+  abstract = jax.tree.map(
+    lambda leaf: leaf if isinstance(leaf, np.ndarray) else ocp.utils.to_shape_dtype_struct(leaf),
+    items,
+  )
   args = ocp.args.Composite(
     **{name: ocp.args.StandardRestore(item) for name, item in abstract.items()}
   )
   digests = _digests(manager, step)
   try:
     for item in items:
+      _merge_pieces(_folder(manager, step) / item)
       _check_size(manager, step, item)
     restored = dict(manager.restore(step, args=args).items())
   except Exception as error:  # Orbax and TensorStore share no base class of errors.
@@ -116,9 +141,21 @@ def read_items(manager: ocp.CheckpointManager, step: int, items: dict[str, Any])
   return restored
 
 
+def _merge_pieces(folder: Path) -> None:
+  """Completes an item that was written under a path in which Orbax found no pieces to merge."""
+  if (folder / 'manifest.ocdbt').exists() or not any(folder.glob('ocdbt.process_*')):
+    return
+  context = tensorstore.Context({'cache_pool#ocdbt': {}})  # the name that Orbax gives its pool
+  merge = ocp.type_handlers.merge_ocdbt_per_process_files(
+    epath.Path(folder), context, use_zarr3=False
+  )
+  with ThreadPoolExecutor(1) as pool:  # a notebook's thread has an event loop already
+    pool.submit(asyncio.run, merge).result()
+
+
 def _check_size(manager, step, item: str) -> None:
   """Raises ValueError if an item would take far more memory than its files."""
-  folder = Path(manager.directory) / str(step) / item
+  folder = _folder(manager, step) / item
   on_disk = sum(path.stat().st_size for path in folder.rglob('*') if path.is_file())
   leaves = jax.tree.leaves(ocp.StandardCheckpointHandler().metadata(folder))
   promised = sum(leaf.dtype.itemsize * _largest(leaf) for leaf in leaves)
@@ -133,6 +170,10 @@ def _largest(leaf) -> int:
   return max(math.prod(leaf.shape), math.prod(chunk or ()))
 
 
+def _folder(manager, step) -> Path:
+  return Path(manager.directory) / str(step)
+
+
 def _digests(manager, step) -> dict[str, str]:
   """The hashes that were saved with a checkpoint; {} in one of an early version."""
   return _json(manager, step, 'digests') or {}
@@ -140,7 +181,7 @@ def _digests(manager, step) -> dict[str, str]:
 
 def _json(manager, step, item: str) -> dict[str, Any] | None:
   """A JSON item of a checkpoint; None if it has none."""
-  if not (Path(manager.directory) / str(step) / item).is_dir():
+  if not (_folder(manager, step) / item).is_dir():
     return None
   try:
     args = ocp.args.Composite(**{item: ocp.args.JsonRestore()})
@@ -157,6 +198,6 @@ def _check_digest(manager, step, digests, name, item) -> None:
 
 def _unreadable(manager, step, error: Exception) -> InputError:
   return InputError(
-    f'Checkpoint {Path(manager.directory) / str(step)} cannot be read: it is damaged, or of '
+    f'Checkpoint {_folder(manager, step).resolve()} cannot be read: it is damaged, or of '
     f'another model than config.json describes ({reason(error)}). Name another one.'
   )

@@ -3,14 +3,15 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 from orbax.checkpoint import checkpoint_managers as policies
 
-from cvae_jax.runtime import processes
-from cvae_jax.runtime.errors import WriteError, reason
+from cvae_jax.runtime import paths, processes
+from cvae_jax.runtime.errors import InputError, WriteError, reason
 from cvae_jax.tasks import TASKS
 from cvae_jax.training import checkpoint_items
 from cvae_jax.training.logging.windows import Window
@@ -59,7 +60,12 @@ class Checkpoints:
       cleanup_tmp_directories=True,
     )
     self._folder = workdir / CHECKPOINTS
-    self._manager = ocp.CheckpointManager(self._folder.absolute(), options=options)
+    self._folder.mkdir(parents=True, exist_ok=True)
+    self._manager = ocp.CheckpointManager(paths.plain(self._folder), options=options)
+    self._unread: tuple[int, dict[str, Any]] | None = (
+      None  # the last one saved, shapes of its items
+    )
+    self._has_read_one = False
 
   @property
   def latest_step(self) -> int | None:
@@ -84,7 +90,10 @@ class Checkpoints:
     window: Window,
     validation: dict[str, float] | None,
   ) -> None:
-    """Copies the state to the host, and writes it in the background.
+    """Copies the state to the host, and writes it in the background; waits for the first.
+
+    The first one and, in `wait`, the last one are read back: a run that reports success has
+    checkpoints that can be read.
 
     Args:
       state: the run after `step` steps.
@@ -93,7 +102,7 @@ class Checkpoints:
       validation: what a validation at this step gave, if there was one.
 
     Raises:
-      WriteError: this one, or the one before, cannot be written.
+      WriteError: this one, or the one before, cannot be written or read back.
     """
     items = checkpoint_items.items(state)
     if window:
@@ -112,15 +121,26 @@ class Checkpoints:
         ),
         metrics=validation,
       )
+    self._unread = step, jax.eval_shape(lambda: items)
+    if not self._has_read_one:
+      self.wait()
 
   def wait(self) -> None:
-    """Returns when all checkpoints are on disk.
+    """Returns when all checkpoints are on disk, and the last one has been read back.
 
     Raises:
       WriteError: they cannot be.
     """
     with self._writing():
       self._manager.wait_until_finished()
+    if self._unread:
+      step, items = self._unread
+      try:
+        checkpoint_items.read_back(self._manager, step, items)
+      except InputError as error:
+        why = reason(error.__cause__ or error)
+        raise WriteError(f'checkpoint {step} cannot be read back ({why})') from error
+    self._unread, self._has_read_one = None, True
 
   def close(self) -> None:
     """Waits for what is being written, and lets go of the folder.

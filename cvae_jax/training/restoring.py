@@ -10,7 +10,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
-from cvae_jax.runtime import devices, processes
+from cvae_jax.runtime import devices, paths, processes
 from cvae_jax.runtime.errors import InputError, reason
 from cvae_jax.tasks import TASKS
 from cvae_jax.training import checkpoint_items
@@ -152,7 +152,7 @@ def restore_variables(
 
 
 def _reader(run: Path, config: ConfigDict) -> ocp.CheckpointManager:
-  folder = (run / CHECKPOINTS).absolute()
+  folder = run / CHECKPOINTS
   if not folder.is_dir():
     raise InputError(f'{run} has no checkpoint: its training has not come to one yet.')
   # Not Orbax's `read_only`, which warns about itself; nothing here saves or deletes. Lightweight:
@@ -163,7 +163,7 @@ def _reader(run: Path, config: ConfigDict) -> ocp.CheckpointManager:
     create=False,
     lightweight_initialize=True,
   )
-  return ocp.CheckpointManager(folder, options=options)
+  return ocp.CheckpointManager(paths.plain(folder), options=options)
 
 
 def _choose(manager: ocp.CheckpointManager, run: Path, which: str, config: ConfigDict) -> int:

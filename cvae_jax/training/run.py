@@ -32,8 +32,8 @@ def writing_to(workdir: Path) -> Iterator[None]:
   except (OSError, WriteError) as error:
     why = str(error) if isinstance(error, WriteError) else reason(error)
     raise WriteError(
-      f'{workdir} cannot be written to: {why}. Every checkpoint in it is whole: once that is '
-      'mended, the same command resumes from the newest.'
+      f'{workdir} cannot be written to: {why}. Once that is mended, the same command resumes from '
+      'the newest whole checkpoint.'
     ) from error
 
 
@@ -138,6 +138,8 @@ class Run:
       f'images of {program.config.data.name}, {program.steps_per_epoch} steps an epoch on '
       f'{program.mesh.size} {jax.default_backend()} device(s){streams}, in {self.workdir}'
     )
+    for line in program.counts:
+      reporter.line(line)
     if program.task.note:
       reporter.line(program.task.note)
     if step:

@@ -10,7 +10,7 @@ import numpy as np
 
 from cvae_jax.data.readers import files
 from cvae_jax.data.readers.sources import Split
-from cvae_jax.runtime import processes, quiet_tensorflow
+from cvae_jax.runtime import paths, processes, quiet_tensorflow
 from cvae_jax.runtime.errors import InputError, reason
 
 ANSWER_TIMEOUT_SECONDS = 12
@@ -100,7 +100,7 @@ def read(
     import tensorflow_datasets as tfds
 
     try:
-      builder = tfds.builder_from_directory(version_folder)
+      builder = tfds.builder_from_directory(paths.plain(version_folder))
       arrays = {}
       for split in splits:
         batches = [
@@ -146,7 +146,7 @@ def _download(folder, name, raw_files, url):
       with quiet_tensorflow.quiet():
         import tensorflow_datasets as tfds
 
-        tfds.builder(name, data_dir=temporary).download_and_prepare()
+        tfds.builder(name, data_dir=paths.plain(Path(temporary))).download_and_prepare()
       version = find(Path(temporary), name)
       (folder / name).mkdir(exist_ok=True)
       return version.rename(folder / name / version.name)

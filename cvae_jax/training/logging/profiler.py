@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jax
 
-from cvae_jax.runtime import quiet_tensorflow
+from cvae_jax.runtime import paths, quiet_tensorflow
 
 NUM_PROFILE_STEPS = 5
 
@@ -17,7 +17,7 @@ class Profiler:
     with quiet_tensorflow.quiet():  # CLU's module of hooks imports it
       from clu import periodic_actions
     self._new_hook = lambda first_step: periodic_actions.Profile(
-      logdir=str(workdir),
+      logdir=str(paths.plain(workdir)),
       first_profile=first_step,
       num_profile_steps=NUM_PROFILE_STEPS,
       profile_duration_ms=None,

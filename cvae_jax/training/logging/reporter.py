@@ -33,7 +33,7 @@ class Reporter:
     self._logger = logging.Logger('cvae_jax', logging.INFO)
     handler = logging.NullHandler()
     if log_path is not None:
-      handler = logging.FileHandler(log_path, encoding='utf-8')
+      handler = logging.FileHandler(log_path, encoding='utf-8', errors='backslashreplace')
       # A full disk ends the run elsewhere, in one line; logging would print pages before that.
       handler.handleError = lambda record: None
     handler.setFormatter(logging.Formatter('%(asctime)s %(message)s'))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cvae_jax import config as config_lib
-from cvae_jax.runtime import quiet_tensorflow
+from cvae_jax.runtime import paths, quiet_tensorflow
 from cvae_jax.runtime.errors import reason
 from cvae_jax.training.logging.metrics_file import CSV_NAME, EVENTS_PATTERN, CsvWriter
 
@@ -99,7 +99,7 @@ class Writers:
 def _open_tensorboard(workdir: Path):
   from clu import metric_writers  # late: it imports TensorFlow
 
-  return metric_writers.SummaryWriter(str(workdir))
+  return metric_writers.SummaryWriter(str(paths.plain(workdir)))
 
 
 def _open_wandb(workdir: Path, name: str, log: Log):
@@ -110,4 +110,4 @@ def _open_wandb(workdir: Path, name: str, log: Log):
       'WANDB_API_KEY is not set: Weights & Biases is written offline, and '
       f'`wandb sync {workdir}/wandb/offline-run-*` sends it'
     )
-  return wandb_writer.WandbWriter(workdir, name)
+  return wandb_writer.WandbWriter(paths.plain(workdir), name)
