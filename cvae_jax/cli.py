@@ -1,5 +1,6 @@
 """What the commands share: flags, help, user modules, one line per error, the exit status."""
 
+import contextlib
 import importlib
 import os
 import re
@@ -8,6 +9,7 @@ import shutil
 import signal
 import sys
 import textwrap
+import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +18,7 @@ from absl import flags
 from absl import logging as absl_logging
 
 from cvae_jax.config import FIELDS, default, fields
-from cvae_jax.runtime import errors, paths
+from cvae_jax.runtime import errors, output, paths
 from cvae_jax.runtime.errors import InputError, did_you_mean
 
 # Their exit status is 1, that of other errors of the user 2.
@@ -49,24 +51,46 @@ def run(main: Callable[[], None], doc: str, interrupted: str = 'Interrupted.') -
   """
   argv = sys.argv = _normalized(sys.argv)  # ml_collections reads it
   sys.path.append('')  # the current folder: train.py itself may be in another one
-  for stream in (sys.stdout, sys.stderr):
-    stream.reconfigure(errors='replace')  # for terminals without β
+  output.tolerate_loss()
+
+  once = threading.Lock()
 
   def interrupt(*_):
     # Without clean-up: the threads of JAX and Orbax would print pages of tracebacks. Files on disk
     # are complete at every moment.
-    if sys.stdout.isatty():
-      os.write(sys.stdout.fileno(), b'\x1b[?25h\n')  # show the cursor, hidden by the progress bar
-    os.write(sys.stderr.fileno(), f'{Path(argv[0]).name}: {interrupted}\n'.encode())
+    if not once.acquire(blocking=False):
+      return
+    with contextlib.suppress(OSError):
+      if sys.stdout.isatty():
+        os.write(1, b'\x1b[?25h\n')  # show the cursor, hidden by the progress bar
+      os.write(2, f'{Path(argv[0]).name}: {interrupted}\n'.encode())
     os._exit(130)
 
-  signal.signal(signal.SIGINT, interrupt)
+  _on_interrupt(interrupt)
   status = _status(main, doc, argv)
   sys.stdout.flush()
   sys.stderr.flush()
   if status:
     os._exit(status)  # without clean-up, as above: the error is the last line
   sys.exit(0)
+
+
+def _on_interrupt(interrupt: Callable[..., None]) -> None:
+  """Calls `interrupt` at once after Ctrl-C, unless another handler has taken its place.
+
+  Python calls a handler in the main thread alone, and not before a compilation there has ended.
+  """
+  signal.signal(signal.SIGINT, interrupt)
+  reader, writer = os.pipe()
+  os.set_blocking(writer, False)
+  signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+
+  def watch():
+    while number := os.read(reader, 1):
+      if number[0] == signal.SIGINT and signal.getsignal(signal.SIGINT) is interrupt:
+        interrupt()
+
+  threading.Thread(target=watch, daemon=True).start()
 
 
 def check_alone(modes: Mapping[str, Sequence[str]]) -> flags.FlagValues:
@@ -101,8 +125,6 @@ def _status(main, doc, argv) -> int:
     else:
       _parse(argv)
       main()
-  except BrokenPipeError:  # closed by its reader, e.g. `| head`
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
   except errors.StoppedError as stop:
     print(f'{script}: {stop}', file=sys.stderr)
     return stop.status
@@ -120,12 +142,21 @@ def _status(main, doc, argv) -> int:
 def _message(error: Exception, argv) -> str | None:
   """The message for the user; None for a bug of this package, which shows its traceback."""
   if isinstance(error, errors.OccupiedError):
-    return f'{error} Choose a free folder: {_with_workdir(argv, error.free_workdir)}'
+    places = {'workdir': error.free_workdir}
+    if error.resume_from:
+      places['resume_from'] = error.resume_from
+    return f'{error} Choose a free folder: {_with_places(argv, places)}'
   if isinstance(error, InputError | FAILURES):
     return str(error)
   if isinstance(error, OSError) and error.strerror:
     place = f'{str(error.filename)[:100]}: ' if error.filename else 'Writing failed: '
     return f'{place}{error.strerror}.'
+  if errors.is_of_backend(error):
+    given = os.environ.get('JAX_PLATFORMS', '')
+    return (
+      f'JAX cannot start with JAX_PLATFORMS={given!r} ({_first_line(error)[:150]}). Install what '
+      "it needs, e.g. pip install 'jax[cuda12]', or set JAX_PLATFORMS=cpu."
+    )
   if errors.is_out_of_memory(error):
     return f'Out of memory: {_first_line(error)[:150]}. Choose a smaller batch or model.'
   return None
@@ -152,7 +183,8 @@ def _parse(argv) -> None:
   """Sets the flags; raises InputError for any mistake in them."""
   path = ''.join(_values(argv, 'config'))  # one at most
   if path:
-    if not (file := paths.from_user(path)).is_file():
+    # What follows a colon is the argument of get_config.
+    if not (file := paths.from_user(path.partition(':')[0])).is_file():
       reason = 'is not a file' if file.exists() else 'does not exist'
       hint = did_you_mean(path, sorted(map(str, Path('configs').glob('*.py'))))
       raise InputError(f'Config file {path!r} {reason}.{hint} See configs/.')
@@ -162,6 +194,8 @@ def _parse(argv) -> None:
     rest = flags.FLAGS(argv)
   except flags.Error as error:
     message = ' '.join(str(error).split())
+    if 'Error whilst parsing config file' in message:  # with the traceback, whose end is the error
+      message = f'Config file {path!r} fails: {str(error).strip().splitlines()[-1]}'
     match = re.match(r'flag --config\.([\w.]+)=(.*?): ', str(error), re.DOTALL)
     if match and match[1] in FIELDS:
       message = f'{match[1]}={match[2]!r} is not {FIELDS[match[1]].rule.expected}.'
@@ -216,14 +250,16 @@ def _without(argv, flag: str) -> list[str]:
   return [word for word in argv if not word.lstrip('-').startswith(f'{flag}=')]
 
 
-def _with_workdir(argv, workdir: Path) -> str:
-  """The same command with another --workdir, as text for a shell."""
+def _with_places(argv, places: Mapping[str, Path]) -> str:
+  """The same command with other values of these flags, as text for a shell."""
   python = Path(sys.executable)
   if shutil.which('python') == sys.executable:
     python = 'python'
   elif python.is_relative_to(Path.cwd()):
     python = python.relative_to(Path.cwd())
-  return shlex.join([str(python), *_without(argv, 'workdir'), f'--workdir={workdir}'])
+  for flag in places:
+    argv = _without(argv, flag)
+  return shlex.join([str(python), *argv, *(f'--{flag}={path}' for flag, path in places.items())])
 
 
 def _print_help(doc: str, argv) -> None:

@@ -4,6 +4,7 @@ import difflib
 import numbers
 import os
 import textwrap
+import traceback
 from collections.abc import Iterable
 from errno import EACCES, EDQUOT, EFBIG, EIO, ENOSPC, EPERM, EROFS
 from pathlib import Path
@@ -18,15 +19,24 @@ class InputError(ValueError):
 
 
 class OccupiedError(InputError):
-  """A workdir holds other files or another run; `free_workdir` is a folder that can be used."""
+  """A workdir holds other files or another run; `free_workdir` is a folder that can be used.
 
-  def __init__(self, message: str, free_workdir: Path):
+  `resume_from` is the run to continue there, if that is what the user seems to want.
+  """
+
+  def __init__(self, message: str, free_workdir: Path, resume_from: Path | None = None):
     super().__init__(message)
-    self.free_workdir = free_workdir
+    self.free_workdir, self.resume_from = free_workdir, resume_from
 
 
 class NonFiniteError(RuntimeError):
   """A loss or gradient of training is not finite."""
+
+
+def is_of_backend(error: Exception) -> bool:
+  """Whether JAX could not start one of its backends."""
+  frames = traceback.extract_tb(error.__traceback__)
+  return bool(frames) and Path(frames[-1].filename).name == 'xla_bridge.py'
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -1,7 +1,6 @@
 """Progress of long work: a bar on a terminal, a few plain lines elsewhere."""
 
 import contextlib
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,11 +10,9 @@ QUIET_SECONDS = 1.0  # quick work gets its heading alone
 
 
 def log(text: str) -> None:
-  """Prints a line at once, above a bar if there is one; a closed pipe (`| head`) is no error."""
-  try:
+  """Prints a line at once, above a bar if there is one; that nobody can read it is no error."""
+  with contextlib.suppress(OSError):
     print(text, flush=True)
-  except BrokenPipeError:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextlib.contextmanager

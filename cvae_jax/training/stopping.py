@@ -18,17 +18,22 @@ class Cause(NamedTuple):
   status: int  # exit status of the process
 
 
+# A lost connection sends SIGHUP; SLURM warns with SIGUSR1 or SIGUSR2 where `--signal` asks for it.
+WARNINGS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 SIGNALS = {
   signal.SIGINT: Cause('Ctrl-C', 128 + signal.SIGINT),
-  signal.SIGTERM: Cause('SIGTERM', 128 + signal.SIGTERM),
+  **{number: Cause(number.name, 128 + number) for number in (signal.SIGTERM, *WARNINGS)},
 }
 
 
 @contextlib.contextmanager
 def listening(max_seconds: float) -> Iterator[Callable[[], Cause | None]]:
-  """Inside the block a first signal asks the run to stop; a second one acts as outside of it.
+  """After the first call of `asked` a signal asks the run to stop, until the end of the block.
+
+  Before, while all is being compiled, a signal acts as outside; so does a second Ctrl-C or SIGTERM.
 
   Only Python's main thread can handle signals; in another one, the time limit alone ends a run.
+  Signals that this process was told to ignore stay ignored, as SIGHUP under nohup.
 
   Args:
     max_seconds: time limit for the block, by the monotonic clock; 0 is no limit.
@@ -36,28 +41,33 @@ def listening(max_seconds: float) -> Iterator[Callable[[], Cause | None]]:
   Yields:
     asked(): the cause, once there is one.
   """
-  began, received = time.monotonic(), []
+  began, received, before = time.monotonic(), [], {}
 
   def handle(number, frame):
-    if received and callable(before[number]):
+    is_repeated = number not in WARNINGS and not set(received) <= set(WARNINGS)
+    if is_repeated and callable(before[number]):
       before[number](number, frame)
-    elif received:
+    elif is_repeated:
       signal.signal(number, before[number])
       signal.raise_signal(number)
-    received.append(SIGNALS[number])
+    received.append(number)
+
+  def listen():
+    with contextlib.suppress(ValueError):  # not the main thread
+      for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+          before[number] = signal.signal(number, handle)
 
   def asked() -> Cause | None:
+    if not before:
+      listen()
     if received:
-      return received[0]
+      return SIGNALS[received[0]]
     if max_seconds and time.monotonic() - began >= max_seconds:
       return Cause(f'max_train_seconds={max_seconds:g}', 0)
     return None
 
-  before = {}
   try:
-    with contextlib.suppress(ValueError):  # not the main thread
-      for number in SIGNALS:
-        before[number] = signal.signal(number, handle)
     yield asked
   finally:
     for number, handler in before.items():
