@@ -46,10 +46,11 @@ def main() -> None:
   from cvae_jax.evaluation import comparison, perceptual, report, scatter, suite
   from cvae_jax.inference import prediction
   from cvae_jax.plots import projection
-  from cvae_jax.runtime import devices, paths, progress
+  from cvae_jax.runtime import devices, numerics, paths, progress
 
   devices.keep_freed_memory()
   devices.use_compilation_cache()
+  numerics.pin()
   projection.check(given.projection)
   if given.compare is not None:
     print(f'comparison: {comparison.compare(given.compare, given.checkpoint, given.data_dir)}')

@@ -53,7 +53,7 @@ def main() -> None:
   # Late: help and wrong flags do not wait for JAX.
   import cvae_jax
   from cvae_jax.inference import drawings, sampling
-  from cvae_jax.runtime import devices, paths
+  from cvae_jax.runtime import devices, numerics, paths
 
   values = {name: given[name].value for name in sampling.Request._fields}
   output = None if given.output is None else paths.from_user(given.output)
@@ -62,6 +62,7 @@ def main() -> None:
   request = sampling.Request(**values)
   sampling.check(request)
   devices.use_compilation_cache()
+  numerics.pin()
   model = cvae_jax.load(given.workdir, given.checkpoint)
   print(f'{model.folder}, weights of step {model.step}')
   drawing = sampling.draw(model, request)

@@ -48,11 +48,12 @@ def main() -> None:
     config_lib.check(config)
   # Late: help and wrong flags do not wait for JAX.
   from cvae_jax.evaluation import experiment
-  from cvae_jax.runtime import devices, paths, processes
+  from cvae_jax.runtime import devices, numerics, paths, processes
   from cvae_jax.training import batch_size_finder, learning_rate_finder, loop
 
   devices.keep_freed_memory()
   devices.use_compilation_cache()
+  numerics.pin()
   planned = experiment.of_file(config_flags.get_config_filename(flags.FLAGS['config']))
   with processes.joined(*process_flags.connection()):
     workdir = paths.from_user(_WORKDIR.value or f'runs/{config.name}')

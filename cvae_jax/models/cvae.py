@@ -12,7 +12,6 @@ from jaxtyping import Array, Float, Int, Key
 
 from cvae_jax.models import blocks, likelihoods, priors
 from cvae_jax.models.architectures import ARCHITECTURES
-from cvae_jax.runtime.errors import InputError
 
 Images = Float[ArrayLike, 'batch h w c']  # in the likelihood's pixel range
 Labels = Int[ArrayLike, ' batch']
@@ -173,14 +172,6 @@ def build(config) -> CVAE:
     activation=activation,
     initial_sigma=config.sigma if learns_sigma else None,
   )
-
-
-def check(config) -> None:
-  """Raises InputError for a conditional model of data without classes."""
-  if config.conditional and not config.data.num_classes:
-    raise InputError(
-      'conditional=True needs classes, but data.num_classes=0. Set --config.conditional=False.'
-    )
 
 
 def init(model: CVAE, key: Key[Array, '']) -> dict:

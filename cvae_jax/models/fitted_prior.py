@@ -63,7 +63,7 @@ def draw(
   log_weights = jnp.log(prior.weights)[labels]
   component = jax.vmap(jax.random.categorical)(choices, log_weights)
   mean, factor = prior.means[labels, component], prior.factors[labels, component]
-  noise = jax.vmap(lambda key: jax.random.normal(key, mean.shape[-1:]))(noise_keys)
+  noise = jax.vmap(lambda key: jax.random.normal(key, mean.shape[-1:], jnp.float32))(noise_keys)
   # No product of matrices: an accelerator may compute it in fewer digits.
   return mean + temperature * jnp.sum(factor * noise[:, None, :], axis=-1)
 

@@ -111,7 +111,9 @@ class Mixture(Density):
 
   def draw(self, keys: Key[Array, ' batch'], temperature: Float[ArrayLike, '']) -> Latents:
     choices, noise_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
-    component = jax.vmap(lambda key: jax.random.randint(key, (), 0, self.mean.shape[1]))(choices)
+    component = jax.vmap(lambda key: jax.random.randint(key, (), 0, self.mean.shape[1], jnp.int32))(
+      choices
+    )
     return self._component(component).draw(noise_keys, temperature)
 
   def _log_probs(self, latents: Draws) -> Float[Array, '*draws batch components']:
@@ -329,7 +331,7 @@ def _flow(config, image_shape, activation) -> Flow:
 
 
 def _noise(keys: Key[Array, ' batch'], size: int) -> Array:
-  return jax.vmap(lambda key: jax.random.normal(key, (size,)))(keys)
+  return jax.vmap(lambda key: jax.random.normal(key, (size,), jnp.float32))(keys)
 
 
 def _mask(layer: int, size: int) -> tuple[int, ...]:

@@ -13,7 +13,12 @@ def stream(seed: int, name: str) -> Array:
 
   A new use of randomness takes a new name, e.g. 'order', so that no other stream changes.
   """
-  return named(jax.random.key(seed), name)
+  return named(of_run(seed), name)
+
+
+def of_run(seed: int) -> Array:
+  """The key of a seed itself; its implementation does not depend on JAX's settings."""
+  return jax.random.key(seed, impl='threefry2x32')
 
 
 def named(key: Array, name: str) -> Array:

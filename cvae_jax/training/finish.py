@@ -9,7 +9,7 @@ import numpy as np
 
 from cvae_jax.data.datasets import Dataset
 from cvae_jax.plots import grids
-from cvae_jax.runtime import devices, processes, tensor_files
+from cvae_jax.runtime import devices, keys, processes, tensor_files
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.training import hooks, restoring, run_folder, start
 from cvae_jax.training.logging import projector
@@ -69,7 +69,7 @@ def _write_artifacts(
   with processes.together():
     if not processes.is_main():
       return
-    began, key = time.perf_counter(), jax.random.key(program.config.seed)
+    began, key = time.perf_counter(), keys.of_run(program.config.seed)
     try:
       made = program.task.finish(variables, _on_host(program.train), key)
     except InputError as error:

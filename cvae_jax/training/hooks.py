@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from cvae_jax.plots import grids
-from cvae_jax.runtime import devices
+from cvae_jax.runtime import devices, keys
 from cvae_jax.runtime.errors import StoppedError
 from cvae_jax.tasks.task import Terms
 from cvae_jax.training import nonfinite, stopping
@@ -154,7 +154,8 @@ class Log(Hook):
       if run.writers:
         run.writers.write_scalars(step, row)
     if event.validation:
-      nonfinite.check_values(event.validation, event.end, run.checkpoints.latest_path)
+      last_good = run.checkpoints.latest_path
+      nonfinite.check_values(event.validation, event.end, last_good, self._program.config)
 
 
 class Draw(Hook):
@@ -248,6 +249,6 @@ def task_pictures(program: Program, variables) -> dict[str, np.ndarray]:
 
   Drawn by the process that asks, alone.
   """
-  key = jax.random.key(program.config.seed)
+  key = keys.of_run(program.config.seed)
   tiles = program.task.pictures(devices.own_copy(variables), program.shown, key)
   return {name: grids.picture(x) for name, x in tiles.items()}

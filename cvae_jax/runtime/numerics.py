@@ -1,0 +1,31 @@
+"""Settings of JAX that numbers depend on, and that the environment may change."""
+
+import jax
+
+from cvae_jax.runtime.errors import InputError
+
+# With other values the same seed gives other numbers, and a resumed run would mix both.
+PINNED = {
+  'jax_enable_x64': False,
+  'jax_default_prng_impl': 'threefry2x32',
+  'jax_threefry_partitionable': True,
+  'jax_random_seed_offset': 0,
+  'jax_numpy_dtype_promotion': 'standard',
+  'jax_default_matmul_precision': None,
+}
+
+
+def pin() -> None:
+  """Sets them for this process, whatever the environment says (JAX_ENABLE_X64=1, ...)."""
+  for name, value in PINNED.items():
+    jax.config.update(name, value)
+
+
+def check() -> None:
+  """Raises InputError where one has another value."""
+  for name, value in PINNED.items():
+    if (given := getattr(jax.config, name)) != value:
+      raise InputError(
+        f'{name} is {given!r} in this process, expected {value!r}: a seed would give other '
+        f'numbers. Call jax.config.update({name!r}, {value!r}) first.'
+      )
