@@ -199,12 +199,12 @@ FIELDS: dict[str, Field] = {
   'data.crop_size': Field(0, integer(0), 'centre crop in pixels, before resizing; 0: the largest square'),
   'data.image_size': Field(28, integer(8, 256), 'height and width that images are resized to', SHAPES),
   'data.channels': Field(1, CHANNELS, '1 (grey) or 3 (RGB); pictures are converted', SHAPES),
-  'data.num_classes': Field(10, integer(0, MAX_WIDTH), 'labels are 0 to num_classes - 1; 0: no labels', SHAPES),
+  'data.num_classes': Field(10, integer(0, MAX_WIDTH), 'labels are 0 to num_classes - 1; 0: as many classes as the data have', SHAPES),
   'data.label_attribute': Field('Smiling', TEXT, 'the attribute of celeba that is the class'),
   'data.pixel_range': Field('auto', one_of('auto', 'unit', 'symmetric'), 'unit [0, 1], symmetric [-1, 1]; auto: unit for bernoulli only'),
   'data.binarize': Field('none', one_of('dynamic', 'none'), 'dynamic: pixels drawn anew each time; none: grey values'),
   'data.max_examples': Field(0, integer(0), 'keep only this many training images; 0 keeps all'),
-  'data.validation_examples': Field(200, integer(1), 'images held out for each split that the dataset lacks'),
+  'data.validation_examples': Field(200, integer(0), 'images held out for each split that the dataset lacks; 0: 10 %'),
   'data.split_seed': Field(0, SEED, 'which images are held out'),
   'data.placement': Field('auto', one_of('auto', 'device', 'stream'), 'images on the device, or streamed from the host', FREE),
   'data.skip_broken': Field(False, FLAG, 'skip and list unreadable pictures, instead of stopping'),
@@ -332,9 +332,18 @@ def differences(saved: ConfigDict, given: ConfigDict) -> list[Difference]:
   before = dict(fields(saved))
   return [
     Difference(field, before.get(field), value)
-    for field, value in fields(given)
+    for field, value in fields(with_classes(given, saved.data.num_classes))
     if field not in free and before.get(field) != value
   ]
+
+
+def with_classes(config: ConfigDict, num_classes: int) -> ConfigDict:
+  """`config` itself, or a copy with this number of classes where it leaves that to the data."""
+  if config.data.num_classes or not config.conditional:
+    return config
+  config = config.copy_and_resolve_references()
+  config.data.num_classes = num_classes
+  return config
 
 
 def shares_program(one: ConfigDict, other: ConfigDict) -> bool:
@@ -344,14 +353,17 @@ def shares_program(one: ConfigDict, other: ConfigDict) -> bool:
 
 
 def save(folder: Path, saved: SavedConfig) -> None:
-  """Writes `config.json` into `folder`, whole or not at all."""
+  """Writes `config.json` into `folder`, whole or not at all; `data.dir` becomes absolute."""
+  plain = saved.config.to_dict()
+  if plain['data']['dir']:
+    plain['data']['dir'] = str(paths.from_user(plain['data']['dir']).absolute())
   content = {
     'format': FORMAT,
     'cvae_jax': cvae_jax.__version__,
     'class_names': list(saved.class_names),
     'data_fingerprint': saved.data_fingerprint,
     'data_parts': saved.data_parts,
-    'config': saved.config.to_dict(),
+    'config': plain,
   }
   with paths.whole(folder / FILE_NAME) as temporary:
     temporary.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
@@ -404,9 +416,10 @@ def read(folder: Path) -> SavedConfig:
     raise InputError(
       f'{path}: {error}{another if version != cvae_jax.__version__ else ""}'
     ) from error
-  if config.conditional and len(saved.class_names) != config.data.num_classes:
+  num_classes = config.data.num_classes
+  if config.conditional and not 0 < len(saved.class_names) == num_classes:
     raise InputError(
-      f'{path} names {len(saved.class_names)} classes, expected {config.data.num_classes} '
+      f'{path} names {len(saved.class_names)} classes, expected {num_classes} or more than 0 '
       '(data.num_classes).'
     )
   return saved

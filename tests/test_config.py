@@ -57,7 +57,6 @@ def test_choices_are_those_that_exist():
     ('model__channels', (10**9,), ['model.channels=(1000000000,)', '65536']),
     ('model__channels', (8, 8, 8, 8), ['model.channels', '4', 'data.image_size=8']),
     ('data__channels', 2, ['data.channels=2', '1 or 3']),
-    ('data__num_classes', 0, ['conditional=True', '--config.conditional=False']),
     ('data__pixel_range', 'symmetric', ["'symmetric'", "likelihood='bernoulli'"]),
     ('data__augment__flip_probability', 1.5, ['data.augment.flip_probability=1.5']),
     ('data__augment__rotation', 400.0, ['data.augment.rotation=400.0', '180']),
@@ -137,13 +136,29 @@ def test_unknown_and_missing_fields_are_named():
 
 
 def test_saved_configs_come_back_the_same(tmp_path):
-  config = tiny_config(data__dir='somewhere/ü')
+  config = tiny_config(data__dir=str(tmp_path / 'ü'))
   config_lib.save(tmp_path, SavedConfig(config, NAMES, 'f00d', PARTS))
   saved = config_lib.read(tmp_path)
   assert saved.class_names == NAMES
   assert (saved.data_fingerprint, saved.data_parts) == ('f00d', PARTS)
   assert saved.config.to_dict() == config.to_dict()
   assert config_lib.differences(saved.config, config) == []
+
+
+def test_a_saved_folder_of_data_is_found_from_any_folder(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  config_lib.save(tmp_path, SavedConfig(tiny_config(data__dir='data'), NAMES, None, None))
+  assert config_lib.read(tmp_path).config.data.dir == str(tmp_path / 'data')
+
+
+def test_a_number_of_classes_left_to_the_data_is_that_of_the_saved_run():
+  saved, given = tiny_config(data__num_classes=7), tiny_config(data__num_classes=0)
+  assert config_lib.differences(saved, given) == []
+  assert [each.field for each in config_lib.differences(saved, tiny_config())] == [
+    'data.num_classes'
+  ]
+  assert config_lib.with_classes(given, 7).data.num_classes == 7
+  assert given.data.num_classes == 0
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,12 @@ from typing import NamedTuple
 import numpy as np
 
 from cvae_jax.data.readers import DATASETS, Source, Split, decoding, pictures
+from cvae_jax.data.readers.sources import in_random_order
 from cvae_jax.runtime.errors import InputError
+
+HELD_OUT = 0.1  # the fraction for each split that a data set lacks
+FEW_IMAGES = 20  # of a class, to learn it from
+MAX_COUNTED = 100  # classes, each with its counts
 
 
 class Dataset(NamedTuple):
@@ -50,9 +55,10 @@ def describe(train: Dataset, validation: Dataset) -> dict[str, int | str]:
 def load(config, at_most: int | None = None) -> Splits:
   """Loads the data set that `config.data` describes.
 
-  Where it has no validation split, `validation_examples` of its training images are held out,
-  chosen by `split_seed`; where it has no test split, as many more. `max_examples` then keeps the
-  first of the remaining training images. A test split is never changed.
+  A source whose images are in any order is shuffled first, always alike. Where it has no validation
+  split, `validation_examples` of its training images are held out, chosen by `split_seed`; where it
+  has no test split, as many more. `max_examples` then keeps the first of the remaining training
+  images, and no more of the validation. A test split is never changed.
 
   Args:
     config: a checked config.
@@ -65,14 +71,19 @@ def load(config, at_most: int | None = None) -> Splits:
   data = config.data
   source = DATASETS[data.name](data)
   _check_classes(config, source)
+  if not source.is_mixed:
+    source = source._replace(splits=in_random_order(source.splits))
   splits = _three_splits(data, source)
-  splits['train'] = splits['train'].take(slice(data.max_examples or None))
+  for name in ('train', 'validation'):
+    splits[name] = splits[name].take(slice(data.max_examples or None))
   _check_batch_size(config, splits['train'])
   first = slice(at_most)
   if not data.skip_broken:  # Otherwise broken pictures decide how many are needed.
     splits = {name: split.take(first) for name, split in splits.items()}
   splits = _to_arrays(data, splits, cache=at_most is None)
   _check_batch_size(config, splits['train'])  # again: broken pictures are gone
+  if config.conditional and at_most is None:
+    _check_every_class(data, splits['train'], source.class_names)
   return Splits(
     **{name: Dataset(*split.take(first), source.class_names) for name, split in splits.items()}
   )
@@ -83,9 +94,9 @@ def _check_classes(config, source: Source) -> None:
   if config.conditional and not expected:
     raise InputError(
       f'{data.name!r} has no labels, but conditional=True needs them. '
-      'Set --config.conditional=False --config.data.num_classes=0.'
+      'Set --config.conditional=False.'
     )
-  if config.conditional and data.num_classes != expected:
+  if config.conditional and data.num_classes not in (0, expected):
     raise InputError(
       f'data.num_classes={data.num_classes}, but {data.name!r} has {expected} classes. '
       f'Set --config.data.num_classes={expected}.'
@@ -98,6 +109,43 @@ def _check_classes(config, source: Source) -> None:
       )
 
 
+def _check_every_class(data, train: Split, class_names: tuple[str, ...]) -> None:
+  counts = np.bincount(train.labels, minlength=len(class_names))
+  if not counts.all():
+    missing = [name for name, count in zip(class_names, counts, strict=True) if not count]
+    shown = ', '.join(map(repr, missing[:5])) + (', ...' if len(missing) > 5 else '')
+    advice = 'Add images of it, or leave the class out.'
+    if data.max_examples:
+      advice = f'Raise --config.data.max_examples={data.max_examples}, or set it to 0 for all.'
+    raise InputError(
+      f'{len(missing)} of {len(class_names)} classes have no image among the '
+      f'{len(train.labels):,} training images: {shown}. {advice}'
+    )
+
+
+def class_counts(splits: Splits) -> list[str]:
+  """Lines that show how many images of each class each split has; a warning for small classes."""
+  class_names = splits.train.class_names
+  counts = [np.bincount(labels, minlength=len(class_names)) for _, labels, _ in splits]
+  if not class_names:
+    return []
+  if len(class_names) > MAX_COUNTED:
+    low, high = counts[0].min(), counts[0].max()
+    lines = [f'{len(class_names):,} classes of {low:,} to {high:,} training images']
+  else:
+    columns = zip(class_names, *counts, strict=True)
+    listed = ', '.join(f'{name} {"/".join(map(str, numbers))}' for name, *numbers in columns)
+    lines = [f'images of each class (training/validation/test): {listed}']
+  few = [f'{class_names[label]!r} ({counts[0][label]})' for label in np.argsort(counts[0])]
+  if num_few := int(np.sum(counts[0] < FEW_IMAGES)):
+    shown = ', '.join(few[: min(num_few, 5)]) + (', ...' if num_few > 5 else '')
+    lines.append(
+      f'Warning: {num_few} class(es) have fewer than {FEW_IMAGES} training images: {shown}. '
+      'Expect poor samples of them.'
+    )
+  return lines
+
+
 def _check_batch_size(config, train: Split) -> None:
   if config.batch_size > len(train.labels):
     raise InputError(
@@ -108,8 +156,13 @@ def _check_batch_size(config, train: Split) -> None:
 
 def _three_splits(data, source: Source) -> dict[str, Split]:
   """Holds out of the training images the splits that the source lacks."""
-  splits = dict(source.splits)
+  splits, stratify = dict(source.splits), source.stratify
   count, available = data.validation_examples, len(splits['train'].labels)
+  if not count:
+    count = max(round(available * HELD_OUT), 1)
+    sizes = np.unique(splits['train'].labels, return_counts=True)[1]
+    # As far as it goes: each split needs an image of each class.
+    stratify |= len(sizes) <= count and sizes.min() >= len(Splits._fields)
   if {'validation', 'test'}.isdisjoint(splits) and 2 * count >= available:
     raise InputError(
       f'data.validation_examples={count} for validation and as many for testing leave none of '
@@ -118,7 +171,7 @@ def _three_splits(data, source: Source) -> dict[str, Split]:
   for name in ('validation', 'test'):
     if name not in splits:
       train = splits['train']
-      held_out, rest = _hold_out(train.labels, count, data.split_seed, source.stratify)
+      held_out, rest = _hold_out(train.labels, count, data.split_seed, stratify)
       splits[name], splits['train'] = train.take(held_out), train.take(rest)
   return {name: splits[name] for name in Splits._fields}
 

@@ -82,13 +82,22 @@ class Experiment(NamedTuple):
 def of_file(path: str | None) -> Experiment | None:
   """What `get_experiment()` of a config file returns; None if there is no such function.
 
+  Args:
+    path: of the file; what follows a colon is the argument of its `get_config`.
+
   Raises:
     InputError: the file fails.
   """
-  if path is None or not Path(path).is_file():
+  path = (path or '').partition(':')[0]
+  if not Path(path).is_file():
     return None
   try:
     make = runpy.run_path(str(path)).get('get_experiment')
-    return make() if make else None
+    made = make() if make else None
   except Exception as error:  # whatever the file raises
     raise InputError(f'Config file {path!r} fails: {type(error).__name__}: {error}') from error
+  if not isinstance(made, Experiment | None):
+    raise InputError(
+      f'get_experiment() of {path!r} returns a {type(made).__name__}, expected an Experiment.'
+    )
+  return made

@@ -312,6 +312,8 @@ class Model:
       raise InputError('This model is conditional: give the labels.')
     labels, count = np.asarray(labels), len(self.class_names)
     if mixtures and labels.dtype.kind == 'f' and labels.shape == (num_examples, count):
+      if not np.isfinite(labels).all():
+        raise InputError('labels (mixtures of classes) are not all finite: expected numbers.')
       return labels.astype(np.float32)
     if labels.ndim != 1 or (labels.size and labels.dtype.kind not in 'iu'):
       raise InputError(

@@ -10,7 +10,6 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, Key
 
 from cvae_jax.data import corruption
-from cvae_jax.models import cvae
 from cvae_jax.runtime import keys as keys_lib
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.tasks.autoencoder import Autoencoder
@@ -18,7 +17,6 @@ from cvae_jax.tasks.task import TASKS, Batch, Terms, Variables
 
 
 def _check(config) -> None:
-  cvae.check(config)
   for field, value in (('num_importance_samples', 1), ('free_bits', 0), ('prior', 'standard')):
     if config[field] != value:
       raise InputError(

@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 from cvae_jax.config import MAX_STEPS
 from cvae_jax.data import batches
 from cvae_jax.data.datasets import Dataset
-from cvae_jax.models import cvae, fitted_prior, gaussians, generation, likelihoods
+from cvae_jax.models import fitted_prior, gaussians, generation, likelihoods
 from cvae_jax.models.cvae import Forward
 from cvae_jax.models.likelihoods import Likelihood
 from cvae_jax.runtime import keys as keys_lib
@@ -104,7 +104,6 @@ def bits_per_dimension(
 
 
 def _check(config) -> None:
-  cvae.check(config)
   if config.free_bits and config.num_importance_samples > 1:
     raise InputError(
       f'free_bits={config.free_bits} limits the KL of the ELBO, but '
@@ -137,16 +136,25 @@ class VAE(Autoencoder):
       config.beta_schedule, delay, rise, self._total_steps, config.beta_cycles
     )
     self.warmup_steps = min(settled, MAX_STEPS)
-    if delay >= self._total_steps:
-      self.note = (
-        f'β stays 0: its delay of {delay} steps is as long as the run of {self._total_steps}.'
-      )
     self.hyperparameters = {
       'beta': np.float32(config.beta),
       'beta_delay_steps': np.int32(delay),
       'beta_warmup_steps': np.float32(rise),
       'free_bits': np.float32(config.free_bits),
     }
+
+  @property
+  def note(self) -> str:
+    """How far β rises in a run that is too short for its schedule."""
+    last = self._total_steps - 1
+    if self._total_steps >= self.warmup_steps or not self._config.beta:
+      return ''
+    reached = float(self._beta(self.hyperparameters, last))
+    return (
+      f'β ends at {reached:.3g} of {self._config.beta:g}, which it would reach after '
+      f'{self.warmup_steps:,} steps: the run has {self._total_steps:,}. Raise --config.num_epochs, '
+      'or shorten --config.beta_warmup_epochs and --config.beta_delay_epochs.'
+    )
 
   @property
   def validation_terms(self) -> tuple[str, ...]:

@@ -134,7 +134,7 @@ def smoke(config) -> None:
   first = next(program.chunks([(0, 1)]))
   state, terms = program.chunk(start.initial_state(program), first.data, num_steps=1)
   terms = {name: float(terms[name][0]) for name in term_names(program.task)}
-  nonfinite.check_values(terms, now=1, last_good=None)
+  nonfinite.check_values(terms, now=1, last_good=None, config=config)
   print(f'training step: {terms_text(terms)}')
   validation = program.validate(state)
   print(f'validation of {len(program.validation.labels)} images: {terms_text(validation)}')

@@ -36,26 +36,31 @@ def check_steps(
     if skipped > allowed:
       terms = {name: series[position] for name, series in window.items()}
       in_a_row = f', the {skipped}. in a row' if allowed else ''
-      raise _error(now - count + position + 1, terms, last_good, in_a_row)
+      raise _error(now - count + position + 1, terms, last_good, config, in_a_row)
   return skipped
 
 
-def check_values(values: Mapping[str, float], now: int, last_good: Path | None) -> None:
+def check_values(values: Mapping[str, float], now: int, last_good: Path | None, config) -> None:
   """Raises NonFiniteError where a number that belongs to step `now` is not finite."""
   if not np.isfinite(list(values.values())).all():
-    raise _error(now, values, last_good)
+    raise _error(now, values, last_good, config)
 
 
 def _error(
-  step: int, terms: Mapping[str, float], last_good: Path | None, in_a_row: str = ''
+  step: int, terms: Mapping[str, float], last_good: Path | None, config, in_a_row: str = ''
 ) -> NonFiniteError:
   what = 'a gradient longer than max_gradient_norm'
   if not np.isfinite(list(terms.values())).all():
     what = 'a number that is not finite'
-  advice = (
-    'Try a lower --config.learning_rate, a smaller --config.clip_norm, a longer '
-    '--config.beta_warmup_epochs, --config.precision=float32, or --config.on_nonfinite=skip'
-  )
+  remedies = ['a lower --config.learning_rate']
+  remedies.append(f'a {"smaller" if config.clip_norm else "positive"} --config.clip_norm')
+  if 'kl' in terms and config.beta_schedule in ('linear', 'cosine'):
+    remedies.append('a longer --config.beta_warmup_epochs')
+  if config.precision != 'float32':
+    remedies.append('--config.precision=float32')
+  if config.on_nonfinite != 'skip':
+    remedies.append('--config.on_nonfinite=skip')
+  advice = f'Try {", ".join(remedies[:-1])} or {remedies[-1]}'
   if last_good is None:
     advice += ', in a new --workdir.'
   else:

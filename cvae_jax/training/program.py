@@ -47,6 +47,7 @@ class Program(NamedTuple):
   evaluate: Callable[..., dict[str, float]]  # see `validation.make_evaluate`
   init: Callable[[Array], Any]  # key -> variables
   shuffle: Callable[[Array, int], Array]  # (key, epoch) -> [steps, batch] row numbers
+  counts: tuple[str, ...] = ()  # lines that introduce the data; see `datasets.class_counts`
 
   @property
   def total_steps(self) -> int:
@@ -94,8 +95,9 @@ def build(config, at_most: int | None = None) -> Program:
   """
   config_lib.check(config)
   devices.mesh(config.batch_size)  # before the data are read, which takes longer
-  train, validation, _ = processes.main_first(lambda: datasets.load(config, at_most))
-  return assemble(config, train, validation)
+  splits = processes.main_first(lambda: datasets.load(config, at_most))
+  program = assemble(config, splits.train, splits.validation)
+  return program._replace(counts=tuple(datasets.class_counts(splits)))
 
 
 def assemble(config, train: Dataset, validation: Dataset, mesh: Mesh | None = None) -> Program:
@@ -111,6 +113,7 @@ def assemble(config, train: Dataset, validation: Dataset, mesh: Mesh | None = No
     InputError: the config does not go with the devices, or with so many images.
   """
   mesh = mesh or devices.mesh(config.batch_size)
+  config = config_lib.with_classes(config, len(train.class_names))
   saved = SavedConfig(
     config,
     train.class_names,

@@ -64,7 +64,14 @@ def check_usable(workdir: Path, config) -> None:
   if holds_run(workdir):
     if different := config_lib.differences(config_lib.read(workdir).config, config):
       listed = '; '.join(map(str, different))
-      raise OccupiedError(f'{workdir} holds another run: {listed}.', free_name(workdir))
+      message, free = f'{workdir} holds another run: {listed}.', free_name(workdir)
+      if [each.field for each in different] != ['num_epochs'] or not has_checkpoint(workdir):
+        raise OccupiedError(message, free)
+      message += (
+        ' To train on, continue it in another folder: its schedules are then those of '
+        f'{config.num_epochs} epochs, so its learning rate rises again.'
+      )
+      raise OccupiedError(message, free, resume_from=workdir)
   elif workdir.is_dir() and any(not path.name.startswith('.') for path in workdir.iterdir()):
     raise OccupiedError(
       f'{workdir} holds files that are no run (no config.json).', free_name(workdir)

@@ -7,9 +7,11 @@ import jax
 from cvae_jax import config as config_lib
 from cvae_jax import tasks
 from cvae_jax.config import SavedConfig
-from cvae_jax.runtime import paths, processes, progress
+from cvae_jax.data import batches
+from cvae_jax.runtime import numerics, paths, processes, progress
 from cvae_jax.runtime.errors import InputError, OccupiedError
 from cvae_jax.training import restoring, run_folder
+from cvae_jax.training import state as state_lib
 from cvae_jax.training.checkpoints import Checkpoints
 from cvae_jax.training.program import Program
 from cvae_jax.training.run_folder import CheckpointPath
@@ -19,6 +21,7 @@ from cvae_jax.training.state import TrainState
 def check_command(config, **flags) -> None:
   """Raises InputError for a wrong config, or where another process was started with another."""
   with processes.together():
+    numerics.check()
     config_lib.check(config)
   values = flags | {f'config.{name}': value for name, value in config_lib.fields(config)}
   processes.check_same({f'--{name}': value for name, value in values.items()})
@@ -49,6 +52,7 @@ def check_init_from(config) -> None:
 def _check_same_shapes(run: Path, config) -> None:
   """Raises InputError unless the weights of `run` fit the model that `config` describes."""
   saved = config_lib.read(run).config
+  config = config_lib.with_classes(config, saved.data.num_classes)
   if _shapes(saved) == _shapes(config):
     return
   shaping = config_lib.having(config_lib.SHAPES)
@@ -123,20 +127,42 @@ def agree_on_step(source: CheckpointPath, otherwise: str) -> int:
   return processes.from_main(restoring.choose(source.run, otherwise, config))
 
 
+def _continuation(run: Path, before: SavedConfig, step: int, program: Program) -> str:
+  """Where a run stands that begins at a step of another one: schedules follow the step."""
+  config, text = program.config, f'continues {run} at step {step}'
+  if different := config_lib.differences(before.config, config):
+    text += f' with another config: {"; ".join(map(str, different))}'
+  now = step / program.steps_per_epoch
+  places, rates = [f'epoch {now:.4g} of {config.num_epochs} here'], []
+  if num_train := (before.data_parts or {}).get('training images'):
+    steps_there = batches.steps_per_epoch(num_train, before.config.batch_size)
+    places.insert(0, f'epoch {step / steps_there:.4g} of {before.config.num_epochs} there')
+    rates.append(f'{_learning_rate(before.config, steps_there, step):.3g} there')
+  rates.append(f'{_learning_rate(config, program.steps_per_epoch, step):.3g} here')
+  return (
+    f'{text}. This step is {", ".join(places)}. Schedules follow the step: the learning rate is '
+    f'{", ".join(rates)}.'
+  )
+
+
+def _learning_rate(config, steps_per_epoch: int, step: int) -> float:
+  schedule = state_lib.learning_rate_schedule(config, config.learning_rate, steps_per_epoch)
+  return float(schedule(step))
+
+
 def begin_at(source: CheckpointPath, program: Program, workdir: Path) -> None:
   """Makes `workdir` a run that stands at a checkpoint of another one; whole or not at all."""
   step = agree_on_step(source, 'last')
-  before = config_lib.read(source.run).config
-  state, window = restoring.restore(source.run, step, before, program.fresh_state())
+  saved = config_lib.read(source.run)
+  state, window = restoring.restore(source.run, step, saved.config, program.fresh_state())
   if int(state.step) >= program.total_steps:
     raise InputError(
       f'The checkpoint is from step {state.step}, and the run would end at step '
       f'{program.total_steps}. Raise --config.num_epochs above '
       f'{int(state.step) // program.steps_per_epoch}.'
     )
-  different = config_lib.differences(before, program.config)
-  if processes.is_main() and different:
-    progress.log(f'continues {source.run} with another config: {"; ".join(map(str, different))}')
+  if processes.is_main():
+    progress.log(_continuation(source.run, saved, step, program))
   with run_folder.made_whole(workdir) as unfinished:
     saved = Checkpoints(unfinished, program.config.keep_checkpoints, program.config)
     saved.save(state, int(state.step), window, validation=None)

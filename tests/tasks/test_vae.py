@@ -230,7 +230,13 @@ def test_when_beta_begins_to_rise_and_has_risen(changes, delay, rise, warmup_ste
   assert task.warmup_steps == warmup_steps
   assert int(task.hyperparameters['beta_delay_steps']) == delay
   assert float(task.hyperparameters['beta_warmup_steps']) == rise
-  assert task.note == ''
+  assert bool(task.note) == (warmup_steps > 6)
+
+
+def test_a_run_shorter_than_its_warm_up_is_told_how_far_beta_rises():
+  task = task_of(tiny_config(beta=2.0, beta_warmup_epochs=4.0))
+  assert 'ends at 0.833 of 2' in task.note  # after 5 of 12 steps
+  assert '12 steps: the run has 6' in task.note
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ def test_a_new_best_is_kept_between_the_regular_checkpoints_and_a_note_is_shown(
   config = tiny_config(checkpoint_every_epochs=100, beta_delay_steps=6)
   loop.train(config, tmp_path / 'run')
   assert steps(tmp_path / 'run') == [3, 6]
-  assert 'β stays 0: its delay of 6 steps' in capsys.readouterr().out
+  assert 'β ends at 0 of 1' in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -54,9 +54,26 @@ def test_at_most_so_many_steps_in_a_row_are_skipped():
 
 
 def test_a_validation_that_is_not_finite_is_named():
-  nonfinite.check_values({'kl': 1.0}, 7, None)
+  nonfinite.check_values({'kl': 1.0}, 7, None, tiny_config())
   with pytest.raises(NonFiniteError, match=r'Step 7 .*kl nan'):
-    nonfinite.check_values({'reconstruction': 2.0, 'kl': np.nan}, 7, None)
+    nonfinite.check_values({'reconstruction': 2.0, 'kl': np.nan}, 7, None, tiny_config())
+
+
+@pytest.mark.parametrize(
+  ('changes', 'named', 'not_named'),
+  [
+    ({}, ['learning_rate', 'a smaller --config.clip_norm', 'warmup', 'skip'], ['precision']),
+    ({'clip_norm': 0.0}, ['a positive --config.clip_norm'], ['smaller']),
+    ({'precision': 'bfloat16'}, ['precision=float32'], []),
+    ({'beta_schedule': 'constant'}, [], ['warmup']),
+    ({'on_nonfinite': 'skip'}, [], ['skip']),
+  ],
+)
+def test_the_advice_names_only_what_would_change_something(changes, named, not_named):
+  with pytest.raises(NonFiniteError) as error:
+    nonfinite.check_values({'kl': np.nan}, 7, None, tiny_config(**changes))
+  assert all(text in str(error.value) for text in named)
+  assert not any(text in str(error.value) for text in not_named)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(

@@ -39,7 +39,8 @@ def source(data) -> Source:
   if not (found := find(folder)):
     raise files.not_found(folder, 'binarized_mnist', RAW_FILES)
   images = read(found)
-  return Source({name: Split(x, np.zeros(len(x), np.int32)) for name, x in images.items()}, ())
+  splits = {name: Split(x, np.zeros(len(x), np.int32)) for name, x in images.items()}
+  return Source(splits, (), is_mixed=True)
 
 
 def find(folder: Path) -> list[Path] | None:

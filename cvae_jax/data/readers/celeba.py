@@ -48,7 +48,7 @@ def source(data) -> Source:
 
   options = {'splits': SPLITS, 'label': label, 'fit': fit}
   splits = tfds.load(data, find, read_raw, RAW_FILES, DOWNLOAD_URL, **options)
-  return Source(splits, (f'not {attribute}', attribute))
+  return Source(splits, (f'not {attribute}', attribute), is_mixed=True)
 
 
 def find(folder: Path) -> CelebaFiles | None:

@@ -41,7 +41,7 @@ def source(data) -> Source:
     return {split: read_split(batches) for split, batches in paths.items()}
 
   splits = tfds.load(data, find, read_raw, RAW_FILES, DOWNLOAD_URL)
-  return Source(in_order_of_content(splits), CLASS_NAMES)
+  return Source(in_order_of_content(splits), CLASS_NAMES, is_mixed=True)
 
 
 def find(folder: Path) -> dict[str, list[Path]] | None:

@@ -19,4 +19,4 @@ def source(_) -> Source:
     np.arange(len(images)), test_size=NUM_TEST_IMAGES, random_state=0, stratify=split.labels
   )
   splits = {'train': split.take(train), 'test': split.take(test)}
-  return Source(splits, tuple('0123456789'), stratify=True)
+  return Source(splits, tuple('0123456789'), is_mixed=True, stratify=True)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cvae_jax.data.readers.sources import DATASETS, Source, Split, in_random_order
+from cvae_jax.data.readers.sources import DATASETS, Source, Split
 from cvae_jax.runtime import paths
 from cvae_jax.runtime.errors import InputError
 
@@ -37,7 +37,7 @@ def source(data) -> Source:
   listing = read(paths.from_user(data.dir))
   if listing.num_others:
     print(f'Ignored in {data.dir}: {listing.num_others:,} file(s) that are no pictures by name.')
-  return Source(in_random_order(listing.splits), listing.class_names)
+  return Source(listing.splits, listing.class_names)
 
 
 def read(folder: Path) -> Listing:

@@ -41,7 +41,7 @@ def register(name: str, class_names: tuple[str, ...], probe_url: str | None = No
   def source(data) -> Source:
     find_raw = partial(find, name=name)
     splits = tfds.load(data, find_raw, read_raw, RAW_FILES, probe_url)
-    return Source(in_order_of_content(splits), class_names)
+    return Source(in_order_of_content(splits), class_names, is_mixed=True)
 
 
 register(

@@ -33,11 +33,12 @@ class Source(NamedTuple):
 
   splits: dict[str, Split]  # 'train', and 'validation' and 'test' where the data set has them
   class_names: tuple[str, ...]  # of the labels 0, 1, ...; () where there are none
+  is_mixed: bool = False  # the first N images of a split are a fair sample; else they are shuffled
   stratify: bool = False  # hold out the same fraction of each class, as small data sets need
 
 
 def in_random_order(splits: dict[str, Split]) -> dict[str, Split]:
-  """Shuffles listed pictures, always alike, so that the first N of a split are a fair sample."""
+  """Shuffles each split, always alike."""
   return {
     name: split.take(np.random.RandomState(0).permutation(len(split.labels)))
     for name, split in splits.items()
