@@ -3,10 +3,41 @@
 import contextlib
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from cvae_jax.runtime.errors import InputError
+
+# Bytes that are no UTF-8 (as Python stands for them), and characters that move the cursor, end the
+# line or turn the direction of the text around them.
+_UNSEEN = r'\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff'
+# A backslash is doubled only where it would be taken for the beginning of an escape.
+_ESCAPED = re.compile(rf'[{_UNSEEN}]|\\(?=[\\xu{_UNSEEN}])')
+
+
+def printable(name: str | Path) -> str:
+  r"""A name from the file system, as text that can be printed, drawn and encoded as UTF-8.
+
+  Names that are UTF-8 stay as they are. In others, bytes that are not are written as `\xe9`, and
+  control characters as `\x0a` or `\u2028`. Different names stay different. The result is the same
+  in every locale, but no longer addresses the file. For use once, where a name enters.
+  """
+  text = str(name)
+  with contextlib.suppress(UnicodeEncodeError):  # a text that is no name in this locale
+    text = os.fsencode(text).decode(errors='surrogateescape')
+  return _ESCAPED.sub(_escape, text)
+
+
+def _escape(found: re.Match) -> str:
+  code = ord(found.group())
+  if code == ord('\\'):
+    return '\\\\'
+  if 0xDC80 <= code <= 0xDCFF:  # `surrogateescape` adds 0xDC00 to a byte
+    code -= 0xDC00
+  elif code >= 0x80:
+    return f'\\u{code:04x}'
+  return f'\\x{code:02x}'
 
 
 def from_user(text: str | Path) -> Path:

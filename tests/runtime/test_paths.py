@@ -1,12 +1,16 @@
 """Paths typed by users, atomic writes, and the cache folder."""
 
+import itertools
+import os
 import pwd
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from cvae_jax.runtime.errors import InputError
-from cvae_jax.runtime.paths import cache_folder, from_user, whole, writing
+from cvae_jax.runtime.paths import cache_folder, from_user, printable, whole, writing
 
 
 @pytest.mark.parametrize('text', ['x' * 300, '~nobody_of_this_name/x'])
@@ -53,3 +57,50 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     assert expected in str(raised.value)
   with pytest.raises(ZeroDivisionError), writing(folder):
     1 / 0  # noqa: B018
+
+
+@pytest.mark.parametrize(
+  ('name', 'expected'),
+  [
+    (b'caf\xe9', r'caf\xe9'),
+    (b'caf\xc3\xa9 \xe4\xb8\xad \xf0\x9f\x90\xb8', 'caf\xe9 \u4e2d \U0001f438'),
+    (b'two\nlines\x1b[31m\x7f', r'two\x0alines\x1b[31m\x7f'),
+    ('\x85\u2028\u202egnp'.encode(), r'\u0085\u2028\u202egnp'),
+    (b'w\\1', r'w\1'),
+    (rb'caf\xe9', r'caf\\xe9'),
+  ],
+)
+def test_names_become_printable(tmp_path, name, expected):
+  os.mkdir(os.fsencode(tmp_path) + b'/' + name)
+  (path,) = tmp_path.iterdir()
+  assert printable(path.name) == expected
+  assert printable(path) == f'{tmp_path}/{expected}'
+  printable(path.name).encode()
+
+
+def test_different_names_stay_different():
+  pieces = ('\\', 'x', 'u', 'e9', '\udce9', '\xe9', '\x9f', '\udc9f', '9f', '009f', '\n', '0a')
+  names = {
+    ''.join(name) for length in range(6) for name in itertools.product(pieces, repeat=length)
+  }
+  assert len({printable(name) for name in names}) == len(names)
+
+
+def test_names_are_the_same_in_a_locale_without_utf8(tmp_path):
+  (tmp_path / 'caf\xe9').mkdir()
+  code = (
+    'import os, sys; from cvae_jax.runtime.paths import printable\n'
+    'print(sys.getfilesystemencoding(), *(ascii(printable(n)) for n in os.listdir(sys.argv[1])))'
+  )
+  ascii_only = {'LC_ALL': 'C', 'PYTHONUTF8': '0', 'PYTHONCOERCECLOCALE': '0'}
+  for environment in (ascii_only, {'LC_ALL': 'C.UTF-8'}):
+    done = subprocess.run(
+      [sys.executable, '-c', code, tmp_path],
+      env=os.environ | environment,
+      capture_output=True,
+      text=True,
+      check=True,
+    )
+    encoding, name = done.stdout.split()
+    assert (encoding == 'utf-8') == ('C.UTF-8' in environment.values())
+    assert name == ascii('caf\xe9')
