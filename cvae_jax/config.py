@@ -138,6 +138,7 @@ WIDTHS = Rule(
   ),
   f'a tuple of integers from 1 to {MAX_WIDTH}, one for each of up to {MAX_STAGES} stages',
 )
+BIT_DEPTH = Rule(lambda v: _is_integer(v) and (v == 0 or 8 <= v <= 16), '0, or an integer, 8 to 16')
 CHANNELS = Rule(lambda v: _is_integer(v) and v in (1, 3), '1 or 3')
 
 PRIOR = Registered('cvae_jax.models.priors', 'PRIORS')
@@ -197,9 +198,11 @@ FIELDS: dict[str, Field] = {
   'data.name': Field('digits', DATASET, 'digits, mnist, fashion_mnist, cifar10, celeba, ... (README)'),
   'data.dir': Field('', TEXT, 'folder of the data; empty: $TFDS_DATA_DIR or ~/tensorflow_datasets', FREE),
   'data.crop_size': Field(0, integer(0), 'centre crop in pixels, before resizing; 0: the largest square'),
+  'data.fit': Field('crop', one_of('crop', 'pad', 'stretch'), 'what makes a square: crop, pad (black bars) or stretch'),
   'data.image_size': Field(28, integer(8, 256), 'height and width that images are resized to', SHAPES),
   'data.channels': Field(1, CHANNELS, '1 (grey) or 3 (RGB); pictures are converted', SHAPES),
   'data.num_classes': Field(10, integer(0, MAX_WIDTH), 'labels are 0 to num_classes - 1; 0: as many classes as the data have', SHAPES),
+  'data.bit_depth': Field(0, BIT_DEPTH, 'bits that are used in grey pictures of 16 bits, 8 to 16; 0: as the file says'),
   'data.label_attribute': Field('Smiling', TEXT, 'the attribute of celeba that is the class'),
   'data.pixel_range': Field('auto', one_of('auto', 'unit', 'symmetric'), 'unit [0, 1], symmetric [-1, 1]; auto: unit for bernoulli only'),
   'data.binarize': Field('none', one_of('dynamic', 'none'), 'dynamic: pixels drawn anew each time; none: grey values'),

@@ -199,6 +199,7 @@ def _hold_out(labels, count: int, seed: int, stratify: bool) -> tuple[np.ndarray
 
 def _to_arrays(data, splits: dict[str, Split], cache: bool) -> dict[str, Split]:
   """Images uint8 [N, image_size, image_size, channels] of every split."""
+  geometry = decoding.Geometry.of(data)
   if not isinstance(splits['train'].images, list):
     for split in splits.values():
       if (channels := split.images.shape[-1]) != data.channels:
@@ -207,14 +208,12 @@ def _to_arrays(data, splits: dict[str, Split], cache: bool) -> dict[str, Split]:
           f'Set --config.data.channels={channels}.'
         )
     return {
-      name: Split(decoding.fit(images, data.image_size, data.crop_size), labels)
+      name: Split(decoding.fit(images, geometry), labels)
       for name, (images, labels) in splits.items()
     }
   # All at once and sorted: another split of the same pictures finds them in the cache.
   paths = sorted({path for split in splits.values() for path in split.images})
-  images, readable = pictures.decode(
-    paths, data.image_size, data.crop_size, data.channels, cache, data.skip_broken
-  )
+  images, readable = pictures.decode(paths, geometry, cache, data.skip_broken)
   index = {path: row for row, path in enumerate(paths)}
   decoded = {}
   for name, split in splits.items():

@@ -17,6 +17,7 @@ import idx_files
 from cvae_jax import config as config_lib
 from cvae_jax.config import SavedConfig
 from cvae_jax.data.readers import binarized_mnist, celeba, cifar, idx, pictures
+from cvae_jax.data.readers.decoding import Geometry
 from cvae_jax.plots import curves
 from cvae_jax.runtime import tensor_files
 from cvae_jax.runtime.errors import InputError
@@ -55,15 +56,15 @@ def read_idx(path):
   assert images.ndim == 3
 
 
-def picture_content(form):
+def picture_content(form, **options):
   file = io.BytesIO()
   random = np.random.RandomState(0)
-  Image.fromarray(random.randint(0, 256, (12, 9, 3), np.uint8)).save(file, form)
+  Image.fromarray(random.randint(0, 256, (12, 9, 3), np.uint8)).save(file, form, **options)
   return file.getvalue()
 
 
 def read_picture(path):
-  images, readable = pictures.decode([path], 8, 0, 3, cache=False, skip_broken=False)
+  images, readable = pictures.decode([path], Geometry(8, 0, 3), cache=False, skip_broken=False)
   assert images.shape == (1, 8, 8, 3)
   assert readable.all()
 
@@ -157,6 +158,10 @@ FILES = {
   'picture.png': (lambda _: picture_content('PNG'), read_picture),
   'picture.jpg': (lambda _: picture_content('JPEG'), read_picture),
   'picture.webp': (lambda _: picture_content('WEBP'), read_picture),
+  'picture.bmp': (lambda _: picture_content('BMP'), read_picture),
+  'picture.tif': (lambda _: picture_content('TIFF'), read_picture),
+  'compressed.tif': (lambda _: picture_content('TIFF', compression='tiff_lzw'), read_picture),
+  'picture.gif': (lambda _: picture_content('GIF'), read_picture),
   'binarized_mnist.npz': (lambda _: npz_content(np.savez), read_npz),
   'compressed.npz': (lambda _: npz_content(np.savez_compressed), read_npz),
   'config.json': (config_content, read_config),

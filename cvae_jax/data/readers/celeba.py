@@ -41,7 +41,7 @@ def source(data) -> Source:
   def fit(images):
     # Crops and shrinks only: `load` crops again, and would cut into an enlarged picture.
     size = min(data.image_size, data.crop_size or data.image_size, *images.shape[1:3])
-    return decoding.fit(images, size, data.crop_size)
+    return decoding.fit(images, decoding.Geometry.of(data)._replace(image_size=size))
 
   def read_raw(found):
     return in_random_order(read(found, attribute))

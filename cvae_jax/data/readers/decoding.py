@@ -1,32 +1,60 @@
 """One picture, a file or an array, becomes a uint8 array of the size that the config asks for."""
 
 import contextlib
+import itertools
 import os
 import stat
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-FORMATS = ('PNG', 'JPEG', 'WEBP')
+FORMATS = {  # by Pillow's names, the suffixes of their files
+  'PNG': ('.png',),
+  'JPEG': ('.jpg', '.jpeg', '.jpe', '.jfif'),
+  'WEBP': ('.webp',),
+  'BMP': ('.bmp',),
+  'TIFF': ('.tif', '.tiff'),
+  'GIF': ('.gif',),
+}
+SUFFIXES = tuple(itertools.chain(*FORMATS.values()))
+FORMAT_NAMES = f'{", ".join(list(FORMATS)[:-1])} or {list(FORMATS)[-1]}'  # for messages
 # Pillow scales these pixels to 8 bits, but not the transparent colour that the PNG names.
 TRANSPARENT_COLOUR_SCALES = {'L;2': 85, 'L;4': 17, 'RGB;16B': 1 / 256}
+TIFF_BITS, TIFF_PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # tags, and a value of the second
 
 
-def read(path: Path, size: int, crop_size: int, channels: int) -> np.ndarray:
-  """Decodes a file, turns it upright, crops it to a square and resizes it.
+class Geometry(NamedTuple):
+  """How pictures of any size and depth become arrays of one shape; fields of `config.data`."""
 
-  Transparent pixels are laid over white; of an animation the first frame is read.
+  image_size: int  # height and width of the result, in pixels
+  crop_size: int  # longest side of a centre crop before resizing, in pixels; 0: no limit
+  channels: int  # 1 for grey, 3 for RGB
+  fit: str = 'crop'  # what makes a square: 'crop', 'pad' or 'stretch'
+  bit_depth: int = 0  # bits of the values in grey files of more than 8 bits; 0: as the file says
 
-  Args:
-    path: a PNG, JPEG or WEBP.
-    size: height and width of the result, in pixels.
-    crop_size: side of the centre crop before resizing, in pixels; 0, or more than the picture has:
-      the largest square.
-    channels: 1 for grey, 3 for RGB.
+  @classmethod
+  def of(cls, data) -> 'Geometry':
+    """That of `config.data`."""
+    return cls(*(data[name] for name in cls._fields))
 
-  Returns:
-    uint8 [size, size, channels].
+
+class Picture(NamedTuple):
+  """A decoded file."""
+
+  image: np.ndarray  # uint8 [size, size, channels]
+  largest: int  # value in a file of 16 bits, if `bit_depth` is 0; 0 for others
+  has_more: bool  # further frames or pages, which are not read
+
+
+def read(path: Path, geometry: Geometry) -> Picture:
+  """Decodes a file, turns it upright, makes it a square and resizes it.
+
+  Transparent pixels are laid over white; of an animation or a stack the first frame is read.
+
+  Where it is no square, `geometry.fit` cuts out the largest centred square ('crop'), adds black
+  bars ('pad') or changes the proportions ('stretch').
 
   Raises:
     Exception: whatever Pillow raises; see `problem`.
@@ -34,7 +62,7 @@ def read(path: Path, size: int, crop_size: int, channels: int) -> np.ndarray:
   with open_regular(path) as file:
     if not file.peek(1):
       raise OSError('it is empty')
-    with Image.open(file, formats=FORMATS) as picture:
+    with Image.open(file, formats=tuple(FORMATS)) as picture:
       limit = Image.MAX_IMAGE_PIXELS
       if limit and picture.width * picture.height > limit:
         raise Image.DecompressionBombError
@@ -42,16 +70,17 @@ def read(path: Path, size: int, crop_size: int, channels: int) -> np.ndarray:
       picture.load()
       with contextlib.suppress(Exception):  # broken EXIF data of an intact picture
         ImageOps.exif_transpose(picture, in_place=True)
-      opaque = _without_transparency(picture, coding)
-      left, top, side = _centre_square(*opaque.size, crop_size)
-      square = opaque.crop((left, top, left + side, top + side))
-      return _resize(square.convert('L' if channels == 1 else 'RGB'), size)
+      opaque, largest = _in_eight_bits(picture, coding, geometry.bit_depth)
+      left, top, width, height = _centre(*opaque.size, geometry)
+      part = opaque.crop((left, top, left + width, top + height))
+      image = _resize(part.convert('L' if geometry.channels == 1 else 'RGB'), geometry)
+      return Picture(image, largest, _has_more(picture))
 
 
 def problem(error: Exception) -> str:
   """Why `read` failed, in a few words."""
   if isinstance(error, UnidentifiedImageError):
-    return 'it is no PNG, JPEG or WEBP, or only the beginning of one'
+    return f'it is no {FORMAT_NAMES}, or only the beginning of one'
   if isinstance(error, Image.DecompressionBombError):
     return f'it has more than {Image.MAX_IMAGE_PIXELS:,} pixels'
   if isinstance(error, MemoryError):
@@ -67,52 +96,101 @@ def open_regular(path: Path):
   return open(path, 'rb')
 
 
-def fit(images: np.ndarray, size: int, crop_size: int) -> np.ndarray:
-  """Crops and resizes arrays as `read` does files.
+def fit(images: np.ndarray, geometry: Geometry) -> np.ndarray:
+  """Makes squares of arrays and resizes them, as `read` does with files.
 
   Args:
     images: uint8 [N, H, W, C], C 1 or 3.
-    size: height and width of the result, in pixels.
-    crop_size: as in `read`.
+    geometry: its `channels` and `bit_depth` have no effect.
 
   Returns:
     uint8 [N, size, size, C]; `images` itself where they have that size already.
   """
-  height, width = images.shape[1:3]
-  left, top, side = _centre_square(width, height, crop_size)
-  if (height, width) != (side, side):
-    images = images[:, top : top + side, left : left + side]
-  if side == size:
+  size = geometry.image_size
+  left, top, width, height = _centre(images.shape[2], images.shape[1], geometry)
+  if (height, width) != images.shape[1:3]:
+    images = images[:, top : top + height, left : left + width]
+  if height == width == size:
     return images
   resized = np.empty((len(images), size, size, images.shape[-1]), np.uint8)
   for image, target in zip(images, resized, strict=True):
     picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-    target[...] = _resize(picture, size)
+    target[...] = _resize(picture, geometry)
   return resized
 
 
-def _centre_square(width, height, crop_size):
-  side = min(crop_size or width, width, height)
-  return (width - side) // 2, (height - side) // 2, side
+def _centre(width, height, geometry):
+  """Left, top, width and height of what is kept of a picture."""
+  limit = geometry.crop_size or max(width, height)
+  if geometry.fit == 'crop':
+    limit = min(limit, width, height)
+  kept = min(width, limit), min(height, limit)
+  return (width - kept[0]) // 2, (height - kept[1]) // 2, *kept
 
 
-def _resize(picture, size):
+def _resize(picture, geometry):
   """A picture in mode L or RGB as an array [size, size, channels]."""
-  resized = picture.resize((size, size), Image.Resampling.BICUBIC)
+  size = geometry.image_size
+  shape = size, size
+  if geometry.fit == 'pad':
+    shape = tuple(max(1, round(side * size / max(picture.size))) for side in picture.size)
+  resized = picture.resize(shape, Image.Resampling.BICUBIC)
+  if shape != (size, size):
+    square = Image.new(picture.mode, (size, size))  # black
+    square.paste(resized, ((size - shape[0]) // 2, (size - shape[1]) // 2))
+    resized = square
   return np.asarray(resized).reshape(size, size, -1)
 
 
-def _without_transparency(picture, coding):
-  """The picture in a mode of 8 bits, laid over white where it is transparent."""
-  colour = picture.info.get('transparency')
+def _has_more(picture):
+  """Whether a file has further frames or pages."""
+  if picture.format not in FORMATS:  # MPO, of cameras: a JPEG and its preview or depth map
+    return False
+  with contextlib.suppress(Exception):  # a broken second frame of an intact first one
+    return getattr(picture, 'is_animated', False)
+  return True
+
+
+def _in_eight_bits(picture, coding, bit_depth):
+  """The picture in a mode of 8 bits, laid over white where it is transparent, and `largest`."""
+  if picture.mode == 'F':
+    raise ValueError('its pixels are floating-point numbers: save it with 8 or 16 bits')
   if picture.mode.startswith('I'):
-    values = np.asarray(picture).astype(np.int32)
-    if colour is not None:
-      values[values == colour] = 65535
-    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    return _deep_grey(picture, bit_depth)
+  largest = 0
+  if ';16' in str(coding):  # of which Pillow keeps the upper 8 bits
+    if bit_depth:
+      raise ValueError('16-bit colours cannot be scaled by data.bit_depth: save it with 8 bits')
+    largest = max(high for _, high in picture.convert('RGB').getextrema()) * 256 + 255
+  return _without_transparency(picture, coding), largest
+
+
+def _deep_grey(picture, bit_depth):
+  """A picture of more than 8 bits in 8 bits, and `largest`."""
+  tags = getattr(picture, 'tag_v2', {})  # of a TIFF
+  file_bits = tags.get(TIFF_BITS, (16,))[0]
+  bits = bit_depth or file_bits
+  if bits > 16:
+    raise ValueError(f'its pixels have {bits} bits: if they use 16 or fewer, set data.bit_depth')
+  white, values = (1 << bits) - 1, np.asarray(picture).astype(np.int32)
+  smallest, largest = int(values.min()), int(values.max())
+  if smallest < 0 or largest > white:
+    wrong = smallest if smallest < 0 else largest
+    raise ValueError(f'it holds {wrong:,}, expected 0 to {white:,} in {bits} bits (data.bit_depth)')
+  if tags.get(TIFF_PHOTOMETRIC) == WHITE_IS_ZERO:
+    values = white - values
+  if (colour := picture.info.get('transparency')) is not None:
+    values[values == colour] = white
+  scaled = ((values * 255 + white // 2) // white).astype(np.uint8)
+  return Image.fromarray(scaled), 0 if bit_depth or file_bits < 16 else largest
+
+
+def _without_transparency(picture, coding):
+  """A picture in a mode of 8 bits, laid over white where it is transparent."""
   if not picture.has_transparency_data:
     return picture
-  scale = TRANSPARENT_COLOUR_SCALES.get(coding)
+  colour = picture.info.get('transparency')
+  scale = TRANSPARENT_COLOUR_SCALES.get(coding) if isinstance(coding, str) else None
   if colour is not None and scale:
     scaled = (np.array(colour) * scale).astype(int).tolist()
     picture.info['transparency'] = tuple(scaled) if isinstance(colour, tuple) else scaled

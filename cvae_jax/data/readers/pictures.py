@@ -15,26 +15,28 @@ import PIL
 from PIL import Image
 
 from cvae_jax.data.readers import decoding
+from cvae_jax.data.readers.decoding import Geometry
 from cvae_jax.runtime import progress
 from cvae_jax.runtime.errors import InputError
-from cvae_jax.runtime.paths import cache_folder, whole
+from cvae_jax.runtime.paths import cache_folder, printable, whole
 
-CACHE_FORMAT = 1  # increase whenever the same file becomes another array
+CACHE_FORMAT = 2  # increase whenever the same file becomes another row
 BATCH_FILES = 64
 # Smaller files spend more time under Python's lock than outside of it: threads would only wait.
 PARALLEL_FILE_BYTES = 4096
 STALE_SECONDS = 24 * 3600
 SHOWN_FILES = 20
+DARK_BITS = 14  # if 16-bit files use no more, the scale is probably that of a camera or scanner
 
 
 def decode(
-  paths: Sequence[Path], size: int, crop_size: int, channels: int, cache: bool, skip_broken: bool
+  paths: Sequence[Path], geometry: Geometry, cache: bool, skip_broken: bool
 ) -> tuple[np.ndarray, np.ndarray]:
   """Decodes pictures as `decoding.read` does, all into one array.
 
   Args:
-    paths: N files in PNG, JPEG or WEBP.
-    size, crop_size, channels: as in `decoding.read`.
+    paths: N files in `decoding.FORMATS`.
+    geometry: as in `decoding.read`.
     cache: keep the result in the user's cache folder, and read it from there next time.
     skip_broken: list files that cannot be read instead of raising.
 
@@ -45,14 +47,17 @@ def decode(
   Raises:
     InputError: a file cannot be read, or there is not enough memory for all.
   """
-  row_type = np.dtype([('readable', '?'), ('image', 'u1', (size, size, channels))])
-  read = functools.partial(decoding.read, size=size, crop_size=crop_size, channels=channels)
+  shape = geometry.image_size, geometry.image_size, geometry.channels
+  row_type = np.dtype(
+    [('readable', '?'), ('largest', 'u2'), ('has_more', '?'), ('image', 'u1', shape)]
+  )
+  read = functools.partial(decoding.read, geometry=geometry)
   # Here, as it holds for all threads: errors say what matters of Pillow's warnings. Its plugins are
   # imported here for the same reason.
   with warnings.catch_warnings():
     warnings.simplefilter('ignore')
     Image.init()
-    file = _cache_file(paths, (size, crop_size, channels)) if cache else None
+    file = _cache_file(paths, geometry) if cache else None
     rows = _load(file, row_type, len(paths)) if file else None
     if rows is None:
       rows, is_final = _decode_all(paths, row_type, read)
@@ -63,6 +68,8 @@ def decode(
     readable = np.array(rows['readable'])
     if not readable.all():
       _report_broken(paths, readable, read, skip_broken)
+  _note_dark(rows['largest'])
+  _note_frames(paths, rows['has_more'])
   return rows['image'], readable
 
 
@@ -82,8 +89,8 @@ def _decode_all(paths, row_type, read):
     nonlocal is_final
     for row in batch:
       try:
-        rows['image'][row] = read(paths[row])
-        rows['readable'][row] = True
+        image, largest, has_more = read(paths[row])
+        rows[row] = True, largest, has_more, image
       except Exception as error:  # The errors of Pillow's decoders share no base class.
         # The system failed, not the file: memory or a network drive may come back.
         if isinstance(error, MemoryError) or getattr(error, 'errno', None):
@@ -159,15 +166,37 @@ def _report_broken(paths, readable, read, skip_broken):
   if not skip_broken:
     more = f', nor can {len(others):,} more of the {len(paths):,} pictures' if others else ''
     raise InputError(
-      f'{first} cannot be read ({_reason(first, read)}){more}. '
+      f'{printable(first)} cannot be read ({_reason(first, read)}){more}. '
       'Leave the file out; in training, --config.data.skip_broken=True leaves out and lists all '
       'broken pictures.'
     )
   lines = [f'{len(broken):,} of {len(paths):,} pictures cannot be read and are left out:']
-  lines += [f'  {path}: {_reason(path, read)}' for path in broken[:SHOWN_FILES]]
+  lines += [f'  {printable(path)}: {_reason(path, read)}' for path in broken[:SHOWN_FILES]]
   if len(broken) > SHOWN_FILES:
     lines.append(f'  and {len(broken) - SHOWN_FILES:,} more')
   print('\n'.join(lines), flush=True)
+
+
+def _note_dark(largest):
+  """Says so where no 16-bit file uses all of its bits: read by its own scale, each is dark."""
+  deep, top = np.count_nonzero(largest), int(largest.max(initial=0))
+  if 0 < top < 1 << DARK_BITS:
+    bits = max(8, top.bit_length() + top.bit_length() % 2)  # 8, 10, 12 or 14
+    print(
+      f'{deep:,} picture(s) of 16 bits hold no value above {top:,}, so they are dark. If their '
+      f'white is {(1 << bits) - 1:,}, train with --config.data.bit_depth={bits} (grey pictures), '
+      'or save them with 8 bits.',
+      flush=True,
+    )
+
+
+def _note_frames(paths, has_more):
+  if len(rows := np.flatnonzero(has_more)):
+    print(
+      f'{len(rows):,} of {len(paths):,} pictures have several frames or pages, of which the first '
+      f'is read: {printable(paths[rows[0]])}{", ..." if len(rows) > 1 else ""}',
+      flush=True,
+    )
 
 
 def _reason(path, read):

@@ -4,9 +4,11 @@ import struct
 
 import numpy as np
 import pytest
-from PIL import Image
+import tifffile
+from PIL import Image, ImageOps
 
 from cvae_jax.data.readers import decoding
+from cvae_jax.data.readers.decoding import Geometry
 from made_data import save_picture, write_png
 
 RANDOM = np.random.RandomState(0)
@@ -14,8 +16,12 @@ GREY = RANDOM.randint(0, 256, (6, 6), np.uint8)
 RGB = RANDOM.randint(0, 256, (6, 6, 3), np.uint8)
 
 
-def read(path, channels=1, size=6, crop_size=0):
-  return decoding.read(path, size, crop_size, channels)
+def read(path, channels=1, size=6, crop_size=0, **changes):
+  return decoding.read(path, Geometry(size, crop_size, channels, **changes)).image
+
+
+def fit(arrays, size, crop_size, fit='crop'):
+  return decoding.fit(arrays, Geometry(size, crop_size, arrays.shape[-1], fit))
 
 
 def luma(rgb):
@@ -23,7 +29,7 @@ def luma(rgb):
   return (rgb @ np.array([[299], [587], [114]])) / 1000
 
 
-@pytest.mark.parametrize('suffix', ['png', 'webp'])
+@pytest.mark.parametrize('suffix', ['png', 'webp', 'bmp', 'tif', 'tiff'])
 def test_lossless_pictures_are_decoded_exactly(tmp_path, suffix):
   options = {'lossless': True} if suffix == 'webp' else {}
   path = save_picture(tmp_path / f'rgb.{suffix}', RGB, **options)
@@ -44,6 +50,26 @@ def test_jpeg_in_grey_rgb_and_cmyk(tmp_path):
     np.testing.assert_allclose(read(path, 3, size=8), colour, atol=3)
   grey = save_picture(tmp_path / 'grey.jpg', np.full((8, 8), 77, np.uint8))
   np.testing.assert_allclose(read(grey, 3, size=8), 77, atol=1)
+
+
+@pytest.mark.parametrize('suffix', decoding.SUFFIXES)
+def test_every_suffix_is_that_of_a_format(suffix):
+  assert Image.registered_extensions().get(suffix, 'JPEG') in decoding.FORMATS
+
+
+@pytest.mark.parametrize('channels', [1, 3])
+@pytest.mark.parametrize('suffix', ['jpg', 'jpeg', 'jfif', 'tif'])
+def test_inks_become_colours(tmp_path, suffix, channels):
+  inks = np.indices((4, 4, 4, 4)).reshape(4, 16, 16).transpose(1, 2, 0) * 85  # C, M, Y, K
+  inks = np.kron(inks, np.ones((8, 8, 1))).astype(np.uint8)  # blocks of a JPEG
+  path, lossy = tmp_path / f'x.{suffix}', suffix != 'tif'
+  options = {'format': 'JPEG', 'quality': 100, 'subsampling': 0} if lossy else {}
+  Image.fromarray(inks, 'CMYK').save(path, **options)
+  if lossy:
+    assert b'Adobe' in path.read_bytes()[:100]  # which stores inks inverted
+  colours = 255 * (1 - inks[..., :3] / 255) * (1 - inks[..., 3:] / 255)
+  expected = colours if channels == 3 else luma(colours)
+  np.testing.assert_allclose(read(path, channels, size=128), expected, atol=4 if lossy else 2)
 
 
 def paletted(*colours):
@@ -95,6 +121,12 @@ def test_transparent_colours_of_a_palette(tmp_path):
   assert read(tmp_path / 'table.png', 3)[0, :3].tolist() == [white, [0, 200, 0], [204, 204, 244]]
 
 
+def test_transparent_colours_of_a_gif(tmp_path):
+  picture = paletted([200, 0, 0], [0, 200, 0], [0, 0, 200], [9, 8, 7])
+  picture.save(tmp_path / 'x.gif', transparency=1)
+  assert read(tmp_path / 'x.gif', 3)[0, :3].tolist() == [[200, 0, 0], [255] * 3, [0, 0, 200]]
+
+
 def key(*values):
   """The chunk of a PNG that names its transparent colour."""
   return b'tRNS', struct.pack(f'>{len(values)}H', *values)
@@ -139,11 +171,103 @@ def test_sixteen_bits_of_colours(tmp_path):
   assert (read(write_png(tmp_path / 'rgba.png', 4, 4, 16, 6, lines), 3, size=4) == 255).all()
 
 
-@pytest.mark.parametrize('suffix', ['png', 'webp'])
+# As large as a camera of 12 bits makes them.
+DEEP = np.array([[0, 1, 8, 100], [2000, 4000, 4094, 4095]] * 2, np.uint16)
+
+
+@pytest.mark.parametrize(
+  ('photometric', 'order'), [('minisblack', '<'), ('minisblack', '>'), ('miniswhite', '<')]
+)
+def test_sixteen_bits_of_a_tiff(tmp_path, photometric, order):
+  tifffile.imwrite(tmp_path / 'x.tif', DEEP, photometric=photometric, byteorder=order)
+  for bit_depth, white in ((0, 65535), (12, 4095)):
+    values = DEEP.astype(float) if photometric == 'minisblack' else white - DEEP.astype(float)
+    image = read(tmp_path / 'x.tif', size=4, bit_depth=bit_depth)
+    np.testing.assert_array_equal(image[..., 0], np.round(values * 255 / white))
+
+
+def write_tiff_of_12_bits(path, values):
+  """Two values in three bytes, a strip, and the fewest tags; tifffile needs a package for that."""
+  rows, columns = values.shape
+  bits = ''.join(f'{value:012b}' for value in values.ravel())
+  pixels = int(bits, 2).to_bytes(len(bits) // 8, 'big')
+  tags = {256: columns, 257: rows, 258: 12, 259: 1, 262: 1, 273: 8, 277: 1, 278: rows}
+  tags[279] = len(pixels)
+  directory = b''.join(struct.pack('<HHII', tag, 4, 1, value) for tag, value in tags.items())
+  start = struct.pack('<2sHI', b'II', 42, 8 + len(pixels))
+  path.write_bytes(start + pixels + struct.pack('<H', len(tags)) + directory + bytes(4))
+
+
+def test_a_tiff_of_twelve_bits_needs_no_advice(tmp_path):
+  write_tiff_of_12_bits(tmp_path / 'x.tif', DEEP)
+  picture = decoding.read(tmp_path / 'x.tif', Geometry(4, 0, 1))
+  np.testing.assert_array_equal(picture.image[..., 0], np.round(DEEP / 4095 * 255))
+  assert picture.largest == 0
+
+
+def test_a_bit_depth_scales_files_of_sixteen_bits_alone(tmp_path):
+  path = save_picture(tmp_path / 'x.png', DEEP)
+  assert decoding.read(path, Geometry(4, 0, 1)).largest == 4095
+  scaled = decoding.read(path, Geometry(4, 0, 1, bit_depth=12))
+  np.testing.assert_array_equal(scaled.image[..., 0], np.round(DEEP / 4095 * 255))
+  assert scaled.largest == 0
+  grey = save_picture(tmp_path / 'grey.png', GREY)
+  np.testing.assert_array_equal(read(grey, bit_depth=12)[..., 0], GREY)
+  lines = [line.astype('>u2').tobytes() for line in np.stack([DEEP] * 3, -1)]
+  colours = write_png(tmp_path / 'colours.png', 4, 4, 16, 2, lines)
+  assert decoding.read(colours, Geometry(4, 0, 3)).largest == 4095
+  with pytest.raises(ValueError, match='bit_depth'):
+    read(colours, 3, 4, bit_depth=12)
+
+
+@pytest.mark.parametrize(
+  ('values', 'bit_depth', 'reason'),
+  [
+    (DEEP, 10, r'4,095.* 1,023 .*data\.bit_depth'),
+    (DEEP.astype(np.uint32), 0, r'32 bits.*data\.bit_depth'),
+    (DEEP.astype(np.int32) - 7, 12, '-7'),
+    (DEEP.astype(np.int16) - 7, 0, '-7'),
+    (DEEP / np.float32(4095), 0, 'floating'),
+  ],
+)
+def test_values_without_a_known_scale_are_refused(tmp_path, values, bit_depth, reason):
+  tifffile.imwrite(tmp_path / 'x.tif', values, photometric='minisblack')
+  with pytest.raises(ValueError, match=reason) as error:
+    read(tmp_path / 'x.tif', size=4, bit_depth=bit_depth)
+  assert len(str(error.value)) <= 80  # what `problem` shows
+
+
+def test_values_of_32_bits_are_read_by_their_depth(tmp_path):
+  tifffile.imwrite(tmp_path / 'x.tif', DEEP.astype(np.uint32), photometric='minisblack')
+  image = read(tmp_path / 'x.tif', size=4, bit_depth=12)
+  np.testing.assert_array_equal(image[..., 0], np.round(DEEP / 4095 * 255))
+
+
+@pytest.mark.parametrize('suffix', ['bmp', 'tif', 'gif'])
+def test_a_size_that_is_a_lie_claims_no_memory(tmp_path, suffix):
+  path = save_picture(tmp_path / f'x.{suffix}', RGB[:5, :4])
+  content, form = path.read_bytes(), {'bmp': '<2I', 'gif': '<2H'}.get(suffix)
+  if form:
+    changes = {struct.pack(form, 4, 5): struct.pack(form, 60_000, 60_000)}
+  else:  # a tag of one number each: its name, its type, how many, and the number
+    changes = {
+      struct.pack('<HHII', tag, kind, 1, side): struct.pack('<HHII', tag, 4, 1, 60_000)
+      for tag, side in ((256, 4), (257, 5))
+      for kind in (3, 4)
+    }
+  for old, new in changes.items():
+    content = content.replace(old, new, 1)
+  path.write_bytes(content)
+  with pytest.raises(Image.DecompressionBombError):
+    read(path, 3)
+
+
+@pytest.mark.parametrize('suffix', ['png', 'webp', 'gif', 'tif'])
 def test_the_first_frame_of_an_animation_is_read(tmp_path, suffix):
   first, second = (Image.fromarray(np.full((6, 6, 3), value, np.uint8)) for value in (40, 200))
   path = tmp_path / f'x.{suffix}'
-  first.save(path, save_all=True, append_images=[second], lossless=True)
+  options = {'lossless': True} if suffix == 'webp' else {}
+  first.save(path, save_all=True, append_images=[second], **options)
   assert (read(path, 3) == 40).all()
 
 
@@ -202,8 +326,8 @@ def test_the_centre_is_cropped_and_resized(tmp_path, size, crop_size, square):
 
 def test_shrinking_averages_and_keeps_constants():
   checks = (np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8)[None, ..., None]
-  np.testing.assert_allclose(decoding.fit(checks, 8, 0), 127.5, atol=8)
-  assert (decoding.fit(np.full((2, 9, 7, 3), 93, np.uint8), 16, 0) == 93).all()
+  np.testing.assert_allclose(fit(checks, 8, 0), 127.5, atol=8)
+  assert (fit(np.full((2, 9, 7, 3), 93, np.uint8), 16, 0) == 93).all()
 
 
 @pytest.mark.parametrize('channels', [1, 3])
@@ -211,14 +335,50 @@ def test_shrinking_averages_and_keeps_constants():
 def test_arrays_are_fitted_like_files(tmp_path, channels, size, crop_size):
   arrays = RANDOM.randint(0, 256, (3, 11, 15, channels), np.uint8)
   squeezed = arrays[..., 0] if channels == 1 else arrays
-  for array, fitted in zip(squeezed, decoding.fit(arrays, size, crop_size), strict=True):
+  for array, fitted in zip(squeezed, fit(arrays, size, crop_size), strict=True):
     path = save_picture(tmp_path / 'x.png', array)
     np.testing.assert_array_equal(fitted, read(path, channels, size, crop_size))
 
 
+@pytest.mark.parametrize('shape', [(21, 40), (40, 21), (21, 21), (1, 300)])
+@pytest.mark.parametrize('size', [16, 64])
+def test_padding_adds_black_bars_and_stretching_keeps_everything(tmp_path, shape, size):
+  array = RANDOM.randint(1, 256, (*shape, 3), np.uint8)
+  path, picture = save_picture(tmp_path / 'x.png', array), Image.fromarray(array)
+  stretched = picture.resize((size, size), Image.Resampling.BICUBIC)
+  np.testing.assert_array_equal(read(path, 3, size, fit='stretch'), np.asarray(stretched))
+  image = read(path, 3, size, fit='pad')
+  if min(shape) > 1:
+    padded = ImageOps.pad(picture, (size, size), Image.Resampling.BICUBIC)
+    rows = [round((side * size) / max(shape)) for side in shape]
+    top, left = ((size - side) // 2 for side in rows)
+    inner = image[top : top + rows[0], left : left + rows[1]]
+    resized = picture.resize(rows[::-1], Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(inner, np.asarray(resized))
+    assert int(image.sum()) == int(inner.sum())  # black around it
+    assert abs(int(image.sum()) - int(np.asarray(padded).sum())) <= 0.05 * image.sum()
+  else:
+    assert image.any(axis=(1, 2)).sum() == 1
+  for fit_name, expected in (('pad', image), ('stretch', np.asarray(stretched))):
+    np.testing.assert_array_equal(fit(array[None], size, 0, fit_name)[0], expected)
+
+
+def test_a_crop_limits_what_is_padded_or_stretched(tmp_path):
+  path = save_picture(tmp_path / 'x.png', ARRAY)  # 21×40
+  for name in ('pad', 'stretch'):
+    cut = save_picture(tmp_path / 'cut.png', np.ascontiguousarray(ARRAY[:, 5:35]))
+    np.testing.assert_array_equal(
+      read(path, 3, 16, crop_size=30, fit=name), read(cut, 3, 16, fit=name)
+    )
+    assert not np.array_equal(read(path, 3, 16, fit=name), read(path, 3, 16))
+    np.testing.assert_array_equal(
+      read(path, 3, 16, crop_size=9, fit=name), read(path, 3, 16, crop_size=9)
+    )
+
+
 def test_fit_leaves_alone_what_fits():
   arrays = RANDOM.randint(0, 256, (3, 8, 8, 1), np.uint8)
-  assert decoding.fit(arrays, 8, 0) is arrays
-  assert decoding.fit(arrays, 8, 8) is arrays
-  assert decoding.fit(arrays[:0], 5, 0).shape == (0, 5, 5, 1)
-  np.testing.assert_array_equal(decoding.fit(arrays, 4, 4), arrays[:, 2:6, 2:6])
+  assert fit(arrays, 8, 0) is arrays
+  assert fit(arrays, 8, 8) is arrays
+  assert fit(arrays[:0], 5, 0).shape == (0, 5, 5, 1)
+  np.testing.assert_array_equal(fit(arrays, 4, 4), arrays[:, 2:6, 2:6])

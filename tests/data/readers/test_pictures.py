@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from cvae_jax.data.readers import decoding, pictures
+from cvae_jax.data.readers.decoding import Geometry
 from cvae_jax.runtime.errors import InputError
 from made_data import save_picture, write_png
 
@@ -35,8 +36,9 @@ def two_pictures(tmp_path):
   return [save_picture(tmp_path / 'a.png', GREY), save_picture(tmp_path / 'b.png', 255 - GREY)]
 
 
-def decode(paths, size=6, crop_size=0, channels=1, cache=False, skip_broken=False):
-  return pictures.decode(paths, size, crop_size, channels, cache, skip_broken)
+def decode(paths, size=6, crop_size=0, channels=1, cache=False, skip_broken=False, **changes):
+  geometry = Geometry(size, crop_size, channels, **changes)
+  return pictures.decode(paths, geometry, cache, skip_broken)
 
 
 def test_many_threads_keep_the_order(tmp_path, monkeypatch):
@@ -88,7 +90,7 @@ def make_broken(folder):
     (folder / name).write_bytes(content)
   for name, side in {'large.png': 10_000, 'huge.png': 60_000, 'nothing.png': 0}.items():
     write_png(folder / name, side, side, 8, 0, [b'\0'] if side else [])
-  Image.open(folder / 'whole.png').save(folder / 'gif.png', format='gif')
+  Image.open(folder / 'whole.png').save(folder / 'ppm.png', format='ppm')
   reasons = {
     'truncated.png': 'truncated',
     'header.png': 'Truncated',
@@ -97,7 +99,7 @@ def make_broken(folder):
     'empty.png': 'empty',
     'text.jpg': 'PNG',
     **dict.fromkeys(('large.png', 'huge.png'), '89,478,485'),
-    **dict.fromkeys(('nothing.png', 'gif.png'), 'PNG'),
+    **dict.fromkeys(('nothing.png', 'ppm.png'), 'PNG'),
   }
   return {folder / name: reason for name, reason in reasons.items()}
 
@@ -216,7 +218,10 @@ def test_other_content_order_or_size_is_decoded_again(two_pictures, cache_home):
   decode(two_pictures, crop_size=4, cache=True)
   decode(two_pictures, channels=3, cache=True)
   decode(two_pictures[:1], cache=True)
-  assert len(cached(cache_home)) == 6
+  decode(two_pictures, cache=True, fit='pad')
+  decode(two_pictures, cache=True, fit='stretch')
+  decode(two_pictures, cache=True, bit_depth=12)
+  assert len(cached(cache_home)) == 9
   content = bytearray(two_pictures[0].read_bytes())
   content[-20:-16] = b'\0\0\0\0'  # same length and times; the last bytes of the data, or their sum
   two_pictures[0].write_bytes(content)
@@ -327,3 +332,58 @@ def test_a_progress_bar_on_a_terminal(two_pictures, monkeypatch, capsys):
   shown = capsys.readouterr().out
   assert '2/2 pictures' in shown
   assert 'decoding 2 pictures ...' not in shown
+
+
+@pytest.mark.parametrize('cache', [False, True])
+@pytest.mark.parametrize(
+  ('values', 'depth'),
+  [([4095, 300], 12), ([1000, 1023], 10), ([255, 3], 8), ([9000, 1], 14), ([40_000, 4095], None)],
+)
+def test_files_that_use_few_of_sixteen_bits_are_noticed(tmp_path, capsys, cache, values, depth):
+  paths = [
+    save_picture(tmp_path / f'{value}.png', np.full((6, 6), value, np.uint16)) for value in values
+  ]
+  paths.append(save_picture(tmp_path / 'usual.png', GREY))
+  for _ in range(2):
+    decode(paths, cache=cache)
+    shown = capsys.readouterr().out
+    assert ('--config.data.bit_depth=' in shown) == (depth is not None)
+    if depth:
+      assert f'bit_depth={depth} ' in shown
+      assert f'{max(values):,}' in shown
+      assert shown.count('2 picture(s) of 16 bits') == 1
+  if depth:
+    images, _ = decode(paths, cache=cache, bit_depth=depth)
+    assert 'bit_depth' not in capsys.readouterr().out
+    np.testing.assert_allclose(images[0], round(values[0] * 255 / (2**depth - 1)), atol=0)
+    np.testing.assert_array_equal(images[2, ..., 0], GREY)  # which has 8 bits
+
+
+def test_further_frames_and_pages_are_noticed(tmp_path, capsys):
+  first, second = (Image.fromarray(np.full((6, 6), value, np.uint8)) for value in (40, 200))
+  paths = []
+  for suffix in ('gif', 'tif', 'webp', 'png'):
+    first.save(tmp_path / f'one.{suffix}')
+    paths += [tmp_path / f'one.{suffix}', tmp_path / f'two.{suffix}']
+    first.save(paths[-1], save_all=True, append_images=[second])
+  first.save(tmp_path / 'camera.jpg', format='MPO', save_all=True, append_images=[second])
+  images, _ = decode([*paths, tmp_path / 'camera.jpg'])
+  np.testing.assert_allclose(images, 40, atol=1)
+  shown = capsys.readouterr().out
+  assert '4 of 9 pictures' in shown
+  assert str(tmp_path / 'two.gif') in shown
+
+
+def test_names_that_are_no_utf8_are_printed(tmp_path, capsys):
+  folder = os.fsencode(tmp_path) + b'/caf\xe9'
+  os.mkdir(folder)
+  for name in (b'\xff.png', b'\x1b.png'):
+    with open(folder + b'/' + name, 'wb'):
+      pass
+  paths = sorted((tmp_path / os.fsdecode(b'caf\xe9')).iterdir())
+  with pytest.raises(InputError, match=r'caf\\xe9/\\x1b\.png'):
+    decode(paths)
+  decode([*paths, save_picture(tmp_path / 'x.png', GREY)], skip_broken=True)
+  shown = capsys.readouterr().out
+  assert r'caf\xe9/\xff.png' in shown
+  shown.encode()
