@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from cvae_jax.runtime import paths
@@ -22,14 +22,16 @@ def data_folder(data) -> Path:
 
 
 def find_all(
-  folders: Iterable[Path], *alternatives: Sequence[str], suffixes: tuple[str, ...] = ('',)
+  folders: Iterable[Path],
+  *alternatives: Sequence[str],
+  spellings: Callable[[str], Sequence[str]] = lambda name: (name,),
 ) -> list[Path] | None:
   """The files of a data set in the first folder that holds all of them, or None if none has any.
 
   Args:
     folders: where to look.
     *alternatives: the names of all files, in each form of the data set.
-    suffixes: a name may end in any of them; the first that exists counts.
+    spellings: the paths in a folder that a name may stand for; the first that exists counts.
 
   Raises:
     InputError: some files are there, but in no folder all.
@@ -38,16 +40,17 @@ def find_all(
   for folder, names in itertools.product(folders, alternatives):
     found = {}
     for name in names:
-      paths = (folder / f'{name}{suffix}' for suffix in suffixes)
+      paths = (folder / spelling for spelling in spellings(name))
       if path := next(filter(Path.is_file, paths), None):
         found[name] = path
     missing = [name for name in names if name not in found]
     if not missing:
       return list(found.values())
     if found and not incomplete:
-      ends = f' (with or without {suffixes[-1]})' if len(suffixes) > 1 else ''
+      *_, last = spellings(missing[0])
+      other = f' (or {last})' if last != missing[0] else ''
       incomplete = InputError(
-        f'{folder} holds {", ".join(found)}, but not {", ".join(missing)}{ends}. '
+        f'{folder} holds {", ".join(found)}, but not {", ".join(missing)}{other}. '
         f'Put all {len(names)} files there.'
       )
   if incomplete:

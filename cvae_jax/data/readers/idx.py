@@ -62,7 +62,7 @@ register(
 
 
 def find(folder: Path, name: str) -> dict[str, tuple[Path, Path]] | None:
-  """The images and labels of each split, `.gz` or not, in `folder` or `folder/name`, or None.
+  """The images and labels of each split in `folder` or `folder/name`, or None; see `spellings`.
 
   Raises:
     InputError: some of the four files are missing, or `folder` is named after another data set.
@@ -74,8 +74,18 @@ def find(folder: Path, name: str) -> dict[str, tuple[Path, Path]] | None:
       f'Set --config.data.name={other}, or name the folder of {name!r}.'
     )
   names = (*FILES['train'], *FILES['test'])
-  paths = files.find_all((folder, folder / name), names, suffixes=('', '.gz'))
+  paths = files.find_all((folder, folder / name), names, spellings=spellings)
   return paths and {'train': tuple(paths[:2]), 'test': tuple(paths[2:])}
+
+
+def spellings(name: str) -> list[str]:
+  """Where one of the files may be: compressed or not, named as by its authors or with a dot.
+
+  The dot is what programs make of the compressed original; Kaggle's archive also has each file in a
+  folder of its name.
+  """
+  names = name, name.replace('-idx', '.idx')
+  return [*names, *(f'{each}/{each}' for each in names), *(f'{each}.gz' for each in names)]
 
 
 def read(path: Path, num_dimensions: int) -> np.ndarray:

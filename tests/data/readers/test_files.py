@@ -20,12 +20,12 @@ def test_the_first_folder_with_all_files_counts(tmp_path):
   folders = [tmp_path / name for name in 'abc']
 
   def find():
-    return files.find_all(folders, ('one', 'two'), suffixes=('', '.gz'))
+    return files.find_all(folders, ('one', 'two'), spellings=lambda name: (name, f'{name}.gz'))
 
   assert find() is None
   folders[1].mkdir()
   (folders[1] / 'two').touch()
-  with pytest.raises(InputError, match=f'{folders[1]} .*one'):
+  with pytest.raises(InputError, match=rf'{folders[1]} .*one.*one\.gz'):
     find()
   folders[2].mkdir()
   for name in ('one', 'one.gz', 'two.gz'):

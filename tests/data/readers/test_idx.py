@@ -28,6 +28,21 @@ def test_what_was_written_is_read(tmp_path, compress):
   assert labels.dtype == np.int32
 
 
+@pytest.mark.parametrize(('compress', 'in_folders'), [(True, False), (False, False), (False, True)])
+def test_the_names_of_mirrors_are_found(tmp_path, compress, in_folders):
+  write(tmp_path / 'mnist', compress=compress)
+  for path in sorted((tmp_path / 'mnist').iterdir()):
+    name = path.name.replace('-idx', '.idx')
+    if in_folders:
+      path.rename(tmp_path / 'file')
+      (tmp_path / 'mnist' / name).mkdir()
+      (tmp_path / 'file').rename(tmp_path / 'mnist' / name / name)
+    else:
+      path.rename(path.with_name(name))
+  splits = load(config_of('mnist', tmp_path))
+  assert [len(split.labels) for split in splits] == [5, 2, 7]
+
+
 def test_no_files_are_no_error_but_some_are(tmp_path):
   assert find(tmp_path) is None
   write(tmp_path)
