@@ -458,4 +458,4 @@ def _class_names(names) -> tuple[str, ...]:
     raise TypeError('class_names are no list of texts')
   if any(unicodedata.category(letter) == 'Cc' for name in names for letter in name):
     raise ValueError('class_names hold characters that command a terminal')
-  return tuple(names)
+  return tuple(unicodedata.normalize('NFC', name) for name in names)  # as readers give them

@@ -92,9 +92,11 @@ def load(config, at_most: int | None = None) -> Splits:
 def _check_classes(config, source: Source) -> None:
   data, expected = config.data, len(source.class_names)
   if config.conditional and not expected:
+    are_files = isinstance(source.splits['train'].images, list)
     raise InputError(
       f'{data.name!r} has no labels, but conditional=True needs them. '
-      'Set --config.conditional=False.'
+      'Set --config.conditional=False'
+      f'{", or put the pictures of each class in a folder of its own" if are_files else ""}.'
     )
   if config.conditional and data.num_classes not in (0, expected):
     raise InputError(

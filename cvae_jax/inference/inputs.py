@@ -1,6 +1,7 @@
 """Images to start from: rows of a dataset, or the user's picture files, with their classes."""
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -8,12 +9,14 @@ from typing import NamedTuple
 import numpy as np
 
 from cvae_jax.data.datasets import Dataset
+from cvae_jax.data.readers import decoding, pictures
 from cvae_jax.data.readers import folder as folder_reader
-from cvae_jax.data.readers import pictures
+from cvae_jax.data.readers.decoding import FORMAT_NAMES
 from cvae_jax.inference import bounds
 from cvae_jax.inference.model import Model
 from cvae_jax.runtime import keys
 from cvae_jax.runtime.errors import InputError
+from cvae_jax.runtime.paths import printable
 
 
 class Inputs(NamedTuple):
@@ -25,10 +28,11 @@ class Inputs(NamedTuple):
 
 
 class FoundLabels(NamedTuple):
-  """Classes of images that a model has found."""
+  """Classes of pictures, from their folders or found by a model."""
 
   labels: np.ndarray  # int32 [N]
-  probabilities: np.ndarray  # [N]
+  from_folder: np.ndarray  # bool [N]
+  probabilities: np.ndarray  # [N]; 1 for those from folders
 
 
 def from_dataset(model: Model, dataset: Dataset, rows: Sequence[int]) -> Inputs:
@@ -49,32 +53,40 @@ def from_dataset(model: Model, dataset: Dataset, rows: Sequence[int]) -> Inputs:
 def find_pictures(folder: Path) -> list[Path]:
   """The picture files in a folder and its subfolders, in order of their names.
 
+  Other files, and what the system left there, are counted and passed over.
+
   Raises:
     InputError: there is no such folder, or no picture in it.
   """
   if not folder.is_dir():
-    raise InputError(f'{folder} is {"a file" if folder.exists() else "not there"}: name a folder.')
+    state = 'a file' if folder.exists() else 'not there'
+    raise InputError(f'{printable(folder)} is {state}: name a folder.')
 
   def refuse(error):
     raise InputError(
-      f'{error.filename} cannot be listed: {error.strerror}. Make it readable, or leave it out.'
+      f'{printable(error.filename)} cannot be listed: {error.strerror}. Make it readable, or leave '
+      'it out.'
     ) from error
 
-  found = sorted(
-    Path(parent, name)
-    for parent, _, names in os.walk(folder, onerror=refuse)
-    for name in names
-    if name.lower().endswith(folder_reader.SUFFIXES)
-  )
+  found, passed_over = [], Counter()
+  for parent, folders, names in os.walk(folder, onerror=refuse):
+    entries = folder_reader.Entries.of(folders, names)
+    folders[:] = entries.folders  # os.walk enters these
+    found += [Path(parent, name) for name in entries.pictures]
+    passed_over += entries.passed_over()
+  others = folder_reader.counted(passed_over)
   if not found:
-    raise InputError(f'{folder} holds no picture ({", ".join(folder_reader.SUFFIXES)}).')
-  return found
+    given = f', only {others}' if others else ''
+    raise InputError(f'{printable(folder)} holds no picture ({FORMAT_NAMES}){given}.')
+  if others:
+    print(f'Passed over in {printable(folder)}: {others}.')
+  return sorted(found)
 
 
 def read_pictures(
   model: Model, paths: list[Path], skip_broken: bool
 ) -> tuple[np.ndarray, list[Path]]:
-  """Picture files, cropped and resized as the config of the model says.
+  """Picture files, made squares and resized as the config of the model says.
 
   Args:
     model: a trained model.
@@ -89,32 +101,55 @@ def read_pictures(
   """
   for path in paths:
     if not path.is_file():
-      raise InputError(f'{path} is {"no file" if path.exists() else "not there"}.')
-  data = model.config.data
-  geometry = data.image_size, data.crop_size, data.channels
-  images, readable = pictures.decode(paths, *geometry, cache=False, skip_broken=skip_broken)
+      state = 'no file' if path.exists() else 'not there'
+      raise InputError(f'{printable(path)} is {state}.')
+  geometry = decoding.Geometry.of(model.config.data)
+  images, readable = pictures.decode(paths, geometry, cache=False, skip_broken=skip_broken)
   if not readable.any():
-    raise InputError(f'None of {len(paths)} pictures can be read; the first is {paths[0]}.')
+    first = printable(paths[0])
+    raise InputError(f'None of {len(paths)} pictures can be read; the first is {first}.')
   return images[readable], [path for path, whole in zip(paths, readable, strict=True) if whole]
 
 
-def find_labels(model: Model, images: np.ndarray) -> FoundLabels | None:
-  """The likeliest class of each image, by Bayes from the bounds; None for an unconditional model.
+def find_labels(model: Model, images: np.ndarray, paths: Sequence[Path]) -> FoundLabels | None:
+  """The class of each picture; None for an unconditional model.
+
+  A picture in a folder with the name or number of a class has that class. Of the others the model
+  finds the likeliest, by Bayes from the bounds.
 
   Args:
     model: a trained model.
     images: uint8 [N, H, W, C].
+    paths: their N files.
 
   Raises:
-    InputError: the model has no bounds.
+    InputError: the model has no bounds, but classes are to be found.
   """
   if not model.conditional:
     return None
-  if not model.has_prior:
-    raise InputError(
-      'A denoising autoencoder cannot find the class of a picture: name it with --label.'
-    )
-  key = keys.stream(model.config.seed, 'prediction')
-  log_probabilities = bounds.class_log_probabilities(model, images, key)
-  labels = log_probabilities.argmax(axis=1).astype(np.int32)
-  return FoundLabels(labels, np.exp(log_probabilities.max(axis=1)))
+  of_folders = [_label_of_folder(model, path) for path in paths]
+  labels = np.array([-1 if label is None else label for label in of_folders], np.int32)
+  unknown, probabilities = labels < 0, np.ones(len(paths))
+  if unknown.any():
+    if not model.has_prior:
+      raise InputError(
+        'A denoising autoencoder cannot find the class of a picture: name it with --label, or by '
+        'the name of its folder.'
+      )
+    key = keys.stream(model.config.seed, 'prediction')
+    log_probabilities = bounds.class_log_probabilities(model, images[unknown], key)
+    labels[unknown] = log_probabilities.argmax(axis=1)
+    probabilities[unknown] = np.exp(log_probabilities.max(axis=1))
+  return FoundLabels(labels, ~unknown, probabilities)
+
+
+def folder_name(path: Path) -> str:
+  """The name of the folder that a file is in, as that of a class."""
+  return folder_reader.class_name(os.path.basename(os.path.dirname(os.path.abspath(path))))
+
+
+def _label_of_folder(model, path):
+  try:
+    return model.label(folder_name(path))
+  except InputError:  # a folder that is no class
+    return None

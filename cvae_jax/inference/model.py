@@ -1,6 +1,7 @@
 """A trained model: NumPy arrays in, NumPy arrays out."""
 
 import dataclasses
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,7 @@ class Model:
     Raises:
       InputError: there is no such class.
     """
-    text = str(text)
+    text = unicodedata.normalize('NFC', str(text))  # as the names are
     if not self.conditional:
       raise InputError(f'This model is unconditional: it has no class {text[:40]!r}.')
     if text in self.class_names:

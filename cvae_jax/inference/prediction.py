@@ -1,6 +1,6 @@
 """Latents, reconstructions, bounds and classes of a folder of the user's pictures."""
 
-import contextlib
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,10 @@ from cvae_jax.inference.model import Model
 from cvae_jax.plots import tables
 from cvae_jax.runtime import keys
 from cvae_jax.runtime import paths as paths_lib
-from cvae_jax.runtime.errors import InputError
+from cvae_jax.runtime.paths import printable
+
+SHOWN_CLASSES = 10
+MAX_NAME = 60  # characters of the folder's name; a file's name may have 255 bytes
 
 
 def predict(model: Model, folder: Path) -> Path:
@@ -29,19 +32,13 @@ def predict(model: Model, folder: Path) -> Path:
   """
   model.prior.check_exists()
   images, paths = inputs.read_pictures(model, inputs.find_pictures(folder), skip_broken=True)
-  found = inputs.find_labels(model, images)
+  found = inputs.find_labels(model, images, paths)
   labels = np.zeros(len(images), np.int32) if found is None else found.labels
-  given = np.zeros(len(images), bool)
-  if model.conditional:
-    for row, path in enumerate(paths):
-      with contextlib.suppress(InputError):  # a folder that is no class
-        if path.parent != folder:
-          labels[row], given[row] = model.label(path.parent.name), True
   key = keys.stream(model.config.seed, 'prediction')
   terms = bounds.elbo(model, images, labels, key)
   grey, known = images.astype(np.float32) / 255, labels if model.conditional else None
   mean, logvar = model.encode(grey, known)
-  files = [str(path.relative_to(folder)) for path in paths]
+  files = [printable(path.relative_to(folder)) for path in paths]
   columns = {
     'file': files,
     'negative_elbo': terms.negative_elbo.tolist(),
@@ -49,11 +46,14 @@ def predict(model: Model, folder: Path) -> Path:
     'kl': terms.kl.sum(axis=1).tolist(),
   }
   if found is not None:
+    classes = np.array(model.class_names, object)[labels].tolist()
+    origins = ['folder' if row else 'model' for row in found.from_folder]
     columns |= {
-      'class': [model.class_names[label] for label in labels],
-      'class_from': ['folder' if row else 'model' for row in given],
-      'probability': np.where(given, 1.0, found.probabilities).tolist(),
+      'class': classes,
+      'class_from': origins,
+      'probability': found.probabilities.tolist(),
     }
+    _print_classes(classes, origins)
   columns |= {f'z{d}': values.tolist() for d, values in enumerate(mean.T)}
   arrays = {
     'files': np.array(files),
@@ -68,7 +68,9 @@ def predict(model: Model, folder: Path) -> Path:
     arrays['labels'] = known
   # Folders in several places may have the same name.
   whole = folder.resolve()
-  name = f'{whole.name or "pictures"}-{paths_lib.digest(str(whole))}{model.suffix}'
+  name = (
+    f'{printable(whole.name)[:MAX_NAME] or "pictures"}-{paths_lib.digest(str(whole))}{model.suffix}'
+  )
   table = model.folder / 'predictions' / f'{name}.csv'
   advice = 'Make it writable, or start in another folder for a shipped model.'
   with paths_lib.writing(table.parent, advice):
@@ -77,3 +79,13 @@ def predict(model: Model, folder: Path) -> Path:
     rows = zip(*columns.values(), strict=True)
     paths_lib.write(table, tables.as_csv(list(columns), rows))
   return table
+
+
+def _print_classes(classes, origins):
+  """Says how many pictures of which class are so by their folder, and how many by the model."""
+  for origin, description in (('folder', 'by the name of the folder'), ('model', 'by the model')):
+    pairs = zip(classes, origins, strict=True)
+    counts = Counter(name for name, source in pairs if source == origin)
+    if counts:
+      shown = ', '.join(f'{count:,} {name}' for name, count in counts.most_common(SHOWN_CLASSES))
+      print(f'Classes {description}: {shown}{", ..." if len(counts) > SHOWN_CLASSES else ""}')

@@ -221,18 +221,21 @@ def _inputs(model: Model, request: Request, labels: list[int] | None) -> Inputs:
 
 
 def _pictures(model: Model, given: list[str], find_labels: bool) -> Inputs:
-  """Picture files; a conditional model finds their classes if asked to."""
+  """Picture files; their classes, if asked for, are those of their folders or found."""
   files: list[Path] = []
   for path in map(paths.from_user, given):
     files += inputs_lib.find_pictures(path) if path.is_dir() else [path]
   if len(files) > MAX_IMAGES:
     raise InputError(f'{len(files):,} pictures are too many: expected at most {MAX_IMAGES:,}.')
   images, _ = inputs_lib.read_pictures(model, files, skip_broken=False)
-  found = inputs_lib.find_labels(model, images) if find_labels else None
+  found = inputs_lib.find_labels(model, images, files) if find_labels else None
   if found is not None:
-    for path, label, probability in zip(files, *found, strict=True):
-      print(f'{path.name}: taken for {model.class_names[label]} (p = {probability:.2f})')
-  names = tuple(path.stem[:SHOWN_NAME] for path in files)
+    for path, label, is_given, probability in zip(files, *found, strict=True):
+      origin = f'taken for {model.class_names[label]} (p = {probability:.2f})'
+      if is_given:
+        origin = f'{model.class_names[label]}, from its folder {inputs_lib.folder_name(path)}'
+      print(f'{paths.printable(path.name)}: {origin}')
+  names = tuple(paths.printable(path.stem)[:SHOWN_NAME] for path in files)
   return Inputs(images.astype(np.float32) / 255, None if found is None else found.labels, names)
 
 

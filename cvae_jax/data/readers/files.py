@@ -8,6 +8,19 @@ from pathlib import Path
 from cvae_jax.runtime import paths
 from cvae_jax.runtime.errors import InputError
 
+# What systems, network drives and tools leave beside the user's files, in lower case.
+_LEFT = frozenset((
+  '__macosx', 'icon\r', 'network trash folder', 'temporary items',  # macOS
+  'thumbs.db', 'ehthumbs.db', 'desktop.ini', '$recycle.bin', 'recycler',  # Windows
+  'system volume information', 'lost+found', '__pycache__',
+  '@eadir', '#recycle', '#snapshot', '@recycle', '@recently-snapshot',  # Synology, QNAP
+))  # fmt: skip
+
+
+def is_left_by_system(name: str) -> bool:
+  """Whether the name is hidden, or one that systems and tools give: __MACOSX, Thumbs.db, ..."""
+  return name.startswith('.') or name.lower() in _LEFT
+
 
 def data_folder(data) -> Path:
   """The folder of `data.dir`, else of $TFDS_DATA_DIR, else ~/tensorflow_datasets.

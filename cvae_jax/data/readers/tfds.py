@@ -48,7 +48,7 @@ def load(
     )
   if not probe_url:
     raise files.not_found(folder, name, raw_files)
-  others = sorted(path for path in folder.glob('*') if not path.name.startswith('.'))
+  others = sorted(path for path in folder.glob('*') if not files.is_left_by_system(path.name))
   # <name>/<version>/ or <name>/<variant>/<version>/; no deeper: `folder` may be a home folder.
   depths = ('*/dataset_info.json', '*/*/dataset_info.json')
   if not all(p.name == 'downloads' or any(any(p.glob(depth)) for depth in depths) for p in others):

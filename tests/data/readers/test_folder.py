@@ -8,6 +8,7 @@ import pytest
 
 from cvae_jax.data.readers import folder
 from cvae_jax.runtime.errors import InputError
+from made_data import config_of
 
 
 def make(root, *names):
@@ -40,7 +41,7 @@ def test_classes_alone_are_the_training_split(tmp_path):
   ]
   assert labels.tolist() == [0, 0, 1, 1, 1]
   assert labels.dtype == np.int32
-  assert listing.num_others == 0
+  assert not listing.passed_over
 
 
 @pytest.mark.parametrize('train', ['train', 'training', 'Training'])
@@ -67,7 +68,7 @@ def test_classes_sort_as_numbers_if_all_are_numbers(tmp_path):
   assert folder.read(tmp_path / 'two').class_names == ('10', '9', 'a')
 
 
-def test_other_files_are_counted_and_hidden_ones_ignored(tmp_path):
+def test_other_files_are_counted(tmp_path):
   make(
     tmp_path,
     'README.txt',
@@ -79,15 +80,83 @@ def test_other_files_are_counted_and_hidden_ones_ignored(tmp_path):
     'train/a/._x.png',
     'train/a/nested/y.png',
     'train/a/folder.png/y.png',
-    'test/a/x.gif',
+    'test/a/x.heic',
+    'test/a/x.PNG.JSON',
     'test/a/x.png',
   )
   listing = folder.read(tmp_path)
   assert names(tmp_path, listing.splits['train'][0]) == ['train/a/x.png']
-  assert listing.num_others == 6
-  assert folder.read(tmp_path / 'train').num_others == 4
+  left = {'.git': 1, '.DS_Store': 1, '._*': 1}
+  others = {'.txt': 2, '.csv': 1, '.heic': 1, '.json': 1, 'folder(s) in classes': 2}
+  assert listing.passed_over == {**left, **others}
   make(tmp_path, 'train/stray.png')
-  assert folder.read(tmp_path / 'train').num_others == 5
+  assert folder.read(tmp_path / 'train').passed_over['stray picture(s)'] == 1
+
+
+LEFT = (
+  '__MACOSX/._cats/._x.png', '__MACOSX/x.png', '@eaDir/x.png/THUMB.jpg', 'lost+found/',
+  '$RECYCLE.BIN/x.jpg', 'System Volume Information/x', '.ipynb_checkpoints/x-checkpoint.png',
+  '__pycache__/', '#recycle/', '.Trash-1000/y.png', '.DS_Store', 'Thumbs.db', 'thumbs.DB',
+  'desktop.ini', 'Icon\r', '._x.png',
+)  # fmt: skip
+
+
+@pytest.mark.parametrize('place', ['', 'train', 'train/cats'])
+def test_what_systems_leave_is_passed_over_and_counted(tmp_path, place, capsys):
+  make(tmp_path, 'train/cats/x.png', 'train/dogs/x.png', *(str(Path(place, n)) for n in LEFT))
+  listing = folder.read(tmp_path)
+  assert listing.class_names == ('cats', 'dogs')
+  assert names(tmp_path, listing.splits['train'][0]) == ['train/cats/x.png', 'train/dogs/x.png']
+  assert listing.passed_over.total() == len({Path(name).parts[0] for name in LEFT})
+  folder.source(config_of('folder', tmp_path).data)
+  (line,) = capsys.readouterr().out.splitlines()
+  assert str(tmp_path) in line
+  assert line.endswith(', ....')
+
+
+@pytest.mark.parametrize('layout', [[''], ['train/'], ['train/', 'val/', 'test/']])
+def test_pictures_without_class_folders_have_no_labels(tmp_path, layout):
+  make(tmp_path, *(f'{place}{name}' for place in layout for name in ('b.png', 'a.tif', 'x.txt')))
+  listing = folder.read(tmp_path)
+  assert listing.class_names == ()
+  assert len(listing.splits) == len(layout)
+  for place, (paths, labels) in zip(layout, listing.splits.values(), strict=True):
+    assert names(tmp_path, paths) == [f'{place}a.tif', f'{place}b.png']
+    assert labels.tolist() == [0, 0]
+    assert labels.dtype == np.int32
+  assert listing.passed_over == {'.txt': len(layout)}
+
+
+COMPOSED, DECOMPOSED = 'caf\xe9', 'cafe\u0301'
+
+
+def test_composed_and_decomposed_names_are_one_class(tmp_path):
+  make(tmp_path, f'train/{DECOMPOSED}/1.png', 'train/z/1.png', f'test/{COMPOSED}/2.png')
+  make(tmp_path, f'val/{COMPOSED}/a.png', f'val/{DECOMPOSED}/b.png', 'val/z/b.png')
+  listing = folder.read(tmp_path)
+  assert listing.class_names == (COMPOSED, 'z')
+  files = {split: names(tmp_path, paths) for split, (paths, _) in listing.splits.items()}
+  assert files == {  # by the bytes on disk
+    'train': [f'train/{DECOMPOSED}/1.png', 'train/z/1.png'],
+    'validation': [f'val/{DECOMPOSED}/b.png', f'val/{COMPOSED}/a.png', 'val/z/b.png'],
+    'test': [f'test/{COMPOSED}/2.png'],
+  }
+  assert listing.splits['validation'].labels.tolist() == [0, 0, 1]
+  assert all(path.exists() for paths, _ in listing.splits.values() for path in paths)
+
+
+def test_names_that_are_no_utf8_become_printable_classes(tmp_path):
+  for name in (b'caf\xe9', b'caf\xea', b'a\nb'):
+    place = os.fsencode(tmp_path) + b'/train/' + name
+    os.makedirs(place)
+    with open(place + b'/\xff.png', 'wb'):
+      pass
+  listing = folder.read(tmp_path)
+  assert listing.class_names == (r'a\x0ab', r'caf\xe9', r'caf\xea')
+  assert all(path.exists() for path in listing.splits['train'].images)
+  os.mkdir(os.fsencode(tmp_path) + b'/train/\xfe')
+  with pytest.raises(InputError, match=r'train/\\xfe is a class without'):
+    folder.read(tmp_path)
 
 
 def test_links_are_followed_and_broken_ones_are_listed(tmp_path):
@@ -105,10 +174,11 @@ def test_links_are_followed_and_broken_ones_are_listed(tmp_path):
   ('content', 'place', 'message'),
   [
     ([], '', 'no class folder'),
-    (['x.png', 'y.jpg', 'z.txt'], '', '2 pictures, but no class folder'),
-    (['train/x.png'], 'train', '1 pictures, but no class folder'),
+    (['x.heic', 'z.txt', '.DS_Store'], '', r'no picture, only 1 \.heic'),
+    (['train/x.png', 'test/a/x.png'], 'train', r'test holds class folders.*train pictures'),
+    (['train/a/x.png', 'test/x.png'], 'test', r'train holds class folders.*test pictures'),
     (['train/a/x.png', 'test/'], 'test', 'no class folder'),
-    (['a/x.png', 'b/x.gif'], 'b', r'without a picture.* 1 other'),
+    (['a/x.png', 'b/x.heic'], 'b', r'without a picture.* 1 \.heic'),
     (['train/a/x.png', 'val/a/'], 'val/a', 'without a picture'),
     (['set/train/a/x.png'], 'set', r'\(train, \.\.\.\).*set itself'),
     (['train/a/x.png', 'training/a/x.png'], '', 'both train/ and training/'),
