@@ -245,7 +245,8 @@ def _test_images(model: Model) -> dict[str, object]:
   """The settings that decide which images are in the test split, and how they look."""
   data = model.config.data
   fields = {'data.name': data.name, 'image shape': model.image_shape}
-  fields |= {'data.crop_size': data.crop_size, 'classes': model.class_names}
+  fields |= {f'data.{name}': data[name] for name in ('crop_size', 'fit', 'bit_depth')}
+  fields['classes'] = model.class_names
   if not DATASETS.trait(data.name, 'own_test_split', True):  # held out of the images in data.dir
     fields['data.dir'] = str(Path(data.dir).expanduser().resolve())
     fields |= {f'data.{name}': data[name] for name in ('split_seed', 'validation_examples')}

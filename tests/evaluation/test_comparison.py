@@ -205,11 +205,12 @@ def changed(model, **fields):
 def test_a_denoising_autoencoder_cannot_classify(runs):
   model = changed(loading.load(runs / 'dae'), conditional=True)
   with pytest.raises(InputError, match='--label'):
-    inputs.find_labels(model, np.zeros((2, 8, 8, 1), np.uint8))
+    inputs.find_labels(model, np.zeros((2, 8, 8, 1), np.uint8), ['a.png', 'b.png'])
 
 
 @pytest.mark.parametrize(
-  ('field', 'value'), [('split_seed', 1), ('validation_examples', 60), ('crop_size', 4)]
+  ('field', 'value'),
+  [('split_seed', 1), ('validation_examples', 60), ('crop_size', 4), ('fit', 'pad')],
 )
 def test_other_test_images_are_not_compared(field, value, runs):
   model = loading.load(runs / 'vae')

@@ -22,7 +22,7 @@ SPLITS = {  # in order, by the names that their folders may have
   **dict.fromkeys(('test', 'testing'), 'test'),
 }
 NO_CLASS = ''  # stands for the class of pictures that lie in no class folder
-SHOWN_KINDS = 6
+SHOWN_KINDS = 8
 
 
 class Entries(NamedTuple):
