@@ -12,7 +12,7 @@ from cvae_jax.data.datasets import Splits
 from cvae_jax.inference import interpolation, latent_prior
 from cvae_jax.inference.latent_prior import MAX_BATCH, LatentPrior
 from cvae_jax.models import generation
-from cvae_jax.runtime import keys
+from cvae_jax.runtime import keys, paths
 from cvae_jax.runtime.errors import InputError, check_integer, did_you_mean
 from cvae_jax.tasks.autoencoder import Autoencoder
 
@@ -59,6 +59,8 @@ class Model:
       InputError: there is no such class.
     """
     text = unicodedata.normalize('NFC', str(text))  # as the names are
+    if text not in self.class_names:
+      text = paths.printable(text)  # typed as the bytes of a folder's name
     if not self.conditional:
       raise InputError(f'This model is unconditional: it has no class {text[:40]!r}.')
     if text in self.class_names:
