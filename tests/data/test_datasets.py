@@ -195,6 +195,37 @@ def test_an_unconditional_model_needs_no_number_of_classes(tmp_path):
   assert load(config, at_most=2).train.class_names == ('a0', 'b1')
 
 
+@pytest.mark.parametrize('place', ['.', 'train'])
+def test_pictures_without_class_folders_are_for_unconditional_models(tmp_path, place):
+  write_pictures(tmp_path / 'mine', {f'{place}/a0': 12})
+  folder = tmp_path / 'mine' / place
+  for path in sorted((folder / 'a0').iterdir()):
+    path.rename(folder / path.name)
+  (folder / 'a0').rmdir()
+  splits = load(folder_config(tmp_path / 'mine', num_classes=0, conditional=False), at_most=4)
+  assert splits.train.class_names == ()
+  assert (splits.train.images == 40).all()
+  assert not splits.train.labels.any()
+  with pytest.raises(InputError, match=r'conditional=False.*folder'):
+    load(folder_config(tmp_path / 'mine'))
+
+
+def test_pictures_are_fitted_as_the_config_says(tmp_path):
+  write_pictures(tmp_path / 'mine', {'a0': 12})  # grey, from 20×30 on
+  mean = {}
+  for fit in ('crop', 'stretch', 'pad'):
+    config = folder_config(tmp_path / 'mine', 1, data__fit=fit)
+    mean[fit] = load(config, at_most=4).train.images.mean()
+  assert mean['crop'] == mean['stretch'] == 40
+  assert 20 < mean['pad'] < 40
+
+
+@pytest.mark.parametrize('fit', ['pad', 'stretch'])
+def test_the_fit_of_square_images_changes_nothing(fit):
+  usual, other = load(tiny_config()), load(tiny_config(data__fit=fit))
+  np.testing.assert_array_equal(other.train.images, usual.train.images)
+
+
 def test_the_number_of_classes_must_be_the_config_s(tmp_path):
   write_pictures(tmp_path / 'mine', {'a0': 9, 'b1': 8})
   with pytest.raises(InputError, match=r'num_classes=3, .*num_classes=2'):

@@ -206,6 +206,8 @@ def test_a_denoising_autoencoder_cannot_classify(runs):
   model = changed(loading.load(runs / 'dae'), conditional=True)
   with pytest.raises(InputError, match='--label'):
     inputs.find_labels(model, np.zeros((2, 8, 8, 1), np.uint8), ['a.png', 'b.png'])
+  found = inputs.find_labels(model, np.zeros((2, 8, 8, 1), np.uint8), ['4/a.png', '7/b.png'])
+  assert found.labels.tolist() == [4, 7]
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,9 @@ def _in_eight_bits(picture, coding, bit_depth):
   largest = 0
   if ';16' in str(coding):  # of which Pillow keeps the upper 8 bits
     if bit_depth:
-      raise ValueError('16-bit colours cannot be scaled by data.bit_depth: save it with 8 bits')
+      raise ValueError(
+        '16 bits with colour or alpha cannot use data.bit_depth: save it with 8 bits'
+      )
     largest = max(high for _, high in picture.convert('RGB').getextrema()) * 256 + 255
   return _without_transparency(picture, coding), largest
 
