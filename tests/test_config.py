@@ -161,6 +161,11 @@ def test_a_number_of_classes_left_to_the_data_is_that_of_the_saved_run():
   assert given.data.num_classes == 0
 
 
+def test_names_of_classes_are_composed(tmp_path):
+  config_lib.save(tmp_path, SavedConfig(tiny_config(), ('cafe\u0301', *'123456789'), None, None))
+  assert config_lib.read(tmp_path).class_names[0] == 'caf\xe9'
+
+
 @pytest.mark.parametrize(
   ('content', 'named'),
   [

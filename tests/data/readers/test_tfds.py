@@ -92,12 +92,15 @@ def test_an_interrupted_download_leaves_nothing(tmp_path, builder, exists):
 
 
 def test_a_complete_download_is_moved_into_place(tmp_path, builder, monkeypatch):
+  for name in ('lost+found', '@eaDir', '.Trash-1000'):  # a disk of its own, on a network drive
+    (tmp_path / 'new' / name).mkdir(parents=True)
   builder.prepare = lambda _, version: make_version(version)
   monkeypatch.setattr(tfds, 'read', lambda version_folder: version_folder)
   data = config_of('mnist', tmp_path / 'new').data
   found = tfds.load(data, lambda _: None, None, 'the files', 'https://example.org/file')
   assert found == tmp_path / 'new' / 'mnist' / '3.0.1'
-  assert [path.name for path in (tmp_path / 'new').iterdir()] == ['mnist']
+  names = {path.name for path in (tmp_path / 'new').iterdir()}
+  assert names == {'mnist', 'lost+found', '@eaDir', '.Trash-1000'}
 
 
 def test_a_silent_server_is_given_up(tmp_path, monkeypatch):
