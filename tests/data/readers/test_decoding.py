@@ -54,7 +54,7 @@ def test_jpeg_in_grey_rgb_and_cmyk(tmp_path):
 
 @pytest.mark.parametrize('suffix', decoding.SUFFIXES)
 def test_every_suffix_is_that_of_a_format(suffix):
-  assert Image.registered_extensions().get(suffix, 'JPEG') in decoding.FORMATS
+  assert Image.registered_extensions()[suffix] in decoding.FORMATS
 
 
 @pytest.mark.parametrize('channels', [1, 3])
