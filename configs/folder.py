@@ -4,10 +4,10 @@
 
 DIR holds train/<class>/, and validation/<class>/ and test/<class>/ if there are such splits; or
 only <class>/. Without class folders, train/ or DIR itself holds the pictures of an unconditional
-model (--config.conditional=False --config.data.num_classes=0). Files are PNG, JPEG, WebP, BMP, TIFF
-or GIF of any size: the largest centred square is resized to data.image_size; --config.data.fit=pad
-or stretch keeps all of a picture. --config.data.channels=1 converts them to grey. The likelihood is
-a Gaussian with a learned standard deviation. Cost and results depend on your pictures.
+model (--config.conditional=False). Files are PNG, JPEG, WebP, BMP, TIFF or GIF of any size: the
+largest centred square is resized to data.image_size; --config.data.fit=pad or stretch keeps all of
+a picture. --config.data.channels=1 converts them to grey. The likelihood is a Gaussian with a
+learned standard deviation. Cost and results depend on your pictures.
 """
 
 from ml_collections import ConfigDict
