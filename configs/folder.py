@@ -1,13 +1,14 @@
 """The ResNet CVAE on your own pictures, one folder per class: RGB, 64×64, latent 64.
 
-  python train.py --config configs/folder.py --config.data.dir=DIR --config.data.num_classes=N
+  python train.py --config configs/folder.py --config.data.dir=DIR
 
 DIR holds train/<class>/, and validation/<class>/ and test/<class>/ if there are such splits; or
-only <class>/. Without class folders, train/ or DIR itself holds the pictures of an unconditional
-model (--config.conditional=False). Files are PNG, JPEG, WebP, BMP, TIFF or GIF of any size: the
-largest centred square is resized to data.image_size; --config.data.fit=pad or stretch keeps all of
-a picture. --config.data.channels=1 converts them to grey. The likelihood is a Gaussian with a
-learned standard deviation. Cost and results depend on your pictures.
+only <class>/, of which 10 % are held out for each split that is missing. Without class folders,
+train/ or DIR itself holds the pictures of an unconditional model (--config.conditional=False).
+Files are PNG, JPEG, WebP, BMP, TIFF or GIF of any size: the largest centred square is resized to
+data.image_size; --config.data.fit=pad or stretch keeps all of a picture. --config.data.channels=1
+converts them to grey. The likelihood is a Gaussian with a learned standard deviation. Cost and
+results depend on your pictures.
 """
 
 from ml_collections import ConfigDict
@@ -23,6 +24,8 @@ def get_config() -> ConfigDict:
   config.data.name = 'folder'
   config.data.image_size = 64
   config.data.channels = 3
+  config.data.num_classes = 0  # as many as there are folders
+  config.data.validation_examples = 0  # 10 %
   config.data.augment.flip_probability = 0.5
   config.model.channels = (32, 64, 128)
   return config
