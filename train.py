@@ -3,7 +3,7 @@
 Examples:
   python train.py --config configs/digits.py             2 minutes on two CPU cores, no download
   python train.py --config configs/mnist.py --smoke      does my setup work?
-  python train.py --config configs/folder.py --config.data.dir=DIR --config.data.num_classes=5
+  python train.py --config configs/folder.py --config.data.dir=DIR
   python train.py --config configs/mnist.py --config.beta=4 --workdir runs/mnist-beta4
   python train.py --config configs/mnist.py --resume_from runs/mnist --workdir runs/mnist-on
   python train.py --config configs/mnist.py --sweep beta=0.5,1,2 --sweep seed=0,1    six runs

@@ -4,7 +4,6 @@ import contextlib
 import importlib
 import os
 import re
-import shlex
 import shutil
 import signal
 import sys
@@ -259,7 +258,8 @@ def _with_places(argv, places: Mapping[str, Path]) -> str:
     python = python.relative_to(Path.cwd())
   for flag in places:
     argv = _without(argv, flag)
-  return shlex.join([str(python), *argv, *(f'--{flag}={path}' for flag, path in places.items())])
+  words = [python, *argv, *(f'--{flag}={path}' for flag, path in places.items())]
+  return ' '.join(map(paths.quoted, words))
 
 
 def _print_help(doc: str, argv) -> None:

@@ -4,6 +4,7 @@ import functools
 from pathlib import Path
 
 import jax
+from jax import Array
 
 from cvae_jax import config as config_lib
 from cvae_jax import tasks
@@ -39,6 +40,8 @@ def load(path: str | Path | None = None, checkpoint: str | int = 'best') -> Mode
     print(f'No trained run under runs/: using the shipped model {DEFAULT_MODEL}.')
     path = SHIPPED_RESULTS / DEFAULT_MODEL
   if name := _shipped_name(paths.from_user(path)):
+    if run_folder.holds_run(Path('runs') / name):
+      print(f'{name} is the shipped model; runs/{name} names the run there.')
     if checkpoint not in ('best', 'last'):
       raise InputError(f'The shipped {name} has no checkpoint {checkpoint!r}: leave it out.')
     return _exported(shipped.FOLDER / name, SHIPPED_RESULTS / name)
@@ -132,6 +135,15 @@ def _prior(config, task: Autoencoder, variables: dict, files: Path) -> LatentPri
     num_classes=fitted_prior.num_classes(config),
     fitted=jax.device_put(fitted),
     fitted_error=fitted_error,
-    draw_own=functools.partial(generation.draw_prior, task.network, variables),
-    change_class=functools.partial(generation.change_class, task.network, variables),
+    draw_own=functools.partial(_draw_prior, task, variables),
+    change_class=functools.partial(_change_class, task, variables),
   )
+
+
+# Functions of this module, which pickle can store; it cannot store compiled ones.
+def _draw_prior(task: Autoencoder, variables: dict, *request) -> Array:
+  return generation.draw_prior(task.network, variables, *request)
+
+
+def _change_class(task: Autoencoder, variables: dict, *request) -> Array:
+  return generation.change_class(task.network, variables, *request)

@@ -4,6 +4,8 @@ import contextlib
 import hashlib
 import os
 import re
+import shlex
+import string
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,6 +84,15 @@ def writing(path: Path, advice: str = 'Make it writable, or use another folder.'
     yield
   except OSError as error:
     raise InputError(f'Cannot write {path}: {error.strerror or error}. {advice}') from error
+
+
+def quoted(word: str | Path) -> str:
+  """A word of a command for a shell; bytes that are no UTF-8 and control characters as `\\xe9`."""
+  if str(word).isprintable():
+    return shlex.quote(str(word))
+  plain = set(string.ascii_letters + string.digits + string.punctuation + ' ') - set("'\\")
+  letters = [chr(x) if chr(x) in plain else f'\\x{x:02x}' for x in os.fsencode(word)]
+  return f"$'{''.join(letters)}'"
 
 
 # Patterns, escapes and schemes to libraries that take paths for more than names.

@@ -27,11 +27,15 @@ class Autoencoder(Task):
   is_generative = True  # whether latents have a prior, to draw from and to bound log p(x | c) with
 
   def __init__(self, config, steps_per_epoch: int):
+    self._made_with = config, steps_per_epoch
     self.network = cvae.build(config)
     self.likelihood = likelihoods.build(config)
     self.binarize = config.data.binarize
     self.compiler_options = architectures.compiler_options(config.model.name, config.deterministic)
     self._augment = augmentation.make_augment(config.data.augment)
+
+  def __reduce__(self):
+    return type(self), self._made_with  # pickle cannot store JAX's functions
 
   # Models that compute the same thing share compiled functions.
   def _computes(self):

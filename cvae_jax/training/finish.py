@@ -1,6 +1,5 @@
 """What a run leaves when it has ended: pictures, the projector's files, artifacts, a summary."""
 
-import shlex
 import time
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import numpy as np
 
 from cvae_jax.data.datasets import Dataset
 from cvae_jax.plots import grids
-from cvae_jax.runtime import devices, keys, processes, tensor_files
+from cvae_jax.runtime import devices, keys, paths, processes, tensor_files
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.training import hooks, restoring, run_folder, start
 from cvae_jax.training.logging import projector
@@ -38,7 +37,7 @@ def finish(program: Program, workdir: Path, state: TrainState, reporter: Reporte
     values = f', validation  {terms_text(metrics[step])}' if step in metrics else ''
     epoch = step / program.steps_per_epoch
     reporter.line(f'{name}: epoch {epoch:.4g}, step {step}{values}')
-  folder = shlex.quote(str(workdir))
+  folder = paths.quoted(workdir)
   for purpose, command in program.task.commands:
     reporter.line(f'{purpose + ":":<17} {command.format(folder)}')
 
@@ -62,8 +61,8 @@ def _write_artifacts(
     variables, _ = restoring.restore_variables(workdir, str(step), program.config, variables)
   variables = devices.own_copy(variables)
   digest = tensor_files.digest(variables)
-  paths = {name: folder / f'{name}.safetensors' for name in program.task.artifacts}
-  if processes.from_main(all(_belongs_to(path, digest) for path in paths.values())):
+  files = {name: folder / f'{name}.safetensors' for name in program.task.artifacts}
+  if processes.from_main(all(_belongs_to(path, digest) for path in files.values())):
     return
   # The others wait: JAX ends all processes some minutes after the first has left.
   with processes.together():
@@ -73,10 +72,10 @@ def _write_artifacts(
     try:
       made = program.task.finish(variables, _on_host(program.train), key)
     except InputError as error:
-      reporter.line(f'no {", ".join(paths)} for step {step}: {error}')
+      reporter.line(f'no {", ".join(files)} for step {step}: {error}')
       return
     for name, artifact in made.items():
-      tensor_files.save(paths[name], dict(artifact.arrays), fitted_to=digest)
+      tensor_files.save(files[name], dict(artifact.arrays), fitted_to=digest)
       seconds = time.perf_counter() - began
       reporter.line(f'{name} of step {step}: {artifact.description}, in {seconds:.0f} s')
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cvae_jax.runtime import paths
 from cvae_jax.runtime.errors import NonFiniteError
 from cvae_jax.training.logging.reporter import terms_text
 from cvae_jax.training.logging.windows import Window
@@ -64,7 +65,6 @@ def _error(
   if last_good is None:
     advice += ', in a new --workdir.'
   else:
-    advice += (
-      f'; --resume_from={last_good} with a new --workdir continues from the last good state.'
-    )
+    advice += f'; --resume_from={paths.quoted(last_good)} with a new --workdir continues from the last good '
+      'state.'
   return NonFiniteError(f'Step {step} gave {what}{in_a_row} ({terms_text(terms)}). {advice}')
