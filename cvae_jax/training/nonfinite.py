@@ -65,6 +65,6 @@ def _error(
   if last_good is None:
     advice += ', in a new --workdir.'
   else:
-    advice += f'; --resume_from={paths.quoted(last_good)} with a new --workdir continues from the last good '
-      'state.'
+    again = f'--resume_from={paths.quoted(last_good)}'
+    advice += f'; {again} with a new --workdir continues from the last good state.'
   return NonFiniteError(f'Step {step} gave {what}{in_a_row} ({terms_text(terms)}). {advice}')

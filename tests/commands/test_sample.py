@@ -40,6 +40,26 @@ def test_a_digit_of_the_newest_run(command, run, tmp_path):
   np.testing.assert_allclose(shown, grids.grid(expected, 8), atol=1)
 
 
+def test_the_environment_of_jax_does_not_change_a_picture(command, tmp_path):
+  arguments = ('sample.py', '--workdir=mnist', '--num_images=2', '--output=a.npz')
+  done = command(
+    *arguments,
+    JAX_ENABLE_X64='1',
+    JAX_DEFAULT_PRNG_IMPL='rbg',
+    JAX_THREEFRY_PARTITIONABLE='0',
+    JAX_RANDOM_SEED_OFFSET='3',
+  )
+  assert done.returncode == 0, done.stderr
+  shown = np.load(tmp_path / 'a.npz')
+  expected = cvae_jax.load('mnist').sample(np.repeat(np.arange(10), 2))
+  np.testing.assert_allclose(shown['images'].reshape(expected.shape), expected, atol=1e-5)
+
+
+def test_a_platform_that_jax_lacks_gets_one_line(refused):
+  for platforms in ('cuda', 'abacus'):
+    assert f"JAX_PLATFORMS='{platforms}'" in refused('sample.py', JAX_PLATFORMS=platforms)
+
+
 def test_all_classes_have_a_row_each(command, run, tmp_path):
   done = command('sample.py', '--workdir', run, '--checkpoint', '2', '--output', 'all.npz')
   assert done.returncode == 0, done.stderr

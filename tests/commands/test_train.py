@@ -5,6 +5,7 @@ import math
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -91,6 +92,62 @@ def test_ctrl_c_before_the_first_step_ends_with_one_line(command, tmp_path):
   _, stderr = process.communicate(timeout=15)
   assert process.returncode == 130
   assert stderr == 'train.py: Interrupted. The same command resumes from the last checkpoint.\n'
+
+
+CONFIG = """# -*- coding: {encoding} -*-
+# é
+from configs import default
+
+def get_config(latent_dim='5'):
+  config = default.get_config()
+  config.latent_dim = int(latent_dim)
+  config.seed = -1
+  return config
+"""
+
+
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'latin-1'])
+def test_a_config_file_may_have_any_encoding_and_an_argument(refused, tmp_path, encoding):
+  (tmp_path / 'mine.py').write_bytes(CONFIG.format(encoding=encoding).encode(encoding))
+  assert 'seed=-1' in refused('train.py', '--config', 'mine.py')
+  message = refused('train.py', '--config=mine.py:0')
+  assert 'latent_dim=0' in message
+
+
+def test_a_config_file_may_take_its_function_from_another(refused, tmp_path):
+  (tmp_path / 'mine.py').write_text('from configs.mnist import get_config')
+  assert 'seed=-1' in refused('train.py', '--config', 'mine.py', '--config.seed=-1')
+
+
+@pytest.mark.parametrize(
+  ('line', 'named'),
+  [
+    ('config.num_epochs = "many"', "'num_epochs'"),
+    ('config.beta = [1]', "'beta'"),
+    ('config.latent_dim = int(config.name)', "'default'"),
+  ],
+)
+def test_a_wrong_type_in_a_config_file_gets_one_line(refused, tmp_path, line, named):
+  (tmp_path / 'mine.py').write_text(
+    'from configs import default\n'
+    f'def get_config():\n  config = default.get_config()\n  {line}\n  return config\n'
+  )
+  message = refused('train.py', '--config', 'mine.py')
+  assert 'mine.py' in message
+  assert named in message
+  assert 'Traceback' not in message
+
+
+def test_more_epochs_of_a_finished_run_continue_it_in_another_folder(command, tiny_run, tmp_path):
+  hidden = str(ROOT / 'tests' / 'without_tensorflow')
+  shutil.copytree(tiny_run, tmp_path / 'runs' / 'tiny')
+  refused = train(command, '--config.checkpoint_every_steps=2', '--config.num_epochs=3')
+  assert refused.returncode == 2
+  suggested = shlex.split(refused.stderr.partition('Choose a free folder: ')[2])
+  pasted = command('train.py', *suggested[2:], PYTHONPATH=hidden)
+  assert pasted.returncode == 0, pasted.stderr
+  assert 'resuming at step 6' in pasted.stdout
+  assert (tmp_path / 'runs/tiny-2/samples/step_9.png').is_file()
 
 
 @pytest.mark.slow

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cvae_jax.data.datasets import fingerprint, load
+from cvae_jax.data.datasets import (
+  FEW_IMAGES,
+  Dataset,
+  Splits,
+  class_counts,
+  fingerprint,
+  load,
+)
 from cvae_jax.data.readers import DATASETS, Source, Split
 from cvae_jax.runtime.errors import InputError
 from idx_files import write
@@ -35,6 +42,55 @@ def test_a_data_set_of_the_user_s(monkeypatch):
   assert [len(split.labels) for split in splits] == [30, 5, 5]
   for images, labels, _ in splits:
     np.testing.assert_array_equal(images, np.tile(200 * labels[:, None, None, None], (8, 8, 1)))
+
+
+def source_of(labels, class_names, monkeypatch):
+  """Registers 'sorted': images whose pixels are the number of their class, in the order given."""
+  monkeypatch.setattr(DATASETS, '_entries', dict(DATASETS._loaded()))
+  images = np.broadcast_to(labels.astype(np.uint8)[:, None, None, None], (len(labels), 8, 8, 1))
+  DATASETS.register('sorted')(lambda data: Source({'train': Split(images, labels)}, class_names))
+
+
+def test_a_source_that_lies_class_by_class_is_shuffled(monkeypatch):
+  source_of(np.repeat(np.arange(3, dtype=np.int32), 100), ('a', 'b', 'c'), monkeypatch)
+  splits = load(config_of('sorted', '', data__num_classes=3, data__max_examples=60))
+  assert np.bincount(splits.train.labels).min() >= 10
+  np.testing.assert_array_equal(splits.train.images[:, 0, 0, 0], splits.train.labels)
+
+
+def test_a_class_without_training_images_is_refused(monkeypatch):
+  labels = np.r_[np.zeros(200, np.int32), np.ones(1, np.int32)]
+  source_of(labels, ('many', 'one'), monkeypatch)
+  fields = {'data__num_classes': 2, 'data__split_seed': 1}
+  assert set(load(config_of('sorted', '', **fields)).train.labels) == {0, 1}
+  with pytest.raises(InputError, match=r"'one'.*--config\.data\.max_examples=9"):
+    load(config_of('sorted', '', **fields, data__max_examples=9))
+  splits = load(config_of('sorted', '', **fields, data__max_examples=9, conditional=False))
+  assert set(splits.train.labels) == {0}
+
+
+def test_images_of_each_class_are_counted_and_few_are_named():
+  def split(*counts):
+    return Dataset(None, np.repeat(np.arange(len(counts)), counts), ('cat', 'dog'))
+
+  lines = class_counts(Splits(split(30, FEW_IMAGES - 1), split(4, 0), split(0, 5)))
+  assert 'cat 30/4/0, dog 19/0/5' in lines[0]
+  assert "'dog' (19)" in lines[1]
+  assert 'cat' not in lines[1]
+  assert len(class_counts(Splits(*[split(FEW_IMAGES, FEW_IMAGES)] * 3))) == 1
+
+
+def test_a_tenth_of_a_small_set_is_held_out_of_each_class_for_each_missing_split(monkeypatch):
+  source_of(np.repeat(np.arange(3, dtype=np.int32), (100, 50, 10)), ('a', 'b', 'c'), monkeypatch)
+  splits = load(config_of('sorted', '', data__num_classes=0, data__validation_examples=0))
+  counts = [np.bincount(split.labels).tolist() for split in splits]
+  assert counts == [[80, 40, 8], [10, 5, 1], [10, 5, 1]]
+
+
+def test_max_examples_limits_the_validation_too(monkeypatch):
+  source_of(np.zeros(100, np.int32), ('a',), monkeypatch)
+  fields = {'data__num_classes': 1, 'data__validation_examples': 20, 'data__max_examples': 10}
+  assert [len(split.labels) for split in load(config_of('sorted', '', **fields))] == [10, 10, 20]
 
 
 def test_digits_are_split_as_documented():

@@ -25,7 +25,8 @@ def whole(tmp_path_factory):
 
 
 def test_a_run_may_be_moved_linked_and_named_oddly(tmp_path, whole, monkeypatch, capsys):
-  odd = tmp_path / 'Läufe, 試行 (1)'
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+  odd = tmp_path / os.fsdecode('Läufe, 試行 [1] \\ '.encode() + b'\xe9')
   odd.mkdir()
   monkeypatch.chdir(odd)
   begun = os.path.join('a  β=4', "it's new")

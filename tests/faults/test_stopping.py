@@ -1,9 +1,17 @@
 """A run that is asked to end: by a signal, a time limit, or a lack of progress."""
 
+import contextlib
+import fcntl
+import os
 import signal
+import subprocess
+import sys
+import termios
+import time
 
 import pytest
 
+from conftest import ROOT
 from cvae_jax.runtime.errors import StoppedError
 from cvae_jax.training import loop, stopping
 from cvae_jax.training.program import Program
@@ -15,7 +23,9 @@ from tiny import steps, tiny_config
 def test_a_run_stopped_by_signals_ends_as_one_that_was_not(tmp_path):
   long = LongRun(num_epochs=60)
   run, stops = tmp_path / 'stopped', [0]
-  for number, name in ((signal.SIGTERM, 'SIGTERM'), (signal.SIGINT, 'Ctrl-C')):
+  numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+  for number in numbers:
+    name = 'Ctrl-C' if number == signal.SIGINT else number.name
     process = long.begin(tmp_path, 'stopped')
     wait_until(lambda: last_step(run) > stops[-1], process)
     process.send_signal(number)
@@ -32,6 +42,75 @@ def test_a_run_stopped_by_signals_ends_as_one_that_was_not(tmp_path):
   assert f'resuming at step {stops[-1]}' in done.stdout
   loop.train(long.config(), tmp_path / 'whole')
   long.assert_same(run, tmp_path / 'whole')
+
+
+@pytest.mark.slow
+def test_a_run_whose_terminal_is_gone_leaves_a_checkpoint(tmp_path):
+  long = LongRun(num_epochs=60)
+  run, (ours, theirs) = tmp_path / 'run', os.openpty()
+
+  def take_terminal():
+    os.setsid()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+  process = subprocess.Popen(
+    long.command('run'),
+    cwd=tmp_path,
+    env=long.environment | {'TERM': 'dumb'},
+    stdin=theirs,
+    stdout=theirs,
+    stderr=theirs,
+    preexec_fn=take_terminal,
+  )
+  os.close(theirs)
+  os.set_blocking(ours, False)
+
+  def has_begun():
+    with contextlib.suppress(BlockingIOError):
+      os.read(ours, 1 << 16)
+    return last_step(run) > 0
+
+  wait_until(has_begun, process)
+  os.close(ours)  # sends SIGHUP; what is printed from now on is an error
+  assert process.wait(timeout=15) == 128 + signal.SIGHUP
+  assert 0 < steps(run)[-1] < long.last
+
+
+@pytest.mark.slow
+def test_a_run_under_nohup_ignores_hang_ups(tmp_path):
+  long = LongRun(num_epochs=60)
+  ignoring = ['nohup', *long.command('run')]
+  process = subprocess.Popen(
+    ignoring, cwd=tmp_path, env=long.environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+  )
+  wait_until(lambda: last_step(tmp_path / 'run') > 0, process)
+  process.send_signal(signal.SIGHUP)
+  before = last_step(tmp_path / 'run')
+  wait_until(lambda: last_step(tmp_path / 'run') > before, process)
+  process.send_signal(signal.SIGTERM)
+  _, errors = process.communicate(timeout=15)
+  assert process.returncode == 128 + signal.SIGTERM, errors
+
+
+def test_ctrl_c_ends_a_command_at_once_while_a_library_computes(tmp_path):
+  program = (
+    'import hashlib; from cvae_jax import cli;'
+    "main = lambda: (print('begun', flush=True), hashlib.pbkdf2_hmac('md5', b'', b'', 2**30));"
+    "cli.run(main, '')"
+  )
+  process = subprocess.Popen(
+    [sys.executable, '-c', program],
+    cwd=tmp_path,
+    env=os.environ | {'PYTHONPATH': str(ROOT)},
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  assert process.stdout.readline() == 'begun\n'
+  time.sleep(0.5)  # so that it is in the library
+  process.send_signal(signal.SIGINT)
+  _, errors = process.communicate(timeout=10)
+  assert (process.returncode, errors.count('\n')) == (130, 1)
 
 
 def test_a_run_stopped_by_its_time_limit_resumes_with_a_longer_one(tmp_path):
@@ -59,6 +138,26 @@ def test_a_second_signal_acts_as_outside_of_the_block():
     assert seen == [signal.SIGTERM] * 2
   finally:
     signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize('first', stopping.WARNINGS)
+def test_a_warning_is_followed_by_others_without_ending_the_process(first):
+  with stopping.listening(max_seconds=0) as asked:
+    asked()
+    for number in (first, first, signal.SIGTERM):  # SLURM's order; a shell's hang-up comes twice
+      signal.raise_signal(number)
+    assert asked() == (first.name, 128 + first)
+
+
+def test_an_ignored_hang_up_stays_ignored():
+  before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+  try:
+    with stopping.listening(max_seconds=0) as asked:
+      asked()
+      signal.raise_signal(signal.SIGHUP)
+      assert asked() is None
+  finally:
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """A trained model: sampling, encoding, decoding, and the errors of wrong arguments."""
 
 import dataclasses
+import pickle
 import re
 import shutil
 from functools import partial
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -109,6 +111,7 @@ def test_many_images_are_drawn_in_batches_of_one_shape(model):
     (lambda m: m.sample([3], temperature=1e300), r'temperature=1e\+300'),
     (lambda m: m.sample([3], temperature='a'), "temperature='a'"),
     (lambda m: m.decode(np.full((5, 3), np.nan), LABELS), 'latents .*finite'),
+    (lambda m: m.decode(np.zeros((5, 3)), np.full((5, 10), np.nan)), 'labels .*finite'),
     (lambda m: m.encode(IMAGES[..., 0], LABELS), r'shape \(5, 8, 8\), expected \[N, 8, 8, 1\]'),
     (lambda m: m.encode(IMAGES * 255, LABELS), '0 to 1'),
     (lambda m: m.encode(np.uint8(IMAGES), LABELS), 'uint8'),
@@ -120,6 +123,23 @@ def test_many_images_are_drawn_in_batches_of_one_shape(model):
 def test_wrong_inputs_are_named(model, call, message):
   with pytest.raises(InputError, match=message):
     call(model)
+
+
+def test_a_model_can_be_pickled(model):
+  copy = pickle.loads(pickle.dumps(model))
+  np.testing.assert_array_equal(copy.sample([1, 2], seed=3), model.sample([1, 2], seed=3))
+  np.testing.assert_array_equal(copy.restyle(np.ones((1, 3)), [2]), model.restyle([[1.0] * 3], [2]))
+  np.testing.assert_array_equal(copy.encode(IMAGES, LABELS), model.encode(IMAGES, LABELS))
+
+
+def test_a_name_of_shipped_weights_and_of_a_run_is_explained(run, tmp_path, monkeypatch, capsys):
+  monkeypatch.chdir(tmp_path)
+  cvae_jax.load('mnist')
+  assert capsys.readouterr().out == ''
+  (tmp_path / 'runs').mkdir()
+  (tmp_path / 'runs' / 'mnist').symlink_to(run)
+  assert cvae_jax.load('mnist').folder == Path('shipped/mnist')
+  assert 'runs/mnist' in capsys.readouterr().out
 
 
 def test_labels_by_name_and_number(model):

@@ -3,6 +3,7 @@
 import itertools
 import os
 import pwd
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,35 @@ from pathlib import Path
 import pytest
 
 from cvae_jax.runtime.errors import InputError
-from cvae_jax.runtime.paths import cache_folder, from_user, printable, whole, writing
+from cvae_jax.runtime.paths import cache_folder, from_user, plain, printable, quoted, whole, writing
+
+
+@pytest.mark.parametrize('name', ['a[1]', 'a\\b', 'x:y', 'a\nb', os.fsdecode(b'\xe9')])
+def test_a_link_in_plain_characters_leads_to_a_folder(tmp_path, monkeypatch, name):
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+  folder = tmp_path / name
+  folder.mkdir()
+  link = plain(folder)
+  assert re.fullmatch(r'[\w/-]+', str(link), re.ASCII)
+  assert link.samefile(folder)
+  assert plain(folder) == link != plain(tmp_path / f'{name}2')
+  monkeypatch.setenv('XDG_CACHE_HOME', str(folder))
+  with pytest.raises(InputError, match='XDG_CACHE_HOME'):
+    plain(folder)
+
+
+def test_a_plain_folder_is_its_own_path(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  assert plain(Path('Läufe (1)')) == tmp_path / 'Läufe (1)'
+
+
+@pytest.mark.parametrize('word', ['a b', "it's", 'β', 'a\nb', os.fsdecode(b"\xe9 '\\")])
+def test_a_quoted_word_is_the_same_to_a_shell(word):
+  line = f'printf %s {quoted(word)}'.encode()
+  assert quoted(word).isprintable()
+  assert subprocess.run([b'bash', b'-c', line], capture_output=True, check=True).stdout == (
+    os.fsencode(word)
+  )
 
 
 @pytest.mark.parametrize('text', ['x' * 300, '~nobody_of_this_name/x'])

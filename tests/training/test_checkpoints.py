@@ -1,8 +1,15 @@
 """Checkpoints: which are kept, and what they hold."""
 
+import os
+import shutil
+from pathlib import Path
+
 import jax
 import numpy as np
+import pytest
 
+from cvae_jax.runtime import paths
+from cvae_jax.runtime.errors import InputError, WriteError
 from cvae_jax.training import program, restoring
 from cvae_jax.training.checkpoints import Checkpoints
 from tiny import steps, tiny_config, toy_state
@@ -44,6 +51,56 @@ def test_state_and_window_come_back_and_may_be_read_elsewhere(tmp_path):
   saved.close()
   elsewhere, _ = restoring.restore(tmp_path, 7, CONFIG, toy_state(0))
   jax.tree.map(np.testing.assert_array_equal, elsewhere, state)
+
+
+@pytest.mark.parametrize(
+  'name', ['w[1]', '[w', 'a\\b', 'gs:', '**', 'a?', 'two\nlines', os.fsdecode(b'\xe9t\xe9')]
+)
+def test_a_folder_may_have_any_name(tmp_path, monkeypatch, name):
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+  run, state = tmp_path / name / 'run', toy_state(7)
+  saved = Checkpoints(run, 1, CONFIG)
+  saved.save(state, 7, {}, {'negative_elbo': 1.0})
+  saved.close()
+  assert steps(run) == [7]
+  restored, _ = restoring.restore(run, 7, CONFIG, toy_state(0))
+  jax.tree.map(np.testing.assert_array_equal, restored, state)
+  with pytest.raises(InputError) as error:
+    restoring.restore(run, 8, CONFIG, toy_state(0))
+  assert str(run) in str(error.value)  # not the link to it
+
+
+def test_a_checkpoint_that_cannot_be_read_back_ends_the_run(tmp_path, monkeypatch):
+  monkeypatch.setattr(paths, 'plain', Path.absolute)  # Orbax leaves its pieces unmerged there
+  saved = Checkpoints(tmp_path / 'w[1]', 1, CONFIG)
+  with pytest.raises(WriteError, match=r'checkpoint 7 .*read back'):
+    saved.save(toy_state(7), 7, {}, None)
+
+
+def test_the_last_checkpoint_is_read_back_too(tmp_path, monkeypatch):
+  saved = Checkpoints(tmp_path, 2, CONFIG)
+  saved.save(toy_state(1), 1, {}, None)
+  saved.save(toy_state(2), 2, {}, None)
+  saved._manager.wait_until_finished()
+  (tmp_path / 'checkpoints' / '2' / 'optimizer' / 'manifest.ocdbt').unlink()
+  shutil.rmtree(tmp_path / 'checkpoints' / '2' / 'optimizer' / 'ocdbt.process_0')
+  with pytest.raises(WriteError, match=r'checkpoint 2 .*read back'):
+    saved.wait()
+
+
+def test_pieces_that_were_left_unmerged_are_merged_when_they_are_read(tmp_path):
+  state = toy_state(7)
+  saved = Checkpoints(tmp_path, 1, CONFIG)
+  saved.save(state, 7, {'loss': np.ones(2, np.float32)}, None)
+  saved.close()
+  for item in ('model', 'ema', 'optimizer', 'window'):  # what a path with brackets left behind
+    folder = tmp_path / 'checkpoints' / '7' / item
+    assert (folder / 'ocdbt.process_0').is_dir()
+    (folder / 'manifest.ocdbt').unlink()
+    shutil.rmtree(folder / 'd')
+  restored, window = restoring.restore(tmp_path, 7, CONFIG, toy_state(0))
+  jax.tree.map(np.testing.assert_array_equal, restored, state)
+  assert window['loss'].tolist() == [1.0, 1.0]
 
 
 def test_a_save_holds_the_state_of_its_step_though_the_buffers_are_donated_at_once(tmp_path):

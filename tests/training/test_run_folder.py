@@ -46,6 +46,21 @@ def test_another_run_is_refused_with_what_differs_and_a_free_folder(tmp_path):
   assert error.value.free_workdir == tmp_path / 'run-3'
 
 
+def test_more_epochs_are_trained_in_another_folder_from_where_the_run_ended(tmp_path):
+  workdir = tmp_path / 'run'
+  (workdir / 'checkpoints').mkdir(parents=True)
+  config_lib.save(workdir, SAVED)
+  longer = tiny_config(num_epochs=9)
+  with pytest.raises(OccupiedError) as error:
+    run_folder.check_usable(workdir, longer)
+  assert error.value.resume_from is None  # it has no checkpoint
+  (workdir / 'checkpoints' / '6').mkdir()
+  for config, expected in ((longer, workdir), (tiny_config(num_epochs=9, beta=4.0), None)):
+    with pytest.raises(OccupiedError, match='num_epochs is 2 there, 9 here') as error:
+      run_folder.check_usable(workdir, config)
+    assert (error.value.resume_from, error.value.free_workdir) == (expected, tmp_path / 'run-2')
+
+
 def test_strange_files_are_not_trained_over(tmp_path):
   thesis = tmp_path / 'thesis.tex'
   thesis.write_text('')

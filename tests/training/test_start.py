@@ -28,6 +28,16 @@ def test_resume_from_continues_in_a_folder_that_stands_alone(tiny_run, tmp_path)
   assert error.value.free_workdir == tmp_path / 'on-2'
 
 
+def test_a_continued_run_says_where_it_stands_and_what_its_schedules_follow(
+  tiny_run, tmp_path, capsys
+):
+  config = tiny_config(batch_size=10, num_epochs=1, learning_rate_schedule='constant')
+  loop.train(config, tmp_path / 'on', resume_from=tiny_run)  # at step 6 of 6, with 3 an epoch
+  line = capsys.readouterr().out.splitlines()[0]
+  assert 'epoch 2 of 2 there, epoch 0.6 of 1 here' in line
+  assert 'learning rate is 0 there, 0.002 here' in line
+
+
 @pytest.mark.slow
 def test_resume_from_may_change_all_that_keeps_the_shapes(tiny_run, tmp_path):
   loop.train(tiny_config(beta=4.0, num_epochs=3), tmp_path / 'on', resume_from=tiny_run)
