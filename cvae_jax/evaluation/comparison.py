@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from matplotlib.figure import Figure
 
 from cvae_jax.data import batches, corruption
 from cvae_jax.data.datasets import Dataset, Splits
@@ -16,6 +15,7 @@ from cvae_jax.evaluation import classifier, generation, reconstruction, samples,
 from cvae_jax.inference import loading
 from cvae_jax.inference.model import Model
 from cvae_jax.plots import figures, html, tables
+from cvae_jax.plots.style import Figure
 from cvae_jax.runtime import keys, paths, progress
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.tasks.vae import active_units

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 import cvae_jax
 from cvae_jax.evaluation import IWAE_SAMPLES
@@ -20,6 +19,7 @@ from cvae_jax.evaluation.intervals import Interval
 from cvae_jax.inference.model import Model
 from cvae_jax.plots import figures, tables
 from cvae_jax.plots import html as page_lib
+from cvae_jax.plots.style import Figure
 from cvae_jax.runtime import paths
 
 COLUMNS = ('group', 'metric', 'value', 'low', 'high', 'unit', 'protocol')

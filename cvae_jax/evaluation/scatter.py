@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
-from matplotlib.figure import Figure
 
 from cvae_jax.data import batches
 from cvae_jax.data.datasets import Dataset, Splits
 from cvae_jax.inference.model import Model
 from cvae_jax.plots import figures, projection
+from cvae_jax.plots.style import Figure
 from cvae_jax.runtime import paths
 
 MAX_IMAGES = 10_000

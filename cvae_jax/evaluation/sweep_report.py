@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from cvae_jax import config as config_lib
 from cvae_jax import tasks
@@ -16,6 +15,7 @@ from cvae_jax.evaluation import comparison
 from cvae_jax.evaluation.experiment import Experiment, Finding
 from cvae_jax.inference import loading
 from cvae_jax.plots import curves, html, tables
+from cvae_jax.plots.style import Figure
 from cvae_jax.runtime import paths, progress
 from cvae_jax.runtime.errors import InputError, reason
 from cvae_jax.tasks import TASKS

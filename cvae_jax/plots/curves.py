@@ -6,11 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib import colormaps, rc_context, ticker
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from cvae_jax.plots.figures import CONTRAST, MAIN, STYLE
+from cvae_jax.plots import fonts
+from cvae_jax.plots.figures import CONTRAST, MAIN
+from cvae_jax.plots.style import Axes, Axis, Figure, colormaps, styled, ticker
 
 MAX_LEGEND = 24  # names of lines
 # Columns of train/ and validation/ that are no terms of a loss, or a term in other units.
@@ -25,11 +24,12 @@ TITLES = {'negative_elbo': '−ELBO (β = 1), nats', 'reconstruction': 'reconstr
           'kl': 'KL, nats', 'beta': 'β'}  # fmt: skip
 
 
-@rc_context(STYLE)
+@styled()
 def learning_rate_ramp(rates: np.ndarray, losses: np.ndarray, suggestion: float) -> Figure:
   """The averaged losses [n] of a ramp of learning rates [n], with the suggested rate marked."""
   figure = Figure(figsize=(6, 3.6), layout='constrained')
   axes = figure.add_subplot(xscale='log', xlabel='learning rate', ylabel='loss, nats')
+  _show_plain_numbers(axes.xaxis)
   axes.set_title('The loss falls fastest at the line')
   axes.plot(rates, losses, color=MAIN, linewidth=1.5)
   axes.axvline(suggestion, color=CONTRAST, linewidth=1)
@@ -110,6 +110,12 @@ def _panels(width: float, height: float, titles: Sequence[str], rows: Sequence[R
   return figure
 
 
+def _show_plain_numbers(axis: Axis) -> None:
+  """For a logarithmic axis, whose usual numbers are formulas: `styled` shows these as they are."""
+  axis.set_major_formatter(ticker.LogFormatter())
+  axis.set_minor_formatter(ticker.LogFormatter())
+
+
 def _plot(axes: Axes, rows: Sequence[Row], name: str, **options) -> np.ndarray:
   """Draws a column over the epochs; returns its values."""
   epochs, values = _series(rows, name)
@@ -117,7 +123,7 @@ def _plot(axes: Axes, rows: Sequence[Row], name: str, **options) -> np.ndarray:
   return values
 
 
-@rc_context(STYLE)
+@styled()
 def training_curves(metrics_csv: Path) -> Figure | None:
   """The terms of a run's metrics.csv over its epochs, a panel for each; None if it has no rows.
 
@@ -143,13 +149,17 @@ def training_curves(metrics_csv: Path) -> Figure | None:
   return figure
 
 
-@rc_context(STYLE)
+@styled()
 def compared(runs: Mapping[str, Sequence[Path]]) -> Figure | None:
   """The validation terms and the gradient norm of several runs, each setting in its own colour.
 
   A setting has a name and the metrics.csv of its runs. None if there is nothing to draw.
   """
-  logs = {name: [_rows(path) for path in metrics] for name, metrics in runs.items()}
+  names = fonts.drawable(list(runs))
+  logs = {
+    name: [_rows(path) for path in metrics]
+    for name, metrics in zip(names, runs.values(), strict=True)
+  }
   every_row = [row for several in logs.values() for rows in several for row in rows]
   columns = _columns(every_row)
   panels = {f'validation/{term}': f'validation {TITLES.get(term, term)}'
@@ -170,19 +180,20 @@ def compared(runs: Mapping[str, Sequence[Path]]) -> Figure | None:
     values = np.concatenate(drawn)
     if len(values) and values.min() > 0 and values.max() > 20 * np.median(values):
       axes.set_yscale('log')
+      _show_plain_numbers(axes.yaxis)
   if len(logs) <= MAX_LEGEND:
     figure.legend(*axes.get_legend_handles_labels(), loc='outside right upper')
   return figure
 
 
-@rc_context(STYLE)
+@styled()
 def plane(points: Mapping[str, tuple[float, float]], axis_names: tuple[str, str]) -> Figure:
   """A line through named points, in the given order."""
   figure = Figure(figsize=(6.5, 4.5), layout='constrained')
   axes = figure.add_subplot(xlabel=axis_names[0], ylabel=axis_names[1])
   across, up = np.array(list(points.values())).reshape(-1, 2).T
   axes.plot(across, up, 'o-', color=MAIN, linewidth=1.2, markersize=5)
-  for name, place in points.items():
+  for name, place in zip(fonts.drawable(list(points)), points.values(), strict=True):
     axes.annotate(name, place, xytext=(6, 5), textcoords='offset points', fontsize=9)
   axes.margins(0.15)
   return figure

@@ -1,38 +1,26 @@
 """Arrays in, matplotlib figures out: one style for reports, sample.py and the notebook."""
 
 import io
-import warnings
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib import rc_context
-from matplotlib.figure import Figure
 from scipy import stats
 
-from cvae_jax.plots import grids
+from cvae_jax.plots import fonts, grids
+from cvae_jax.plots.style import DPI, Figure, Text, styled
 from cvae_jax.runtime import paths
 
 # Paul Tol's muted scheme, which colour-blind readers can tell apart.
 COLOURS = ('#332288', '#88CCEE', '#44AA99', '#117733', '#999933',
            '#DDCC77', '#CC6677', '#882255', '#AA4499', '#888888')  # fmt: skip
 MAIN, CONTRAST, PALE, QUIET = '#332288', '#CC6677', '#88CCEE', '#888888'
-DPI = 150
-STYLE = {
-  'figure.dpi': DPI,
-  'font.family': 'DejaVu Sans',
-  'font.size': 10,
-  'axes.titlesize': 11,
-  'axes.spines.top': False,
-  'axes.spines.right': False,
-  'axes.grid': False,
-  'legend.frameon': False,
-  'text.parse_math': False,  # a dollar sign in the name of a class stands for itself
-}
 TILE_PIXELS = 93  # small images are enlarged to about this size
 FEW_COLUMNS = 4  # leave room for long names
-MAX_NAME_INCHES, MAX_NAME_INCHES_IF_MANY = 2.2, 1.1
-CHARACTER_INCHES = 0.085
+MAX_NAME_INCHES, MAX_NAME_INCHES_IF_MANY = 2.2, 1.3
+MAX_TITLE_INCHES = 5.0
+CHARACTER_INCHES = 0.085  # twice that for a wide one
 SMALLEST_POINT, LARGEST_POINT = 3.0, 30.0
 NAME_ROOM = (0.2, 0.05)  # width and height of a name, as fractions of the span of all points
 NAME_BOX = {'boxstyle': 'round,pad=0.2', 'facecolor': 'white', 'alpha': 0.75, 'linewidth': 0}
@@ -41,13 +29,14 @@ MAX_LEGEND = 24  # classes
 MAX_MARGINALS = 16  # latent dimensions
 
 
-@rc_context(STYLE)
+@styled()
 def image_grid(
   images: np.ndarray,
   row_names: Sequence[str] = (),
   column_names: Sequence[str] = (),
   title: str = '',
   headings: Mapping[int, str] | None = None,
+  class_names: Sequence[str] = (),
 ) -> Figure:
   """Images in named rows and columns.
 
@@ -57,6 +46,7 @@ def image_grid(
     column_names: one for each column, or none.
     title: of the figure.
     headings: first column of a group of columns -> the heading of the group.
+    class_names: of all classes; one that no font shows is called by its number in any of the texts.
   """
   rows, columns, height, width, _ = images.shape
   tile_height, tile_width = height + 2, width + 2
@@ -64,8 +54,13 @@ def image_grid(
   missing = np.isnan(images).any(axis=(2, 3, 4), keepdims=True)
   canvas = grids.tile(np.where(missing, 1, images).astype(np.float32), colour=1)
   max_inches = MAX_NAME_INCHES if columns <= FEW_COLUMNS else MAX_NAME_INCHES_IF_MANY
-  column_names = _shortened(column_names, max_inches)
-  row_names = _shortened(row_names, 2 * MAX_NAME_INCHES)
+  headings = headings or {}
+  names = [*row_names, *column_names, *headings.values(), title]
+  texts = iter(fonts.drawable(names, class_names))
+  row_names = _shortened([next(texts) for _ in row_names], 2 * MAX_NAME_INCHES)
+  column_names = _shortened([next(texts) for _ in column_names], max_inches)
+  headings = {column: next(texts) for column in headings}
+  title = next(texts)
   name_pixels = max(map(_inches, column_names), default=0) * DPI
   # A whole number, so that all pixels of an image have the same size in the figure.
   scale = max(1, round(TILE_PIXELS / tile_width), int(np.ceil(name_pixels / tile_width)))
@@ -73,9 +68,7 @@ def image_grid(
   left = max(map(_inches, row_names), default=0.05) + 0.1
   names_height = 0.28 if column_names else 0
   top = 0.15 + (0.3 if title else 0) + names_height + (0.28 if headings else 0)
-  places = {
-    name: left + column * tile_width * scale / DPI for column, name in (headings or {}).items()
-  }
+  places = {name: left + column * tile_width * scale / DPI for column, name in headings.items()}
   right = max([left + size[0], *(x + _inches(name) for name, x in places.items())])
   total = np.array([max(right + 0.15, _inches(title) + 0.3), size[1] + top + 0.15])
   figure = Figure(figsize=total)
@@ -93,15 +86,23 @@ def image_grid(
 
 
 def _inches(name: str) -> float:
-  return CHARACTER_INCHES * len(name) + 0.1
+  wide = sum(unicodedata.east_asian_width(character) in 'WF' for character in name)
+  return CHARACTER_INCHES * (len(name) + wide) + 0.1
 
 
 def _shortened(names: Sequence[str], inches: float) -> list[str]:
-  length = int((inches - 0.1) / CHARACTER_INCHES)
-  return [name if len(name) <= length else f'{name[: length - 1]}…' for name in names]
+  return [_cut(name, inches) for name in names]
 
 
-@rc_context(STYLE)
+def _cut(name: str, inches: float) -> str:
+  """The beginning of a name, as far as there is room for it."""
+  if _inches(name) <= inches:
+    return name
+  length = next(n for n in range(len(name), -1, -1) if _inches(f'{name[:n]}…') <= inches)
+  return f'{name[:length]}…'
+
+
+@styled()
 def latent_scatter(
   points: np.ndarray,
   labels: np.ndarray | None,
@@ -120,6 +121,8 @@ def latent_scatter(
   """
   figure = Figure(figsize=(7.6, 6), layout='constrained')
   axes = figure.add_subplot(xlabel=axis_names[0], ylabel=axis_names[1])
+  class_names = fonts.drawable(class_names, class_names)
+  (of,) = _shortened(fonts.drawable([of]), MAX_TITLE_INCHES)
   axes.set_title(f'{of}\n' * bool(of) + f"The encoder's means of {len(points):,} images")
   size = float(np.clip(30_000 / len(points), SMALLEST_POINT, LARGEST_POINT))
   options = {'s': size, 'linewidths': 0, 'alpha': 0.6, 'rasterized': True}
@@ -130,7 +133,7 @@ def latent_scatter(
     order = np.random.RandomState(0).permutation(len(points))
     colours = np.array([COLOURS[label % len(COLOURS)] for label in labels])
     axes.scatter(*points[order].T, c=colours[order], **options)
-    _name_classes(axes, points, labels, class_names)
+    _name_classes(axes, points, labels, _shortened(class_names, MAX_NAME_INCHES))
   return figure
 
 
@@ -149,7 +152,7 @@ def _name_classes(axes, points, labels, class_names):
   axes.legend(loc='center left', bbox_to_anchor=(1.0, 0.5), borderaxespad=0.2)
 
 
-@rc_context(STYLE)
+@styled()
 def kl_per_dimension(kl: np.ndarray, active: np.ndarray, title: str) -> Figure:
   """The KL [latent], means over images in nats, to the distribution that the title names.
 
@@ -172,7 +175,7 @@ def kl_per_dimension(kl: np.ndarray, active: np.ndarray, title: str) -> Figure:
   return figure
 
 
-@rc_context(STYLE)
+@styled()
 def aggregate_posterior(latents: np.ndarray, kl: np.ndarray, standard: bool) -> Figure:
   """Histograms of the aggregate posterior, for the dimensions with the largest KL [latent].
 
@@ -199,7 +202,7 @@ def aggregate_posterior(latents: np.ndarray, kl: np.ndarray, standard: bool) -> 
   return figure
 
 
-@rc_context(STYLE)
+@styled()
 def reliability(edges, confidence, accuracy, counts, calibration_error: float) -> Figure:
   """The accuracy of a classifier against its confidence (reliability diagram).
 
@@ -224,8 +227,13 @@ def reliability(edges, confidence, accuracy, counts, calibration_error: float) -
 def to_png(figure: Figure) -> bytes:
   """The figure as a PNG file's content."""
   buffer = io.BytesIO()
-  with warnings.catch_warnings():
-    warnings.filterwarnings('ignore', message='Glyph .* missing')  # class names in other scripts
+  with styled():
+    for axes in figure.axes:  # labels of ticks are made when they are asked for
+      axes.get_xticklabels(), axes.get_yticklabels()
+    texts = figure.findobj(Text)
+    families = fonts.families(''.join(text.get_text() for text in texts))
+    for text in texts if len(families) > 1 else ():
+      text.set_family(families)
     figure.savefig(buffer, format='png', dpi='figure')
   return buffer.getvalue()
 
