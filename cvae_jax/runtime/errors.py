@@ -1,11 +1,12 @@
 """Errors that a user can cause, and helpers for their messages."""
 
+import contextlib
 import difflib
 import numbers
 import os
 import textwrap
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from errno import EACCES, EDQUOT, EFBIG, EIO, ENOSPC, EPERM, EROFS
 from pathlib import Path
 
@@ -75,6 +76,15 @@ def reason(error: BaseException) -> str:
   text = ' '.join(str(error).split())
   shortened = f'{type(error).__name__}: {textwrap.shorten(text, 120, placeholder=" ...")}'
   return next((known for known in _SYSTEM_REASONS if known in text), shortened)
+
+
+@contextlib.contextmanager
+def survived(what: str, log: Callable[[str], None]) -> Iterator[None]:
+  """Logs a failure of the block in one line: for pictures and the like, which cost no numbers."""
+  try:
+    yield
+  except Exception as error:  # whatever models, drawing libraries and disks raise
+    log(f'{what} left out: {reason(error)}')
 
 
 def check_integer(name: str, value, low: int, high: int | None = None) -> None:

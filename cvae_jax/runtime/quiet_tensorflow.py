@@ -7,6 +7,8 @@ import logging
 import os
 import sys
 
+from cvae_jax.runtime import quiet_matplotlib
+
 
 def installed(*modules: str) -> bool:
   """Whether TensorFlow and each of `modules` can be imported; imports none of them."""
@@ -29,6 +31,8 @@ def quiet():
     # Of the process, not only of Python: TensorFlow's C++ code writes there too.
     with open(os.devnull, 'w') as nowhere, contextlib.redirect_stderr(io.StringIO()):
       os.dup2(nowhere.fileno(), 2)
+      with quiet_matplotlib.first_import():
+        import matplotlib  # noqa: F401  Keras does, and fails where it fails
       import tensorflow
 
       with contextlib.suppress(RuntimeError):  # its devices are initialized already

@@ -9,7 +9,7 @@ import numpy as np
 from cvae_jax.data.datasets import Dataset
 from cvae_jax.plots import grids
 from cvae_jax.runtime import devices, keys, paths, processes, tensor_files
-from cvae_jax.runtime.errors import InputError
+from cvae_jax.runtime.errors import InputError, survived
 from cvae_jax.training import hooks, restoring, run_folder, start
 from cvae_jax.training.logging import projector
 from cvae_jax.training.logging.reporter import Reporter, terms_text
@@ -24,7 +24,7 @@ def finish(program: Program, workdir: Path, state: TrainState, reporter: Reporte
   picture = workdir / run_folder.SAMPLES / f'step_{last}.png'
   with processes.together():
     if processes.is_main() and not picture.exists():
-      _write_pictures(program, workdir, state, picture)
+      _write_pictures(program, workdir, state, picture, reporter)
   best = start.agree_on_step(CheckpointPath(workdir, None), 'best')
   for step in sorted({best, last}) if program.task.artifacts else ():
     _write_artifacts(program, workdir, state, step, reporter)
@@ -42,14 +42,19 @@ def finish(program: Program, workdir: Path, state: TrainState, reporter: Reporte
     reporter.line(f'{purpose + ":":<17} {command.format(folder)}')
 
 
-def _write_pictures(program: Program, workdir: Path, state: TrainState, path: Path) -> None:
-  variables, batch = devices.own_copy(state.eval_variables), program.shown
-  latents = program.task.latents(variables, batch)
-  if latents is not None:
-    projector.write(workdir, latents, *batch, program.validation.class_names)
+def _write_pictures(
+  program: Program, workdir: Path, state: TrainState, path: Path, reporter: Reporter
+) -> None:
+  """Writes what people look at; where that fails, the run is none the worse."""
+  with survived('the files of the projector are', reporter.line):
+    variables = devices.own_copy(state.eval_variables)
+    latents = program.task.latents(variables, program.shown)
+    if latents is not None:
+      projector.write(workdir, latents, *program.shown, program.validation.class_names)
   # Written last: its presence marks the run as finished.
-  if pictures := hooks.task_pictures(program, variables):
-    grids.save_png(path, next(iter(pictures.values())))
+  with survived('the picture of the last step is', reporter.line):
+    if pictures := hooks.task_pictures(program, state.eval_variables):
+      grids.save_png(path, next(iter(pictures.values())))
 
 
 def _write_artifacts(

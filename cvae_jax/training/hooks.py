@@ -10,7 +10,7 @@ import numpy as np
 
 from cvae_jax.plots import grids
 from cvae_jax.runtime import devices, keys
-from cvae_jax.runtime.errors import StoppedError
+from cvae_jax.runtime.errors import StoppedError, survived
 from cvae_jax.tasks.task import Terms
 from cvae_jax.training import nonfinite, stopping
 from cvae_jax.training.logging import windows
@@ -84,10 +84,30 @@ class Hook:
     raise NotImplementedError
 
 
-class Profile(Hook):
-  """Traces a few steps."""
+class Extra(Hook):
+  """Something that a run can do without: its first failure costs one line, and is its end."""
+
+  name: str
+  _has_failed = False
 
   def __call__(self, event: Event) -> None:
+    if self._has_failed:
+      return
+    self._has_failed = True
+    with survived(self.name, self._run.reporter.line):
+      self.add(event)
+      self._has_failed = False
+
+  def add(self, event: Event) -> None:
+    raise NotImplementedError
+
+
+class Profile(Extra):
+  """Traces a few steps."""
+
+  name = 'the trace is'
+
+  def add(self, event: Event) -> None:
     if self._run.profiler:
       self._run.profiler(event.end, event.terms)
 
@@ -158,10 +178,12 @@ class Log(Hook):
       nonfinite.check_values(event.validation, event.end, last_good, self._program.config)
 
 
-class Draw(Hook):
+class Draw(Extra):
   """Draws the task's pictures for the trackers, after each validation."""
 
-  def __call__(self, event: Event) -> None:
+  name = 'pictures for the trackers are'
+
+  def add(self, event: Event) -> None:
     if event.validation and self._run.writers:
       pictures = task_pictures(self._program, event.state.eval_variables)
       self._run.writers.write_pictures(event.end, pictures)

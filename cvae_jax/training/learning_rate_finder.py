@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cvae_jax.runtime import devices
-from cvae_jax.runtime.errors import InputError
+from cvae_jax.plots import tables
+from cvae_jax.runtime import devices, paths
+from cvae_jax.runtime.errors import InputError, survived
 from cvae_jax.tasks import Task
 from cvae_jax.training.program import Program, build
 from cvae_jax.training.start import initial_state
@@ -103,11 +104,11 @@ class _Settled(NamedTuple):
 
 
 def suggest(config, workdir: Path) -> float:
-  """Finds a learning rate for a run, draws the ramp, and prints the suggestion.
+  """Finds a learning rate for a run, prints it, writes the ramp as a table, and draws it.
 
   Args:
     config: a config; its own learning rate is ignored.
-    workdir: the run's folder, which need not exist; the picture is written beside it.
+    workdir: the run's folder, which need not exist; the files are written beside it.
 
   Returns:
     The rate, in two digits, as it is printed.
@@ -115,16 +116,19 @@ def suggest(config, workdir: Path) -> float:
   Raises:
     InputError: config or data cannot be used, or no rate can be suggested.
   """
-  from cvae_jax.plots import (
-    curves,  # late: matplotlib takes its time
-    figures,
-  )
-
   ramp = find(build(config))
-  picture = workdir.with_name(f'{workdir.name}-find_lr.png')
-  figures.save({picture: curves.learning_rate_ramp(*ramp)})
   num_steps = len(ramp.losses)
   end = 'where the loss went up for good' if num_steps < NUM_STEPS else 'the end of the ramp'
-  print(f'{num_steps} steps, from {LOWEST:g} to {ramp.learning_rates[-1]:.1e}, {end}: {picture}')
+  print(f'{num_steps} steps, from {LOWEST:g} to {ramp.learning_rates[-1]:.1e}, {end}')
   print(f'The loss falls fastest at --config.learning_rate={ramp.suggestion:.2g}')
+  table = workdir.with_name(f'{workdir.name}-find_lr.csv')
+  with survived('the table of losses is', print):
+    rows = zip(ramp.learning_rates.tolist(), ramp.losses.tolist(), strict=True)
+    paths.write(table, tables.as_csv(('learning_rate', 'loss'), rows))
+    print(f'losses: {table}')
+  with survived('the picture of the losses is', print):
+    from cvae_jax.plots import curves, figures  # late: matplotlib takes its time
+
+    figures.save({table.with_suffix('.png'): curves.learning_rate_ramp(*ramp)})
+    print(f'picture: {table.with_suffix(".png")}')
   return float(f'{ramp.suggestion:.2g}')

@@ -2,8 +2,9 @@
 
 import pytest
 
+from cvae_jax.tasks.vae import VAE
 from cvae_jax.training import loop
-from tiny import steps, tiny_config
+from tiny import rows, steps, tiny_config
 
 
 def test_a_new_best_is_kept_between_the_regular_checkpoints_and_a_note_is_shown(tmp_path, capsys):
@@ -11,6 +12,20 @@ def test_a_new_best_is_kept_between_the_regular_checkpoints_and_a_note_is_shown(
   loop.train(config, tmp_path / 'run')
   assert steps(tmp_path / 'run') == [3, 6]
   assert 'β ends at 0 of 1' in capsys.readouterr().out
+
+
+def test_pictures_that_cannot_be_drawn_cost_a_line_and_no_more(tmp_path, capsys, monkeypatch):
+  def pictures(*_):
+    raise RuntimeError('RESOURCE_EXHAUSTED: out of memory')
+
+  monkeypatch.setattr(VAE, 'pictures', pictures)
+  loop.train(tiny_config(), tmp_path / 'run')
+  assert [row['step'] for row in rows(tmp_path / 'run')] == ['2', '3', '4', '6']
+  assert steps(tmp_path / 'run') == [3, 6]
+  assert (tmp_path / 'run' / 'projector' / 'latents.tsv').is_file()
+  out = capsys.readouterr().out
+  assert out.count('RESOURCE_EXHAUSTED') == 2  # once for the trackers, once for the last step
+  assert 'prior of step 6' in out
 
 
 @pytest.mark.slow

@@ -67,4 +67,18 @@ def test_the_suggested_rate_is_returned_as_it_is_printed(tmp_path, capsys):
   (line,) = [x for x in capsys.readouterr().out.splitlines() if '--config.learning_rate=' in x]
   assert float(line.partition('--config.learning_rate=')[2]) == rate != config.learning_rate
   assert config == tiny_config()
-  assert [path.name for path in tmp_path.iterdir()] == ['found-find_lr.png']
+  assert {path.name for path in tmp_path.iterdir()} == {'found-find_lr.csv', 'found-find_lr.png'}
+  table = np.loadtxt(tmp_path / 'found-find_lr.csv', delimiter=',', skiprows=1)
+  assert float(f'{finder.steepest(*table.T):.2g}') == rate
+
+
+def test_files_that_cannot_be_written_cost_no_suggestion(tmp_path, capsys, monkeypatch):
+  ramp = finder.Ramp(np.array([1e-3, 1e-2]), np.array([2.0, 1.0]), suggestion=3e-3)
+  monkeypatch.setattr(finder, 'build', lambda config: None)
+  monkeypatch.setattr(finder, 'find', lambda program: ramp)
+  for suffix in ('csv', 'png'):  # in the way of the files
+    (tmp_path / f'found-find_lr.{suffix}').mkdir()
+  assert finder.suggest(None, tmp_path / 'found') == 3e-3
+  lines = capsys.readouterr().out.splitlines()
+  assert 'learning_rate=0.003' in lines[1]
+  assert [line.endswith('left out: Is a directory') for line in lines[2:]] == [True, True]

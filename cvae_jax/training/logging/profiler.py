@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 
 from cvae_jax.runtime import paths, quiet_tensorflow
+from cvae_jax.runtime.errors import survived
 
 NUM_PROFILE_STEPS = 5
 
@@ -48,9 +49,10 @@ class Profiler:
   def close(self) -> None:
     """Ends a trace that is still open."""
     if self._ends_at is not None:
-      self._hook(self._ends_at)
+      with survived('the trace is', self._log):
+        self._hook(self._ends_at)
+        self._log(self._done)
       self._ends_at = None
-      self._log(self._done)
 
 
 def make_profiler(enabled: bool, workdir: Path, log: Callable[[str], None]) -> Profiler | None:
@@ -58,4 +60,7 @@ def make_profiler(enabled: bool, workdir: Path, log: Callable[[str], None]) -> P
   if enabled and not quiet_tensorflow.installed('tensorboard'):
     log('profile=True needs TensorFlow and TensorBoard: no trace will be written.')
     return None
-  return Profiler(workdir, log) if enabled else None
+  if enabled:
+    with survived('the trace is', log):
+      return Profiler(workdir, log)
+  return None
