@@ -25,7 +25,7 @@ _MODES += ['manifold', 'style']
 flags.DEFINE_enum('mode', 'prior', _MODES, 'What to draw.')
 flags.DEFINE_string('workdir', None, 'A run, one of its checkpoints, or shipped weights.')
 flags.DEFINE_string('checkpoint', 'best', 'best (by validation ELBO), last, or a step.')
-flags.DEFINE_list('label', None, 'Classes, by name or number: 3 or 3,8.')
+flags.DEFINE_list('label', None, 'Classes, by name, else by number: 3 or 3,8.')
 flags.DEFINE_list('digit', None, 'The same as --label.')
 flags.DEFINE_multi_string('images', None, 'Your own pictures to start from: files or folders.')
 flags.DEFINE_list('indices', None, "Images of the run's dataset to start from: 0,1,2.")
@@ -68,7 +68,7 @@ def main() -> None:
   drawing = sampling.draw(model, request)
   output = output or model.folder / 'samples' / sampling.file_name(request, model)
   with paths.writing(output, 'Name another --output.'):
-    drawings.write(drawing, output)
+    drawings.write(drawing, output, model.class_names)
   print(f'{drawing.title}: {output}')
 
 

@@ -72,9 +72,9 @@ def samples(
   images = model.decode_draw(latents, repeated, seed) if draw else model.decode(latents, repeated)
   names, subject, columns = (), '', num_images
   if num_classes > 1:
-    names = _class_names(model, labels)
+    names = _class_texts(model, labels)
   else:
-    subject = '' if labels is None else f' of {model.class_names[labels[0]]}'
+    subject = '' if labels is None else f' of {model.class_text(labels[0])}'
     columns = min(MAX_COLUMNS, int(np.ceil(np.sqrt(num_images))))
   return Drawing(
     grids.rows_of(images, columns, np.nan),
@@ -148,7 +148,7 @@ def interpolate_classes(
   latents = interpolation_lib.linear(*ends, NUM_STEPS)
   one_hot = np.eye(len(model.class_names), dtype=np.float32)[np.asarray(labels)]
   mixtures = interpolation_lib.linear(one_hot[:1], one_hot[1:], NUM_STEPS)
-  first, second = _class_names(model, labels)
+  first, second = _class_texts(model, labels)
   return Drawing(
     _decoded(model, latents, np.tile(mixtures[0], (num_images, 1))),
     column_names=_fractions(),
@@ -209,7 +209,7 @@ def arithmetic(model: Model, inputs: Inputs, latents: np.ndarray | None = None) 
   return Drawing(
     np.concatenate([inputs.images[None], result], axis=1),
     column_names=(*(f'{s}{n}' for s, n in zip(('', '− ', '+ '), inputs.names, strict=True)), '='),
-    title='Arithmetic in z' + ('' if label is None else f', decoded as {model.class_names[label]}'),
+    title='Arithmetic in z' + ('' if label is None else f', decoded as {model.class_text(label)}'),
   )
 
 
@@ -219,11 +219,11 @@ def class_arithmetic(model: Model, labels: Sequence[int], dataset: Dataset) -> D
   for label in labels:
     rows = np.flatnonzero(dataset.labels == label)[:CLASS_MEAN_IMAGES]
     if not len(rows):
-      raise InputError(f'The split has no image of class {model.class_names[label]}.')
+      raise InputError(f'The split has no image of class {model.class_text(label)}.')
     images, given, _ = from_dataset(model, dataset, rows)
     means.append(model.encode(images, given)[0].mean(axis=0))
   latents, labels = np.stack(means), np.array(labels, np.int32)
-  operands = Inputs(model.decode(latents, labels), labels, _class_names(model, labels))
+  operands = Inputs(model.decode(latents, labels), labels, _class_texts(model, labels))
   return arithmetic(model, operands, latents)
 
 
@@ -298,15 +298,18 @@ def _styles(model: Model, latents: np.ndarray, title: str = '') -> Drawing:
   return Drawing(
     _decoded(model, latents, labels.reshape(-1)),
     (),
-    _class_names(model, range(classes)),
+    _class_texts(model, range(classes)),
     f'One style in each row, as every class{title}',
     latents,
     labels,
   )
 
 
-def write(drawing: Drawing, path: Path) -> None:
-  """Writes a drawing as a file of the kind that `path` ends in: png, npz or gif."""
+def write(drawing: Drawing, path: Path, class_names: Sequence[str] = ()) -> None:
+  """Writes a drawing as a file of the kind that `path` ends in: png, npz or gif.
+
+  Where no font shows the name of one of the classes, a picture has the number instead.
+  """
   has_names = bool(drawing.row_names or drawing.column_names)
   rows, columns = drawing.images.shape[:2]
   suffix = path.suffix.lower()
@@ -328,7 +331,9 @@ def write(drawing: Drawing, path: Path) -> None:
       from cvae_jax.plots import figures  # late: a grid without names needs no matplotlib
 
       names = drawing.row_names, drawing.column_names
-      figures.save({path: figures.image_grid(drawing.images, *names, drawing.title)})
+      figures.save(
+        {path: figures.image_grid(drawing.images, *names, drawing.title, class_names=class_names)}
+      )
     else:
       grids.save_png(path, grids.picture(np.nan_to_num(drawing.images)))
 
@@ -366,9 +371,9 @@ def _prior_name(model: Model, prior: str | None) -> str:
   return 'N(0, 1)' if model.prior.is_standard(prior) else f'the {model.prior.describe(prior)}'
 
 
-def _class_names(model: Model, labels) -> tuple[str, ...]:
-  return tuple(model.class_names[label] for label in labels)
+def _class_texts(model: Model, labels) -> tuple[str, ...]:
+  return tuple(model.class_text(label) for label in labels)
 
 
 def _of_class(model: Model, label: int | None) -> str:
-  return f' of {model.class_names[label]}' if model.conditional else ''
+  return f' of {model.class_text(label)}' if model.conditional else ''

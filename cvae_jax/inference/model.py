@@ -78,6 +78,12 @@ class Model:
     suggestion = '' if is_number else did_you_mean(text, self.class_names)
     raise InputError(f'{text[:40]!r} is not a class of this model, which has {known}.{suggestion}')
 
+  def class_text(self, label: int) -> str:
+    """The name of a class; where it is the number of another, its own number too: '1' (class 0)."""
+    name = self.class_names[label]
+    is_ambiguous = name.isdecimal() and name != str(label)
+    return f"'{name}' (class {label})" if is_ambiguous else name
+
   def data(self, data_dir: str | None = None) -> Splits:
     """The dataset that the model was trained on, in its three splits.
 

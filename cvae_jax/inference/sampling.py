@@ -231,9 +231,9 @@ def _pictures(model: Model, given: list[str], find_labels: bool) -> Inputs:
   found = inputs_lib.find_labels(model, images, files) if find_labels else None
   if found is not None:
     for path, label, is_given, probability in zip(files, *found, strict=True):
-      origin = f'taken for {model.class_names[label]} (p = {probability:.2f})'
+      origin = f'taken for {model.class_text(label)} (p = {probability:.2f})'
       if is_given:
-        origin = f'{model.class_names[label]}, from its folder {inputs_lib.folder_name(path)}'
+        origin = f'{model.class_text(label)}, from its folder {inputs_lib.folder_name(path)}'
       print(f'{paths.printable(path.name)}: {origin}')
   names = tuple(paths.printable(path.stem)[:SHOWN_NAME] for path in files)
   return Inputs(images.astype(np.float32) / 255, None if found is None else found.labels, names)

@@ -267,3 +267,29 @@ def test_a_run_that_moved(tiny_run, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   model = cvae_jax.load('else where/ü')
   assert str(model.folder) == 'else where/ü'
+
+
+def test_names_that_are_numbers_of_other_classes_are_shown_with_their_own(model, capsys, tmp_path):
+  named = dataclasses.replace(model, class_names=(*'0213456', '10', 'cat', '9'))
+  one = drawn(named, '--label 1 --num_images 1')
+  assert one.title.startswith("Samples of '1' (class 2), z ~ ")
+  assert set(one.labels.ravel()) == {2}
+  rows = ('0', "'2' (class 1)", "'1' (class 2)", '3')
+  assert drawn(named, '--num_images 1').row_names[:4] == rows
+  assert drawn(named, '--mode style --num_images 1').column_names[-3:] == (
+    "'10' (class 7)", 'cat', '9'
+  )  # fmt: skip
+  assert drawn(named, '--mode interpolate --label 2,cat').title.startswith(
+    "From '2' (class 1) to cat"
+  )
+  assert "'10' (class 7)" in drawn(named, '--mode traverse --label 7').title  # no name is 7
+
+
+def test_a_class_that_no_font_shows_is_called_by_its_number_in_pictures(model, capsys, tmp_path):
+  nothing = '\U0003fffd'  # no character
+  named = dataclasses.replace(model, class_names=(*'012345678', nothing))
+  drawing = drawn(named, '--num_images 1')
+  drawings.write(drawing, tmp_path / 'all.png', named.class_names)
+  assert f'class 9 is {nothing}' in capsys.readouterr().out
+  drawings.write(drawing, tmp_path / 'all.npz', named.class_names)
+  assert np.load(tmp_path / 'all.npz')['row_names'][9] == nothing
