@@ -1,6 +1,7 @@
 """Figures do not depend on the matplotlib settings of whoever draws them."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -128,3 +129,10 @@ def test_no_setting_of_the_user_ends_a_process_or_changes_its_pictures(
   image = np.eye(8).reshape(1, 1, 8, 8, 1)
   assert picture == figures.to_png(figures.image_grid(image, ['$x_1$'], ['y'], 'Of z')).hex()
   assert [backend, dpi] == left
+
+
+def test_matplotlib_is_imported_in_one_place():
+  importing = re.compile(r'^ *(import|from) matplotlib', re.MULTILINE)
+  files = [*ROOT.glob('*.py'), *(ROOT / 'cvae_jax').rglob('*.py')]
+  found = {path.name for path in files if importing.search(path.read_text('utf-8'))}
+  assert found == {'style.py', 'quiet_tensorflow.py'}  # both inside `first_import`
