@@ -456,6 +456,9 @@ def _data_parts(parts) -> dict[str, int | str] | None:
 def _class_names(names) -> tuple[str, ...]:
   if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
     raise TypeError('class_names are no list of texts')
+  # Runs of earlier versions kept bytes that are no text.
+  is_text = [all(unicodedata.category(letter) != 'Cs' for letter in name) for name in names]
+  names = [name if ok else paths.printable(name) for name, ok in zip(names, is_text, strict=True)]
   if any(unicodedata.category(letter) == 'Cc' for name in names for letter in name):
     raise ValueError('class_names hold characters that command a terminal')
   return tuple(unicodedata.normalize('NFC', name) for name in names)  # as readers give them

@@ -213,6 +213,12 @@ def test_a_file_of_an_older_version_is_read_with_its_defaults(tmp_path):
   assert config_lib.read(tmp_path).config.to_dict() == mnist.get_config().to_dict()
 
 
+def test_names_that_an_earlier_version_kept_as_bytes_become_text(tmp_path):
+  config = tiny_config(data__num_classes=3)
+  config_lib.save(tmp_path, SavedConfig(config, ('caf\udce9', 'café', r'a\x'), None, None))
+  assert config_lib.read(tmp_path).class_names == (r'caf\xe9', 'café', r'a\x')
+
+
 def test_a_wrong_number_of_class_names_is_noticed(tmp_path):
   config_lib.save(tmp_path, SavedConfig(tiny_config(), ('a', 'b'), 'f00d', PARTS))
   with pytest.raises(InputError, match=r'\b2\b.*\b10\b.*data.num_classes'):

@@ -69,9 +69,9 @@ class Writers:
       self._trackers.append(
         Tracker('Weights & Biases', lambda: _open_wandb(workdir, config.name, log), log)
       )
-    plain = (bool, int, float, str)
+    plain = (bool, int, float)
     hparams = {
-      name: value if isinstance(value, plain) else str(value)
+      name: value if isinstance(value, plain) else paths.printable(str(value))
       for name, value in config_lib.fields(config)
     }
     for tracker in self._trackers[first:]:

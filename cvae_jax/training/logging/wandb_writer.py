@@ -44,7 +44,7 @@ class WandbWriter(MetricWriter):
     """
     self._run = wandb.init(
       project=os.environ.get('WANDB_PROJECT', 'cvae_jax'),
-      name=f'{name}-{workdir.name}' if workdir.name != name else name,
+      name=paths.printable(f'{name}-{workdir.name}' if workdir.name != name else name),
       id=_id(workdir),
       resume='allow',
       reinit='create_new',  # runs of a sweep share this process
