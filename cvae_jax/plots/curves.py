@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from cvae_jax.plots import fonts
-from cvae_jax.plots.figures import CONTRAST, MAIN
+from cvae_jax.plots.figures import CONTRAST, MAIN, shortened
 from cvae_jax.plots.style import Axes, Axis, Figure, colormaps, styled, ticker
 
 MAX_LEGEND = 24  # names of lines
+MAX_NAME_INCHES = 4.0
 # Columns of train/ and validation/ that are no terms of a loss, or a term in other units.
 NO_TERMS = {'gradient_norm', 'learning_rate', 'bits_per_dim'}
 
@@ -155,11 +156,8 @@ def compared(runs: Mapping[str, Sequence[Path]]) -> Figure | None:
 
   A setting has a name and the metrics.csv of its runs. None if there is nothing to draw.
   """
-  names = fonts.drawable(list(runs))
-  logs = {
-    name: [_rows(path) for path in metrics]
-    for name, metrics in zip(names, runs.values(), strict=True)
-  }
+  logs = {name: [_rows(path) for path in metrics] for name, metrics in runs.items()}
+  settings = shortened(fonts.drawable(list(runs)), MAX_NAME_INCHES)
   every_row = [row for several in logs.values() for rows in several for row in rows]
   columns = _columns(every_row)
   panels = {f'validation/{term}': f'validation {TITLES.get(term, term)}'
@@ -173,9 +171,10 @@ def compared(runs: Mapping[str, Sequence[Path]]) -> Figure | None:
   figure = _panels(10.5, 3.1, list(panels.values()), every_row)
   for axes, name in zip(figure.axes, panels, strict=True):
     drawn = []
-    for (setting, several), colour in zip(logs.items(), colours, strict=True):
+    for setting, several, colour in zip(settings, logs.values(), colours, strict=True):
       for position, rows in enumerate(several):
-        options = {'color': colour, 'label': '_' if position else setting}
+        # The space: a name that begins with _ is left out, as those after the first are to be.
+        options = {'color': colour, 'label': '_' if position else f' {setting}'}
         drawn.append(_plot(axes, rows, name, linewidth=1.2, markersize=2.5, **options))
     values = np.concatenate(drawn)
     if len(values) and values.min() > 0 and values.max() > 20 * np.median(values):
@@ -193,7 +192,8 @@ def plane(points: Mapping[str, tuple[float, float]], axis_names: tuple[str, str]
   axes = figure.add_subplot(xlabel=axis_names[0], ylabel=axis_names[1])
   across, up = np.array(list(points.values())).reshape(-1, 2).T
   axes.plot(across, up, 'o-', color=MAIN, linewidth=1.2, markersize=5)
-  for name, place in zip(fonts.drawable(list(points)), points.values(), strict=True):
+  names = shortened(fonts.drawable(list(points)), MAX_NAME_INCHES)
+  for name, place in zip(names, points.values(), strict=True):
     axes.annotate(name, place, xytext=(6, 5), textcoords='offset points', fontsize=9)
   axes.margins(0.15)
   return figure

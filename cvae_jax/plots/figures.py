@@ -57,8 +57,8 @@ def image_grid(
   headings = headings or {}
   names = [*row_names, *column_names, *headings.values(), title]
   texts = iter(fonts.drawable(names, class_names))
-  row_names = _shortened([next(texts) for _ in row_names], 2 * MAX_NAME_INCHES)
-  column_names = _shortened([next(texts) for _ in column_names], max_inches)
+  row_names = shortened([next(texts) for _ in row_names], 2 * MAX_NAME_INCHES)
+  column_names = shortened([next(texts) for _ in column_names], max_inches)
   headings = {column: next(texts) for column in headings}
   title = next(texts)
   name_pixels = max(map(_inches, column_names), default=0) * DPI
@@ -90,16 +90,16 @@ def _inches(name: str) -> float:
   return CHARACTER_INCHES * (len(name) + wide) + 0.1
 
 
-def _shortened(names: Sequence[str], inches: float) -> list[str]:
-  return [_cut(name, inches) for name in names]
+def shortened(names: Sequence[str], inches: float) -> list[str]:
+  """The beginnings of names, as far as there is room for them."""
 
+  def cut(name):
+    if _inches(name) <= inches:
+      return name
+    beginnings = (f'{name[:length]}…' for length in range(len(name), -1, -1))
+    return next(beginning for beginning in beginnings if _inches(beginning) <= inches)
 
-def _cut(name: str, inches: float) -> str:
-  """The beginning of a name, as far as there is room for it."""
-  if _inches(name) <= inches:
-    return name
-  length = next(n for n in range(len(name), -1, -1) if _inches(f'{name[:n]}…') <= inches)
-  return f'{name[:length]}…'
+  return [cut(name) for name in names]
 
 
 @styled()
@@ -122,7 +122,7 @@ def latent_scatter(
   figure = Figure(figsize=(7.6, 6), layout='constrained')
   axes = figure.add_subplot(xlabel=axis_names[0], ylabel=axis_names[1])
   class_names = fonts.drawable(class_names, class_names)
-  (of,) = _shortened(fonts.drawable([of]), MAX_TITLE_INCHES)
+  (of,) = shortened(fonts.drawable([of]), MAX_TITLE_INCHES)
   axes.set_title(f'{of}\n' * bool(of) + f"The encoder's means of {len(points):,} images")
   size = float(np.clip(30_000 / len(points), SMALLEST_POINT, LARGEST_POINT))
   options = {'s': size, 'linewidths': 0, 'alpha': 0.6, 'rasterized': True}
@@ -133,7 +133,7 @@ def latent_scatter(
     order = np.random.RandomState(0).permutation(len(points))
     colours = np.array([COLOURS[label % len(COLOURS)] for label in labels])
     axes.scatter(*points[order].T, c=colours[order], **options)
-    _name_classes(axes, points, labels, _shortened(class_names, MAX_NAME_INCHES))
+    _name_classes(axes, points, labels, shortened(class_names, MAX_NAME_INCHES))
   return figure
 
 

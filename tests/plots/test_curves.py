@@ -42,7 +42,7 @@ def test_every_term_of_the_header_has_a_panel_under_its_label_or_name(tmp_path):
 def test_compared_curves_name_each_setting_once(tiny_run, tmp_path):
   log = tiny_run / 'metrics.csv'
   seen, _ = check_text(curves.compared({'β = 1': [log, log], 'β = 4': [log]}))
-  assert seen.count('β = 1') == seen.count('β = 4') == 1
+  assert seen.count(' β = 1') == seen.count(' β = 4') == 1
   assert 'validation KL, nats' in seen
   assert curves.compared({'β = 1': [tmp_path / 'none.csv']}) is None
 

@@ -107,3 +107,14 @@ def test_scripts_of_the_usual_font_need_no_other(monkeypatch):
 def test_wide_characters_are_given_room(installed, tmp_path):
   installed(font_file(tmp_path / 'Wide.ttf', '宽'))
   check_text(figures.image_grid(IMAGES, ('宽' * 20, 'b', 'c'), ('宽' * 9, '宽'), '宽' * 30))
+
+
+def test_long_names_leave_room_for_the_curves(tmp_path):
+  log = tmp_path / 'metrics.csv'
+  log.write_text('validation/kl,epoch\n1,1\n2,2\n')
+  names = '_' * 255, 'x=$1$' * 51  # as long as names of folders get
+  seen, _ = check_text(curves.compared({name: [log] for name in names}))
+  assert sum(text.endswith('…') for text in seen) == 2
+  check_text(curves.plane(dict(zip(names, ((0, 1), (1, 2)), strict=True)), ('KL', 'FID')))
+  points, labels = np.random.RandomState(0).randn(60, 2), np.arange(60) % 2
+  check_text(figures.latent_scatter(points, labels, names, ('z0', 'z1'), names[0]))
