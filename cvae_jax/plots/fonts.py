@@ -44,7 +44,9 @@ def drawable(texts: Sequence[str], class_names: Sequence[str] = ()) -> list[str]
 def _explain(unnamed: tuple[tuple[str, str], ...]) -> None:
   meaning = ', '.join(f'{number} is {name}' for name, number in unnamed)
   meaning = meaning.translate({ord(x): _escape(x) for x in meaning if _is_control(x)})
-  progress.log(f'No font of this machine has all characters of these names; in pictures {meaning}')
+  progress.log(
+    'No font has all characters of these names; until one is installed, in pictures ' + meaning
+  )
 
 
 def _escape(character: str) -> str:
