@@ -6,6 +6,7 @@ Files may be damaged or malicious: nothing in them is used before it is checked.
 import asyncio
 import json
 import math
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from cvae_jax.training.state import TrainState
 # some bytes, was not written by training.
 MAX_RATIO = 100
 MAX_EXCESS_BYTES = 1 << 26
+MANIFEST = 'manifest.ocdbt'  # of an item: names its arrays, in which of its files each lies
 
 
 def items(state: TrainState) -> dict[str, Any]:
@@ -102,10 +104,19 @@ def read_back(manager: ocp.CheckpointManager, step: int, items: dict[str, Any]) 
   Raises:
     InputError: an item cannot be read, or is not what was written.
   """
-  _check_complete(manager, step)
+  check_files(manager, step, items)
   for name, item in items.items():
     like = jax.tree.map(lambda leaf: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape), item)
     read_items(manager, step, {name: like})
+
+
+def check_files(manager: ocp.CheckpointManager, step: int, items: Iterable[str]) -> None:
+  """Raises InputError if a checkpoint lacks an item, or what says where its arrays are."""
+  _check_complete(manager, step)
+  for name in items:
+    if not (_folder(manager, step) / name / MANIFEST).is_file():
+      error = ValueError(f'{name} has no {MANIFEST}')
+      raise _unreadable(manager, step, error) from error
 
 
 def read_items(manager: ocp.CheckpointManager, step: int, items: dict[str, Any]) -> dict[str, Any]:
@@ -143,7 +154,7 @@ def read_items(manager: ocp.CheckpointManager, step: int, items: dict[str, Any])
 
 def _merge_pieces(folder: Path) -> None:
   """Completes an item that was written under a path in which Orbax found no pieces to merge."""
-  if (folder / 'manifest.ocdbt').exists() or not any(folder.glob('ocdbt.process_*')):
+  if (folder / MANIFEST).exists() or not any(folder.glob('ocdbt.process_*')):
     return
   context = tensorstore.Context({'cache_pool#ocdbt': {}})  # the name that Orbax gives its pool
   merge = ocp.type_handlers.merge_ocdbt_per_process_files(

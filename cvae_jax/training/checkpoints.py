@@ -1,7 +1,7 @@
 """Writes the checkpoints of a run with Orbax, in the background; keeps the newest and the best."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +92,8 @@ class Checkpoints:
   ) -> None:
     """Copies the state to the host, and writes it in the background; waits for the first.
 
-    The first one and, in `wait`, the last one are read back: a run that reports success has
-    checkpoints that can be read.
+    The first one and, in `wait`, the last one are read back; of those between, the files are looked
+    for before the next is written. So a run that reports success has checkpoints that can be read.
 
     Args:
       state: the run after `step` steps.
@@ -104,6 +104,8 @@ class Checkpoints:
     Raises:
       WriteError: this one, or the one before, cannot be written or read back.
     """
+    if self._unread:
+      self._check(checkpoint_items.check_files)
     items = checkpoint_items.items(state)
     if window:
       items['window'] = window
@@ -121,7 +123,8 @@ class Checkpoints:
         ),
         metrics=validation,
       )
-    self._unread = step, jax.eval_shape(lambda: items)
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), items)
+    self._unread = step, shapes
     if not self._has_read_one:
       self.wait()
 
@@ -131,16 +134,21 @@ class Checkpoints:
     Raises:
       WriteError: they cannot be.
     """
+    self._check(checkpoint_items.read_back)
+    self._has_read_one = True
+
+  def _check(self, check: Callable[..., None]) -> None:
+    """Checks the last checkpoint, once it is on disk, unless that has been done."""
     with self._writing():
       self._manager.wait_until_finished()
-    if self._unread:
-      step, items = self._unread
-      try:
-        checkpoint_items.read_back(self._manager, step, items)
-      except InputError as error:
-        why = reason(error.__cause__ or error)
-        raise WriteError(f'checkpoint {step} cannot be read back ({why})') from error
-    self._unread, self._has_read_one = None, True
+    if not self._unread:
+      return
+    (step, items), self._unread = self._unread, None
+    try:
+      check(self._manager, step, items)
+    except InputError as error:
+      why = reason(error.__cause__ or error)
+      raise WriteError(f'checkpoint {step} cannot be read back ({why})') from error
 
   def close(self) -> None:
     """Waits for what is being written, and lets go of the folder.

@@ -77,7 +77,18 @@ def test_a_checkpoint_that_cannot_be_read_back_ends_the_run(tmp_path, monkeypatc
     saved.save(toy_state(7), 7, {}, None)
 
 
-def test_the_last_checkpoint_is_read_back_too(tmp_path, monkeypatch):
+def test_the_files_of_each_checkpoint_are_looked_for(tmp_path):
+  saved = Checkpoints(tmp_path, 3, CONFIG)
+  for step in (1, 2):
+    saved.save(toy_state(step), step, {}, None)
+  saved._manager.wait_until_finished()
+  (tmp_path / 'checkpoints' / '2' / 'ema' / 'manifest.ocdbt').unlink()
+  with pytest.raises(WriteError, match=r'checkpoint 2 .*ema'):
+    saved.save(toy_state(3), 3, {}, None)
+  assert steps(tmp_path) == [1, 2]
+
+
+def test_the_last_checkpoint_is_read_back_too(tmp_path):
   saved = Checkpoints(tmp_path, 2, CONFIG)
   saved.save(toy_state(1), 1, {}, None)
   saved.save(toy_state(2), 2, {}, None)
