@@ -1,10 +1,11 @@
 """Standard output and error whose loss is not the end of a command."""
 
-import codecs
 import contextlib
 import io
 import os
 import sys
+
+from cvae_jax.runtime import paths
 
 
 def tolerate_loss() -> None:
@@ -18,7 +19,6 @@ def tolerate_loss() -> None:
       os.fstat(descriptor)
     except OSError:  # closed, as by `>&-`
       os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
-  codecs.register_error('cvae_jax.shown', _shown)
   sys.stdout, sys.stderr = _tolerant(sys.stdout, 1), _tolerant(sys.stderr, 2)
 
 
@@ -38,14 +38,7 @@ def _tolerant(stream, descriptor: int) -> io.TextIOWrapper:
   return io.TextIOWrapper(
     io.BufferedWriter(_Lossy(descriptor, 'w', closefd=False)),
     encoding=getattr(stream, 'encoding', 'utf-8'),
-    errors='cvae_jax.shown',
+    errors=paths.SHOWN,
     line_buffering=getattr(stream, 'line_buffering', False),
     write_through=getattr(stream, 'write_through', False),
   )
-
-
-def _shown(error: UnicodeEncodeError) -> tuple[str, int]:
-  """A byte of a name that is no UTF-8 as `\\xe9`; '?' for a letter that the terminal lacks."""
-  letter = error.object[error.start]
-  is_byte = '\udc80' <= letter <= '\udcff'
-  return f'\\x{ord(letter) - 0xDC00:02x}' if is_byte else '?', error.start + 1

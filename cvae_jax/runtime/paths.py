@@ -1,5 +1,6 @@
 """Paths typed by users, atomic writes, and the cache folder."""
 
+import codecs
 import contextlib
 import hashlib
 import os
@@ -42,6 +43,16 @@ def _escape(found: re.Match) -> str:
   return f'\\x{code:02x}'
 
 
+def _shown(error: UnicodeEncodeError) -> tuple[str, int]:
+  letter = error.object[error.start]
+  return _escape(re.match('.', letter)) if '\udc80' <= letter <= '\udcff' else '?', error.start + 1
+
+
+# Handles what an encoding lacks: a byte of a name that is no UTF-8 becomes `\xe9`, all else '?'.
+SHOWN = 'cvae_jax.shown'
+codecs.register_error(SHOWN, _shown)
+
+
 def from_user(text: str | Path) -> Path:
   """`text` as a path, with ~ expanded.
 
@@ -74,7 +85,7 @@ def whole(path: Path) -> Iterator[Path]:
 def write(path: Path, content: str | bytes) -> None:
   """Writes `content` to `path`, text as UTF-8, whole or not at all."""
   with whole(path) as temporary:
-    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+    temporary.write_bytes(content.encode(errors=SHOWN) if isinstance(content, str) else content)
 
 
 @contextlib.contextmanager

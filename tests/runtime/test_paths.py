@@ -11,7 +11,21 @@ from pathlib import Path
 import pytest
 
 from cvae_jax.runtime.errors import InputError
-from cvae_jax.runtime.paths import cache_folder, from_user, plain, printable, quoted, whole, writing
+from cvae_jax.runtime.paths import (
+  cache_folder,
+  from_user,
+  plain,
+  printable,
+  quoted,
+  whole,
+  write,
+  writing,
+)
+
+
+def test_a_text_may_name_a_file_whose_name_is_no_utf8(tmp_path):
+  write(tmp_path / 'a.txt', os.fsdecode(b'\xe9') + 'β')
+  assert (tmp_path / 'a.txt').read_text(encoding='utf-8') == r'\xe9β'
 
 
 @pytest.mark.parametrize('name', ['a[1]', 'a\\b', 'x:y', 'a\nb', os.fsdecode(b'\xe9')])
