@@ -1,1 +1,1 @@
-"""Errors, paths, random keys, progress bars, devices, processes, tensor files."""
+"""Errors, paths, output, random keys, settings of JAX, progress bars, devices, processes."""
