@@ -123,6 +123,7 @@ def _status(main, doc, argv) -> int:
       _print_help(doc, argv)
     else:
       _parse(argv)
+      _import_jax()
       main()
   except errors.StoppedError as stop:
     print(f'{script}: {stop}', file=sys.stderr)
@@ -156,6 +157,8 @@ def _message(error: Exception, argv) -> str | None:
       f'JAX cannot start with JAX_PLATFORMS={given!r} ({_first_line(error)[:150]}). Install what '
       "it needs, e.g. pip install 'jax[cuda12]', or set JAX_PLATFORMS=cpu."
     )
+  if isinstance(error, OSError):  # a library's, e.g. Matplotlib's without any folder to write to
+    return ' '.join(str(error).split())
   if errors.is_out_of_memory(error):
     return f'Out of memory: {_first_line(error)[:150]}. Choose a smaller batch or model.'
   return None
@@ -212,6 +215,15 @@ def _parse(argv) -> None:
     raise InputError(f'Unexpected argument {rest[1]!r}: flags begin with --, see --help.')
 
 
+def _import_jax() -> None:
+  """Raises InputError for a JAX_* variable of the environment whose value JAX refuses."""
+  try:
+    import jax  # noqa: F401
+  except ValueError as error:
+    message = f'JAX does not start with this environment: {_first_line(error)}.'
+    raise InputError(f'{message} Correct or unset the variable.') from error
+
+
 def _normalized(argv) -> list[str]:
   """The command line as absl and ml_collections need it, each flag and its value in one word."""
   groups = []  # [['train.py'], ['--workdir', 'x'], ['--smoke']]
@@ -264,7 +276,7 @@ def _with_places(argv, places: Mapping[str, Path]) -> str:
 
 def _print_help(doc: str, argv) -> None:
   """Prints what the command does, its flags and, for train.py, the fields of the config."""
-  print(doc.strip())
+  print((doc or '').strip())  # python -OO has no docstrings
   print('\nFlags:')
   own = flags.FLAGS.get_key_flags_for_module(argv[0])
   for flag in [*own, flags.FLAGS['import'], flags.FLAGS['debug']]:

@@ -1,7 +1,6 @@
 """LPIPS, the distance of two images in AlexNet's features (Zhang et al. 2018)."""
 
 import hashlib
-import importlib.util
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ from jax import Array
 from jaxtyping import Float
 
 from cvae_jax.data import batches
+from cvae_jax.runtime import libraries
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.runtime.paths import cache_folder, from_user, whole, writing
 
@@ -63,7 +63,7 @@ def weights_of(given: str | None) -> Weights | None:
   """
   folder = cache_folder() / 'lpips' if given in (None, 'download') else from_user(given)
   if given == 'download':
-    if importlib.util.find_spec('torch') is None:
+    if not libraries.installed('torch'):
       raise InputError("LPIPS's weights are read by PyTorch, which is missing: pip install torch.")
     print(f'downloading the weights of LPIPS into {folder}, 244 MB', flush=True)
     download(folder)

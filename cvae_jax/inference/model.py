@@ -17,7 +17,7 @@ from cvae_jax.runtime.errors import InputError, check_integer, did_you_mean
 from cvae_jax.tasks.autoencoder import Autoencoder
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)  # arrays have no one truth value
 class Model:
   """A trained autoencoder; see `loading.load`.
 
@@ -287,14 +287,14 @@ class Model:
     latents = interpolate(*means, num_steps)
     mixtures = None
     if self.conditional:
-      one_hot = [np.eye(len(self.class_names), dtype=np.float32)[np.asarray(y)] for y in sides]
+      one_hot = [np.eye(len(self.class_names), dtype=np.float32)[np.asarray(y, int)] for y in sides]
       mixtures = interpolation.linear(*one_hot, num_steps)
       mixtures = mixtures.reshape(-1, len(self.class_names))
     images = self.decode(latents.reshape(-1, self.config.latent_dim), mixtures)
     return images.reshape(-1, num_steps, *self.image_shape)
 
   def _check_images(self, images) -> np.ndarray:
-    images = np.asarray(images)
+    images = _array('images', images)
     if images.ndim != 4 or images.shape[1:] != self.image_shape:
       height, width, channels = self.image_shape
       raise InputError(
@@ -309,7 +309,7 @@ class Model:
     return images.astype(np.float32)
 
   def _check_latents(self, latents) -> np.ndarray:
-    given, expected = np.asarray(latents), self.config.latent_dim
+    given, expected = _array('latents', latents), self.config.latent_dim
     with np.errstate(over='ignore'):
       latents = given.astype(np.float32) if given.dtype.kind in 'fiu' else np.float32(np.nan)
     if not np.isfinite(latents).all():
@@ -325,7 +325,7 @@ class Model:
       return np.zeros(num_examples, np.int32)
     if labels is None:
       raise InputError('This model is conditional: give the labels.')
-    labels, count = np.asarray(labels), len(self.class_names)
+    labels, count = _array('labels', labels), len(self.class_names)
     if mixtures and labels.dtype.kind == 'f' and labels.shape == (num_examples, count):
       if not np.isfinite(labels).all():
         raise InputError('labels (mixtures of classes) are not all finite: expected numbers.')
@@ -340,3 +340,13 @@ class Model:
       wrong = labels[(labels < 0) | (labels >= count)][0]
       raise InputError(f'label {wrong} is not a class of this model: expected 0 to {count - 1}.')
     return labels.astype(np.int32)
+
+
+def _array(name: str, values) -> np.ndarray:
+  """`values` as an array; raises InputError if rows differ in length or entries are masked."""
+  if np.ma.is_masked(values):  # NumPy would use what lies under the mask
+    raise InputError(f'{name} have {np.ma.count_masked(values)} masked entries: fill them first.')
+  try:
+    return np.asarray(values)
+  except ValueError as error:  # NumPy: "inhomogeneous shape"
+    raise InputError(f'{name} are not one array: rows differ in length.') from error

@@ -1,9 +1,8 @@
 """Projections of latents onto a plane."""
 
-import importlib.util
-
 import numpy as np
 
+from cvae_jax.runtime import libraries
 from cvae_jax.runtime.errors import InputError, did_you_mean
 
 METHODS = ('pca', 'tsne', 'umap')
@@ -15,7 +14,7 @@ def check(method: str) -> None:
     raise InputError(
       f'projection {method!r} is not one of: {", ".join(METHODS)}.{did_you_mean(method, METHODS)}'
     )
-  if method == 'umap' and importlib.util.find_spec('umap') is None:
+  if method == 'umap' and not libraries.has_distribution('umap-learn'):  # not pip's `umap`
     raise InputError("The projection 'umap' needs umap-learn: pip install umap-learn.")
 
 

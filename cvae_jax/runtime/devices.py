@@ -1,11 +1,14 @@
 """Placement of arrays on devices, steps per dispatch, and compiler and memory settings."""
 
+import contextlib
 import ctypes
 import functools
 import importlib.util
+import re
 import warnings
 from collections.abc import Callable
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -179,8 +182,35 @@ def keep_freed_memory() -> None:
 
 
 def use_compilation_cache() -> None:
-  """Keeps compiled programs in the user's cache folder, unless JAX has another one configured."""
-  # Programs that cannot be read or kept are compiled again: not worth a warning.
-  warnings.filterwarnings('ignore', message='Error (reading|writing) persistent compilation cache')
+  """Keeps compiled programs in the user's cache folder, unless JAX has another one configured.
+
+  Programs that cannot be read or kept are compiled again, without a warning.
+  """
+  warnings.filterwarnings('ignore', message='Error writing persistent compilation cache')
   if jax.config.jax_compilation_cache_dir is None:
-    jax.config.update('jax_compilation_cache_dir', str(cache_folder()))
+    folder = cache_folder()
+    jax.config.update('jax_compilation_cache_dir', str(folder))
+    _drop_unreadable_programs(folder)
+  else:
+    warnings.filterwarnings('ignore', message='Error reading persistent compilation cache')
+
+
+def _drop_unreadable_programs(folder: Path) -> None:
+  """From now on deletes cached programs that JAX cannot read: it would never replace them.
+
+  A full disk or a killed process leaves them. Deletes all programs of the same name, as JAX's
+  warning gives no more.
+  """
+  message = 'Error reading persistent compilation cache entry for '
+  warnings.filterwarnings('always', message=message)
+  show = warnings.showwarning
+
+  def showwarning(warning, *rest, **options):
+    if not str(warning).startswith(message):
+      show(warning, *rest, **options)
+    elif name := re.match(r"'([\w.-]+)'", str(warning).removeprefix(message)):
+      for path in folder.glob(f'{name[1]}-*'):
+        with contextlib.suppress(OSError):
+          path.unlink()
+
+  warnings.showwarning = showwarning

@@ -1,12 +1,17 @@
 """Paths typed by users, atomic writes, and the cache folder."""
 
+import atexit
 import codecs
 import contextlib
+import functools
 import hashlib
 import os
 import re
 import shlex
+import shutil
 import string
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,16 +62,32 @@ def from_user(text: str | Path) -> Path:
   """`text` as a path, with ~ expanded.
 
   Raises:
-    InputError: it cannot be a path: too long, a loop of links, an unknown ~user.
+    InputError: it cannot be a path of this machine: an address such as gs://bucket/run, too long, a
+      loop of links, a link that leads nowhere, an unknown ~user; or the current folder is gone.
   """
+  if re.match(r'[a-z][a-z0-9+.-]*://', str(text), re.IGNORECASE):  # Path would make a folder gs:
+    raise InputError(
+      f'{str(text)[:100]!r} is an address, expected a path of this machine. Mount the bucket as a '
+      'folder, or copy between it and a folder here.'
+    )
   try:
     path = Path(text).expanduser()
     path.resolve()
     path.exists()
+  except FileNotFoundError as error:
+    raise InputError(
+      f'{str(text)!r} is relative to the current folder, which has been deleted: change to another.'
+    ) from error
   except (OSError, RuntimeError, ValueError) as error:
     reason = getattr(error, 'strerror', None) or str(error).split(':')[0]
     shown = str(text) if len(str(text)) < 100 else f'{str(text)[:60]}...'
     raise InputError(f'{shown!r} cannot be a path: {reason}.') from error
+  for link in (path, *path.parents):
+    if link.is_symlink() and not link.exists():
+      raise InputError(
+        f'{link} is a link to {os.readlink(link)}, which does not exist. Create that, or name '
+        'another path.'
+      )
   return path
 
 
@@ -144,13 +165,24 @@ def _is_plain(path: Path) -> bool:
 def cache_folder() -> Path:
   """The user's cache folder: `cvae_jax` in $XDG_CACHE_HOME or ~/.cache.
 
-  Raises:
-    InputError: the user has no home folder.
+  A user without a home folder, as in many containers, has a temporary one until the process ends.
   """
   try:
     return Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser() / 'cvae_jax'
-  except RuntimeError as error:
-    raise InputError('No home folder for the cache: set XDG_CACHE_HOME to a folder.') from error
+  except RuntimeError:
+    return _temporary_cache()
+
+
+@functools.cache
+def _temporary_cache() -> Path:
+  folder = Path(tempfile.mkdtemp(prefix='cvae_jax-'))
+  atexit.register(shutil.rmtree, folder, ignore_errors=True)
+  print(
+    'No home folder: what is cached is lost when this process ends, unless XDG_CACHE_HOME names a '
+    'folder.',
+    file=sys.stderr,
+  )
+  return folder
 
 
 def digest(*texts: str, size: int = 3) -> str:

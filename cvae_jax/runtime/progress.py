@@ -4,6 +4,10 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+  from rich.console import Console
 
 NUM_LINES = 4  # without a terminal, for the whole work
 QUIET_SECONDS = 1.0  # quick work gets its heading alone
@@ -13,6 +17,18 @@ def log(text: str) -> None:
   """Prints a line at once, above a bar if there is one; that nobody can read it is no error."""
   with contextlib.suppress(OSError):
     print(text, flush=True)
+
+
+def screen() -> 'Console | None':
+  """The terminal that standard output is, if a bar can be drawn on it.
+
+  FORCE_COLOR, which continuous integration sets, makes no terminal of a file or a pipe.
+  """
+  from rich.console import Console  # late: a command that only draws needs no bar
+
+  console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+  usable = sys.stdout.isatty() and console.is_terminal and not console.is_dumb_terminal
+  return console if usable else None
 
 
 @contextlib.contextmanager
@@ -32,11 +48,9 @@ def shown(
     lines: print plain lines if there is no terminal.
     transient: remove the bar in the end.
   """
-  from rich.console import Console  # late, as below: a command that only draws needs no bar
-  from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+  from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn  # late, as above
 
-  console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
-  if not console.is_terminal:
+  if (console := screen()) is None:
     yield _line_printer(title, total, unit) if lines else lambda *_, **__: None
     return
   count = '{task.completed:,.0f}/{task.total:,.0f} ' + unit

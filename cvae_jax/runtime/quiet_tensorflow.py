@@ -1,18 +1,17 @@
 """TensorFlow, for TensorBoard and TensorFlow Datasets only: imported late and quietly."""
 
 import contextlib
-import importlib.util
 import io
 import logging
 import os
 import sys
 
-from cvae_jax.runtime import quiet_matplotlib
+from cvae_jax.runtime import libraries, quiet_matplotlib
 
 
 def installed(*modules: str) -> bool:
   """Whether TensorFlow and each of `modules` can be imported; imports none of them."""
-  return all(importlib.util.find_spec(name) is not None for name in ('tensorflow', *modules))
+  return libraries.installed('tensorflow', *modules)
 
 
 @contextlib.contextmanager

@@ -56,8 +56,9 @@ def metrics(manager: ocp.CheckpointManager, step: int) -> dict[str, float] | Non
 
 
 def check(manager: ocp.CheckpointManager, step: int, config: ConfigDict) -> None:
-  """Raises InputError if a checkpoint lacks an item or belongs to a run with another config."""
+  """Raises InputError if a checkpoint lacks an item, or is of another step or config."""
   _check_complete(manager, step)
+  _check_step(manager, step)
   _check_config(manager, step, config)
 
 
@@ -68,9 +69,17 @@ def _check_complete(manager, step) -> None:
     written = set(json.loads((folder / '_CHECKPOINT_METADATA').read_text())['item_handlers'])
   except (OSError, ValueError, KeyError, TypeError):  # there may be hashes to go by
     written = set()
-  written |= set(_digests(manager, step)) - {'metrics'}
+  written |= set(_digests(manager, step)) - {'metrics', 'step'}
   if missing := sorted(name for name in written if not (folder / name).is_dir()):
     error = ValueError(f'it has lost {", ".join(missing)}')
+    raise _unreadable(manager, step, error) from error
+
+
+def _check_step(manager, step) -> None:
+  """Raises InputError if the folder of a checkpoint was copied or renamed to another step."""
+  written = _digests(manager, step).get('step', str(step))  # an early version did not write it
+  if written != str(step):
+    error = ValueError(f'it is the checkpoint of step {written}, renamed')
     raise _unreadable(manager, step, error) from error
 
 

@@ -113,6 +113,7 @@ class Checkpoints:
       name: checkpoint_items.digest(item)
       for name, item in (items | {'metrics': validation}).items()
     }
+    digests['step'] = str(step)  # a folder may be renamed
     with self._writing():
       self._manager.save(
         step,

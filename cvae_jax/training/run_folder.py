@@ -6,15 +6,19 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
+from errno import EINVAL, ENOLCK, ENOSYS, EOPNOTSUPP
 from pathlib import Path
 from typing import NamedTuple
 
 from cvae_jax import config as config_lib
-from cvae_jax.runtime import paths, processes
+from cvae_jax.runtime import paths, processes, progress
 from cvae_jax.runtime.errors import InputError, OccupiedError, did_you_mean
 
 CHECKPOINTS = 'checkpoints'
 SAMPLES = 'samples'  # holds a picture of the last step of a finished run
+# What flock answers on file systems without it: NFS without its daemon, Lustre, some FUSE. 524 is
+# the kernel's ENOTSUPP, which has no name.
+NO_LOCKS = (ENOLCK, ENOSYS, EOPNOTSUPP, EINVAL, 524)
 
 
 class CheckpointPath(NamedTuple):
@@ -154,6 +158,8 @@ def _move_entries(source: Path, target: Path) -> None:
 def lock(workdir: Path) -> Iterator[None]:
   """Keeps other processes from training in `workdir`; the system unlocks it when this one ends.
 
+  On a file system that has no locks a line warns of this, and nothing is locked.
+
   Raises:
     InputError: another process trains there, or the folder cannot be written.
   """
@@ -171,6 +177,13 @@ def lock(workdir: Path) -> Iterator[None]:
       file.seek(0)
       holder = file.read() or 'another process'
       raise InputError(f'{workdir} is in use by {holder}: wait until it ends.') from None
+    except OSError as error:
+      if error.errno not in NO_LOCKS:
+        raise
+      progress.log(
+        f'The file system of {workdir} has no locks ({error.strerror}): start no second process '
+        'in this folder.'
+      )
     file.truncate(0)
     file.write(f'process {os.getpid()} on {socket.gethostname()}')
     file.flush()

@@ -22,6 +22,12 @@ def test_help_shows_examples_and_flags(command, script, flag):
   assert done.stderr == ''
 
 
+def test_help_without_docstrings(command):
+  done = command('train.py', '--help', PYTHONOPTIMIZE='2')
+  assert (done.returncode, done.stderr) == (0, '')
+  assert '--config.beta=' in done.stdout
+
+
 def test_help_of_train_shows_every_field_with_its_value(command):
   output = command('train.py', '--help').stdout
   for field, value in config_lib.fields(default.get_config()):

@@ -96,6 +96,15 @@ def test_every_option(command, run, tmp_path):
 
 
 @pytest.mark.parametrize(
+  ('name', 'value'), [('JAX_ENABLE_X64', 'maybe'), ('JAX_DEFAULT_MATMUL_PRECISION', 'ultra')]
+)
+def test_a_variable_that_jax_refuses_is_named(refused, name, value):
+  line = refused('sample.py', '--digit', 3, **{name: value})
+  assert name.lower() in line.lower()
+  assert value in line
+
+
+@pytest.mark.parametrize(
   ('arguments', 'named'),
   [
     # Found in the flags alone, before JAX is imported.

@@ -160,3 +160,14 @@ def test_a_command_names_it_in_one_line(tiny_run, tmp_path):
   assert done.returncode == 2
   assert done.stderr.count('\n') == 1, done.stderr
   assert 'checkpoints/6 ' in done.stderr
+
+
+def test_a_renamed_checkpoint_is_not_the_step_of_its_name(run, tmp_path):
+  copy = tmp_path / 'run'
+  shutil.copytree(run, copy)
+  shutil.copytree(copy / 'checkpoints' / '2', copy / 'checkpoints' / '5')
+  with pytest.raises(InputError, match='step 2, renamed'):
+    restoring.restore(copy, 5, CONFIG, toy_state(0))
+  state, _, damaged = restoring.resume(copy, CONFIG, toy_state(0))
+  assert (int(state.step), list(damaged)) == (2, [5])
+  jax.tree.map(np.testing.assert_array_equal, state, toy_state(2))

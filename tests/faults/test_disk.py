@@ -1,5 +1,6 @@
 """A folder that cannot be written, before a run or in the middle of it."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -135,3 +136,24 @@ def test_a_folder_of_another_user(begun, tmp_path):
   done = RUN.complete(tmp_path, 'run', before=nobody)
   assert_refused(done, 2, 'run', 'Permission denied')
   assert_whole(run, [step])
+
+
+@pytest.mark.slow
+def test_a_machine_where_nothing_can_be_written(tmp_path):
+  """As in a container with a read-only root: Matplotlib needs some folder of its own."""
+  script = """
+  for folder in /tmp /var/tmp /usr/tmp "$HOME"; do
+    test -d "$folder" || continue
+    mount --bind "$folder" "$folder" && mount -o remount,bind,ro "$folder" || exit 99
+  done
+  cd /proc && exec "$1" "$2/evaluate.py" --scatter --workdir digits
+  """
+  environment = os.environ | {'HOME': str(tmp_path)}
+  for name in ('MPLCONFIGDIR', 'TMPDIR', 'TEMP', 'TMP', 'XDG_CACHE_HOME', 'XDG_CONFIG_HOME'):
+    environment.pop(name, None)
+  done = in_namespace(script, sys.executable, ROOT, env=environment)
+  if done.returncode == 99:
+    pytest.skip('folders cannot be made read-only here')
+  assert done.returncode == 2, done.stderr
+  assert 'Traceback' not in done.stderr
+  assert 'MPLCONFIGDIR' in done.stderr.splitlines()[-1]

@@ -117,6 +117,9 @@ def test_many_images_are_drawn_in_batches_of_one_shape(model):
     (lambda m: m.encode(np.uint8(IMAGES), LABELS), 'uint8'),
     (lambda m: m.encode(IMAGES * np.nan, LABELS), '0 to 1'),
     (lambda m: m.encode(IMAGES, LABELS[:2]), 'labels .* 2 and 5'),
+    (lambda m: m.encode(np.ma.masked_greater(IMAGES, 0.9), LABELS), 'images .* masked'),
+    (lambda m: m.sample(np.ma.array([1, 2], mask=[0, 1])), 'labels have 1 masked'),
+    (lambda m: m.sample([[1], [1, 2]]), 'labels .* differ in length'),
     (lambda m: m.decode(np.zeros((5, 4)), LABELS), r'shape \(5, 4\), expected \[N, 3\]'),
   ],
 )
@@ -140,6 +143,16 @@ def test_a_name_of_shipped_weights_and_of_a_run_is_explained(run, tmp_path, monk
   (tmp_path / 'runs' / 'mnist').symlink_to(run)
   assert cvae_jax.load('mnist').folder == Path('shipped/mnist')
   assert 'runs/mnist' in capsys.readouterr().out
+
+
+def test_a_model_is_equal_to_itself_alone(model):
+  assert model == model
+  assert model not in [dataclasses.replace(model)]
+  assert {model: 'kept'}[model] == 'kept'
+
+
+def test_nothing_to_interpolate(model):
+  assert model.interpolate(IMAGES[:0], IMAGES[:0], [[], []]).shape == (0, 11, 8, 8, 1)
 
 
 def test_labels_by_name_and_number(model):

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -105,6 +106,45 @@ def test_programs_are_kept_in_the_users_cache_unless_jax_has_another(monkeypatch
     assert jax.config.jax_compilation_cache_dir == '/somewhere/cvae_jax'
   finally:
     jax.config.update('jax_compilation_cache_dir', before)
+
+
+COMPILES = """
+import warnings
+import jax
+from cvae_jax.runtime import devices
+devices.use_compilation_cache()
+jax.jit(lambda x: x * 3 + 1)(2.0).block_until_ready()
+warnings.warn('of others')
+"""
+
+
+def test_a_damaged_program_in_the_cache_is_replaced(tmp_path):
+  environment = os.environ | {
+    'XDG_CACHE_HOME': str(tmp_path),
+    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+  }
+  environment.pop('JAX_COMPILATION_CACHE_DIR', None)
+
+  def run():
+    done = subprocess.run(
+      [sys.executable, '-c', COMPILES],
+      cwd=ROOT,
+      env=environment,
+      capture_output=True,
+      text=True,
+      check=True,
+    )
+    assert re.search('of others', done.stderr)
+    assert 'cache' not in done.stderr
+    return {path: path.stat().st_size for path in (tmp_path / 'cvae_jax').glob('*-cache')}
+
+  whole = run()
+  assert whole
+  for number, path in enumerate(whole):  # as a full disk leaves them
+    path.write_bytes(path.read_bytes()[: 100 * (number % 2)])
+  again = run()
+  assert again.keys() == whole.keys()
+  assert min(again.values()) > 100
 
 
 # Prints the terms of 20 steps, and of a validation, on the first 8, 4, 2 and 1 of the devices.

@@ -62,6 +62,32 @@ def test_an_impossible_path_is_named(text):
     from_user(text)
 
 
+@pytest.mark.parametrize('text', ['gs://bucket/run', 's3://b/x', 'hf://user/model', 'FILE:///x'])
+def test_an_address_is_no_folder_named_after_its_scheme(text, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(InputError, match=rf'^{re.escape(repr(text))} is an address'):
+    from_user(text)
+  assert from_user('a:b') == Path('a:b')
+
+
+def test_a_link_that_leads_nowhere_is_named(tmp_path):
+  (tmp_path / 'runs').symlink_to(tmp_path / 'scratch')
+  for path in (tmp_path / 'runs', tmp_path / 'runs' / 'new'):
+    with pytest.raises(InputError, match=rf'{tmp_path}/runs is a link to {tmp_path}/scratch,'):
+      from_user(path)
+  (tmp_path / 'scratch').mkdir()
+  assert from_user(tmp_path / 'runs' / 'new') == tmp_path / 'runs' / 'new'
+
+
+def test_a_current_folder_that_is_gone(tmp_path, monkeypatch):
+  (tmp_path / 'here').mkdir()
+  monkeypatch.chdir(tmp_path / 'here')
+  (tmp_path / 'here').rmdir()
+  with pytest.raises(InputError, match=r"'runs/mnist' .* deleted"):
+    from_user('runs/mnist')
+  assert from_user(tmp_path) == tmp_path
+
+
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
   path = tmp_path / 'new' / 'x.txt'
   with whole(path) as temporary:
@@ -75,7 +101,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
   ]
 
 
-def test_the_cache_is_in_the_home_folder_unless_another_is_set(monkeypatch):
+def test_the_cache_is_in_the_home_folder_unless_another_is_set(monkeypatch, capsys):
   monkeypatch.setenv('XDG_CACHE_HOME', '/elsewhere')
   assert cache_folder() == Path('/elsewhere/cvae_jax')
   monkeypatch.delenv('XDG_CACHE_HOME')
@@ -86,9 +112,11 @@ def test_the_cache_is_in_the_home_folder_unless_another_is_set(monkeypatch):
     raise KeyError
 
   monkeypatch.delenv('HOME')
-  monkeypatch.setattr(pwd, 'getpwuid', unknown)
-  with pytest.raises(InputError, match='XDG_CACHE_HOME'):
-    cache_folder()
+  monkeypatch.setattr(pwd, 'getpwuid', unknown)  # a container's user
+  temporary = cache_folder()
+  assert 'XDG_CACHE_HOME' in capsys.readouterr().err
+  assert (temporary.is_dir(), temporary) == (True, cache_folder())
+  assert capsys.readouterr().err == ''
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):

@@ -10,9 +10,9 @@ from conftest import ROOT
 from cvae_jax.runtime import progress
 
 
-@pytest.fixture
-def terminal(monkeypatch):
-  monkeypatch.setenv('FORCE_COLOR', '1')
+def use_terminal(monkeypatch):
+  """To be called in the test itself: pytest sets sys.stdout after the fixtures."""
+  monkeypatch.setattr(sys.stdout, 'isatty', lambda: True)
   monkeypatch.setenv('TERM', 'xterm')
   monkeypatch.setenv('COLUMNS', '120')
 
@@ -34,6 +34,22 @@ def test_without_a_terminal_a_few_lines(capsys, monkeypatch):
   ]
 
 
+@pytest.mark.parametrize('variable', ['FORCE_COLOR', 'TTY_COMPATIBLE'])
+def test_a_file_is_no_terminal_whatever_the_environment_says(capsys, monkeypatch, variable):
+  monkeypatch.setenv(variable, '1')
+  with progress.shown('counting', 3, 'things') as advance:
+    advance(3)
+  assert capsys.readouterr().out == 'counting 3 things ...\n'
+
+
+def test_a_terminal_that_cannot_move_its_cursor_has_lines(capsys, monkeypatch):
+  use_terminal(monkeypatch)
+  monkeypatch.setenv('TERM', 'dumb')
+  with progress.shown('counting', 3, 'things') as advance:
+    advance(3)
+  assert capsys.readouterr().out == 'counting 3 things ...\n'
+
+
 def test_quick_work_has_its_heading_alone_and_a_bar_without_lines_nothing(capsys):
   for lines in (True, False):
     with progress.shown('decoding', 1200, 'pictures', lines=lines) as advance:
@@ -41,7 +57,8 @@ def test_quick_work_has_its_heading_alone_and_a_bar_without_lines_nothing(capsys
   assert capsys.readouterr().out == 'decoding 1,200 pictures ...\n'
 
 
-def test_a_bar_counts_and_keeps_its_status_until_the_next(terminal, capsys):
+def test_a_bar_counts_and_keeps_its_status_until_the_next(capsys, monkeypatch):
+  use_terminal(monkeypatch)
   with progress.shown('epoch 1  step', 6, transient=False) as advance:
     advance(1, status='[loss 3]')
     advance(5, title='epoch 2  step')
@@ -49,7 +66,8 @@ def test_a_bar_counts_and_keeps_its_status_until_the_next(terminal, capsys):
   assert re.match(r'epoch 2  step 5/6 .*\[loss 3\] time left', last)
 
 
-def test_a_bar_of_a_fraction_and_a_line_above_it(terminal, capsys):
+def test_a_bar_of_a_fraction_and_a_line_above_it(capsys, monkeypatch):
+  use_terminal(monkeypatch)
   with progress.shown('fitting [x]') as advance:
     advance(0.5)
     progress.log('a line')

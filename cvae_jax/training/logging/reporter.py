@@ -2,12 +2,9 @@
 
 import contextlib
 import logging
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-
-from rich.console import Console
 
 from cvae_jax.runtime import progress
 
@@ -26,7 +23,7 @@ class Reporter:
   def __init__(self, log_path: Path | None, num_epochs: int, steps_per_epoch: int, name: str = ''):
     """Opens `log_path` for append; where it is None, nothing is logged."""
     self._name, self._num_epochs, self._steps_per_epoch = name, num_epochs, steps_per_epoch
-    self._has_bar = Console(file=sys.stdout).is_terminal and not name
+    self._has_bar = progress.screen() is not None and not name
     self._advance = lambda *_, **__: None
     self._held = contextlib.ExitStack()
     # Not one by name, which runs would share: the screen and train.log are all it serves.

@@ -1,6 +1,5 @@
 """All that a run's numbers and pictures are written to, in one call."""
 
-import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cvae_jax import config as config_lib
-from cvae_jax.runtime import paths, quiet_tensorflow
+from cvae_jax.runtime import libraries, paths, quiet_tensorflow
 from cvae_jax.runtime.errors import reason
 from cvae_jax.training.logging.metrics_file import CSV_NAME, EVENTS_PATTERN, CsvWriter
 
@@ -63,7 +62,7 @@ class Writers:
     first = 1 if any(workdir.glob(EVENTS_PATTERN)) else 0
     self._csv = CsvWriter(workdir / CSV_NAME, columns)
     self._trackers = [Tracker('TensorBoard', lambda: _open_tensorboard(workdir), log)]
-    if config.tracker == 'wandb' and importlib.util.find_spec('wandb') is None:
+    if config.tracker == 'wandb' and not libraries.installed('wandb'):
       log('tracker=wandb needs a package that is not installed: pip install wandb')
     elif config.tracker == 'wandb':
       self._trackers.append(

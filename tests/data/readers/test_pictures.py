@@ -2,6 +2,7 @@
 
 import os
 import resource
+import sys
 import time
 
 import numpy as np
@@ -22,8 +23,6 @@ NOISE = RANDOM.randint(0, 256, (50, 50), np.uint8)
 def cache_home(tmp_path_factory, monkeypatch):
   home = tmp_path_factory.mktemp('cache')
   monkeypatch.setenv('XDG_CACHE_HOME', str(home))
-  for name in ('FORCE_COLOR', 'TTY_COMPATIBLE'):  # would make a terminal of the captured output
-    monkeypatch.delenv(name, raising=False)
   return home
 
 
@@ -327,7 +326,8 @@ def test_more_pictures_than_memory_holds(two_pictures):
 
 
 def test_a_progress_bar_on_a_terminal(two_pictures, monkeypatch, capsys):
-  monkeypatch.setenv('FORCE_COLOR', '1')
+  monkeypatch.setattr(sys.stdout, 'isatty', lambda: True)
+  monkeypatch.setenv('TERM', 'xterm')
   decode(two_pictures)
   shown = capsys.readouterr().out
   assert '2/2 pictures' in shown

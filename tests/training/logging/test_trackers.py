@@ -136,7 +136,7 @@ def test_weights_and_biases_that_cannot_be_reached_costs_one_line(tmp_path, monk
 def test_a_missing_package_is_named(tmp_path, monkeypatch):
   find = importlib.util.find_spec
   monkeypatch.setattr(
-    trackers.importlib.util, 'find_spec', lambda name: None if name == 'wandb' else find(name)
+    importlib.util, 'find_spec', lambda name: None if name == 'wandb' else find(name)
   )
   lines = []
   write(open_writers(tmp_path, lines.append, tracker='wandb'), 1)
