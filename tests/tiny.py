@@ -101,7 +101,9 @@ def rows(workdir):
 
 def steps(workdir):
   """The steps of a run's checkpoints, in order."""
-  return sorted(int(path.name) for path in (workdir / 'checkpoints').iterdir())
+  return sorted(
+    int(path.name) for path in (workdir / 'checkpoints').iterdir() if path.name.isdigit()
+  )
 
 
 def stopped_at(run, workdir, step):

@@ -1,6 +1,7 @@
 """Writes the checkpoints of a run with Orbax, in the background; keeps the newest and the best."""
 
 import contextlib
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from cvae_jax.training.run_folder import CHECKPOINTS
 from cvae_jax.training.state import TrainState
 
 YEARS = 10**9  # seconds
+# Orbax moves old checkpoints there. Where it cannot delete one itself, as on a network drive while
+# another process has a file of it open, it would end the run.
+DELETED = 'deleted'
 
 
 class Checkpoints:
@@ -58,6 +62,7 @@ class Checkpoints:
       preservation_policy=newest_and_best,
       async_options=_async_options(),
       cleanup_tmp_directories=True,
+      todelete_subdir=DELETED,
     )
     self._folder = workdir / CHECKPOINTS
     self._folder.mkdir(parents=True, exist_ok=True)
@@ -142,6 +147,7 @@ class Checkpoints:
     """Checks the last checkpoint, once it is on disk, unless that has been done."""
     with self._writing():
       self._manager.wait_until_finished()
+    self._clear_deleted()
     if not self._unread:
       return
     (step, items), self._unread = self._unread, None
@@ -159,6 +165,12 @@ class Checkpoints:
     """
     with self._writing():
       self._manager.close()
+    self._clear_deleted()
+
+  def _clear_deleted(self) -> None:
+    """Frees the space of old checkpoints, as far as their files can be deleted."""
+    if processes.is_main():
+      shutil.rmtree(self._folder / DELETED, ignore_errors=True)
 
   @contextlib.contextmanager
   def _writing(self) -> Iterator[None]:

@@ -2,12 +2,16 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+import refusing_kernel
 
+from conftest import ROOT
 from cvae_jax.runtime import paths
 from cvae_jax.runtime.errors import InputError, WriteError
 from cvae_jax.training import program, restoring
@@ -27,6 +31,42 @@ def test_the_newest_and_the_best_stay(tmp_path):
   assert saved.latest_path == tmp_path / 'checkpoints' / '5'
   assert saved.best == (1.0, 2)
   saved.close()
+
+
+KEEPS_ONE = """
+import errno, sys
+from pathlib import Path
+from cvae_jax.training.checkpoints import Checkpoints
+from refusing_kernel import refuse
+from tiny import steps, tiny_config, toy_state
+
+run = Path(sys.argv[1])
+saved = Checkpoints(run, 1, tiny_config())
+refuse(errno.EBUSY, 'rmdir', 'unlinkat')
+for step in (1, 2, 3):
+  saved.save(toy_state(step), step, {}, {'negative_elbo': 5.0 - step, 'kl': 0.0})
+saved.wait()
+saved.close()
+print(steps(run), sorted(path.name for path in (run / 'checkpoints' / 'deleted').iterdir()))
+"""
+
+
+def test_an_old_checkpoint_that_cannot_be_deleted_does_not_end_the_run(tmp_path):
+  if not refusing_kernel.NUMBERS:
+    pytest.skip('the numbers of the system calls are not known here')
+  done = subprocess.run(
+    [sys.executable, '-c', KEEPS_ONE, str(tmp_path)],
+    env=os.environ | {'PYTHONPATH': f'{ROOT}:{ROOT / "tests"}'},
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode == 0, done.stderr
+  assert done.stdout == "[3] ['1', '2']\n"
+  assert restoring.choose(tmp_path, 'best', CONFIG) == 3
+  saved = Checkpoints(tmp_path, 1, CONFIG)
+  saved.close()
+  assert [path.name for path in (tmp_path / 'checkpoints').iterdir()] == ['3']
 
 
 def test_the_score_of_the_task_picks_the_best(tmp_path):

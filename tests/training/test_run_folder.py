@@ -2,13 +2,13 @@
 
 import errno
 import os
-import platform
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import refusing_kernel
 
 from conftest import ROOT
 from cvae_jax import config as config_lib
@@ -115,24 +115,13 @@ def test_one_process_at_a_time(tmp_path):
     assert f'process {os.getpid()} on ' in (tmp_path / '.lock').read_text()  # free again
 
 
-# From <linux/seccomp.h>: the kernel answers flock with an error, as some file systems do.
-NO_FLOCK = """
-import ctypes, errno, platform, struct, sys
+LOCKED = """
+import sys
 from pathlib import Path
 from cvae_jax.training import run_folder
+from refusing_kernel import refuse
 
-number = {'x86_64': 73, 'aarch64': 32}[platform.machine()]
-load_number, if_flock, allow, refuse = 0x20, 0x15, 0x7FFF0000, 0x00050000 | int(sys.argv[2])
-code = b''.join(
-  struct.pack('HBBI', *line)
-  for line in [
-    (load_number, 0, 0, 0), (if_flock, 0, 1, number), (0x06, 0, 0, refuse), (0x06, 0, 0, allow)
-  ]
-)
-program = ctypes.create_string_buffer(struct.pack('HxxxxxxP', 4, ctypes.addressof(kept := ctypes.
-  create_string_buffer(code))))
-prctl = ctypes.CDLL(None, use_errno=True).prctl
-assert prctl(38, 1, 0, 0, 0) == 0 and prctl(22, 2, program) == 0, ctypes.get_errno()
+refuse(int(sys.argv[2]), 'flock')
 with run_folder.lock(Path(sys.argv[1])):
   print('locked')
 """
@@ -140,10 +129,11 @@ with run_folder.lock(Path(sys.argv[1])):
 
 @pytest.mark.parametrize('number', [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
 def test_a_file_system_without_locks_gets_a_warning(tmp_path, number):
-  if not (sys.platform == 'linux' and platform.machine() in ('x86_64', 'aarch64')):
+  if not refusing_kernel.NUMBERS:
     pytest.skip('the number of the system call is not known here')
-  command = [sys.executable, '-c', NO_FLOCK, str(tmp_path), str(number)]
-  done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+  command = [sys.executable, '-c', LOCKED, str(tmp_path), str(number)]
+  environment = os.environ | {'PYTHONPATH': f'{ROOT}:{ROOT / "tests"}'}
+  done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
   warning, last = done.stdout.splitlines()
   assert last == 'locked'
   assert str(tmp_path) in warning
