@@ -9,10 +9,10 @@ import jax
 import numpy as np
 
 from cvae_jax.plots import grids
-from cvae_jax.runtime import devices, keys
+from cvae_jax.runtime import devices, keys, processes
 from cvae_jax.runtime.errors import StoppedError, survived
 from cvae_jax.tasks.task import Terms
-from cvae_jax.training import nonfinite, stopping
+from cvae_jax.training import nonfinite, run_folder, stopping
 from cvae_jax.training.logging import windows
 from cvae_jax.training.logging.windows import Window
 from cvae_jax.training.program import Program
@@ -208,6 +208,8 @@ class Save(Hook):
 
   def __call__(self, event: Event) -> None:
     if event.saves:
+      with processes.together():
+        run_folder.check_present(self._run.workdir)
       self._run.checkpoints.save(event.state, event.end, event.window, event.validation)
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from cvae_jax import config as config_lib
 from cvae_jax.runtime import paths, processes, progress
-from cvae_jax.runtime.errors import InputError, OccupiedError, did_you_mean
+from cvae_jax.runtime.errors import InputError, OccupiedError, WriteError, did_you_mean
 
 CHECKPOINTS = 'checkpoints'
 SAMPLES = 'samples'  # holds a picture of the last step of a finished run
@@ -46,6 +46,12 @@ def is_step(text: str) -> bool:
 def holds_run(workdir: Path) -> bool:
   """Whether a run has begun in `workdir`."""
   return (workdir / config_lib.FILE_NAME).is_file()
+
+
+def check_present(workdir: Path) -> None:
+  """Raises WriteError if the folder of a run was moved or deleted: Orbax would make it anew."""
+  if not holds_run(workdir):
+    raise WriteError(f'its {config_lib.FILE_NAME} is gone (was the folder moved or deleted?)')
 
 
 def has_checkpoint(workdir: Path) -> bool:

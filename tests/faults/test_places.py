@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import cvae_jax
-from cvae_jax.runtime.errors import StoppedError
-from cvae_jax.training import loop
+from cvae_jax.runtime.errors import StoppedError, WriteError
+from cvae_jax.training import hooks, loop
 from long_run import LongRun
 
 RUN = LongRun(num_epochs=2, checkpoint_every_steps=10)
@@ -45,6 +45,24 @@ def test_a_run_may_be_moved_linked_and_named_oddly(tmp_path, whole, monkeypatch,
   RUN.assert_same(moved, whole)
   for path in ('.', '../../link', moved / 'checkpoints' / '50', tmp_path / 'link' / 'checkpoints'):
     assert cvae_jax.load(path).step == 50
+
+
+def test_a_folder_that_is_moved_while_training(tmp_path, whole, monkeypatch):
+  run, moved = tmp_path / 'run', tmp_path / 'moved'
+
+  class Move(hooks.Hook):
+    def __call__(self, event):
+      if event.end == 15:
+        self._run.checkpoints.wait()
+        run.rename(moved)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(hooks, 'HOOKS', (*hooks.HOOKS, Move))
+    with pytest.raises(WriteError, match='moved or deleted'):
+      loop.train(RUN.config(), run)
+  assert not run.exists()
+  loop.train(RUN.config(), moved)
+  RUN.assert_same(moved, whole)
 
 
 @pytest.mark.faults

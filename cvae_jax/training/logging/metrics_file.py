@@ -78,7 +78,7 @@ def keep_copy(workdir: Path, folder: Path) -> Path | None:
   while target.exists():
     target, number = target.with_stem(f'{path.stem}-{number}'), number + 1
   folder.mkdir(exist_ok=True)
-  shutil.copy(path, target)
+  shutil.copyfile(path, target)  # not its mode, which network drives refuse
   return target
 
 
