@@ -16,11 +16,12 @@ images, evenly spaced in the split, take half an hour on 2 cores.
 from absl import flags
 
 from cvae_jax import cli
-from cvae_jax.evaluation import IWAE_SAMPLES
+from cvae_jax.evaluation import GROUPS, IWAE_SAMPLES
 
 flags.DEFINE_string('workdir', None, 'A run, one of its checkpoints, or shipped weights.')
 flags.DEFINE_string('checkpoint', 'best', 'best (by validation ELBO), last, or a step.')
 flags.DEFINE_enum('split', 'test', ['train', 'validation', 'test'], 'The images to use.')
+flags.DEFINE_list('metrics', None, f'Only some of these groups: {",".join(GROUPS)}.')
 flags.DEFINE_integer('iwae_samples', IWAE_SAMPLES, 'K of the IWAE bound.', 1, 10**7)
 flags.DEFINE_integer('max_examples', None, 'Use only the first N images of the split.', 2)
 flags.DEFINE_string('data_dir', None, 'Folder of the data, if it is not that of the run.')
@@ -32,10 +33,11 @@ flags.DEFINE_string(
 flags.DEFINE_bool('scatter', False, 'Only the scatter plot of the latents.')
 flags.DEFINE_multi_string('compare', None, 'Only a comparison of runs, or of those in a folder.')
 # The flags that each mode ignores.
+NUMBERS = ('metrics', 'iwae_samples', 'max_examples', 'lpips')
 ALONE = {
-  'predict': ('split', 'iwae_samples', 'max_examples', 'projection', 'lpips', 'data_dir'),
-  'scatter': ('iwae_samples', 'max_examples', 'lpips'),
-  'compare': ('split', 'iwae_samples', 'max_examples', 'projection', 'lpips', 'workdir'),
+  'predict': (*NUMBERS, 'split', 'projection', 'data_dir'),
+  'scatter': NUMBERS,
+  'compare': (*NUMBERS, 'split', 'projection', 'workdir'),
 }
 
 
@@ -52,6 +54,7 @@ def main() -> None:
   devices.use_compilation_cache()
   numerics.pin()
   projection.check(given.projection)
+  asked = suite.chosen(given.metrics)
   if given.compare is not None:
     print(f'comparison: {comparison.compare(given.compare, given.checkpoint, given.data_dir)}')
     return
@@ -66,12 +69,11 @@ def main() -> None:
   else:
     lpips = perceptual.weights_of(given.lpips)
     report.check_writable(model)
-    asked = given.split, given.iwae_samples, given.max_examples, given.projection, lpips
-    result = suite.evaluate(
-      model, model.data(given.data_dir), *asked, before_iwae=report.write_unless_finished
-    )
-    page = report.write(result)
-    progress.log(f'\n{report.summary(result)}\n\n{report.table(result)}\n\nreport: {page}')
+    how = given.split, given.iwae_samples, given.max_examples, given.projection, lpips
+    keep = report.write_unless_finished
+    result = suite.evaluate(model, model.data(given.data_dir), *how, asked, keep)
+    progress.log(f'\n{report.summary(result)}\n\n{report.table(result)}\n')
+    progress.log(f'report: {report.write(result)}')
 
 
 if __name__ == '__main__':

@@ -69,6 +69,10 @@ def ship(run: Path, machine: str, name: str = 'test') -> Path:
     raise InputError(
       f'{run} has no evaluation/{name}.json: run evaluate.py on it first.'
     ) from error
+  if unfinished := evaluation.get('unfinished'):
+    raise InputError(
+      f'The evaluation {name!r} of {run} has no {", ".join(unfinished)}: run evaluate.py again.'
+    )
   if evaluation['step'] != model.step:
     raise InputError(
       f'{run} was evaluated at step {evaluation["step"]}, but its best checkpoint is of step '
@@ -105,7 +109,8 @@ def _card(run: Path, model: Model, evaluation: dict, machine: str) -> str:
     for name, fields in metrics.items():
       metric = Metric(group, name, **fields)
       value = '–' if metric.value is None else report.number(metric.value)
-      protocol = metric.protocol.replace('|', '\\|')
+      warning = f' **Warning: {metric.warning}.**' if metric.warning else ''
+      protocol = (metric.protocol + warning).replace('|', '\\|')
       cells = (group, name, value, report.interval(metric), metric.unit, protocol)
       rows.append(f'| {" | ".join(cells)} |')
   kind = 'Conditional' if model.conditional else 'Unconditional'
@@ -160,7 +165,10 @@ def ship_classifier(name: str, data_dir: str) -> float:
       DATASETS.trait(name, 'mirrored', False),
       advance=advance,
     )
-  tensor_files.save(shipped.CLASSIFIERS / f'{name}.safetensors', trained.variables)
+  # What it is held to on the images of a user; see `classifier.reference`.
+  accuracy = trained.accuracy(data.validation.images, data.validation.labels)
+  path = shipped.CLASSIFIERS / f'{name}.safetensors'
+  tensor_files.save(path, trained.variables, accuracy=f'{accuracy:.4f}')
   return trained.accuracy(data.test.images, data.test.labels)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 NUM_BINS = 15  # Guo et al. 2017
+STEADY_FROM = 10 * NUM_BINS  # images: of fewer, the error is mostly chance
 
 
 class Reliability(NamedTuple):

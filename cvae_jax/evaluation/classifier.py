@@ -1,7 +1,8 @@
 """The reference classifier: a small convolutional network that judges samples.
 
 Fréchet distance, coverage and diversity are measured in its last features, and it decides whether a
-sample shows the requested class. No model is trained with it.
+sample shows the requested class. No model is trained with it. What it is worth as a judge is its
+`Standing`.
 """
 
 import contextlib
@@ -9,6 +10,8 @@ import dataclasses
 import functools
 import hashlib
 from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +24,7 @@ from jaxtyping import Float, Int, Num, UInt8
 from cvae_jax.data import augmentation, batches, datasets, transforms
 from cvae_jax.data.datasets import Dataset
 from cvae_jax.data.readers import DATASETS
+from cvae_jax.evaluation.intervals import Interval, proportion
 from cvae_jax.inference import shipped
 from cvae_jax.models import architectures
 from cvae_jax.runtime import devices, keys, paths, progress, tensor_files
@@ -28,6 +32,9 @@ from cvae_jax.runtime.errors import InputError
 
 RECIPE = 1  # to be increased whenever the same images would give another classifier
 SHIPPED_SHAPE = (28, 28, 1)  # of the training images of the shipped classifiers
+# By how much a shipped classifier may be less accurate on a user's images than on its own.
+SHIPPED_MARGIN = 0.05
+LOW_ACCURACY = 0.8  # below it, what a classifier judges carries a warning
 NUM_FEATURES = 128
 MAX_WIDTH = 128
 BATCH_SIZE = 128
@@ -79,12 +86,44 @@ class Network(nn.Module):
     return features, nn.Dense(self.num_classes, precision=HIGHEST)(dropped)
 
 
+class Standing(NamedTuple):
+  """How well a classifier knows the classes of real images."""
+
+  accuracy: Interval
+  most_frequent: float  # accuracy of always naming the most frequent class
+  num_images: int
+
+  @property
+  def is_blind(self) -> bool:
+    """Whether it is not certainly better than always naming the most frequent class."""
+    return bool(self.accuracy.low <= self.most_frequent)
+
+  @property
+  def warning(self) -> str:
+    """A warning for all that it judges; empty if it is accurate."""
+    if self.is_blind:
+      rival = f'always naming the most frequent class ({self.most_frequent:.1%})'
+      return f'the classifier, right on {self}, is not certainly better than {rival}'
+    low = self.accuracy.mean < LOW_ACCURACY
+    return f'the classifier is right on only {self}' if low else ''
+
+  def __str__(self) -> str:
+    return f'{self.accuracy.mean:.1%} of {self.num_images:,} real images'
+
+
+def standing(predicted: Labels, labels: Labels) -> Standing:
+  """The standing of a classifier, from what it names the real images of these labels."""
+  most_frequent = np.bincount(labels).max() / len(labels)
+  return Standing(proportion(predicted == labels), float(most_frequent), len(labels))
+
+
 @dataclasses.dataclass(frozen=True)
 class Classifier:
   """A trained network, which judges each image independently of the others."""
 
   variables: dict
   num_classes: int
+  origin: str = 'trained on the training images'
 
   def judge(self, images: Images) -> Judgement:
     """Features, and log-probabilities of the classes, of images of the trained size."""
@@ -171,18 +210,25 @@ def _augment(key: Array, image: Array, mirrored: bool) -> Array:
   return jnp.where(uniforms[3] < 0, image[:, ::-1], image) if mirrored else image
 
 
-def reference(data, training: Dataset) -> Classifier:
+def reference(data, training: Dataset, validation: Dataset) -> Classifier:
   """The classifier of a dataset: shipped, from the user's cache, or trained and stored there.
 
-  `data` is `config.data`; the training images are used if there is no classifier yet.
+  Files of the same names and shape may hold other images. A shipped classifier is taken where it is
+  nearly as accurate on the validation images as on its own, wherever they are from and however few
+  of them are used. Those in the cache are kept by the content of their training images.
+
+  Args:
+    data: `config.data`.
+    training: the images for a classifier of their own, if there is none yet.
+    validation: images to try the shipped classifier on.
   """
   num_classes, shape = len(training.class_names), training.images.shape
   like = jax.eval_shape(_initializer(num_classes, shape), jax.random.key(0))
   kept = shipped.CLASSIFIERS / f'{data.name}.safetensors'
   # Classifiers of other image sizes may have the same shapes.
   is_usual = shape[1:] == SHIPPED_SHAPE and data.crop_size == 0
-  if is_usual and kept.is_file():
-    return Classifier(tensor_files.read(kept, like)[0], num_classes)
+  if is_usual and kept.is_file() and (known := _shipped(data.name, kept, like, validation)):
+    return known
   mirrored = DATASETS.trait(data.name, 'mirrored', False)
   recipe = f'{datasets.fingerprint(training)}-{mirrored}-{RECIPE}'
   name = hashlib.blake2b(recipe.encode(), digest_size=16).hexdigest()
@@ -195,6 +241,24 @@ def reference(data, training: Dataset) -> Classifier:
   with contextlib.suppress(OSError):  # cannot be stored: trained again next time
     tensor_files.save(kept, trained.variables)
   return trained
+
+
+def _shipped(name: str, path: Path, like: dict, validation: Dataset) -> Classifier | None:
+  """The shipped classifier of a dataset; None where it does not know the validation images."""
+  num_classes = len(validation.class_names)
+  try:
+    variables, _ = tensor_files.read(path, like)
+  except InputError:  # of other numbers of classes
+    return None
+  _, notes = tensor_files.read_arrays(path)
+  known = Classifier(variables, num_classes, f'shipped for {name}')
+  found = standing(known.predict(validation.images), validation.labels)
+  if found.accuracy.high >= float(notes['accuracy']) - SHIPPED_MARGIN:
+    return known
+  progress.log(
+    f'The shipped classifier of {name} is right on {found}: these have one of their own.'
+  )
+  return None
 
 
 @functools.partial(jax.jit, static_argnames='num_classes')

@@ -1,5 +1,6 @@
 """Trained models side by side: the same measures of each on the same images, a picture, a page."""
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,9 @@ import numpy as np
 from cvae_jax.data import batches, corruption
 from cvae_jax.data.datasets import Dataset, Splits
 from cvae_jax.data.readers import DATASETS
-from cvae_jax.evaluation import classifier, generation, reconstruction, samples, scatter
+from cvae_jax.evaluation import generation, pictures, reconstruction, samples, scatter
+from cvae_jax.evaluation.generation import Judged
+from cvae_jax.evaluation.pictures import Make
 from cvae_jax.inference import loading
 from cvae_jax.inference.model import Model
 from cvae_jax.plots import figures, html, tables
@@ -77,22 +80,24 @@ def compare(runs: Sequence[str], checkpoint: str, data_dir: str | None) -> Path:
     raise InputError(f'--compare takes two runs or more, not only {runs[0]}.')
   if text := difference(models):
     raise InputError(f'{text}: they have no test images in common. Compare runs on the same ones.')
-  data = next(iter(models.values())).data(data_dir)
+  first = next(iter(models.values()))
+  data = first.data(data_dir)
+  judged = judge(first, data) if any(model.has_prior for model in models.values()) else None
   measured = {}
   with progress.shown(f'measuring {len(models)} models') as advance:
     for name, model in models.items():
-      measured[name] = of_model(model, data)
+      measured[name] = of_model(model, data, judged)
       advance(len(measured) / len(models))
   named = table('model', {name: [values] for name, values in measured.items()})
   steps = ', '.join(f'{name} at step {model.step}' for name, model in models.items())
   notes = [
-    protocol(data),
+    protocol(data, judged),
     '–: there is no such number: a denoising autoencoder has no samples, a conditional encoder is '
     f'given the class, a set may have none. Weights: {steps}',
   ]
   progress.log(f'\n{tables.as_text(*named)}\n\n' + '\n'.join(notes) + '\n')
-  pictures = {'comparison': ('Side by side', side_by_side(models, data.test))}
-  pictures |= scatters(models, data.test)
+  makers = {'comparison': lambda: ('Side by side', side_by_side(models, data.test))}
+  makers |= scatters(models, data.test)
   elements = [html.table(*named), *(html.paragraph(text, 'protocol') for text in notes)]
   numbers = (
     [name, model.folder, model.step, *map(measured[name].get, MEASURES)]
@@ -100,15 +105,23 @@ def compare(runs: Sequence[str], checkpoint: str, data_dir: str | None) -> Path:
   )
   folder = FOLDER / _folder_name(models)
   with paths.writing(folder):
-    elements += write_pictures(folder, pictures)
     header = ['model', 'folder', 'step', *MEASURES]
     paths.write(folder / 'comparison.csv', tables.as_csv(header, numbers))
+    elements += pictures.write(folder, makers)
     paths.write(folder / 'comparison.html', html.page(' against '.join(models), elements))
   return folder / 'comparison.html'
 
 
-def of_model(model: Model, data: Splits) -> dict[str, float]:
-  """The MEASURES of a model on the images of its config, without those that cannot be had."""
+def judge(model: Model, data: Splits) -> Judged | None:
+  """The first test images as their reference classifier sees them; None if they have no classes."""
+  return generation.judged(model.config.data, data, _first(data.test, NUM_IMAGES))
+
+
+def of_model(model: Model, data: Splits, judged: Judged | None) -> dict[str, float]:
+  """The MEASURES of a model on the images of its config, without those that cannot be had.
+
+  `judged` is from `judge`, and the same for all models on these images.
+  """
   dataset = _first(data.test, NUM_IMAGES)
   values = {'mse': _error(model, dataset)}
   for level in NOISE_LEVELS:
@@ -121,12 +134,12 @@ def of_model(model: Model, data: Splits) -> dict[str, float]:
     training = _first(data.train, NUM_IMAGES)
     training_means = scatter.means(model, training)
     values |= _class_measures(training_means, training.labels, means, dataset.labels)
-  if model.has_prior:
-    values |= _sample_measures(model, data.train, dataset)
+  if model.has_prior and judged and not judged.standing.is_blind:
+    values |= _sample_measures(model, judged, dataset)
   return {name: value for name, value in values.items() if np.isfinite(value)}
 
 
-def protocol(data: Splits) -> str:
+def protocol(data: Splits, judged: Judged | None) -> str:
   """How the measures are taken on these images."""
   count = min(NUM_IMAGES, len(data.test.labels))
   training = min(NUM_IMAGES, len(data.train.labels))
@@ -134,8 +147,8 @@ def protocol(data: Splits) -> str:
   return (
     f'On the first {count:,} test images, grey, at posterior means; the linear probe is trained on '
     f'the first {training:,} training images. As many samples as test images, from the prior that '
-    'the model was trained with, decoder means, by the features of the reference classifier. '
-    f'{each}.'
+    f'the model was trained with, decoder means, {judged or "by a reference classifier"}. {each}.'
+    + (f' Warning: {judged.standing.warning}.' if judged and judged.standing.warning else '')
   )
 
 
@@ -185,22 +198,16 @@ def side_by_side(models: Mapping[str, Model], dataset: Dataset) -> Figure:
   return figures.image_grid(np.stack(rows), ['given', *models], headings=headings)
 
 
-def scatters(models: Mapping[str, Model], dataset: Dataset) -> dict[str, tuple[str, Figure]]:
-  """The latents of the first models: file name -> title and figure."""
+def scatters(models: Mapping[str, Model], dataset: Dataset) -> dict[str, Make]:
+  """The pictures of the latents of the first models, by their file names."""
+
+  def make(name, model):
+    return f'Latents of {name}', scatter.draw(model, dataset, 'pca', name)
+
   return {
-    f'latents_{position}': (f'Latents of {name}', scatter.draw(model, dataset, 'pca', name))
+    f'latents_{position}': functools.partial(make, name, model)
     for position, (name, model) in enumerate(list(models.items())[:MAX_SCATTERS])
   }
-
-
-def write_pictures(folder: Path, pictures: Mapping[str, tuple[str, Figure]]) -> list[str]:
-  """Writes figures, each with its title, as PNG files; returns the elements of a page for them."""
-  elements = []
-  for name, (title, figure) in pictures.items():
-    png = figures.to_png(figure)
-    paths.write(folder / f'{name}.png', png)
-    elements.append(html.picture(title, png))
-  return elements
 
 
 def _runs_of(given: str) -> list[str]:
@@ -285,12 +292,11 @@ def _class_measures(training_means, training_labels, means, labels) -> dict[str,
   return values
 
 
-def _sample_measures(model: Model, training: Dataset, dataset: Dataset) -> dict[str, float]:
+def _sample_measures(model: Model, judged: Judged, dataset: Dataset) -> dict[str, float]:
   """How samples compare with real images in the features of the reference classifier."""
-  judge = classifier.reference(model.config.data, training)
   drawn = np.round(255 * generation.sample(model, dataset.labels, 'model')).astype(np.uint8)
-  features, log_probabilities = judge.judge(drawn)
-  real, _ = judge.judge(dataset.images)
+  features, log_probabilities = judged.judge.judge(drawn)
+  real = judged.features
   # One class for all, since an unconditional model has none.
   group = np.zeros(len(dataset.labels), np.int32)
   real_diversity = samples.diversity(real, group) or np.nan

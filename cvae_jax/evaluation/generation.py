@@ -1,6 +1,8 @@
 """Samples from every prior of a model, judged by a reference classifier."""
 
+import functools
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,32 +25,83 @@ PIECE = 1_024  # images
 CLASS_METRICS = ('conditional_accuracy', 'classification_accuracy_score', 'diversity')
 
 
-def add_metrics(evaluation: Evaluation, data: Splits, dataset: Dataset, num_samples: int) -> None:
-  """Adds the metrics of `num_samples` samples from every prior, beside the images of a dataset.
+class Judged(NamedTuple):
+  """Real images as the reference classifier sees them."""
 
-  The model's data train a reference classifier unless one is stored.
+  judge: classifier.Classifier
+  standing: classifier.Standing
+  features: np.ndarray  # [N, features]
+
+  def __str__(self) -> str:
+    size = self.features.shape[1]
+    return (
+      f'in the {size} features of the reference classifier, {self.judge.origin}, right on '
+      f'{self.standing}'
+    )
+
+
+def judged(config_data, data: Splits, dataset: Dataset) -> Judged | None:
+  """Images as their reference classifier sees them; None if they have no classes."""
+  if not dataset.class_names:
+    return None
+  judge = classifier.reference(config_data, data.train, data.validation)
+  features, log_probabilities = judge.judge(dataset.images)
+  predicted = log_probabilities.argmax(axis=1)
+  return Judged(judge, classifier.standing(predicted, dataset.labels), features)
+
+
+def add_metrics(evaluation: Evaluation, data: Splits, dataset: Dataset) -> None:
+  """Adds the metrics of samples from every prior, beside the images of a dataset.
+
+  There are as many samples as images, at most NUM_SAMPLES: a coverage by more of them, or a Fréchet
+  distance from fewer, would say little. The model's data train a reference classifier unless one is
+  stored. One that does not know the classes judges nothing.
   """
   model, (add, miss) = evaluation.model, evaluation.group(GROUP)
-  if not dataset.class_names:
+  known = judged(model.config.data, data, dataset)
+  if known is None:
     reason = 'the set has no labels to train a classifier on'
     miss(*SAMPLE_METRICS, *CLASS_METRICS, reason=reason)
     return
-  judge = classifier.reference(model.config.data, data.train)
-  real, log_probabilities = judge.judge(dataset.images)
-  correct = log_probabilities.argmax(axis=1) == dataset.labels
-  protocol = f'of the reference classifier, on the {len(correct):,} real images'
-  add('classifier_accuracy', proportion(correct), protocol)
+  _, standing, real = known
+  protocol = f'of the reference classifier, {known.judge.origin}, on the {len(real):,} real images'
+  add('classifier_accuracy', standing.accuracy, protocol, warning=standing.warning)
+  if standing.is_blind:
+    for prior in priors(model):
+      names = (*SAMPLE_METRICS, *CLASS_METRICS)
+      evaluation.miss(group_of(model, prior), *names, reason=standing.warning)
+    return
   # Training images in place of samples: the best values to expect.
+  num_samples = count(dataset)
   if evaluation.split == 'train':
     names = (f'{name}_of_training_images' for name in SAMPLE_METRICS)
     miss(*names, reason='the split is the training set')
   else:
-    features, _ = judge.judge(data.train.images[:num_samples])
+    features, _ = known.judge.judge(data.train.images[:num_samples])
     seen = f'the first {len(features):,} training images, which the classifier has seen'
-    for name, value, *notes in _sample_metrics(real, features):
-      add(f'{name}_of_training_images', value, f'{seen}, in place of samples', *notes)
+    fewer = f'{len(features):,} training images do not compare with {num_samples:,} samples'
+    fewer = '' if len(features) == num_samples else fewer
+    for name, value, *notes, warning in _sample_metrics(known, features):
+      warning = '; '.join(filter(None, (warning, fewer)))
+      protocol = f'{seen}, in place of samples; {known}'
+      add(f'{name}_of_training_images', value, protocol, *notes, warning)
   for prior in priors(model):
-    _add_samples(evaluation, prior, judge, real, data, dataset, num_samples)
+    _add_samples(evaluation, prior, known, data, dataset)
+
+
+def count(dataset: Dataset) -> int:
+  """The number of samples to set against the images of a dataset."""
+  return min(NUM_SAMPLES, len(dataset.labels))
+
+
+def num_to_learn_from(evaluation: Evaluation, data: Splits) -> int:
+  """The number of samples that a classifier is trained on.
+
+  As many as there are images to learn from, or fewer for a quick look.
+  """
+  is_whole = evaluation.num_images == evaluation.num_in_split
+  most = MAX_TRAINING_SAMPLES if is_whole else min(NUM_SAMPLES, evaluation.num_images)
+  return min(most, len(data.train.labels) + len(data.validation.labels))
 
 
 def priors(model: Model) -> list[str]:
@@ -68,49 +121,65 @@ def sample(model: Model, labels: np.ndarray, prior: str, seed: int = 0) -> np.nd
   return model.sample(**given, seed=seed, prior=prior)
 
 
-def _sample_metrics(real: np.ndarray, drawn: np.ndarray) -> Iterator[tuple[str, float, str, str]]:
-  """Name, value, unit, and the reason if it is undefined, of each of SAMPLE_METRICS."""
+def _sample_metrics(
+  judged: Judged, drawn: np.ndarray
+) -> Iterator[tuple[str, float, str, str, str]]:
+  """Name, value, unit, the reason if it is undefined, and a warning, of each of SAMPLE_METRICS."""
+  (num_real, num_features), num_drawn = judged.features.shape, len(drawn)
   for name in SAMPLE_METRICS:
-    undefined = SAMPLE_METRICS.trait(name, 'undefined', '').format(real=len(real))
-    yield name, SAMPLE_METRICS[name](real, drawn), SAMPLE_METRICS.trait(name, 'unit', ''), undefined
+    trait = functools.partial(SAMPLE_METRICS.trait, name)
+    numbers = {'real': num_real, 'drawn': num_drawn, 'features': num_features}
+    undefined = trait('undefined', '').format(**numbers)
+    warnings = [judged.standing.warning]
+    if min(num_real, num_drawn) < (least := trait('steady_from', 0)):
+      few = f'{num_real:,} images and {num_drawn:,} samples are few'
+      warnings.append(f'{few}: it is reliable from {least:,} of either')
+    value = SAMPLE_METRICS[name](judged.features, drawn)
+    yield name, value, trait('unit', ''), undefined, '; '.join(filter(None, warnings))
 
 
-def _add_samples(evaluation, prior, judge, real, data, dataset, num_samples) -> None:
+def _add_samples(evaluation, prior, judged: Judged, data, dataset) -> None:
   model, (add, miss) = evaluation.model, evaluation.group(group_of(evaluation.model, prior))
+  judge, standing, real = judged
   source = f'z ~ {model.prior.describe(prior)}'
+  num_samples = count(dataset)
   labels = np.resize(dataset.labels, num_samples)
   with progress.shown(f'drawing {num_samples:,} samples, {source}') as advance:
     features, log_probabilities = judge.judge(_draw(model, labels, prior, 0, advance))
   drawn = f'{num_samples:,} samples, {source}, decoder means as bytes'
-  in_features = f'in the {features.shape[1]} features of the reference classifier'
-  for name, value, *notes in _sample_metrics(real, features):
+  for name, value, *notes in _sample_metrics(judged, features):
     own = SAMPLE_METRICS.trait(name, 'protocol')
-    protocol = f'{drawn}, against {len(real):,} real images, {in_features}'
+    protocol = f'{drawn}, against {len(real):,} real images, {judged}'
     add(name, value, f'{own}; {protocol}' if own else protocol, *notes)
   if not model.conditional:
     miss(*CLASS_METRICS, reason='the model is unconditional')
     return
   correct = log_probabilities.argmax(axis=1) == labels
-  protocol = f'{drawn}: the classifier sees the class that was asked for'
-  add('conditional_accuracy', proportion(correct), protocol)
-  # As many samples as there are images to learn from, or fewer for a quick look.
-  most = MAX_TRAINING_SAMPLES if num_samples == NUM_SAMPLES else num_samples
-  known = np.concatenate([data.train.labels, data.validation.labels])[:most]
-  correct = _train_on_samples(model, prior, known).predict(dataset.images) == dataset.labels
+  protocol = (
+    f'{drawn}: the reference classifier, {judge.origin}, right on {standing}, sees the class that '
+    'was asked for'
+  )
+  add('conditional_accuracy', proportion(correct), protocol, warning=standing.warning)
+  known = np.concatenate([data.train.labels, data.validation.labels])
+  known = known[: num_to_learn_from(evaluation, data)]
+  learned = _train_on_samples(model, prior, known).predict(dataset.images)
+  learned = classifier.standing(learned, dataset.labels)
   protocol = (
     f'a classifier trained for {SAMPLE_CLASSIFIER_EPOCHS} epochs, {classifier.MIN_STEPS:,} steps '
     f'or more, on {len(known):,} samples alone, {source}, decoder means as bytes; on '
-    f'{len(dataset.labels):,} real images'
+    f'{len(dataset.labels):,} real images, of which the reference classifier, {judge.origin}, is '
+    f'right on {standing.accuracy.mean:.1%}'
   )
-  add('classification_accuracy_score', proportion(correct), protocol)
+  warning = learned.warning if learned.is_blind else standing.warning
+  add('classification_accuracy_score', learned.accuracy, protocol, warning=warning)
   real_diversity = samples.diversity(real, dataset.labels)
   ratio = samples.diversity(features, labels) / real_diversity if real_diversity else np.nan
   protocol = (
     f'mean distance of two samples of a class, {source}, over that of two real images, at most '
-    f'{samples.MAX_PER_CLASS:,} of each class, {in_features}'
+    f'{samples.MAX_PER_CLASS:,} of each class, {judged}'
   )
   undefined = 'no class has two samples, and two real images that differ'
-  add('diversity', ratio, protocol, '× real', undefined)
+  add('diversity', ratio, protocol, '× real', undefined, standing.warning)
 
 
 def _train_on_samples(model: Model, prior: str, labels: np.ndarray) -> classifier.Classifier:

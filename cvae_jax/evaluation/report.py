@@ -7,26 +7,28 @@ import html
 import json
 import operator
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import cvae_jax
-from cvae_jax.evaluation import IWAE_SAMPLES
+from cvae_jax.evaluation import GROUPS, IWAE_SAMPLES, pictures
 from cvae_jax.evaluation.intervals import Interval
+from cvae_jax.evaluation.pictures import Make, Picture
 from cvae_jax.inference.model import Model
-from cvae_jax.plots import figures, tables
 from cvae_jax.plots import html as page_lib
-from cvae_jax.plots.style import Figure
-from cvae_jax.runtime import paths
+from cvae_jax.plots import tables
+from cvae_jax.runtime import paths, progress
+from cvae_jax.runtime.errors import InputError
 
-COLUMNS = ('group', 'metric', 'value', 'low', 'high', 'unit', 'protocol')
+COLUMNS = ('group', 'metric', 'value', 'low', 'high', 'unit', 'protocol', 'warning')
 ROW = (
   '<tr><td>{}</td><td class="number">{}</td><td class="number">{}</td><td>{}</td>'
   '<td class="protocol">{}</td></tr>'
 )
+WARNING = ' <strong>Warning: {}.</strong>'
 ADVICE = (
   'Make it writable, copy the run elsewhere or, for shipped weights, begin in another folder.'
 )
@@ -43,6 +45,7 @@ class Metric:
   protocol: str
   low: float | None = None  # of the 95 % interval over images
   high: float | None = None
+  warning: str = ''  # why the number says little
 
 
 @dataclasses.dataclass
@@ -54,22 +57,31 @@ class Evaluation:
   num_images: int
   num_in_split: int  # the evaluated images are the first of these
   iwae_samples: int  # K
+  asked: tuple[str, ...] = GROUPS
+  unfinished: list[str] = dataclasses.field(default_factory=list)  # of those, what is to come
   metrics: list[Metric] = dataclasses.field(default_factory=list)
   arrays: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
-  pictures: dict[str, tuple[str, bytes]] = dataclasses.field(default_factory=dict)  # title, PNG
+  pictures: dict[str, Picture] = dataclasses.field(default_factory=dict)
+  undrawn: dict[str, Make] = dataclasses.field(default_factory=dict)
 
   @property
   def name(self) -> str:
     """Stem of its files: the split, and how it differs from the usual evaluation."""
     first = '' if self.num_images == self.num_in_split else f'-first{self.num_images}'
-    samples = '' if self.iwae_samples == IWAE_SAMPLES else f'-iwae{self.iwae_samples}'
-    return f'{self.split}{first}{samples}{self.model.suffix}'
+    is_usual = self.iwae_samples == IWAE_SAMPLES or 'iwae' not in self.asked
+    samples = '' if is_usual else f'-iwae{self.iwae_samples}'
+    only = '' if self.asked == GROUPS else f'-only-{"-".join(self.asked)}'
+    return f'{self.split}{first}{samples}{only}{self.model.suffix}'
 
   @property
   def groups(self) -> dict[str, list[Metric]]:
     """The metrics by group."""
+    return self.groups_from(0)
+
+  def groups_from(self, first: int) -> dict[str, list[Metric]]:
+    """The metrics from a position on, by group."""
     groups: dict[str, list[Metric]] = {}
-    for metric in self.metrics:
+    for metric in self.metrics[first:]:
       groups.setdefault(metric.group, []).append(metric)
     return groups
 
@@ -78,7 +90,14 @@ class Evaluation:
     return functools.partial(self.add, name), functools.partial(self.miss, name)
 
   def add(
-    self, group: str, name: str, value, protocol: str, unit: str = '', undefined: str = ''
+    self,
+    group: str,
+    name: str,
+    value,
+    protocol: str,
+    unit: str = '',
+    undefined: str = '',
+    warning: str = '',
   ) -> None:
     """Adds a number or an `Interval`; if it is not finite, the reason `undefined` instead."""
     mean, low, high = value if isinstance(value, Interval) else (value, np.nan, np.nan)
@@ -86,19 +105,26 @@ class Evaluation:
       self.miss(group, name, reason=undefined or f'{mean}, of {self.num_images} images')
       return
     low, high = (float(x) if np.isfinite(x) else None for x in (low, high))
-    self.metrics.append(Metric(group, name, float(mean), unit, protocol, low, high))
+    self.metrics.append(Metric(group, name, float(mean), unit, protocol, low, high, warning))
 
   def miss(self, group: str, *names: str, reason: str) -> None:
     """Notes that metrics were not measured."""
     self.metrics += (Metric(group, name, None, '', f'not measured: {reason}') for name in names)
 
-  def draw(self, name: str, title: str, figure: Figure) -> None:
-    """Adds a figure, as the content of a PNG file."""
-    self.pictures[name] = title, figures.to_png(figure)
+  def draw(self, name: str, make: Make) -> None:
+    """Adds a picture to those to be drawn."""
+    self.undrawn[name] = make
+
+  def draw_all(self) -> None:
+    """Draws what has been added; see `pictures.draw`."""
+    for name, make in self.undrawn.items():
+      if picture := pictures.draw(name, make):
+        self.pictures[name] = picture
+    self.undrawn.clear()
 
 
 def write(evaluation: Evaluation) -> Path:
-  """Writes `evaluation/<name>.json`, `.csv`, `.html` and figures; returns the HTML file.
+  """Writes `evaluation/<name>.json`, `.csv`, then figures and `.html`; returns the HTML file.
 
   Raises:
     InputError: the folder cannot be written.
@@ -106,24 +132,34 @@ def write(evaluation: Evaluation) -> Path:
   folder = evaluation.model.folder / 'evaluation'
   page = folder / f'{evaluation.name}.html'
   with paths.writing(folder, ADVICE):
-    for name, (_, picture) in evaluation.pictures.items():
-      paths.write(folder / evaluation.name / f'{name}.png', picture)
     paths.write(page.with_suffix('.json'), json.dumps(_plain(evaluation), indent=1) + '\n')
     fields = operator.attrgetter('group', 'name', *COLUMNS[2:])
     paths.write(page.with_suffix('.csv'), tables.as_csv(COLUMNS, map(fields, evaluation.metrics)))
+    for name, picture in evaluation.pictures.items():
+      if picture.png is not None:
+        paths.write(folder / evaluation.name / f'{name}.png', picture.png)
     paths.write(page, _html(evaluation))
   return page
 
 
 def write_unless_finished(evaluation: Evaluation) -> None:
-  """Writes an unfinished evaluation, unless a finished one of the same weights is there."""
+  """Writes an unfinished evaluation, unless a finished one of the same weights is there.
+
+  Where the folder cannot be written any more, one line says so: the rest is measured all the same.
+  """
   path = evaluation.model.folder / 'evaluation' / f'{evaluation.name}.json'
   with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
     content = json.loads(path.read_text('utf-8'))
-    is_finished = content['metrics']['likelihood']['iwae']['value'] is not None
+    if 'unfinished' in content:
+      is_finished = not content['unfinished']
+    else:  # of an earlier version
+      is_finished = content['metrics']['likelihood']['iwae']['value'] is not None
     if is_finished and content['step'] == evaluation.model.step:
       return
-  write(evaluation)
+  try:
+    write(evaluation)
+  except InputError as error:
+    progress.log(str(error))
 
 
 def check_writable(model: Model) -> None:
@@ -135,22 +171,37 @@ def check_writable(model: Model) -> None:
 
 
 def table(evaluation: Evaluation) -> str:
-  """The metrics as lines of text, group by group, with their protocols as footnotes."""
-  lines, protocols = [], []
-  for group, metrics in evaluation.groups.items():
-    lines.append(group)
-    for metric in metrics:
-      if metric.value is None:
-        lines.append(f'  {metric.name:<36} {metric.protocol}')
-        continue
-      if metric.protocol not in protocols:
-        protocols.append(metric.protocol)
-      lines.append(
-        f'  {metric.name:<36} {number(metric.value):>10}  {interval(metric):<22} '
-        f'{metric.unit:<10} [{protocols.index(metric.protocol) + 1}]'
-      )
-  lines += ['', *(f'[{count}] {text}' for count, text in enumerate(protocols, start=1))]
-  return '\n'.join(lines)
+  """The metrics as lines of text, group by group, with protocols and warnings as footnotes."""
+  protocols = dict.fromkeys(m.protocol for m in evaluation.metrics if m.value is not None)
+  warnings = dict.fromkeys(m.warning for m in evaluation.metrics if m.warning)
+  notes = {text: f'[{number}]' for number, text in enumerate(protocols, start=1)}
+  notes |= {text: f'[!{number}]' for number, text in enumerate(warnings, start=1)}
+  body = (lines(group, metrics, notes) for group, metrics in evaluation.groups.items())
+  return '\n'.join([*body, '', *(f'{mark} {text}' for text, mark in notes.items())])
+
+
+def lines(group: str, metrics: Sequence[Metric], notes: Mapping[str, str] | None = None) -> str:
+  """A group as lines of text.
+
+  Args:
+    group: its name.
+    metrics: of the group.
+    notes: marks of protocols and warnings; None writes out warnings, and no protocols.
+  """
+  text = [group]
+  for metric in metrics:
+    if metric.value is None:
+      text.append(f'  {metric.name:<36} {metric.protocol}')
+      continue
+    if notes is None:
+      marks = [f'! {metric.warning}'] if metric.warning else []
+    else:
+      marks = [notes[note] for note in (metric.protocol, metric.warning) if note]
+    text.append(
+      f'  {metric.name:<36} {number(metric.value):>10}  {interval(metric):<22} '
+      f'{metric.unit:<10} {" ".join(marks)}'.rstrip()
+    )
+  return '\n'.join(text)
 
 
 def summary(evaluation: Evaluation) -> str:
@@ -193,6 +244,8 @@ def _plain(evaluation: Evaluation) -> dict[str, Any]:
     'data': model.config.data.name,
     'split': evaluation.split,
     'num_images': evaluation.num_images,
+    'asked': list(evaluation.asked),
+    'unfinished': evaluation.unfinished,
     'metrics': metrics,
     'arrays': {name: array.tolist() for name, array in evaluation.arrays.items()},
   }
@@ -204,12 +257,16 @@ def _html(evaluation: Evaluation) -> str:
     rows.append(f'<tr class="group"><th colspan="5">{html.escape(group)}</th></tr>')
     for metric in metrics:
       value = '–' if metric.value is None else number(metric.value)
-      cells = metric.name, value, interval(metric), metric.unit, metric.protocol
-      rows.append(ROW.format(*map(html.escape, cells)))
+      cells = map(html.escape, (metric.name, value, interval(metric), metric.unit))
+      warning = WARNING.format(html.escape(metric.warning)) if metric.warning else ''
+      rows.append(ROW.format(*cells, html.escape(metric.protocol) + warning))
   body = (
     '<table>\n<thead><tr><th>metric</th><th>value</th><th>95 % interval</th><th>unit</th>'
     '<th>protocol</th></tr></thead><tbody>\n' + '\n'.join(rows) + '\n</tbody>\n</table>'
   )
-  shown = [page_lib.picture(title, picture) for title, picture in evaluation.pictures.values()]
+  texts = [summary(evaluation)]
+  if evaluation.unfinished:
+    texts.append(f'The evaluation is not finished: {", ".join(evaluation.unfinished)}.')
+  shown = (picture.element for picture in evaluation.pictures.values())
   title = f'{evaluation.model.config.name}: {evaluation.split} split'
-  return page_lib.page(title, [page_lib.paragraph(summary(evaluation)), body, *shown])
+  return page_lib.page(title, [*map(page_lib.paragraph, texts), body, *shown])

@@ -13,19 +13,25 @@ Real = Float[np.ndarray, 'real features']
 Drawn = Float[np.ndarray, 'drawn features']
 
 # Metrics of samples: (features of real images [N, F], features of samples [M, F]) -> float; nan
-# where it is undefined. Traits, all of them texts and optional: `unit`, `protocol`, and `undefined`
-# for the reason of a nan, in which {real} stands for N.
+# where it is undefined. Traits, all of them optional: `unit`, `protocol`, and `undefined` for the
+# reason of a nan, texts in which {real}, {drawn} and {features} stand for N, M and F; and
+# `steady_from`, the N and M from which it is reliable: below them it carries a warning.
 SAMPLE_METRICS = Registry('sample metric')
 
 
-@SAMPLE_METRICS.register('frechet_distance')
+@SAMPLE_METRICS.register(
+  'frechet_distance',
+  undefined='{real:,} real images and {drawn:,} samples have no covariance of {features} features, '
+  'which takes more of either than features',
+  steady_from=1_000,
+)
 def frechet_distance(real: Real, drawn: Drawn) -> float:
   """‖μ₁ − μ₂‖² + tr(Σ₁ + Σ₂ − 2 (Σ₁ Σ₂)^½) of Gaussians fitted to both (Heusel et al. 2017).
 
   The paper takes Inception's features; values in those of another network compare only with each
-  other. It is nan if either side has fewer than two rows, and so no covariance.
+  other. It is nan if either side has no more rows than features, whose covariance is singular.
   """
-  if min(len(real), len(drawn)) < 2:
+  if min(len(real), len(drawn)) <= real.shape[1]:
     return float('nan')
   both = [np.asarray(x, np.float64) for x in (real, drawn)]
   means = [x.mean(axis=0) for x in both]
@@ -43,12 +49,14 @@ def frechet_distance(real: Real, drawn: Drawn) -> float:
   'coverage',
   protocol=f'k = {NEIGHBOURS} (Naeem et al. 2020)',
   undefined=f'{{real:,}} real images have no {NEIGHBOURS} neighbours each',
+  steady_from=100,
 )
 def coverage(real: Real, drawn: Drawn) -> float:
   """The fraction of real images with a sample in their neighbourhood (Naeem et al. 2020).
 
   A neighbourhood reaches to the `NEIGHBOURS`-th nearest real image; nan if there are too few. As
-  many further real images in place of the samples would give 1 − 2^−NEIGHBOURS.
+  many further real images in place of the samples would give 1 − 2^−NEIGHBOURS; more samples than
+  images come near 1 whatever they show.
   """
   from sklearn.neighbors import NearestNeighbors  # late: half a second
 

@@ -1,6 +1,8 @@
 """The whole evaluation of a trained model on one split: metrics and figures."""
 
-from collections.abc import Callable
+import functools
+import time
+from collections.abc import Callable, Collection
 
 import jax
 import numpy as np
@@ -8,9 +10,19 @@ import numpy as np
 from cvae_jax.data import batches
 from cvae_jax.data.datasets import Dataset, Splits
 from cvae_jax.data.readers import DATASETS
-from cvae_jax.evaluation import bayes, generation, intervals, perceptual, reconstruction, scatter
+from cvae_jax.evaluation import (
+  GROUPS,
+  bayes,
+  classifier,
+  generation,
+  intervals,
+  perceptual,
+  reconstruction,
+  report,
+  scatter,
+)
 from cvae_jax.evaluation import latents as latent_statistics
-from cvae_jax.evaluation.intervals import Interval, interval, proportion
+from cvae_jax.evaluation.intervals import Interval, interval
 from cvae_jax.evaluation.perceptual import Weights
 from cvae_jax.evaluation.reconstruction import RECONSTRUCTION_METRICS
 from cvae_jax.evaluation.report import Evaluation
@@ -19,6 +31,7 @@ from cvae_jax.inference.model import Model
 from cvae_jax.models import likelihoods
 from cvae_jax.plots import curves, figures
 from cvae_jax.runtime import keys, progress
+from cvae_jax.runtime.errors import InputError, did_you_mean
 from cvae_jax.tasks.vae import active_units, bits_per_dimension
 
 # On a CPU one sample of one image takes 0.4 ms; MNIST's test split would take five hours.
@@ -30,6 +43,21 @@ MAX_CLASSES = 20  # in one picture
 PIECE = 1_024  # images
 
 
+def chosen(names: Collection[str] | None) -> tuple[str, ...]:
+  """The groups of these names, in the order of GROUPS; None is all.
+
+  Raises:
+    InputError: there is no such group, or none is named.
+  """
+  known = ', '.join(GROUPS)
+  for name in names or ():
+    if name not in GROUPS:
+      raise InputError(f'metrics={name!r} is not one of: {known}.{did_you_mean(name, GROUPS)}')
+  if names is not None and not names:
+    raise InputError(f'metrics names no group, expected some of: {known}.')
+  return tuple(group for group in GROUPS if names is None or group in names)
+
+
 def evaluate(
   model: Model,
   data: Splits,
@@ -38,9 +66,10 @@ def evaluate(
   max_examples: int | None = None,
   method: str = 'pca',
   lpips_weights: Weights | None = None,
-  before_iwae: Callable[[Evaluation], None] = lambda evaluation: None,
+  asked: tuple[str, ...] = GROUPS,
+  keep: Callable[[Evaluation], None] = lambda evaluation: None,
 ) -> Evaluation:
-  """Measures everything; IWAE comes last, since it takes longest.
+  """Measures a model, group by group; IWAE comes last, since it takes longest.
 
   Args:
     model: a trained model.
@@ -50,27 +79,66 @@ def evaluate(
     max_examples: limits the evaluation to the first images of the split; None takes all.
     method: projection of the latent scatter; see `projection.to_plane`.
     lpips_weights: for LPIPS; None leaves it out.
-    before_iwae: called with the unfinished evaluation before IWAE begins.
+    asked: the groups to measure, from `chosen`.
+    keep: called with what is there when a group has been measured, before its pictures are drawn.
   """
   model.prior.choose(None)  # raises if the fitted one is damaged, before minutes of work
   whole = getattr(data, split)
   dataset = whole._replace(images=whole.images[:max_examples], labels=whole.labels[:max_examples])
   # With the key of the training's validation, the numbers on that split equal those of its log.
   key = keys.stream(model.config.seed, 'validation')
-  evaluation = Evaluation(model, split, len(dataset.labels), len(whole.labels), iwae_samples)
+  counts = len(dataset.labels), len(whole.labels)
+  evaluation = Evaluation(model, split, *counts, iwae_samples, asked, list(asked))
   terms = bounds.elbo(model, dataset.images, dataset.labels, key)
-  _add_elbo(evaluation, terms)
-  _add_reconstruction(evaluation, dataset, lpips_weights)
-  kl = _add_latents(evaluation, terms, dataset, method)
-  num_samples = min(generation.NUM_SAMPLES, max_examples or generation.NUM_SAMPLES)
-  generation.add_metrics(evaluation, data, dataset, num_samples)
-  _add_bayes(evaluation, dataset, key)
-  _add_pictures(evaluation, dataset, kl)
-  evaluation.miss('likelihood', 'iwae', reason='the evaluation was ended before')
-  before_iwae(evaluation)
-  evaluation.metrics.pop()
-  _add_iwae(evaluation, dataset, key, terms.negative_elbo)
+  progress.log(_forecast(evaluation, data, dataset, key))
+  measure = {
+    'likelihood': lambda: _add_elbo(evaluation, terms),
+    'reconstruction': lambda: _add_reconstruction(evaluation, dataset, lpips_weights),
+    'latent': lambda: _add_latents(evaluation, terms, dataset, method),
+    'generation': lambda: generation.add_metrics(evaluation, data, dataset),
+    'classifier': lambda: _add_bayes(evaluation, dataset, key),
+    'pictures': lambda: _add_pictures(evaluation, dataset, terms),
+    'iwae': lambda: _add_iwae(evaluation, dataset, key, terms.negative_elbo),
+  }
+  for group in asked:
+    num_known = len(evaluation.metrics)
+    measure[group]()
+    for name, metrics in evaluation.groups_from(num_known).items():
+      progress.log(report.lines(name, metrics))
+    evaluation.unfinished.remove(group)
+    keep(evaluation)
+    evaluation.draw_all()
   return evaluation
+
+
+def _forecast(evaluation: Evaluation, data: Splits, dataset: Dataset, key) -> str:
+  """What will be measured, and for how long, by the time that a batch of ELBOs takes."""
+  model, asked, num_images = evaluation.model, evaluation.asked, evaluation.num_images
+  batch = slice(bounds.BATCH_SIZE)
+  began = time.perf_counter()
+  bounds.elbo(model, dataset.images[batch], dataset.labels[batch], key)  # compiled before
+  seconds = (time.perf_counter() - began) / len(dataset.labels[batch])
+  work = {}  # what is done: how many images go through the model
+  if 'generation' in asked and dataset.class_names:
+    judged, priors = generation.count(dataset), generation.priors(model)
+    learned = generation.num_to_learn_from(evaluation, data) if model.conditional else 0
+    text = f'generation: {judged:,} samples of each of {len(priors)} priors'
+    if learned:
+      text += f', and {learned:,} to train a classifier on, without its training'
+    work[text] = len(priors) * (judged + learned)
+  if 'classifier' in asked and model.conditional:
+    classes = len(model.class_names)
+    work[f'classifier: bounds of every image in {classes:,} classes'] = classes * num_images
+  if 'iwae' in asked:
+    count, samples = num_in_iwae(num_images), evaluation.iwae_samples
+    work[f'iwae: {samples:,} samples of each of {count:,} images'] = count * samples
+  lines = [f'{num_images:,} images of the {evaluation.split} split: {", ".join(asked)}']
+  lines += (f'  {text}: about {_duration(passes * seconds)}' for text, passes in work.items())
+  return '\n'.join(lines)
+
+
+def _duration(seconds: float) -> str:
+  return f'{seconds:.0f} s' if seconds < 100 else f'{seconds / 60:.0f} min'
 
 
 def _inputs(model: Model) -> str:
@@ -117,11 +185,16 @@ def _add_elbo(evaluation: Evaluation, terms: bounds.Terms) -> None:
     add('bits_per_dim', _in_bits(model, elbo), f'−ELBO; {protocol}', 'bits')
 
 
+def num_in_iwae(num_images: int) -> int:
+  """How many of the evaluated images have an IWAE bound."""
+  on_cpu = jax.default_backend() == 'cpu'
+  return min(num_images, MAX_IWAE_IMAGES_ON_CPU) if on_cpu else num_images
+
+
 def _add_iwae(evaluation: Evaluation, dataset: Dataset, key, negative_elbo: np.ndarray) -> None:
   model, (add, _) = evaluation.model, evaluation.group('likelihood')
   all_images, num_samples = evaluation.num_images, evaluation.iwae_samples
-  on_cpu = jax.default_backend() == 'cpu'
-  count = min(all_images, MAX_IWAE_IMAGES_ON_CPU) if on_cpu else all_images
+  count = num_in_iwae(all_images)
   # Evenly spaced, since a dataset may be sorted.
   rows = np.arange(count) * all_images // count
   name = f'−log p(x{" | c" if model.conditional else ""}), IWAE with {num_samples:,} samples'
@@ -167,19 +240,24 @@ def _add_reconstruction(evaluation: Evaluation, dataset: Dataset, weights: Weigh
     add('lpips', scores['lpips'], f'AlexNet, version 0.1, images of {size} pixels; {protocol}')
 
 
+def _kl_per_dimension(terms: bounds.Terms) -> tuple[np.ndarray, str, str]:
+  """The KL of each dimension, [latent], with a name and a title for it."""
+  if terms.kl.shape[1] == terms.mean.shape[1]:
+    return terms.kl.mean(axis=0), 'kl_per_dimension', 'KL per dimension'
+  # The prior gives no KL per dimension.
+  kl = latent_statistics.kl_to_aggregate(terms.mean, terms.logvar)
+  title = 'KL per dimension to a Gaussian with the moments of q(z)'
+  return kl, 'kl_to_aggregate_per_dimension', title
+
+
 def _add_latents(
   evaluation: Evaluation, terms: bounds.Terms, dataset: Dataset, method: str
-) -> np.ndarray:
-  """Returns the KL of each dimension, [latent]."""
+) -> None:
   model, (add, miss) = evaluation.model, evaluation.group('latent')
   count = f'{evaluation.num_images:,} images'
   seen = f'{count}, {_inputs(model)}'
   is_standard = model.prior.is_standard('model')
-  kl, kl_name, title = terms.kl.mean(axis=0), 'kl_per_dimension', 'KL per dimension'
-  if terms.kl.shape[1] != terms.mean.shape[1]:  # the prior gives no KL per dimension
-    kl = latent_statistics.kl_to_aggregate(terms.mean, terms.logvar)
-    kl_name = 'kl_to_aggregate_per_dimension'
-    title += ' to a Gaussian with the moments of q(z)'
+  kl, kl_name, title = _kl_per_dimension(terms)
   active = active_units(terms.mean)
   mean, covariance = latent_statistics.aggregate(terms.mean, terms.logvar)
   evaluation.arrays |= {kl_name: kl, 'active': active}
@@ -191,10 +269,14 @@ def _add_latents(
   information = latent_statistics.mutual_information(*posteriors)
   num_rows = len(posteriors[0])
   cap = f'at most ln {num_rows:,} = {np.log(num_rows):.2f}'
-  add('mutual_information', information, f'I_q(x; z), {cap}; {seen}', 'nats')
+  near = f'near its cap, ln {num_rows:,}: only a lower bound, more images may give more'
+  near = near if information > 0.9 * np.log(num_rows) else ''
+  add('mutual_information', information, f'I_q(x; z), {cap}; {seen}', 'nats', warning=near)
   if is_standard or not model.conditional:
     protocol = 'KL(q(z) ‖ p(z)) = KL − I_q(x; z), too large where that is near its cap'
-    add('marginal_kl', terms.kl[rows].sum(axis=1).mean() - information, protocol, 'nats')
+    excess = near and 'mutual_information is near its cap: this is only an upper bound'
+    marginal_kl = terms.kl[rows].sum(axis=1).mean() - information
+    add('marginal_kl', marginal_kl, protocol, 'nats', warning=excess)
   else:
     miss('marginal_kl', reason='the prior is learned, and differs between classes')
   of_prior = ("; the prior's is 0", "; the prior's are 1") if is_standard else ('', '')
@@ -203,12 +285,14 @@ def _add_latents(
   protocol = f'eigenvalue of the covariance of q(z){of_prior[1]}'
   add('aggregate_smallest_variance', variances[0], protocol)
   add('aggregate_largest_variance', variances[-1], protocol)
-  figure = scatter.draw_means(terms.mean, dataset, method)
-  evaluation.draw('latents', 'Latents', figure)
-  evaluation.draw(kl_name, title, figures.kl_per_dimension(kl, active, title))
-  figure = figures.aggregate_posterior(terms.latents, kl, is_standard)
-  evaluation.draw('aggregate_posterior', f'Aggregate posterior of {count}', figure)
-  return kl
+  draw = evaluation.draw
+  draw('latents', lambda: ('Latents', scatter.draw_means(terms.mean, dataset, method)))
+  draw(kl_name, lambda: (title, figures.kl_per_dimension(kl, active, title)))
+  title_of_posterior = f'Aggregate posterior of {count}'
+  draw(
+    'aggregate_posterior',
+    lambda: (title_of_posterior, figures.aggregate_posterior(terms.latents, kl, is_standard)),
+  )
 
 
 def _add_bayes(evaluation: Evaluation, dataset: Dataset, key) -> None:
@@ -222,31 +306,47 @@ def _add_bayes(evaluation: Evaluation, dataset: Dataset, key) -> None:
     'p(c | x) by Bayes from the ELBO of every class, one posterior sample, classes equally likely; '
     f'{evaluation.num_images:,} images'
   )
-  add('accuracy', proportion(log_probabilities.argmax(axis=1) == dataset.labels), protocol)
+  standing = classifier.standing(log_probabilities.argmax(axis=1), dataset.labels)
+  warning = standing.warning if standing.is_blind else ''
+  add('accuracy', standing.accuracy, protocol, warning=warning)
   bins = bayes.reliability(log_probabilities, dataset.labels)
-  add('calibration_error', bins.calibration_error, f'{bayes.NUM_BINS} bins; {protocol}')
-  figure = figures.reliability(*bins, bins.calibration_error)
-  evaluation.draw('reliability', 'Calibration', figure)
+  error, few = bins.calibration_error, ''
+  if evaluation.num_images < bayes.STEADY_FROM:
+    few = f'{evaluation.num_images:,} images in {bayes.NUM_BINS} bins: too large by chance'
+  add('calibration_error', error, f'{bayes.NUM_BINS} bins; {protocol}', warning=few)
+  evaluation.draw('reliability', lambda: ('Calibration', figures.reliability(*bins, error)))
 
 
-def _add_pictures(evaluation: Evaluation, dataset: Dataset, kl: np.ndarray) -> None:
+def _add_pictures(evaluation: Evaluation, dataset: Dataset, terms: bounds.Terms) -> None:
   model = evaluation.model
   count = min(GRID_ROWS * GRID_COLUMNS, len(dataset.labels))
-  first = inputs.from_dataset(model, dataset, range(count))
   shown = range(min(len(model.class_names), MAX_CLASSES)) if model.conditional else None
-  drawn = {'reconstructions': drawings.reconstructions(model, first)}
   per_class = GRID_COLUMNS if model.conditional else 64
+  pairs = min(INTERPOLATED_PAIRS, count // 2)
+
+  def first(number):
+    return inputs.from_dataset(model, dataset, range(number))
+
+  def add(name, draw):
+    def make():
+      images, row_names, column_names, title, *_ = draw()
+      return title, figures.image_grid(images, row_names, column_names, title)
+
+    evaluation.draw(name, make)
+
+  add('reconstructions', lambda: drawings.reconstructions(model, first(count)))
   for prior in generation.priors(model):
     name = 'samples' if prior == model.prior.choose(None) else f'samples_{prior}_prior'
-    drawn[name] = drawings.samples(model, shown, per_class, prior=prior)
+    add(name, functools.partial(drawings.samples, model, shown, per_class, prior=prior))
   if model.conditional and len(model.class_names) <= MAX_CLASSES:
-    drawn['styles'] = drawings.styles(model, 8)
-  if pairs := min(INTERPOLATED_PAIRS, count // 2):
-    chosen = inputs.from_dataset(model, dataset, range(2 * pairs))
-    drawn['interpolations'] = drawings.interpolate_images(model, chosen)
-  largest = np.sort(np.argsort(-kl)[:MAX_TRAVERSED])
-  drawn['traversals'] = drawings.traverse(model, dimensions=largest)
-  for name, (images, row_names, column_names, title, *_) in drawn.items():
-    evaluation.draw(name, title, figures.image_grid(images, row_names, column_names, title))
-  if figure := curves.training_curves(model.folder / 'metrics.csv'):
-    evaluation.draw('training_curves', 'Training', figure)
+    add('styles', lambda: drawings.styles(model, 8))
+  if pairs:
+    add('interpolations', lambda: drawings.interpolate_images(model, first(2 * pairs)))
+  largest = np.sort(np.argsort(-_kl_per_dimension(terms)[0])[:MAX_TRAVERSED])
+  add('traversals', lambda: drawings.traverse(model, dimensions=largest))
+
+  def training():
+    figure = curves.training_curves(model.folder / 'metrics.csv')
+    return figure and ('Training', figure)
+
+  evaluation.draw('training_curves', training)

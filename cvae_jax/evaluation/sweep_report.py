@@ -11,9 +11,11 @@ from cvae_jax import config as config_lib
 from cvae_jax import tasks
 from cvae_jax.data import datasets
 from cvae_jax.data.datasets import Splits
-from cvae_jax.evaluation import comparison
+from cvae_jax.evaluation import comparison, pictures
 from cvae_jax.evaluation.experiment import Experiment, Finding
+from cvae_jax.evaluation.pictures import Make
 from cvae_jax.inference import loading
+from cvae_jax.inference.model import Model
 from cvae_jax.plots import curves, html, tables
 from cvae_jax.plots.style import Figure
 from cvae_jax.runtime import paths, progress
@@ -165,44 +167,38 @@ def protocol(rows: Sequence[Row]) -> str:
 
 
 def write(folder: Path, rows: Sequence[Row], experiment: Experiment | None) -> Path:
-  """Writes `sweep.csv`, `curves.png`, further pictures and `report.html`; returns the report.
+  """Writes `sweep.csv`, then `curves.png`, further pictures and `report.html`; returns the report.
 
   Raises:
-    InputError: the folder cannot be written, or the data cannot be read any more.
+    InputError: the folder cannot be written.
   """
   with paths.writing(folder):
     paths.write(folder / 'sweep.csv', _csv(rows))
   named = settings(rows, experiment.name if experiment else None)
-  pictures: dict[str, tuple[str, Figure]] = {}
+  makers: dict[str, Make] = {}
   logs = {name: [row.member.workdir / 'metrics.csv' for row in several]
           for name, several in named.items()}  # fmt: skip
-  if figure := curves.compared(logs):
-    pictures['curves'] = 'Training', figure
+  makers['curves'] = lambda: (figure := curves.compared(logs)) and ('Training', figure)
   elements = [html.table(*table(named)), html.paragraph(protocol(rows), 'protocol')]
   failed = (row for row in rows if row.status != 'complete')
   elements += [html.paragraph(f'{row.member.name}: {row.status}') for row in failed]
-  models = {}
-  for name, several in named.items():
-    # The first seed that was trained stands for its setting.
-    if trained := [row for row in several if row.best_step is not None]:
-      models[name] = loading.load(trained[0].member.workdir)
-  if models and not comparison.difference(models):
-    data = datasets.load(next(iter(models.values())).config)
-    picture = comparison.side_by_side(models, data.test)
-    pictures['runs'] = 'The same images, the same noise', picture
-    if experiment:
-      elements += _measure(named, data)
-    if experiment and experiment.scatter:
-      pictures |= comparison.scatters(models, data.test)
-  elif models:
-    elements.append(html.paragraph('The runs have no images in common to be shown side by side.'))
+  try:
+    tables_of_measures, shown = _compared(named, experiment)
+    elements += tables_of_measures
+    makers |= shown
+  except InputError as error:  # the numbers of the training stand without the images
+    progress.log(f'The runs are not compared: {error}')
+    elements.append(html.paragraph(f'The runs are not compared: {error}', 'warning'))
+  measured = {row.member.name: row for several in named.values() for row in several}
+  with paths.writing(folder):
+    paths.write(folder / 'sweep.csv', _csv([measured[row.member.name] for row in rows]))
   if experiment:
     findings = []
     for name, several in named.items():
       runs = {row.member.config.seed: row.values for row in several if row.values}
       findings.append(Finding(name, _values(several[0]), runs))
-    if experiment.plane:
-      pictures['plane'] = 'One against the other', _plane(findings, experiment.plane)
+    if plane := experiment.plane:
+      makers['plane'] = lambda: ('One against the other', _plane(findings, plane))
     answer = _answer(experiment, findings)
     progress.log(f'\n{experiment.question}\n{answer}')
     texts = experiment.question, f'Answer: {answer}', f'Published: {experiment.published}'
@@ -210,9 +206,36 @@ def write(folder: Path, rows: Sequence[Row], experiment: Experiment | None) -> P
   elements.append(html.paragraph(f'All runs: {_common(rows)}.', 'protocol'))
   title = f'{rows[0].member.config.name}: {len(rows)} runs'
   with paths.writing(folder):
-    elements += comparison.write_pictures(folder, pictures)
+    elements += pictures.write(folder, makers)
     paths.write(folder / FILE_NAME, html.page(title, elements))
   return folder / FILE_NAME
+
+
+def _compared(
+  named: dict[str, list[Row]], experiment: Experiment | None
+) -> tuple[list[str], dict[str, Make]]:
+  """Elements of the page and pictures of the runs on the same images.
+
+  An experiment's runs are measured, and their rows get the measures.
+
+  Raises:
+    InputError: a run or the data cannot be read any more.
+  """
+  models = {}
+  for name, several in named.items():
+    # The first seed that was trained stands for its setting.
+    if trained := [row for row in several if row.best_step is not None]:
+      models[name] = loading.load(trained[0].member.workdir)
+  if not models:
+    return [], {}
+  if comparison.difference(models):
+    return [html.paragraph('The runs have no images in common to be shown side by side.')], {}
+  data = datasets.load(next(iter(models.values())).config)
+  title = 'The same images, the same noise'
+  makers = {'runs': lambda: (title, comparison.side_by_side(models, data.test))}
+  if experiment and experiment.scatter:
+    makers |= comparison.scatters(models, data.test)
+  return (_measure(named, models, data) if experiment else []), makers
 
 
 def _csv(rows: Sequence[Row]) -> str:
@@ -241,19 +264,23 @@ def _answer(experiment: Experiment, findings: Sequence[Finding]) -> str:
     return f'none, for runs or numbers are missing: {text}.'
 
 
-def _measure(settings: dict[str, list[Row]], data: Splits) -> list[str]:
+def _measure(
+  settings: dict[str, list[Row]], models: Mapping[str, Model], data: Splits
+) -> list[str]:
   """Adds the measures of `comparison` to the rows; returns a table of them for the page."""
   measures = {name: [] for name in settings}
+  drawing = next((model for model in models.values() if model.has_prior), None)
+  judged = drawing and comparison.judge(drawing, data)
   with progress.shown('measuring the runs') as advance:
     for position, (name, several) in enumerate(settings.items(), start=1):
       for place, row in enumerate(several):
         if row.best_step is not None:
-          measures[name].append(comparison.of_model(loading.load(row.member.workdir), data))
+          measures[name].append(comparison.of_model(loading.load(row.member.workdir), data, judged))
           several[place] = row._replace(values={**row.values, **measures[name][-1]})
       advance(position / len(settings))
   table = comparison.table('setting', measures)
   progress.log(f'\n{tables.as_text(*table)}')
-  return [html.table(*table), html.paragraph(comparison.protocol(data), 'protocol')]
+  return [html.table(*table), html.paragraph(comparison.protocol(data, judged), 'protocol')]
 
 
 def _plane(findings: Sequence[Finding], names: tuple[str, str]) -> Figure:

@@ -23,11 +23,11 @@ def own_cache(monkeypatch, tmp_path):
 def test_a_classifier_learns_and_is_stored(digits, own_cache, capsys, monkeypatch):
   data = tiny_config().data
   monkeypatch.setattr(classifier, 'MIN_STEPS', 150)
-  first = classifier.reference(data, digits.train)
+  first = classifier.reference(data, digits.train, digits.validation)
   assert 'training a reference classifier for digits, once' in capsys.readouterr().out
   assert first.accuracy(digits.test.images, digits.test.labels) > 0.9
   (kept,) = own_cache.iterdir()
-  again = classifier.reference(data, digits.train)
+  again = classifier.reference(data, digits.train, digits.validation)
   assert capsys.readouterr().out == ''
   np.testing.assert_array_equal(
     again.predict(digits.test.images), first.predict(digits.test.images)
@@ -35,7 +35,7 @@ def test_a_classifier_learns_and_is_stored(digits, own_cache, capsys, monkeypatc
   kept.write_bytes(b'broken')
   monkeypatch.setattr(classifier, 'MIN_STEPS', 1)
   monkeypatch.setattr(classifier, 'NUM_EPOCHS', 1)
-  classifier.reference(data, digits.train)
+  classifier.reference(data, digits.train, digits.validation)
   assert 'training' in capsys.readouterr().out
   assert kept.stat().st_size > 1000
 
@@ -66,7 +66,8 @@ def test_other_sizes_get_a_classifier_of_their_own(own_cache, monkeypatch):
   monkeypatch.setattr(classifier, 'train', train)
   for changes in ({'data__image_size': 32}, {'data__image_size': 28, 'data__crop_size': 8}):
     config = tiny_config(data__max_examples=130, **changes)
-    classifier.reference(config.data, datasets.load(config).train)
+    data = datasets.load(config)
+    classifier.reference(config.data, data.train, data.validation)
   assert trained == [(32, 32, 1), (28, 28, 1)]
   assert len(list(own_cache.iterdir())) == 2
 
@@ -83,7 +84,67 @@ def test_shipped_classifiers_are_accurate(name, least, request):
   config = tiny_config(data__name=name, data__image_size=28, data__max_examples=0)
   if name != 'digits':
     config.data.dir = str(request.getfixturevalue('real_data'))
-  test = datasets.load(config).test
-  nothing = Dataset(np.zeros((0, 28, 28, 1), np.uint8), np.zeros(0, np.int32), tuple('0123456789'))
-  judge = classifier.reference(config.data, nothing)
-  assert judge.accuracy(test.images, test.labels) >= least
+  data = datasets.load(config)
+  names = data.test.class_names
+  # It needs no training images, of which there may be few.
+  nothing = Dataset(np.zeros((0, 28, 28, 1), np.uint8), np.zeros(0, np.int32), names)
+  judge = classifier.reference(config.data, nothing, data.validation)
+  assert judge.origin == f'shipped for {name}'
+  assert judge.accuracy(data.test.images, data.test.labels) >= least
+
+
+@pytest.mark.data('fashion_mnist')
+def test_other_images_in_files_named_like_mnist_get_a_classifier_of_their_own(
+  real_data, own_cache, monkeypatch, tmp_path, capsys
+):
+  """Fashion-MNIST has the names and the shape of MNIST's files."""
+  trained = []
+
+  def train(images, *_, **__):
+    trained.append(len(images))
+    return classifier.Classifier({'bias': np.zeros(1, np.float32)}, 10)
+
+  monkeypatch.setattr(classifier, 'train', train)
+  for path in real_data.glob('*.gz'):
+    (tmp_path / 'neutral').mkdir(exist_ok=True)
+    (tmp_path / 'neutral' / path.name).symlink_to(path)
+  config = tiny_config(data__name='mnist', data__image_size=28, data__dir=str(tmp_path / 'neutral'))
+  data = datasets.load(config)
+  judge = classifier.reference(config.data, data.train, data.validation)
+  assert trained == [100]
+  assert judge.origin == 'trained on the training images'
+  assert 'shipped classifier of mnist is right on' in capsys.readouterr().out
+  # The same pictures with other labels are other data.
+  other = data.train._replace(labels=(data.train.labels + 1) % 10)
+  classifier.reference(config.data, other, data.validation)
+  assert trained == [100, 100]
+  assert len(list(own_cache.iterdir())) == 2
+
+
+@pytest.mark.data('mnist')
+def test_the_shipped_classifier_judges_mnist_by_few_images_too(real_data):
+  """A validation split of 20 images is no reason to doubt it."""
+  config = tiny_config(
+    data__name='mnist',
+    data__image_size=28,
+    data__dir=str(real_data),
+    data__validation_examples=20,
+    data__split_seed=3,
+  )
+  data = datasets.load(config)
+  judge = classifier.reference(config.data, data.train, data.validation)
+  assert judge.origin == 'shipped for mnist'
+
+
+def test_a_classifier_that_names_one_class_is_blind():
+  labels = np.repeat([0, 1], [57, 43])
+  blind = classifier.standing(np.zeros(100, int), labels)
+  assert (blind.is_blind, blind.most_frequent, blind.accuracy.mean) == (True, 0.57, 0.57)
+  assert '57.0%' in blind.warning
+  # One image more is chance.
+  assert classifier.standing(np.repeat([0, 1], [99, 1]), labels).is_blind
+  low = classifier.standing(np.where(np.arange(100) < 25, 1 - labels, labels), labels)
+  assert not low.is_blind
+  assert '75.0%' in low.warning
+  good = classifier.standing(labels, labels)
+  assert (good.is_blind, good.warning) == (False, '')

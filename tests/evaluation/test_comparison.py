@@ -76,7 +76,8 @@ def test_a_denoising_autoencoder_draws_nothing(runs):
 def test_measures_against_their_definitions(runs):
   models = {name: loading.load(runs / name) for name in ('vae', 'dae')}
   data = models['vae'].data()
-  found = {name: comparison.of_model(model, data) for name, model in models.items()}
+  judged = comparison.judge(models['vae'], data)
+  found = {name: comparison.of_model(model, data, judged) for name, model in models.items()}
   assert set(found['vae']) == set(comparison.MEASURES)
   assert set(found['vae']) - set(found['dae']) == {'frechet', 'diversity', 'confidence'}
   images = data.test.images.astype(np.float32) / 255
@@ -89,7 +90,7 @@ def test_measures_against_their_definitions(runs):
   # It was trained to remove noise.
   gain = {name: values['denoising_0.25'] / values['mse'] for name, values in found.items()}
   assert gain['dae'] < 1.5
-  same = comparison.of_model(models['dae'], data)
+  same = comparison.of_model(models['dae'], data, judged)
   assert same == found['dae']
 
 
@@ -130,6 +131,22 @@ def test_a_comparison_is_a_table_a_picture_and_a_page(runs, tmp_path, monkeypatc
   for name in ('comparison', 'latents_0', 'latents_1'):
     assert page.with_name(f'{name}.png').read_bytes().startswith(b'\x89PNG')
   assert page.read_text().count('data:image/png;base64,') == 3
+
+
+def test_a_picture_that_fails_costs_no_numbers(runs, tmp_path, monkeypatch, capsys):
+  monkeypatch.chdir(tmp_path)
+  shutil.copytree(runs, tmp_path / 'runs')
+
+  def fail(*_, **__):
+    (table,) = tmp_path.glob('runs/comparisons/*/comparison.csv')
+    assert len(table.read_text().splitlines()) == 3
+    raise RuntimeError('no font')
+
+  monkeypatch.setattr(comparison, 'side_by_side', fail)
+  page = comparison.compare(['runs/vae', 'runs/dae'], 'best', None)
+  assert "'comparison' is left out: RuntimeError: no font" in capsys.readouterr().out
+  assert page.read_text().count('data:image/png;base64,') == 2
+  assert 'no font' in page.read_text()
 
 
 @pytest.mark.parametrize(
@@ -189,9 +206,18 @@ def test_measures_that_a_dataset_or_a_model_cannot_have_are_left_out(tiny_run):
   model = loading.load(tiny_run)
   data = model.data()
   of_classes = {'linear_accuracy', 'silhouette'}
-  assert set(comparison.MEASURES) - set(comparison.of_model(model, data)) == of_classes
-  unnamed = data.test._replace(class_names=())
-  found = comparison.of_model(model, data._replace(test=unnamed))
+  judged = comparison.judge(model, data)
+  assert set(comparison.MEASURES) - set(comparison.of_model(model, data, judged)) == of_classes
+  assert judged.judge.origin in comparison.protocol(data, judged)
+  # A classifier that knows no class judges no samples.
+  blind = judged._replace(standing=judged.standing._replace(most_frequent=1.0))
+  of_samples = {'frechet', 'diversity', 'confidence'}
+  found = comparison.of_model(model, data, blind)
+  assert set(comparison.MEASURES) - set(found) == of_classes | of_samples
+  assert 'Warning: ' in comparison.protocol(data, blind)
+  data = data._replace(test=data.test._replace(class_names=()))
+  assert comparison.judge(model, data) is None
+  found = comparison.of_model(model, data, None)
   assert set(found) == {'mse', 'denoising_0.1', 'denoising_0.25', 'denoising_0.5', 'active_units'}
   labels = np.array([0, 1, 2])
   assert comparison._class_measures(np.eye(3), labels[:1].repeat(3), np.eye(3), labels) == {}

@@ -1,11 +1,16 @@
 """The numbers of an evaluation beside those of the training, and the data it is made on."""
 
 import dataclasses
+import json
+import shutil
 
+import numpy as np
 import pytest
 
 import cvae_jax
+from cvae_jax.evaluation import report, suite
 from cvae_jax.inference import bounds
+from cvae_jax.plots import figures
 from cvae_jax.runtime import keys
 from cvae_jax.runtime.errors import InputError
 from tiny import rows
@@ -43,3 +48,66 @@ def test_errors_about_data_name_the_flags_of_evaluate(model, tmp_path):
   with pytest.raises(InputError, match=r'nothing here\.txt') as raised:
     dataclasses.replace(model, config=config).data()
   assert '--config' not in str(raised.value)
+
+
+def test_groups_are_chosen_by_name():
+  assert suite.chosen(None) == suite.GROUPS
+  assert suite.chosen(['iwae', 'likelihood']) == ('likelihood', 'iwae')
+  for names, named in ((['likelihod'], 'likelihood'), ([], 'metrics')):
+    with pytest.raises(InputError, match=named):
+      suite.chosen(names)
+
+
+def test_only_what_was_asked_for_is_measured_and_shown_as_it_comes(model, tmp_path, capsys):
+  model = dataclasses.replace(model, folder=tmp_path)
+  kept = []
+  asked = suite.chosen(['likelihood', 'classifier', 'iwae'])
+  evaluation = suite.evaluate(
+    model,
+    model.data(),
+    'test',
+    7,
+    30,
+    asked=asked,
+    keep=lambda so_far: kept.append(
+      ([metric.name for metric in so_far.metrics], list(so_far.unfinished))
+    ),
+  )
+  of_elbo, of_classes = ['negative_elbo', 'reconstruction', 'kl'], ['accuracy', 'calibration_error']
+  assert kept == [
+    (of_elbo, ['classifier', 'iwae']),
+    ([*of_elbo, *of_classes], ['iwae']),
+    ([*of_elbo, *of_classes, 'iwae'], []),
+  ]
+  assert list(evaluation.pictures) == ['reliability']
+  calibration = next(each for each in evaluation.metrics if each.name == 'calibration_error')
+  assert '30 images' in calibration.warning
+  said = capsys.readouterr().out
+  assert said.startswith('30 images of the test split: likelihood, classifier, iwae\n')
+  assert 'iwae: 7 samples of each of 30 images: about ' in said
+  assert said.index('negative_elbo') < said.index('calibration_error') < said.index(' iwae  ')
+
+
+def test_a_picture_that_fails_costs_itself_alone(tiny_run, tmp_path, monkeypatch, capsys):
+  """Its numbers are on the disk before it is drawn."""
+  shutil.copytree(tiny_run, tmp_path / 'run')
+  model = cvae_jax.load(tmp_path / 'run')
+  folder = tmp_path / 'run' / 'evaluation'
+  metrics = []
+
+  def fail(*_):
+    metrics.append(json.loads((folder / 'test-only-latent.json').read_text())['metrics'])
+    raise RuntimeError('latex could not be found')
+
+  monkeypatch.setattr(figures, 'kl_per_dimension', fail)
+  evaluation = suite.evaluate(
+    model, model.data(), 'test', 7, asked=('latent',), keep=report.write_unless_finished
+  )
+  page = report.write(evaluation)
+  assert np.isfinite(metrics[0]['latent']['active_units']['value'])
+  (line,) = [line for line in capsys.readouterr().out.splitlines() if 'latex' in line]
+  assert 'kl_per_dimension' in line
+  assert 'latex could not be found' in page.read_text()
+  names = {path.stem for path in (folder / 'test-only-latent').iterdir()}
+  assert names == {'latents', 'aggregate_posterior'}
+  assert page.read_text().count('data:image/png;base64,') == 2

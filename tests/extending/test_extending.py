@@ -100,7 +100,7 @@ def test_a_data_set(tmp_path):
 
 def test_a_metric(tmp_path, tiny_run, monkeypatch):
   monkeypatch.setattr(SAMPLE_METRICS, '_entries', dict(SAMPLE_METRICS._entries))
-  monkeypatch.setattr(classifier, 'MIN_STEPS', 2)
+  monkeypatch.setattr(classifier, 'MIN_STEPS', 60)
   monkeypatch.setattr(classifier, 'NUM_EPOCHS', 1)
   monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
   kid = load_example('my_metric', tmp_path).kid
@@ -109,7 +109,7 @@ def test_a_metric(tmp_path, tiny_run, monkeypatch):
   model = cvae_jax.load(tiny_run)
   data = model.data()
   evaluation = Evaluation(model, 'test', len(data.test.labels), len(data.test.labels), 1)
-  generation.add_metrics(evaluation, data, data.test, num_samples=20)
+  generation.add_metrics(evaluation, data, data.test)
   found = [metric for metric in evaluation.metrics if metric.name == 'kid']
   assert [metric.group for metric in found] == [
     f'generation, z ~ {prior}' for prior in ('fitted prior', 'N(0, I)')
