@@ -40,6 +40,7 @@ def test_a_report_holds_question_answer_runs_and_pictures(tmp_path, monkeypatch,
   answer = re.search(r'Answer: weight &lt;0.5&gt; ([\d.]+) ([\d.]+), weight &lt;4&gt;', page)
   with open(tmp_path / 'sweep' / 'sweep.csv') as file:
     header, *lines = [line.strip().split(',') for line in file]
+  assert all(float(line[header.index('mse')]) > 0 for line in lines)
   bounds = [float(line[header.index('negative_elbo')]) for line in lines]
   assert float(answer[1]) == pytest.approx(sum(bounds[:2]) / 2, abs=1e-3)
   assert page.count('<table>') == 2

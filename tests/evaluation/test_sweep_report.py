@@ -1,9 +1,12 @@
 """Results of sweeps, against numbers worked out by hand."""
 
+import shutil
+
 import pytest
 
 from cvae_jax.evaluation import sweep_report
 from cvae_jax.evaluation.sweep_report import Row
+from cvae_jax.plots import curves
 from cvae_jax.training import sweep_plan
 from cvae_jax.training.sweep_plan import Axis
 from tiny import tiny_config
@@ -58,3 +61,23 @@ def test_the_protocol_names_the_score_of_each_objective(tmp_path):
   both = sweep_report.protocol([vae, dae])
   assert both.index('vae: ') < both.index('lowest −ELBO') < both.index('dae: ')
   assert both.index('dae: ') < both.index('lowest reconstruction')
+
+
+def test_neither_a_picture_nor_a_lost_run_costs_the_report(tiny_run, tmp_path, monkeypatch, capsys):
+  (member,) = sweep_plan.members(tiny_config(), [Axis('beta', (1.0,))], tmp_path)
+  shutil.copytree(tiny_run, member.workdir)
+  rows = [Row(member, 'complete', 6, {'negative_elbo': 91.5})]
+
+  def fail(*_):
+    assert '91.5' in (tmp_path / 'sweep.csv').read_text()
+    raise RuntimeError('no font')
+
+  monkeypatch.setattr(curves, 'compared', fail)
+  page = sweep_report.write(tmp_path, rows, None).read_text()
+  assert "'curves' is left out: RuntimeError: no font" in capsys.readouterr().out
+  assert ('91.50' in page, 'no font' in page) == (True, True)
+  assert {path.stem for path in tmp_path.glob('*.png')} == {'runs'}
+  shutil.rmtree(member.workdir / 'checkpoints')
+  page = sweep_report.write(tmp_path, rows, None).read_text()
+  assert ('91.50' in page, 'not compared' in page) == (True, True)
+  assert '91.5' in (tmp_path / 'sweep.csv').read_text()
