@@ -165,8 +165,9 @@ def _add_samples(evaluation, prior, judged: Judged, data, dataset) -> None:
   learned = _train_on_samples(model, prior, known).predict(dataset.images)
   learned = classifier.standing(learned, dataset.labels)
   protocol = (
-    f'a classifier trained for {SAMPLE_CLASSIFIER_EPOCHS} epochs, {classifier.MIN_STEPS:,} steps '
-    f'or more, on {len(known):,} samples alone, {source}, decoder means as bytes; on '
+    f'a classifier trained for {SAMPLE_CLASSIFIER_EPOCHS} epochs, or up to '
+    f'{classifier.MAX_EPOCHS} to make {classifier.MIN_STEPS:,} steps, on {len(known):,} samples '
+    f'alone, {source}, decoder means as bytes; on '
     f'{len(dataset.labels):,} real images, of which the reference classifier, {judge.origin}, is '
     f'right on {standing.accuracy.mean:.1%}'
   )

@@ -107,6 +107,20 @@ def test_a_run_that_was_evaluated_can_ship(evaluated, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+def test_chosen_groups_leave_the_whole_evaluation(evaluated, command):
+  run, _ = evaluated
+  whole = (run / 'evaluation' / 'test-iwae3.json').read_text()
+  done = command('evaluate.py', '--workdir', run, '--metrics', 'reconstruction,likelihood', *QUICK)
+  assert done.returncode == 0, done.stderr
+  content = json.loads((run / 'evaluation' / 'test-only-likelihood-reconstruction.json').read_text())
+  assert list(content['metrics']) == ['likelihood', 'reconstruction']
+  assert 'iwae' not in content['metrics']['likelihood']
+  both = (json.loads(whole)['metrics']['likelihood'], content['metrics']['likelihood'])
+  assert both[0]['negative_elbo'] == both[1]['negative_elbo']
+  assert (run / 'evaluation' / 'test-iwae3.json').read_text() == whole
+
+
+@pytest.mark.slow
 def test_the_report_is_one_file(evaluated):
   run, _ = evaluated
   page = (run / 'evaluation' / 'test-iwae3.html').read_text()
@@ -177,7 +191,8 @@ def test_an_unconditional_model_and_few_images(command, tmp_path):
   for prior in ('fitted prior', 'flow prior'):
     drawn = metrics[f'generation, z ~ {prior}']
     assert 'unconditional' in drawn['conditional_accuracy']['protocol']
-    assert drawn['frechet_distance']['value'] > 0
+    assert drawn['coverage']['value'] >= 0
+    assert '20 real images and 20 samples' in drawn['frechet_distance']['protocol']
   assert 0 < metrics['generation']['coverage_of_training_images']['value'] <= 1
   elbo = metrics['likelihood']['negative_elbo']
   assert '20 images, dynamically binarized, one draw' in elbo['protocol']
@@ -241,6 +256,8 @@ def test_predict(command, tmp_path, pictures, binarize):
     (['--scatter', '--predict', 'empty'], ['--scatter', '--predict']),
     (['--lpips', 'missing'], ['missing', 'alexnet']),
     (['--max_examples', '0'], ['max_examples=0']),
+    (['--metrics', 'likelihood,recon'], ["metrics='recon'", 'reconstruction']),
+    (['--scatter', '--metrics', 'latent'], ['--metrics', '--scatter']),
   ],
 )
 def test_mistakes_get_one_line(refused, tiny_run, tmp_path, arguments, named):

@@ -55,6 +55,14 @@ def test_the_judgement_of_an_image_does_not_depend_on_the_others(digits, monkeyp
   np.testing.assert_allclose(as_floats, features, rtol=1e-4, atol=1e-5)
 
 
+def test_few_images_are_not_seen_more_often_than_helps(digits, monkeypatch):
+  monkeypatch.setattr(classifier, 'MAX_EPOCHS', 3)
+  done = []
+  few = digits.train.images[:30], digits.train.labels[:30]
+  classifier.train(*few, 10, mirrored=False, num_epochs=1, advance=done.append)
+  assert done == pytest.approx([1 / 3, 2 / 3, 1])
+
+
 def test_other_sizes_get_a_classifier_of_their_own(own_cache, monkeypatch):
   """The weights for 28 and 32 pixels have the same shapes."""
   trained = []
