@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 NUM_LINES = 4  # without a terminal, for the whole work
 QUIET_SECONDS = 1.0  # quick work gets its heading alone
+FORECAST_SECONDS = 5.0  # of work, after the first piece, that tell how long the rest takes
+WORTH_A_FORECAST = 30.0  # seconds
 
 
 def log(text: str) -> None:
@@ -76,13 +78,19 @@ def shown(
 
 def _line_printer(title, total, unit):
   log(f'{title} {total:,} {unit} ...' if total else f'{title} ...')
-  began, num_lines = time.perf_counter(), 0
+  began, num_lines, first, is_forecast = time.perf_counter(), 0, None, False
 
   def advance(completed, **_):
-    nonlocal num_lines
+    nonlocal num_lines, first, is_forecast
     fraction, seconds = completed / (total or 1.0), time.perf_counter() - began
+    first = first or (fraction, seconds)  # which may have been compiled
     if int(fraction * NUM_LINES) > num_lines and seconds >= QUIET_SECONDS:
       num_lines = int(fraction * NUM_LINES)
       log(f'  {title}: {fraction:.0%}, {seconds:.0f} s')
+    elif not (is_forecast or num_lines) and seconds >= first[1] + FORECAST_SECONDS:
+      is_forecast = True
+      left = (seconds - first[1]) * (1 - fraction) / max(fraction - first[0], 1e-9)
+      if left > WORTH_A_FORECAST:
+        log(f'  {title}: about {left:.0f} s to go')
 
   return advance

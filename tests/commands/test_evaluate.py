@@ -112,7 +112,9 @@ def test_chosen_groups_leave_the_whole_evaluation(evaluated, command):
   whole = (run / 'evaluation' / 'test-iwae3.json').read_text()
   done = command('evaluate.py', '--workdir', run, '--metrics', 'reconstruction,likelihood', *QUICK)
   assert done.returncode == 0, done.stderr
-  content = json.loads((run / 'evaluation' / 'test-only-likelihood-reconstruction.json').read_text())
+  content = json.loads(
+    (run / 'evaluation' / 'test-only-likelihood-reconstruction.json').read_text()
+  )
   assert list(content['metrics']) == ['likelihood', 'reconstruction']
   assert 'iwae' not in content['metrics']['likelihood']
   both = (json.loads(whole)['metrics']['likelihood'], content['metrics']['likelihood'])

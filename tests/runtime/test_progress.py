@@ -50,6 +50,17 @@ def test_a_terminal_that_cannot_move_its_cursor_has_lines(capsys, monkeypatch):
   assert capsys.readouterr().out == 'counting 3 things ...\n'
 
 
+def test_long_work_is_forecast_after_its_first_pieces(capsys, monkeypatch):
+  """Without the first, which compiles."""
+  now = iter([0.0, 50.0, 53.0, 56.0, 59.0])
+  monkeypatch.setattr(progress.time, 'perf_counter', lambda: next(now))
+  with progress.shown('counting') as advance:
+    for number in range(1, 5):
+      advance(number / 100)
+  lines = capsys.readouterr().out.splitlines()
+  assert lines == ['counting ...', '  counting: about 291 s to go']
+
+
 def test_quick_work_has_its_heading_alone_and_a_bar_without_lines_nothing(capsys):
   for lines in (True, False):
     with progress.shown('decoding', 1200, 'pictures', lines=lines) as advance:
