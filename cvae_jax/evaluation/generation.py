@@ -66,7 +66,9 @@ def add_metrics(evaluation: Evaluation, data: Splits, dataset: Dataset) -> None:
   _, standing, real = known
   protocol = f'of the reference classifier, {known.judge.origin}, on the {len(real):,} real images'
   add('classifier_accuracy', standing.accuracy, protocol, warning=standing.warning)
+  of_training_images = [f'{name}_of_training_images' for name in SAMPLE_METRICS]
   if standing.is_blind:
+    miss(*of_training_images, reason=standing.warning)
     for prior in priors(model):
       names = (*SAMPLE_METRICS, *CLASS_METRICS)
       evaluation.miss(group_of(model, prior), *names, reason=standing.warning)
@@ -74,8 +76,7 @@ def add_metrics(evaluation: Evaluation, data: Splits, dataset: Dataset) -> None:
   # Training images in place of samples: the best values to expect.
   num_samples = count(dataset)
   if evaluation.split == 'train':
-    names = (f'{name}_of_training_images' for name in SAMPLE_METRICS)
-    miss(*names, reason='the split is the training set')
+    miss(*of_training_images, reason='the split is the training set')
   else:
     features, _ = known.judge.judge(data.train.images[:num_samples])
     seen = f'the first {len(features):,} training images, which the classifier has seen'

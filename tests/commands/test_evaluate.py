@@ -162,19 +162,15 @@ def test_few_images_of_a_conditional_model_in_colour(command, tmp_path):
   metrics = metrics['metrics']
   assert metrics['likelihood']['bits_per_dim']['value'] > 0
   assert 'probabilities of 256 levels' in metrics['likelihood']['iwae']['protocol']
-  generation = metrics['generation']
-  assert (
-    'the split is the training set'
-    in (generation['frechet_distance_of_training_images']['protocol'])
-  )
+  # The pictures of both classes are the same: no classifier can tell them apart.
+  reason = metrics['generation']['frechet_distance_of_training_images']['protocol']
+  assert 'always naming the most frequent class (50.0%)' in reason
   done = command('evaluate.py', '--max_examples', '2', *QUICK, **cache)
   assert done.returncode == 0, done.stderr
   assert 'training a reference classifier' not in done.stdout  # cached by the run above
   text = (tmp_path / 'runs' / 'pets' / 'evaluation' / 'test-iwae3.json').read_text()
   drawn = json.loads(text)['metrics']['generation, z ~ fitted prior']
-  for name, reason in (('diversity', 'no class has two'), ('coverage', '2 real images have no 5')):
-    assert drawn[name]['value'] is None
-    assert f'not measured: {reason}' in drawn[name]['protocol']
+  assert {metric['value'] for metric in drawn.values()} == {None}
   assert 'NaN' not in text
 
 

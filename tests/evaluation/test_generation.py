@@ -112,11 +112,12 @@ def test_a_judge_that_names_one_class_judges_nothing(model, judge):
   labels = np.int32(np.arange(300) % 100 >= 57)
   judge(lambda count: np.zeros(count, int))
   groups = evaluated(model, data.test._replace(labels=labels), data)
-  accuracy = groups.pop('generation')['classifier_accuracy']
+  accuracy = groups['generation'].pop('classifier_accuracy')
   assert accuracy.value == pytest.approx(0.57)
   assert '57.0%' in accuracy.warning
   metrics = [metric for metrics in groups.values() for metric in metrics.values()]
-  assert len(metrics) == 2 * len([*SAMPLE_METRICS, *generation.CLASS_METRICS])
+  of_both_priors = 2 * len([*SAMPLE_METRICS, *generation.CLASS_METRICS])
+  assert len(metrics) == len(list(SAMPLE_METRICS)) + of_both_priors
   for metric in metrics:
     assert metric.value is None
     assert '57.0%' in metric.protocol
@@ -131,6 +132,12 @@ def test_few_images_carry_no_frechet_distance_and_a_coverage_with_a_warning(mode
     assert f'{count} samples' in found['coverage'].warning
   assert '1,000' in found['frechet_distance'].warning
   assert found['diversity'].warning == ''
+  one_of_each = data.test._replace(images=data.test.images[:3], labels=np.arange(3, dtype=np.int32))
+  judge(lambda number: np.arange(number) % 3)
+  found = evaluated(model, one_of_each, data)['generation, z ~ N(0, I)']
+  for name, reason in (('diversity', 'no class has two'), ('coverage', '3 real images have no 5')):
+    assert found[name].value is None
+    assert f'not measured: {reason}' in found[name].protocol
 
 
 def test_without_labels_nothing_is_measured(model):
