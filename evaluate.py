@@ -3,14 +3,16 @@
 Examples:
   python evaluate.py --workdir runs/mnist
   python evaluate.py --workdir runs/mnist --iwae_samples 100 --max_examples 1000    a quick look
+  python evaluate.py --metrics likelihood,latent         only some groups, here without IWAE
   python evaluate.py --workdir digits                    shipped weights, by their name
   python evaluate.py --predict pictures/                 your own pictures
   python evaluate.py --scatter --projection tsne         only the scatter plot of the latents
   python evaluate.py --compare runs/mnist runs/dae       several runs on the same images
 
 Without --workdir it takes the newest run under runs/, or the shipped mnist. Each number is printed
-with its protocol. IWAE comes last and takes longest: on a CPU, 5,000 samples for each of 1,000
-images, evenly spaced in the split, take half an hour on 2 cores.
+with its protocol, and with a warning if it says little. IWAE comes last and takes longest: on a
+CPU, 5,000 samples for each of 1,000 images, evenly spaced in the split, take half an hour on 2
+cores.
 """
 
 from absl import flags

@@ -80,7 +80,7 @@ def evaluate(
     method: projection of the latent scatter; see `projection.to_plane`.
     lpips_weights: for LPIPS; None leaves it out.
     asked: the groups to measure, from `chosen`.
-    keep: called with what is there when a group has been measured, before its pictures are drawn.
+    keep: called with what is there when a group has been measured, and again with its pictures.
   """
   model.prior.choose(None)  # raises if the fitted one is damaged, before minutes of work
   whole = getattr(data, split)
@@ -107,7 +107,9 @@ def evaluate(
       progress.log(report.lines(name, metrics))
     evaluation.unfinished.remove(group)
     keep(evaluation)
-    evaluation.draw_all()
+    if evaluation.undrawn:
+      evaluation.draw_all()
+      keep(evaluation)
   return evaluation
 
 
