@@ -9,10 +9,9 @@ Examples:
   python evaluate.py --scatter --projection tsne         only the scatter plot of the latents
   python evaluate.py --compare runs/mnist runs/dae       several runs on the same images
 
-Without --workdir it takes the newest run under runs/, or the shipped mnist. Each number is printed
-with its protocol, and with a warning if it says little. IWAE comes last and takes longest: on a
-CPU, 5,000 samples for each of 1,000 images, evenly spaced in the split, take half an hour on 2
-cores.
+Without --workdir it takes the newest run under runs/, or the shipped mnist. Each number has its
+protocol, and a warning if it says little. IWAE comes last and takes longest: on a CPU, 5,000
+samples for each of 1,000 images, evenly spaced in the split, take half an hour on 2 cores.
 """
 
 from absl import flags
@@ -29,9 +28,7 @@ flags.DEFINE_integer('max_examples', None, 'Use only the first N images of the s
 flags.DEFINE_string('data_dir', None, 'Folder of the data, if it is not that of the run.')
 flags.DEFINE_enum('projection', 'pca', ['pca', 'tsne', 'umap'], 'Of the latents, to 2 dimensions.')
 flags.DEFINE_string('lpips', None, 'Folder of the LPIPS weights, or download; else the cache.')
-flags.DEFINE_string(
-  'predict', None, 'Only latents, reconstructions and bounds of the pictures in this folder.'
-)
+flags.DEFINE_string('predict', None, 'A folder: only latents and bounds of its pictures.')
 flags.DEFINE_bool('scatter', False, 'Only the scatter plot of the latents.')
 flags.DEFINE_multi_string('compare', None, 'Only a comparison of runs, or of those in a folder.')
 # The flags that each mode ignores.
@@ -71,9 +68,9 @@ def main() -> None:
   else:
     lpips = perceptual.weights_of(given.lpips)
     report.check_writable(model)
-    how = given.split, given.iwae_samples, given.max_examples, given.projection, lpips
-    keep = report.write_unless_finished
-    result = suite.evaluate(model, model.data(given.data_dir), *how, asked, keep)
+    how = given.split, given.iwae_samples, given.max_examples, given.projection, lpips, asked
+    data, keep = model.data(given.data_dir), report.write_unless_finished
+    result = suite.evaluate(model, data, *how, keep)
     progress.log(f'\n{report.summary(result)}\n\n{report.table(result)}\n')
     progress.log(f'report: {report.write(result)}')
 
