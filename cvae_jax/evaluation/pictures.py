@@ -4,9 +4,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from matplotlib.figure import Figure
-
 from cvae_jax.plots import figures, html
+from cvae_jax.plots.style import Figure
 from cvae_jax.runtime import paths, progress
 from cvae_jax.runtime.errors import reason
 
