@@ -162,6 +162,7 @@ def varied(program: Program, config) -> Program:
   Raises:
     ValueError: it differs in more.
   """
+  config = config_lib.with_classes(config, len(program.train.class_names))
   if not config_lib.shares_program(program.config, config):
     different = config_lib.differences(program.config, config)
     raise ValueError(f'other programs: {"; ".join(map(str, different))}')
