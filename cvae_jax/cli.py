@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 import traceback
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -123,7 +124,6 @@ def _status(main, doc, argv) -> int:
       _print_help(doc, argv)
     else:
       _parse(argv)
-      _import_jax()
       main()
   except errors.StoppedError as stop:
     print(f'{script}: {stop}', file=sys.stderr)
@@ -157,6 +157,8 @@ def _message(error: Exception, argv) -> str | None:
       f'JAX cannot start with JAX_PLATFORMS={given!r} ({_first_line(error)[:150]}). Install what '
       "it needs, e.g. pip install 'jax[cuda12]', or set JAX_PLATFORMS=cpu."
     )
+  if errors.is_of_jax_settings(error):
+    return f'JAX refuses a variable of the environment ({_first_line(error)}). Correct or unset it.'
   if isinstance(error, OSError):  # a library's, e.g. Matplotlib's without any folder to write to
     return ' '.join(str(error).split())
   if errors.is_out_of_memory(error):
@@ -193,7 +195,9 @@ def _parse(argv) -> None:
   elif 'config' in flags.FLAGS:
     raise InputError('--config is missing: name an experiment, e.g. --config configs/digits.py.')
   try:
-    rest = flags.FLAGS(argv)
+    with warnings.catch_warnings():  # ml_collections loads the file in a way that Python deprecates
+      warnings.simplefilter('ignore', DeprecationWarning)
+      rest = flags.FLAGS(argv)
   except flags.Error as error:
     message = ' '.join(str(error).split())
     if 'Error whilst parsing config file' in message:  # with the traceback, whose end is the error
@@ -213,15 +217,6 @@ def _parse(argv) -> None:
     raise InputError(message) from error
   if len(rest) > 1:
     raise InputError(f'Unexpected argument {rest[1]!r}: flags begin with --, see --help.')
-
-
-def _import_jax() -> None:
-  """Raises InputError for a JAX_* variable of the environment whose value JAX refuses."""
-  try:
-    import jax  # noqa: F401
-  except ValueError as error:
-    message = f'JAX does not start with this environment: {_first_line(error)}.'
-    raise InputError(f'{message} Correct or unset the variable.') from error
 
 
 def _normalized(argv) -> list[str]:

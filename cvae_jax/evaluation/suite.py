@@ -335,7 +335,8 @@ def _add_pictures(evaluation: Evaluation, dataset: Dataset, terms: bounds.Terms)
   def add(name, draw):
     def make():
       images, row_names, column_names, title, *_ = draw()
-      return title, figures.image_grid(images, row_names, column_names, title)
+      names = model.class_names
+      return title, figures.image_grid(images, row_names, column_names, title, class_names=names)
 
     evaluation.draw(name, make)
 

@@ -36,8 +36,18 @@ class NonFiniteError(RuntimeError):
 
 def is_of_backend(error: Exception) -> bool:
   """Whether JAX could not start one of its backends."""
+  return _origin(error) == 'xla_bridge.py'
+
+
+def is_of_jax_settings(error: Exception) -> bool:
+  """Whether JAX refused the value of a JAX_* variable of the environment."""
+  return isinstance(error, ValueError) and _origin(error, 3) == 'jax/_src/config.py'
+
+
+def _origin(error: Exception, num_parts: int = 1) -> str:
+  """The end of the path of the file that raised an error."""
   frames = traceback.extract_tb(error.__traceback__)
-  return bool(frames) and Path(frames[-1].filename).name == 'xla_bridge.py'
+  return '/'.join(Path(frames[-1].filename).parts[-num_parts:]) if frames else ''
 
 
 def is_out_of_memory(error: Exception) -> bool:
