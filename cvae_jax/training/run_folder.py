@@ -78,8 +78,8 @@ def check_usable(workdir: Path, config) -> None:
       if [each.field for each in different] != ['num_epochs'] or not has_checkpoint(workdir):
         raise OccupiedError(message, free)
       message += (
-        ' To train on, continue it in another folder: its schedules are then those of '
-        f'{config.num_epochs} epochs, so its learning rate rises again.'
+        f' To train on, continue it in another folder, with the schedules of {config.num_epochs} '
+        'epochs.'
       )
       raise OccupiedError(message, free, resume_from=workdir)
   elif workdir.is_dir() and any(not path.name.startswith('.') for path in workdir.iterdir()):
