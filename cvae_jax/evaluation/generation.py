@@ -17,6 +17,7 @@ from cvae_jax.inference.model import Model
 from cvae_jax.runtime import progress
 
 GROUP = 'generation'
+OF_REAL = '_of_real_images'  # ends the names of metrics of real images in place of samples
 NUM_SAMPLES = 10_000
 MAX_TRAINING_SAMPLES = 60_000  # of a classifier that is trained on samples
 SAMPLE_CLASSIFIER_EPOCHS = 5
@@ -53,9 +54,10 @@ def judged(config_data, data: Splits, dataset: Dataset) -> Judged | None:
 def add_metrics(evaluation: Evaluation, data: Splits, dataset: Dataset) -> None:
   """Adds the metrics of samples from every prior, beside the images of a dataset.
 
-  There are as many samples as images, at most NUM_SAMPLES: a coverage by more of them, or a Fréchet
-  distance from fewer, would say little. The model's data train a reference classifier unless one is
-  stored. One that does not know the classes judges nothing.
+  Coverage and Fréchet distance depend on the number of samples. So real images that neither model
+  nor classifier has learned from are measured in place of samples, too: as many, of the same
+  classes. Without a stored reference classifier the model's data train one. One that does not know
+  the classes judges nothing.
   """
   model, (add, miss) = evaluation.model, evaluation.group(GROUP)
   known = judged(model.config.data, data, dataset)
@@ -66,33 +68,29 @@ def add_metrics(evaluation: Evaluation, data: Splits, dataset: Dataset) -> None:
   _, standing, real = known
   protocol = f'of the reference classifier, {known.judge.origin}, on the {len(real):,} real images'
   add('classifier_accuracy', standing.accuracy, protocol, warning=standing.warning)
-  of_training_images = [f'{name}_of_training_images' for name in SAMPLE_METRICS]
   if standing.is_blind:
-    miss(*of_training_images, reason=standing.warning)
+    miss(*(f'{name}{OF_REAL}' for name in SAMPLE_METRICS), reason=standing.warning)
     for prior in priors(model):
       names = (*SAMPLE_METRICS, *CLASS_METRICS)
       evaluation.miss(group_of(model, prior), *names, reason=standing.warning)
     return
-  # Training images in place of samples: the best values to expect.
-  num_samples = count(dataset)
-  if evaluation.split == 'train':
-    miss(*of_training_images, reason='the split is the training set')
-  else:
-    features, _ = known.judge.judge(data.train.images[:num_samples])
-    seen = f'the first {len(features):,} training images, which the classifier has seen'
-    fewer = f'{len(features):,} training images do not compare with {num_samples:,} samples'
-    fewer = '' if len(features) == num_samples else fewer
-    for name, value, *notes, warning in _sample_metrics(known, features):
-      warning = '; '.join(filter(None, (warning, fewer)))
-      protocol = f'{seen}, in place of samples; {known}'
-      add(f'{name}_of_training_images', value, protocol, *notes, warning)
+  others = unseen(evaluation, data)
+  features, _ = known.judge.judge(others.images)
+  protocol = (
+    f'{len(features):,} unseen real images in place of samples, of the same classes, the best to '
+    f'expect, against {len(real):,} others, {known}'
+  )
+  for name, value, *notes in _sample_metrics(known, features):
+    add(f'{name}{OF_REAL}', value, protocol, *notes)
   for prior in priors(model):
     _add_samples(evaluation, prior, known, data, dataset)
 
 
-def count(dataset: Dataset) -> int:
-  """The number of samples to set against the images of a dataset."""
-  return min(NUM_SAMPLES, len(dataset.labels))
+def unseen(evaluation: Evaluation, data: Splits) -> Dataset:
+  """Real images of another split; there are as many samples, of the same classes."""
+  other = data.test if evaluation.split == 'validation' else data.validation
+  rows = slice(min(NUM_SAMPLES, evaluation.num_images))
+  return other._replace(images=other.images[rows], labels=other.labels[rows])
 
 
 def num_to_learn_from(evaluation: Evaluation, data: Splits) -> int:
@@ -143,8 +141,8 @@ def _add_samples(evaluation, prior, judged: Judged, data, dataset) -> None:
   model, (add, miss) = evaluation.model, evaluation.group(group_of(evaluation.model, prior))
   judge, standing, real = judged
   source = f'z ~ {model.prior.describe(prior)}'
-  num_samples = count(dataset)
-  labels = np.resize(dataset.labels, num_samples)
+  labels = unseen(evaluation, data).labels
+  num_samples = len(labels)
   with progress.shown(f'drawing {num_samples:,} samples, {source}') as advance:
     features, log_probabilities = judge.judge(_draw(model, labels, prior, 0, advance))
   drawn = f'{num_samples:,} samples, {source}, decoder means as bytes'
@@ -178,7 +176,7 @@ def _add_samples(evaluation, prior, judged: Judged, data, dataset) -> None:
   ratio = samples.diversity(features, labels) / real_diversity if real_diversity else np.nan
   protocol = (
     f'mean distance of two samples of a class, {source}, over that of two real images, at most '
-    f'{samples.MAX_PER_CLASS:,} of each class, {judged}'
+    f'{samples.MAX_PER_CLASS:,} of each class, {judged}; other features may order priors otherwise'
   )
   undefined = 'no class has two samples, and two real images that differ'
   add('diversity', ratio, protocol, '× real', undefined, standing.warning)

@@ -125,7 +125,7 @@ def _forecast(evaluation: Evaluation, data: Splits, terms: bounds.Terms, dataset
   seconds = min(times) / len(terms.latents[batch])
   work = {}  # what is done: how many images are decoded; a bound encodes as well
   if 'generation' in asked and dataset.class_names:
-    judged, priors = generation.count(dataset), generation.priors(model)
+    judged, priors = len(generation.unseen(evaluation, data).labels), generation.priors(model)
     learned = generation.num_to_learn_from(evaluation, data) if model.conditional else 0
     text = f'generation: {judged:,} samples of each of {len(priors)} priors'
     if learned:

@@ -163,7 +163,7 @@ def test_few_images_of_a_conditional_model_in_colour(command, tmp_path):
   assert metrics['likelihood']['bits_per_dim']['value'] > 0
   assert 'probabilities of 256 levels' in metrics['likelihood']['iwae']['protocol']
   # The pictures of both classes are the same: no classifier can tell them apart.
-  reason = metrics['generation']['frechet_distance_of_training_images']['protocol']
+  reason = metrics['generation']['frechet_distance_of_real_images']['protocol']
   assert 'always naming the most frequent class (50.0%)' in reason
   done = command('evaluate.py', '--max_examples', '2', *QUICK, **cache)
   assert done.returncode == 0, done.stderr
@@ -191,7 +191,7 @@ def test_an_unconditional_model_and_few_images(command, tmp_path):
     assert 'unconditional' in drawn['conditional_accuracy']['protocol']
     assert drawn['coverage']['value'] >= 0
     assert '20 real images and 20 samples' in drawn['frechet_distance']['protocol']
-  assert 0 < metrics['generation']['coverage_of_training_images']['value'] <= 1
+  assert 0 < metrics['generation']['coverage_of_real_images']['value'] <= 1
   elbo = metrics['likelihood']['negative_elbo']
   assert '20 images, dynamically binarized, one draw' in elbo['protocol']
   bits = metrics['likelihood']['bits_per_dim']['value']

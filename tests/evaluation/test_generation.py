@@ -66,7 +66,7 @@ def test_a_metric_of_the_user_s_own_is_measured_beside_the_others(model, judge, 
   own = ['frechet_distance', 'coverage', 'shift', 'nothing']
   of_prior = [*own, 'conditional_accuracy', 'classification_accuracy_score', 'diversity']
   assert {group: list(metrics) for group, metrics in groups.items()} == {
-    'generation': ['classifier_accuracy', *(f'{name}_of_training_images' for name in own)],
+    'generation': ['classifier_accuracy', *(f'{name}_of_real_images' for name in own)],
     'generation, z ~ fitted prior': of_prior,
     'generation, z ~ N(0, I)': of_prior,
   }
@@ -78,10 +78,29 @@ def test_a_metric_of_the_user_s_own_is_measured_beside_the_others(model, judge, 
   assert found['nothing'].protocol.endswith('40 are too few')
 
 
+def test_unseen_real_images_are_as_many_as_samples_and_of_the_same_classes(
+  model, judge, monkeypatch
+):
+  data, drawn = model.data(), []
+  monkeypatch.setattr(
+    generation, 'sample', lambda model, labels, *_: drawn.append(labels) or model.sample(labels)
+  )
+  for split, other in (('test', 'validation'), ('validation', 'test'), ('train', 'validation')):
+    dataset, expected = first(getattr(data, split), 40), first(getattr(data, other), 40)
+    judge(lambda count, labels=dataset.labels: np.resize(labels, count))
+    evaluation = Evaluation(model, split, 40, 300, 5000)
+    found = generation.unseen(evaluation, data)
+    np.testing.assert_array_equal(found.images, expected.images)
+    generation.add_metrics(evaluation, data, dataset)
+    np.testing.assert_array_equal(drawn[0], expected.labels)
+    assert '40 unseen' in evaluation.groups['generation'][1].protocol
+    drawn.clear()
+
+
 def test_there_are_as_many_samples_as_images(model, judge):
   data = model.data()
   judge(lambda count: np.resize(data.test.labels, count))
-  for count in (30, 70):
+  for count in (30, 45):
     found = evaluated(model, first(data.test, count), data)['generation, z ~ N(0, I)']
     assert f'{count} samples' in found['coverage'].protocol
     assert f'on {count} samples alone' in found['classification_accuracy_score'].protocol
