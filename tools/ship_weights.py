@@ -3,18 +3,22 @@
   python -m tools.ship_weights runs/mnist "2 CPU cores"        writes cvae_jax/shipped/mnist/
   python -m tools.ship_weights runs/mnist "..." test-iwae100   with the numbers of that evaluation
   python -m tools.ship_weights --classifier mnist DIR          trains its reference classifier
+  python -m tools.ship_weights --front_matter mnist            renews that of the shipped card
 
 A model becomes `config.json`, `weights.safetensors` (the moving average of the best checkpoint),
 `prior.safetensors` (the fitted prior) and a card, `README.md`, with the numbers of evaluate.py for
-the same step.
+the same step. Its front matter is what model hubs read: licence, tags, data and the numbers of the
+table.
 """
 
+import contextlib
 import csv
 import json
 import re
 import sys
 from pathlib import Path
 
+import yaml
 from clu import parameter_overview
 
 import cvae_jax
@@ -92,7 +96,7 @@ def ship(run: Path, machine: str, name: str = 'test') -> Path:
   (folder / fitted_prior.FILE_NAME).unlink(missing_ok=True)  # of earlier weights
   if model.prior.fitted is not None:
     fitted_prior.save(folder, model.prior.fitted, model.variables)
-  (folder / 'README.md').write_text(card, encoding='utf-8')
+  (folder / 'README.md').write_text(with_front_matter(card, config), encoding='utf-8')
   return folder
 
 
@@ -144,6 +148,43 @@ def _priors(model: Model) -> str:
   return f'{own}; fitted afterwards, in `{fitted_prior.FILE_NAME}`: {model.prior.fitted}.'
 
 
+def with_front_matter(card: str, config) -> str:
+  """A card below its front matter in YAML, made anew from the config and the card's table.
+
+  The numbers are those of the table, as rounded there; https://huggingface.co/docs/hub/model-cards
+  describes the fields.
+  """
+  body = re.sub(r'\A---\n.*?\n---\n\n?', '', card, flags=re.DOTALL)
+  metrics = []
+  for line in body.splitlines():
+    group, name, value, *_ = [*re.split(r'(?<!\\)\|', line.strip('|')), '', '', '']
+    with contextlib.suppress(ValueError):  # the header, what was not measured, other lines
+      metrics.append(
+        {'type': name.strip(), 'name': f'{group.strip()}: {name.strip()}', 'value': float(value)}
+      )
+  kinds = ['vae', 'variational-autoencoder', *['conditional-vae'] * config.conditional]
+  dataset = {'name': config.data.name, 'type': config.data.name, 'split': 'test'}
+  result = {'task': {'type': 'image-generation'}, 'dataset': dataset, 'metrics': metrics}
+  fields = {
+    'license': 'apache-2.0',
+    'library_name': 'cvae_jax',
+    'tags': ['jax', 'flax', *kinds, 'image-generation'],
+    'datasets': [config.data.name],
+    'model-index': [{'name': config.name, 'results': [result]}],
+  }
+  text = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=100)
+  return f'---\n{text}---\n\n{body}'
+
+
+def renew_front_matter(name: str) -> Path:
+  """Makes the front matter of a shipped card anew, from its table; returns the card."""
+  path = shipped.FOLDER / name / 'README.md'
+  config = config_lib.read(path.parent).config
+  card = with_front_matter(path.read_text(encoding='utf-8'), config)
+  path.write_text(card, encoding='utf-8')
+  return path
+
+
 def ship_classifier(name: str, data_dir: str) -> float:
   """Trains and writes the reference classifier of a dataset.
 
@@ -177,6 +218,8 @@ if __name__ == '__main__':
     match sys.argv[1:]:
       case ['--classifier', name, data_dir]:
         print(f'accuracy {ship_classifier(name, data_dir):.4f}')
+      case ['--front_matter', name]:
+        print(renew_front_matter(name))
       case [run, machine, *name] if len(name) < 2:
         print(ship(Path(run), machine, *name))
       case _:

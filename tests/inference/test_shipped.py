@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+import yaml
 
 import cvae_jax
 from cvae_jax.data.datasets import Dataset
@@ -23,6 +24,30 @@ def test_these_ship_and_are_small():
     card = (shipped.FOLDER / name / 'README.md').read_text(encoding='utf-8')
     for metric in ('negative_elbo', 'iwae', 'conditional_accuracy', 'classification_accuracy'):
       assert metric in card
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_the_front_matter_of_a_card_states_the_numbers_of_its_table(name):
+  card = (shipped.FOLDER / name / 'README.md').read_text(encoding='utf-8')
+  start, text, body = card.split('---\n', maxsplit=2)
+  fields = yaml.safe_load(text)
+  assert not start
+  assert body.startswith(f'\n# {name}\n')
+  assert (fields['license'], fields['library_name']) == ('apache-2.0', 'cvae_jax')
+  config = cvae_jax.load(name).config
+  assert fields['datasets'] == [config.data.name]
+  assert 'conditional-vae' in fields['tags']
+  (model,) = fields['model-index']
+  (result,) = model['results']
+  assert model['name'] == name
+  assert result['task']['type']
+  assert result['dataset']['type'] == config.data.name
+  rows = [line.split(' | ') for line in body.splitlines() if line.startswith('| ')][1:]
+  measured = {f'{group[2:]}: {metric}': value for group, metric, value, *_ in rows if value != '–'}
+  stated = {metric['name']: metric['value'] for metric in result['metrics']}
+  assert stated == {metric: float(value) for metric, value in measured.items()}
+  assert [metric['type'] for metric in result['metrics']] == [x.split(': ')[-1] for x in measured]
+  assert {'likelihood: negative_elbo', 'generation: classifier_accuracy'} < set(stated)
 
 
 # Of 200 samples; the cards give the accuracy of 10,000.
