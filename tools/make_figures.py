@@ -16,11 +16,11 @@ from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
-from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont, ImageSequence
 
 import cvae_jax
 from cvae_jax.inference import drawings, inputs
+from cvae_jax.plots import style
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / 'docs' / 'drawing.md'
@@ -84,7 +84,7 @@ def handwriting(data_dir: str) -> Path:
     colour = INK if column else FIRST_INK
     picture.paste(Image.new('RGB', ink.size, colour), (left, HEADER + row * tile), ink)
   pen = ImageDraw.Draw(picture)
-  font = ImageFont.truetype(font_manager.findfont('DejaVu Sans'), FONT_SIZE)
+  font = ImageFont.truetype(style.font_manager.findfont(style.FONT), FONT_SIZE)
   middle = MARGIN + tile + GAP // 2
   pen.line([(middle, HEADER // 3), (middle, size[1] - MARGIN)], PALE, 2)
   pen.text((MARGIN + tile // 2, HEADER // 2), 'written', FIRST_INK, font, 'mm')
