@@ -5,6 +5,7 @@ FLAGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
+MANUAL := $(VENV)/installed-docs
 IMAGES := --indices 0,1,2,3,4,5,6,7
 CLASSES := --label 0,1
 PAIR := $(or $(WORKDIR),runs/$(basename $(notdir $(CONFIG))))
@@ -14,8 +15,8 @@ SWEEPS := $(sort $(wildcard configs/sweeps/*.py))
 IN_WORKDIR := $(if $(WORKDIR),--workdir '$(WORKDIR)')
 
 .PHONY: help install install-dev train train-mnist train-fashion train-cifar10 evaluate sample \
-  reconstruct traverse interpolate scatter compare-dae ablations notebook benchmark test test-slow test-faults lint format clean \
-  clean-all
+  reconstruct traverse interpolate scatter compare-dae ablations notebook benchmark test test-slow \
+  test-faults lint format docs docs-serve package clean clean-all
 
 help: ## Print this list.
 	@awk -F ':.*## ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } \
@@ -36,8 +37,15 @@ $(INSTALLED): requirements.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-install-dev: install ## Add ruff, wandb and PyTorch, for tests and benchmarks.
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'ruff>=0.17,<0.18' torch wandb
+$(BIN)/ruff: | $(INSTALLED)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'ruff>=0.17,<0.18'
+
+$(MANUAL): requirements-docs.txt $(INSTALLED)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
+	@touch $@
+
+install-dev: install $(BIN)/ruff ## Add ruff, wandb and PyTorch, for tests and benchmarks.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check torch wandb
 
 ##@ Train
 train: install ## Train CONFIG or resume it; configs/digits.py takes 2 minutes, without download.
@@ -101,15 +109,26 @@ test-slow: install ## Run the slow tests; `make train` is one of them.
 test-faults: install ## Run all tests of crashes, full disks and damaged files.
 	@$(BIN)/python -m pytest -m "faults or not faults" tests/faults
 
-lint: install-dev ## Check the code with ruff, and the order of imports.
+lint: install $(BIN)/ruff ## Check the code with ruff, and the order of imports.
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/lint-imports --no-logo --cache-dir .cache/import_linter
 
-format: install-dev ## Format the code with ruff.
+format: install $(BIN)/ruff ## Format the code with ruff.
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
-clean: ## Remove caches; keep runs and .venv.
-	@rm -rf .cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+docs: $(MANUAL) ## Build the manual, build/site/index.html; a dead link fails.
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo 'the manual: build/site/index.html'
+
+docs-serve: $(MANUAL) ## Show the manual at http://127.0.0.1:8000, anew after each change.
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve --watch cvae_jax $(FLAGS)
+
+package: install ## Build the wheel and the source archive into dist/, and check them.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'build>=1.2,<2' 'twine>=6,<8'
+	@rm -rf dist && $(BIN)/python -m build && $(BIN)/python -m twine check --strict dist/*
+
+clean: ## Remove caches and build/; keep runs and .venv.
+	@rm -rf .cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
 	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 clean-all: clean ## Remove .venv, runs/, shipped/ and data/ too.

@@ -39,15 +39,24 @@ class LatentPrior:
 
   Methods take `prior`: 'model' is the one that the model was trained with, 'fitted' the one fitted
   to its encoded training images, and None the fitted one if there is one, else the model's.
+
+  Attributes:
+    kind: `config.prior`; 'none' for an autoencoder without a distribution of latents.
+    latent_dim: the size of z.
+    num_classes: 1 for an unconditional model.
+    fitted: the fitted prior, if there is one.
+    fitted_error: why the fitted prior on disk cannot be used, if so.
+    draw_own: (labels, key, indices, temperature) -> [N, latent], from the model's own prior.
+    change_class: (latents, labels, other labels) -> [N, latent], by the model's own prior.
   """
 
-  kind: str  # config.prior; 'none' for an autoencoder without a distribution of latents
+  kind: str
   latent_dim: int
-  num_classes: int  # 1 for an unconditional model
+  num_classes: int
   fitted: FittedPrior | None
-  fitted_error: str  # why the fitted prior on disk cannot be used, if so
-  draw_own: Callable  # (labels, key, indices, temperature) -> [N, latent]
-  change_class: Callable  # (latents, labels, other labels) -> [N, latent]
+  fitted_error: str
+  draw_own: Callable
+  change_class: Callable
 
   @property
   def exists(self) -> bool:

@@ -23,16 +23,27 @@ class Model:
 
   Images are float32 [N, H, W, C] in [0, 1], labels integers [N], latents float32 [N, latent].
   An unconditional model takes no labels. Each batch shape is compiled once.
+
+  Attributes:
+    config: that of the training.
+    class_names: of the labels 0, 1, ...
+    image_shape: (H, W, C).
+    step: of the checkpoint that the weights are from.
+    asked_step: the same step, or None if the best checkpoint was asked for.
+    data_fingerprint: of the training and validation images, if the run kept it.
+    folder: of its results: the run's folder, or `shipped/<name>` for a shipped model.
+    task: computes losses and bounds.
+    variables: the weights.
+    prior: of the latents.
   """
 
   config: ConfigDict = dataclasses.field(repr=False)
   class_names: tuple[str, ...]
-  image_shape: tuple[int, int, int]  # (H, W, C)
-  step: int  # of the checkpoint that the weights are from
-  asked_step: int | None  # the same step, or None if the best checkpoint was asked for
-  # Of the training and validation images, if the run kept it.
+  image_shape: tuple[int, int, int]
+  step: int
+  asked_step: int | None
   data_fingerprint: str | None = dataclasses.field(repr=False)
-  folder: Path  # of its results: the run's folder, or shipped/<name> for a shipped model
+  folder: Path
   task: Autoencoder = dataclasses.field(repr=False)
   variables: dict = dataclasses.field(repr=False)
   prior: LatentPrior = dataclasses.field(repr=False)

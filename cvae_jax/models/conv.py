@@ -1,7 +1,7 @@
 """Plain convolutional encoders and decoders: a strided convolution per stage, and its transpose.
 
-The ConvVAE of the README has channels (32, 64, 128), a hidden layer of 256 and 32×32 images. Its
-baseline for any image size has no hidden layer, and resizes its outputs.
+The ConvVAE of configs/convvae_mnist.py has channels (32, 64, 128), a hidden layer of 256 and 32×32
+images. Its baseline for any image size has no hidden layer, and resizes its outputs.
 """
 
 import math

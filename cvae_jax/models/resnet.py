@@ -1,7 +1,7 @@
 """The ResNet encoder and decoder.
 
-The network of the README has channels (32, 64), depth 1 and 28×28 images: two stages down to a 7×7
-map, and two up.
+The default network (docs/models.md) has channels (32, 64), depth 1 and 28×28 images: two stages
+down to a 7×7 map, and two up.
 """
 
 import math

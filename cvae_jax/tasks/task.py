@@ -32,21 +32,29 @@ class Task:
 
   A subclass gives the attributes without a value, `init`, `loss` and `evaluate`; the rest has
   defaults. `training/` uses nothing else of it.
+
+  Attributes:
+    terms: of `loss`: columns of metrics.csv, the log, curves.
+    score: the term of `evaluate` that picks the best checkpoint; lower is better.
+    validation_terms: of `evaluate`.
+    artifacts: names of what `finish` gives.
+    commands: what the user may run next, as (purpose, command); {} is the run's folder.
+    note: for the user, before the run begins.
+    warmup_steps: the loss changes its meaning before this step: early stopping and warnings wait.
+    hyperparameters: arguments of `loss`, not constants of it, so that the runs of a sweep share a
+      compiled step. Their config fields have the effect TRACED.
+    compiler_options: XLA's, for all programs of this task.
   """
 
-  terms: ClassVar[tuple[str, ...]]  # of `loss`: columns of metrics.csv, the log, curves
-  score: ClassVar[str]  # the term of `evaluate` that picks the best checkpoint; lower is better
-  validation_terms: tuple[str, ...]  # of `evaluate`
-  artifacts: ClassVar[tuple[str, ...]] = ()  # names of what `finish` gives
-  # What the user may run next: (purpose, command); {} is the run's folder.
+  terms: ClassVar[tuple[str, ...]]
+  score: ClassVar[str]
+  validation_terms: tuple[str, ...]
+  artifacts: ClassVar[tuple[str, ...]] = ()
   commands: ClassVar[tuple[tuple[str, str], ...]] = ()
-  note: str = ''  # for the user, before the run begins
-  # The loss changes its meaning before this step: early stopping and warnings wait for it.
+  note: str = ''
   warmup_steps: int = 0
-  # Arguments of `loss`, not constants of it, so that the runs of a sweep share a compiled step.
-  # Their config fields have the effect TRACED.
   hyperparameters: Mapping[str, Array] = MappingProxyType({})
-  compiler_options: Mapping[str, str] = MappingProxyType({})  # XLA's, for all programs of this task
+  compiler_options: Mapping[str, str] = MappingProxyType({})
 
   def init(self, key: Key[Array, '']) -> Variables:
     """The variables of an untrained model."""
