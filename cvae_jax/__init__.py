@@ -1,6 +1,6 @@
 """Train, evaluate and sample conditional variational autoencoders on images, with JAX and Flax."""
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'
 
 
 def __getattr__(name):
