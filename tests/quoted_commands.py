@@ -4,6 +4,7 @@ As a program, `python tests/quoted_commands.py train.py` reads lists of argument
 JSON, and writes what train.py would parse of each, without running anything.
 """
 
+import importlib
 import json
 import os
 import re
@@ -116,5 +117,6 @@ if __name__ == '__main__':
   sys.path.insert(0, str(ROOT))
   os.chdir(ROOT)
   sys.argv = [name]
+  importlib.import_module('configs.default')  # once, and not in each process
   alone = runpy.run_path(str(ROOT / name), run_name='command').get('ALONE', {})
   json.dump(_each_in_a_process(name, json.load(sys.stdin), alone), sys.stdout)

@@ -54,16 +54,16 @@ def from_make(commands):
 def mistakes(commands):
   """Maps each command that today's flags refuse to the reason."""
   wrong = {}
-  commands = set(commands)
+  commands = {command.text: command for command in commands}  # each once
   if shutil.which('make'):
-    for command, error in from_make(commands):
+    for command, error in from_make(list(commands.values())):
       if error:
         wrong[command] = error
       else:
-        commands.add(command)
+        commands.setdefault(command.text, command)
   programs = {}
   for script in SCRIPTS:
-    own = [command for command in commands if command.words[0] == script]
+    own = [command for command in commands.values() if command.words[0] == script]
     program = subprocess.Popen(
       [sys.executable, ROOT / 'tests' / 'quoted_commands.py', script],
       stdin=subprocess.PIPE,
@@ -135,7 +135,8 @@ def test_quoted_commands_parse():
   texts = {path.relative_to(ROOT): path.read_text() for path in DOCUMENTS}
   commands = [each for path, text in texts.items() for each in commands_of(text, str(path))]
   assert {command.words[0] for command in commands} >= {*SCRIPTS, 'make'}
-  assert mistakes(commands) == {}
+  wrong = mistakes(commands).items()
+  assert not wrong, '\n'.join(f'{each.document}: {each.text}\n  {why}' for each, why in wrong)
 
 
 def test_fields_in_code_exist():
