@@ -1,4 +1,4 @@
-"""Documents agree with the code: commands parse, links lead somewhere. Nothing is run."""
+"""Documents agree with the code: commands parse or run, links lead somewhere."""
 
 import json
 import re
@@ -26,6 +26,7 @@ DOCUMENTS = [
   *sorted(ROOT.glob('cvae_jax/shipped/*/README.md')),
   ROOT / 'tests' / 'faults' / 'README.md',
 ]
+OF_THE_READER = re.compile('--indices|--images|--import|DIR|runs/')
 LINK = re.compile(r'\]\(<?([^()\s>]+)>?(?: "[^"]*")?\)|(?:src|href)="([^"]+)"')
 HEADING = re.compile(r'^#+ +(.*?) *#*$', re.MULTILINE)
 
@@ -137,6 +138,27 @@ def test_quoted_commands_parse():
   assert {command.words[0] for command in commands} >= {*SCRIPTS, 'make'}
   wrong = mistakes(commands).items()
   assert not wrong, '\n'.join(f'{each.document}: {each.text}\n  {why}' for each, why in wrong)
+
+
+@pytest.mark.slow
+def test_quoted_commands_run_that_need_no_files_of_the_reader(tmp_path):
+  commands = {
+    tuple(command.words): command
+    for path in DOCUMENTS
+    for command in commands_of(path.read_text(), str(path))
+    if command.words[0] == 'sample.py' and not OF_THE_READER.search(command.text)
+  }
+  assert len(commands) > 10
+  for words in commands:
+    done = subprocess.run(
+      [sys.executable, str(ROOT / words[0]), *words[1:]],
+      cwd=tmp_path,
+      capture_output=True,
+      text=True,
+      check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, ''), words
+    assert (tmp_path / done.stdout.splitlines()[-1].rpartition(': ')[2]).is_file(), words
 
 
 def test_fields_in_code_exist():
