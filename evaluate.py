@@ -53,7 +53,7 @@ def main() -> None:
   devices.use_compilation_cache()
   numerics.pin()
   projection.check(given.projection)
-  asked = suite.chosen(given.metrics)
+  asked = suite.chosen(given.metrics, [name for name in suite.USED_BY if given[name].present])
   if given.compare is not None:
     print(f'comparison: {comparison.compare(given.compare, given.checkpoint, given.data_dir)}')
     return
@@ -66,7 +66,7 @@ def main() -> None:
     picture = scatter.write(model, model.data(given.data_dir), given.split, given.projection)
     print(f'latents: {picture}')
   else:
-    lpips = perceptual.weights_of(given.lpips)
+    lpips = perceptual.weights_of(given.lpips) if 'reconstruction' in asked else None
     report.check_writable(model)
     how = given.split, given.iwae_samples, given.max_examples, given.projection, lpips, asked
     data, keep = model.data(given.data_dir), report.write_unless_finished

@@ -83,7 +83,7 @@ def load(config, at_most: int | None = None) -> Splits:
   splits = _to_arrays(data, splits, cache=at_most is None)
   _check_batch_size(config, splits['train'])  # again: broken pictures are gone
   if config.conditional and at_most is None:
-    _check_every_class(data, splits['train'], source.class_names)
+    _check_every_class(data, source, splits['train'])
   return Splits(
     **{name: Dataset(*split.take(first), source.class_names) for name, split in splits.items()}
   )
@@ -111,12 +111,16 @@ def _check_classes(config, source: Source) -> None:
       )
 
 
-def _check_every_class(data, train: Split, class_names: tuple[str, ...]) -> None:
+def _check_every_class(data, source: Source, train: Split) -> None:
+  class_names = source.class_names
   counts = np.bincount(train.labels, minlength=len(class_names))
   if not counts.all():
+    is_held_out = np.isin(np.flatnonzero(counts == 0), source.splits['train'].labels).any()
     missing = [name for name, count in zip(class_names, counts, strict=True) if not count]
     shown = ', '.join(map(repr, missing[:5])) + (', ...' if len(missing) > 5 else '')
     advice = 'Add images of it, or leave the class out.'
+    if is_held_out:
+      advice = 'Lower --config.data.validation_examples, or set another --config.data.split_seed.'
     if data.max_examples:
       advice = f'Raise --config.data.max_examples={data.max_examples}, or set it to 0 for all.'
     raise InputError(

@@ -40,14 +40,23 @@ GRID_ROWS, GRID_COLUMNS = 4, 10
 INTERPOLATED_PAIRS = 5
 MAX_TRAVERSED = 24  # latent dimensions, those with the largest KL
 MAX_CLASSES = 20  # in one picture
+FEW = 100  # images, below which statistics of the latents carry a warning
 PIECE = 1_024  # images
 
 
-def chosen(names: Collection[str] | None) -> tuple[str, ...]:
+# Flags of evaluate.py, by the group that uses them.
+USED_BY = {'lpips': 'reconstruction', 'projection': 'latent', 'iwae_samples': 'iwae'}
+
+
+def chosen(names: Collection[str] | None, flags: Collection[str] = ()) -> tuple[str, ...]:
   """The groups of these names, in the order of GROUPS; None is all.
 
+  Args:
+    names: of groups.
+    flags: those of USED_BY that were given.
+
   Raises:
-    InputError: there is no such group, or none is named.
+    InputError: there is no such group, none is named, or a flag is of a group that is left out.
   """
   known = ', '.join(GROUPS)
   for name in names or ():
@@ -55,7 +64,11 @@ def chosen(names: Collection[str] | None) -> tuple[str, ...]:
       raise InputError(f'metrics={name!r} is not one of: {known}.{did_you_mean(name, GROUPS)}')
   if names is not None and not names:
     raise InputError(f'metrics names no group, expected some of: {known}.')
-  return tuple(group for group in GROUPS if names is None or group in names)
+  groups = tuple(group for group in GROUPS if names is None or group in names)
+  for flag in flags:
+    if USED_BY[flag] not in groups:
+      raise InputError(f'--metrics without {USED_BY[flag]} does not use --{flag}: leave it out.')
+  return groups
 
 
 def evaluate(
@@ -268,18 +281,19 @@ def _add_latents(
   evaluation.arrays |= {kl_name: kl, 'active': active}
   evaluation.arrays |= {'aggregate_mean': mean, 'aggregate_covariance': covariance}
   protocol = f'variance of E[z | x] over images > 0.01; {seen}'
-  add('active_units', active.sum(), protocol, f'of {len(kl)}')
+  few = f'{count} are few for statistics of the latents' if evaluation.num_images < FEW else ''
+  add('active_units', active.sum(), protocol, f'of {len(kl)}', warning=few)
   rows = slice(latent_statistics.MAX_IMAGES)
   posteriors = terms.mean[rows], terms.logvar[rows], terms.latents[rows]
   information = latent_statistics.mutual_information(*posteriors)
   num_rows = len(posteriors[0])
   cap = f'at most ln {num_rows:,} = {np.log(num_rows):.2f}'
   near = f'near its cap, ln {num_rows:,}: only a lower bound, more images may give more'
-  near = near if information > 0.9 * np.log(num_rows) else ''
+  near = few or (near if information > 0.9 * np.log(num_rows) else '')
   add('mutual_information', information, f'I_q(x; z), {cap}; {seen}', 'nats', warning=near)
   if is_standard or not model.conditional:
     protocol = 'KL(q(z) ‖ p(z)) = KL − I_q(x; z), too large where that is near its cap'
-    excess = near and 'mutual_information is near its cap: this is only an upper bound'
+    excess = few or (near and 'mutual_information is near its cap: this is only an upper bound')
     marginal_kl = terms.kl[rows].sum(axis=1).mean() - information
     add('marginal_kl', marginal_kl, protocol, 'nats', warning=excess)
   else:
@@ -288,8 +302,8 @@ def _add_latents(
   add('aggregate_mean_norm', np.linalg.norm(mean), f'of q(z){of_prior[0]}')
   variances = np.linalg.eigvalsh(covariance)
   protocol = f'eigenvalue of the covariance of q(z){of_prior[1]}'
-  add('aggregate_smallest_variance', variances[0], protocol)
-  add('aggregate_largest_variance', variances[-1], protocol)
+  add('aggregate_smallest_variance', variances[0], protocol, warning=few)
+  add('aggregate_largest_variance', variances[-1], protocol, warning=few)
   draw = evaluation.draw
   draw('latents', lambda: ('Latents', scatter.draw_means(terms.mean, dataset, method)))
   draw(kl_name, lambda: (title, figures.kl_per_dimension(kl, active, title)))

@@ -73,6 +73,8 @@ def samples(
   names, subject, columns = (), '', num_images
   if num_classes > 1:
     names = _class_texts(model, labels)
+    if len(names) < len(model.class_names):
+      subject = f' of {", ".join(names)}'
   else:
     subject = '' if labels is None else f' of {model.class_text(labels[0])}'
     columns = min(MAX_COLUMNS, int(np.ceil(np.sqrt(num_images))))

@@ -12,7 +12,7 @@ from cvae_jax.inference import shipped
 from cvae_jax.inference.latent_prior import LatentPrior
 from cvae_jax.inference.model import Model
 from cvae_jax.models import cvae, fitted_prior, generation
-from cvae_jax.runtime import paths, tensor_files
+from cvae_jax.runtime import numerics, paths, tensor_files
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.tasks.autoencoder import Autoencoder
 from cvae_jax.training import run_folder
@@ -34,8 +34,10 @@ def load(path: str | Path | None = None, checkpoint: str | int = 'best') -> Mode
     The model, with the moving average of its weights if the run kept one.
 
   Raises:
-    InputError: there is no such run or checkpoint, or it is damaged.
+    InputError: there is no such run or checkpoint, it is damaged, or JAX is set to give other
+      numbers (`numerics.OF_SAMPLES`).
   """
+  numerics.check(numerics.OF_SAMPLES)
   if path is None and (path := run_folder.newest(Path('runs'))) is None:
     print(f'No trained run under runs/: using the shipped model {DEFAULT_MODEL}.')
     path = SHIPPED_RESULTS / DEFAULT_MODEL
@@ -46,6 +48,8 @@ def load(path: str | Path | None = None, checkpoint: str | int = 'best') -> Mode
       raise InputError(f'The shipped {name} has no checkpoint {checkpoint!r}: leave it out.')
     return _exported(shipped.FOLDER / name, SHIPPED_RESULTS / name)
   run, named = run_folder.locate(Path(path), shipped.available())
+  if str(path) in shipped.available():
+    print(f'{path} is the run in this folder; shipped/{path} names the shipped model.')
   if (run / shipped.WEIGHTS_FILE).is_file() and not run_folder.has_checkpoint(run):  # a copy
     return _exported(run, _as_given(run))
   if named is not None and checkpoint != 'best':

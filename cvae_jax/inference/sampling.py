@@ -141,7 +141,7 @@ def draw(model: Model, request: Request) -> Drawing:
     options['dims'] = _integers('dims', request.dims)
   if request.format == 'png' and not {'num_images', 'num_draws'}.isdisjoint(drawer.flags):
     options['max_pixels'] = drawings.MAX_PIXELS
-  labels = None if request.label is None else [model.label(text) for text in request.label]
+  labels = None if request.label is None else _labels(model, request.label)
   if request.has_images:
     inputs = _inputs(model, request, labels)
     _check_count(request, len(inputs.images))
@@ -203,6 +203,17 @@ def _check_count(request: Request, count: int) -> None:
       f'{" or ".join(map(str, expected))}. Name images with --images A B or --indices 0,1, and '
       'classes with --label 3,8.'
     )
+
+
+def _labels(model: Model, texts: list[str]) -> list[int]:
+  """The classes of a list that was split at commas, which names of classes may hold too."""
+  labels, first = [], 0
+  while first < len(texts):
+    names = {end: ','.join(texts[first:end]) for end in range(len(texts), first + 1, -1)}
+    end = next((end for end, name in names.items() if name in model.class_names), first + 1)
+    labels.append(model.label(names.get(end, texts[first])))
+    first = end
+  return labels
 
 
 def _inputs(model: Model, request: Request, labels: list[int] | None) -> Inputs:

@@ -75,7 +75,8 @@ def check_usable(workdir: Path, config) -> None:
     if different := config_lib.differences(config_lib.read(workdir).config, config):
       listed = '; '.join(map(str, different))
       message, free = f'{workdir} holds another run: {listed}.', free_name(workdir)
-      if [each.field for each in different] != ['num_epochs'] or not has_checkpoint(workdir):
+      is_longer = different[0].field == 'num_epochs' and different[0].given > different[0].saved
+      if not (is_longer and len(different) == 1 and has_checkpoint(workdir)):
         raise OccupiedError(message, free)
       message += (
         f' To train on, continue it in another folder, with the schedules of {config.num_epochs} '
@@ -105,6 +106,11 @@ def locate(path: Path, shipped: tuple[str, ...] = ()) -> CheckpointPath:
     return CheckpointPath(path.parent, None)
   if path.parent.name == CHECKPOINTS and is_step(path.name) and path.is_dir():
     return CheckpointPath(path.parents[1], int(path.name))
+  inside = sorted(inner.name for inner in path.glob('*') if holds_run(inner))
+  if inside:
+    raise InputError(
+      f'{path} holds {len(inside)} run(s): name one of them, e.g. {path / inside[0]}.'
+    )
   names = f', or the name of shipped weights: {", ".join(shipped)}' if shipped else ''
   raise InputError(
     f'{path} is neither a run folder nor a checkpoint in one. '

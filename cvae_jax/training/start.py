@@ -108,6 +108,7 @@ def initial_state(program: Program) -> TrainState:
   if not config.init_from:
     return fresh
   source = run_folder.locate(paths.from_user(config.init_from))
+  _check_same_shapes(source.run, config)  # again: the data may have given the number of classes
   step = agree_on_step(source, 'best')
   saved = config_lib.read(source.run).config
   variables, _ = restoring.restore_variables(source.run, str(step), saved, fresh.variables)
@@ -153,12 +154,14 @@ def _learning_rate(config, steps_per_epoch: int, step: int) -> float:
 def begin_at(source: CheckpointPath, program: Program, workdir: Path) -> None:
   """Makes `workdir` a run that stands at a checkpoint of another one; whole or not at all."""
   step = agree_on_step(source, 'last')
+  _check_same_shapes(source.run, program.config)  # again, as above
   saved = config_lib.read(source.run)
   state, window = restoring.restore(source.run, step, saved.config, program.fresh_state())
   if int(state.step) >= program.total_steps:
     raise InputError(
       f'The checkpoint is from step {state.step}, and the run would end at step '
-      f'{program.total_steps}. Raise --config.num_epochs above '
+      f'{program.total_steps}, with {program.steps_per_epoch} steps an epoch. Raise '
+      '--config.num_epochs above '
       f'{int(state.step) // program.steps_per_epoch}.'
     )
   if processes.is_main():

@@ -69,6 +69,22 @@ def test_a_class_without_training_images_is_refused(monkeypatch):
   assert set(splits.train.labels) == {0}
 
 
+def test_a_class_that_the_other_splits_took_names_their_size(monkeypatch):
+  labels = np.r_[np.zeros(40, np.int32), np.ones(1, np.int32)]
+  source_of(labels, ('many', 'one'), monkeypatch)
+  fields = {'data__num_classes': 2, 'data__validation_examples': 15}
+  refused = []
+  for seed in range(8):
+    try:
+      load(config_of('sorted', '', data__split_seed=seed, **fields))
+    except InputError as error:
+      refused.append(str(error))
+  assert 0 < len(refused) < 8
+  for text in refused:
+    assert '--config.data.validation_examples' in text
+    assert '--config.data.split_seed' in text
+
+
 def test_images_of_each_class_are_counted_and_few_are_named():
   def split(*counts):
     return Dataset(None, np.repeat(np.arange(len(counts)), counts), ('cat', 'dog'))

@@ -52,7 +52,9 @@ def test_errors_about_data_name_the_flags_of_evaluate(model, tmp_path):
 
 def test_groups_are_chosen_by_name():
   assert suite.chosen(None) == suite.GROUPS
-  assert suite.chosen(['iwae', 'likelihood']) == ('likelihood', 'iwae')
+  assert suite.chosen(['iwae', 'likelihood'], ['iwae_samples']) == ('likelihood', 'iwae')
+  with pytest.raises(InputError, match=r'reconstruction.*--lpips'):
+    suite.chosen(['iwae'], ['lpips'])
   for names, named in ((['likelihod'], 'likelihood'), ([], 'metrics')):
     with pytest.raises(InputError, match=named):
       suite.chosen(names)

@@ -243,6 +243,20 @@ def test_formats(tmp_path):
     sampling.format_of('png', tmp_path / 'x.gif')
 
 
+def test_a_class_may_have_a_comma_in_its_name(model):
+  names = ('1', '2', '1,2', 'a,b', 'a,b,c', *'56789')
+  named = dataclasses.replace(model, class_names=names)
+  for given, expected in (
+    ('1,2', [2]),
+    ('2,1', [1, 0]),
+    ('a,b', [3]),
+    ('a,b,c', [4]),
+    ('1,a,b', [0, 3]),
+    ('9,8', [9, 8]),
+  ):
+    assert sampling._labels(named, given.split(',')) == expected
+
+
 def test_names_of_files_tell_requests_apart(model):
   flags = ['--label 3', '--label 3 --seed 1', '--label 3 --num_images 5', '', *MODES]
   flags += ['--mode reconstruct --indices 0,1,2,3', '--mode reconstruct --indices 0,1,2,9']

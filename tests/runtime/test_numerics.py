@@ -12,7 +12,6 @@ from tiny import tiny_config
 
 ELSEWHERE = {
   'jax_enable_x64': True,
-  'jax_default_prng_impl': 'rbg',
   'jax_threefry_partitionable': False,
   'jax_numpy_dtype_promotion': 'strict',
 }
@@ -34,6 +33,24 @@ def test_settings_that_differ_are_pinned_or_named(changed, tmp_path):
   numerics.pin()
   numerics.check()
   assert getattr(jax.config, changed) == numerics.PINNED[changed]
+
+
+@pytest.mark.parametrize(
+  ('name', 'value'),
+  [
+    ('jax_enable_x64', True),
+    ('jax_threefry_partitionable', False),
+    ('jax_random_seed_offset', 3),
+  ],
+)
+def test_a_model_is_loaded_where_its_samples_are_those_of_a_command(name, value):
+  before = getattr(jax.config, name)
+  jax.config.update(name, value)
+  try:
+    with pytest.raises(InputError, match=name):
+      cvae_jax.load('mnist')
+  finally:
+    jax.config.update(name, before)
 
 
 def test_keys_and_samples_do_not_depend_on_the_type_of_numbers_or_keys(monkeypatch):

@@ -60,8 +60,9 @@ def test_more_epochs_are_trained_in_another_folder_from_where_the_run_ended(tmp_
     run_folder.check_usable(workdir, longer)
   assert error.value.resume_from is None  # it has no checkpoint
   (workdir / 'checkpoints' / '6').mkdir()
-  for config, expected in ((longer, workdir), (tiny_config(num_epochs=9, beta=4.0), None)):
-    with pytest.raises(OccupiedError, match='num_epochs is 2 there, 9 here') as error:
+  shorter, other = tiny_config(num_epochs=1), tiny_config(num_epochs=9, beta=4.0)
+  for config, expected in ((longer, workdir), (shorter, None), (other, None)):
+    with pytest.raises(OccupiedError, match='num_epochs is 2 there') as error:
       run_folder.check_usable(workdir, config)
     assert (error.value.resume_from, error.value.free_workdir) == (expected, tmp_path / 'run-2')
 
@@ -88,6 +89,13 @@ def test_locate(tiny_run, tmp_path):
   for path in (tmp_path, tiny_run / 'checkpoints' / '999', tmp_path / 'nowhere'):
     with pytest.raises(InputError, match=str(path)):
       run_folder.locate(path)
+
+
+def test_a_folder_of_runs_is_told_apart(tiny_run, tmp_path):
+  (tmp_path / 'sweep').mkdir()
+  (tmp_path / 'sweep' / 'beta=1').symlink_to(tiny_run)
+  with pytest.raises(InputError, match=r'1 run.*sweep/beta=1'):
+    run_folder.locate(tmp_path / 'sweep')
 
 
 def test_newest_is_the_run_written_last(tiny_run, tmp_path):
