@@ -70,8 +70,8 @@ def joined(
     if is_of_connection(error):
       raise LostProcessError(
         'The connection to another process broke or timed out; its last lines say why. If it was '
-        'still decoding pictures or downloading, do that first: run once with --smoke and without '
-        f'--distributed ({" ".join(str(error).split())[:300]}).'
+        'still decoding pictures or downloading, do that first: start once without --distributed, '
+        f'up to its first step ({" ".join(str(error).split())[:300]}).'
       ) from error
     # If all failed, they shut down together: otherwise JAX aborts the others with a page of text.
     # A process that failed alone does not wait for long.
