@@ -35,6 +35,7 @@ $(INSTALLED): requirements.txt
 	@test -x $(BIN)/python || { echo 'creating $(VENV)'; $(PYTHON) -m venv $(VENV); }
 	@echo 'installing requirements.txt, about a minute'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
 $(BIN)/ruff: | $(INSTALLED)
