@@ -87,5 +87,5 @@ def _print_classes(classes, origins):
     pairs = zip(classes, origins, strict=True)
     counts = Counter(name for name, source in pairs if source == origin)
     if counts:
-      shown = ', '.join(f'{count:,} {name}' for name, count in counts.most_common(SHOWN_CLASSES))
+      shown = ', '.join(f'{name} ({count:,})' for name, count in counts.most_common(SHOWN_CLASSES))
       print(f'Classes {description}: {shown}{", ..." if len(counts) > SHOWN_CLASSES else ""}')
