@@ -72,7 +72,7 @@ def test_pictures_have_the_class_of_their_folder_for_both_commands(model, folder
       assert row['class_from'] == 'model'
       assert 0 < float(row['probability']) <= 1
   shown = capsys.readouterr().out
-  assert '1 frog' in shown
+  assert 'frog (1)' in shown
   assert 'by the model' in shown
   files = inputs.find_pictures(folder)
   drawn = sampling.draw(model, request(*files))
