@@ -110,7 +110,7 @@ def test_a_run_that_was_evaluated_can_ship(evaluated, tmp_path, monkeypatch):
 def test_chosen_groups_leave_the_whole_evaluation(evaluated, command):
   run, _ = evaluated
   whole = (run / 'evaluation' / 'test-iwae3.json').read_text()
-  done = command('evaluate.py', '--workdir', run, '--metrics', 'reconstruction,likelihood', *QUICK)
+  done = command('evaluate.py', '--workdir', run, '--metrics', 'reconstruction,likelihood')
   assert done.returncode == 0, done.stderr
   content = json.loads(
     (run / 'evaluation' / 'test-only-likelihood-reconstruction.json').read_text()
