@@ -3,7 +3,7 @@
   python train.py --config configs/folder.py --config.data.dir=DIR
 
 DIR holds train/<class>/, and validation/<class>/ and test/<class>/ if there are such splits; or
-only <class>/, of which 10 % are held out for each split that is missing. Without class folders,
+only <class>/; then 10 % are held out for each missing split. Without class folders,
 train/ or DIR itself holds the pictures of an unconditional model (--config.conditional=False).
 Files are PNG, JPEG, WebP, BMP, TIFF or GIF of any size: the largest centred square is resized to
 data.image_size; --config.data.fit=pad or stretch keeps all of a picture. --config.data.channels=1

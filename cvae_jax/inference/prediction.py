@@ -82,7 +82,7 @@ def predict(model: Model, folder: Path) -> Path:
 
 
 def _print_classes(classes, origins):
-  """Says how many pictures of which class are so by their folder, and how many by the model."""
+  """Prints the classes that folders gave, and those that the model found, with their counts."""
   for origin, description in (('folder', 'by the name of the folder'), ('model', 'by the model')):
     pairs = zip(classes, origins, strict=True)
     counts = Counter(name for name, source in pairs if source == origin)

@@ -34,11 +34,11 @@ def printable(name: str | Path) -> str:
   text = str(name)
   with contextlib.suppress(UnicodeEncodeError):  # a text that is no name in this locale
     text = os.fsencode(text).decode(errors='surrogateescape')
-  return _ESCAPED.sub(_escape, text)
+  return _ESCAPED.sub(lambda found: _escape(found.group()), text)
 
 
-def _escape(found: re.Match) -> str:
-  code = ord(found.group())
+def _escape(character: str) -> str:
+  code = ord(character)
   if code == ord('\\'):
     return '\\\\'
   if 0xDC80 <= code <= 0xDCFF:  # `surrogateescape` adds 0xDC00 to a byte
@@ -50,7 +50,7 @@ def _escape(found: re.Match) -> str:
 
 def _shown(error: UnicodeEncodeError) -> tuple[str, int]:
   letter = error.object[error.start]
-  return _escape(re.match('.', letter)) if '\udc80' <= letter <= '\udcff' else '?', error.start + 1
+  return _escape(letter) if '\udc80' <= letter <= '\udcff' else '?', error.start + 1
 
 
 # Handles what an encoding lacks: a byte of a name that is no UTF-8 becomes `\xe9`, all else '?'.
@@ -146,8 +146,11 @@ def plain(folder: Path) -> Path:
   if _is_plain(folder):
     return folder
   link = cache_folder() / 'links' / digest(str(folder), size=16)
-  advice = f'Rename the folder, or set XDG_CACHE_HOME to a writable one without {"".join(_SPECIAL)}'
-  problem = f'{str(folder)!r} has characters that checkpoint libraries misread. {advice}.'
+  special = ''.join(sorted(_SPECIAL))
+  problem = (
+    f'{str(folder)!r} has characters that checkpoint libraries misread. Rename the folder, or set '
+    f'XDG_CACHE_HOME to a writable one without {special}.'
+  )
   if not _is_plain(link):
     raise InputError(problem)
   with writing(link, problem):

@@ -64,7 +64,7 @@ def check(manager: ocp.CheckpointManager, step: int, config: ConfigDict) -> None
 
 def _check_complete(manager, step) -> None:
   """Raises InputError if a checkpoint lacks an item that was written into it."""
-  folder = _folder(manager, step)
+  folder = checkpoint_folder(manager, step)
   try:
     written = set(json.loads((folder / '_CHECKPOINT_METADATA').read_text())['item_handlers'])
   except (OSError, ValueError, KeyError, TypeError):  # there may be hashes to go by
@@ -94,7 +94,7 @@ def _check_config(manager, step, config: ConfigDict) -> None:
   # Where no schedule depends on their number, epochs may have been added since.
   listed = '; '.join(str(each) for each in different if each.field != 'num_epochs')
   if listed:
-    folder = _folder(manager, step).resolve()
+    folder = checkpoint_folder(manager, step).resolve()
     cause = ValueError(f'it was written with another config: {listed}')
     raise InputError(
       f'{folder} was written with another config than {folder.parents[1]} has: {listed} '
@@ -123,7 +123,7 @@ def check_files(manager: ocp.CheckpointManager, step: int, items: Iterable[str])
   """Raises InputError if a checkpoint lacks an item, or what says where its arrays are."""
   _check_complete(manager, step)
   for name in items:
-    if not (_folder(manager, step) / name / MANIFEST).is_file():
+    if not (checkpoint_folder(manager, step) / name / MANIFEST).is_file():
       error = ValueError(f'{name} has no {MANIFEST}')
       raise _unreadable(manager, step, error) from error
 
@@ -149,7 +149,7 @@ def read_items(manager: ocp.CheckpointManager, step: int, items: dict[str, Any])
   digests = _digests(manager, step)
   try:
     for item in items:
-      _merge_pieces(_folder(manager, step) / item)
+      _merge_pieces(checkpoint_folder(manager, step) / item)
       _check_size(manager, step, item)
     restored = dict(manager.restore(step, args=args).items())
   except Exception as error:  # Orbax and TensorStore share no base class of errors.
@@ -175,7 +175,7 @@ def _merge_pieces(folder: Path) -> None:
 
 def _check_size(manager, step, item: str) -> None:
   """Raises ValueError if an item would take far more memory than its files."""
-  folder = _folder(manager, step) / item
+  folder = checkpoint_folder(manager, step) / item
   on_disk = sum(path.stat().st_size for path in folder.rglob('*') if path.is_file())
   leaves = jax.tree.leaves(ocp.StandardCheckpointHandler().metadata(folder))
   promised = sum(leaf.dtype.itemsize * _largest(leaf) for leaf in leaves)
@@ -190,7 +190,8 @@ def _largest(leaf) -> int:
   return max(math.prod(leaf.shape), math.prod(chunk or ()))
 
 
-def _folder(manager, step) -> Path:
+def checkpoint_folder(manager: ocp.CheckpointManager, step: int) -> Path:
+  """The folder of a checkpoint."""
   return Path(manager.directory) / str(step)
 
 
@@ -201,7 +202,7 @@ def _digests(manager, step) -> dict[str, str]:
 
 def _json(manager, step, item: str) -> dict[str, Any] | None:
   """A JSON item of a checkpoint; None if it has none."""
-  if not (_folder(manager, step) / item).is_dir():
+  if not (checkpoint_folder(manager, step) / item).is_dir():
     return None
   try:
     args = ocp.args.Composite(**{item: ocp.args.JsonRestore()})
@@ -218,6 +219,6 @@ def _check_digest(manager, step, digests, name, item) -> None:
 
 def _unreadable(manager, step, error: Exception) -> InputError:
   return InputError(
-    f'Checkpoint {_folder(manager, step).resolve()} cannot be read: it is damaged, or of '
+    f'Checkpoint {checkpoint_folder(manager, step).resolve()} cannot be read: it is damaged, or of '
     f'another model than config.json describes ({reason(error)}). Name another one.'
   )

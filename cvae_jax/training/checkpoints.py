@@ -67,9 +67,8 @@ class Checkpoints:
     self._folder = workdir / CHECKPOINTS
     self._folder.mkdir(parents=True, exist_ok=True)
     self._manager = ocp.CheckpointManager(paths.plain(self._folder), options=options)
-    self._unread: tuple[int, dict[str, Any]] | None = (
-      None  # the last one saved, shapes of its items
-    )
+    # The step of the last one saved and the shapes of its items, until it has been checked.
+    self._unread: tuple[int, dict[str, Any]] | None = None
     self._has_read_one = False
 
   @property

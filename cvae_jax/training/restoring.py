@@ -200,13 +200,13 @@ def _all_metrics(manager: ocp.CheckpointManager) -> dict[int, dict[str, float]]:
 
 def _restore_variables(manager, step, config, like):
   checkpoint_items.check(manager, step, config)
-  item = 'ema' if (Path(manager.directory) / str(step) / 'ema').is_dir() else 'model'
+  item = 'ema' if (checkpoint_items.checkpoint_folder(manager, step) / 'ema').is_dir() else 'model'
   return checkpoint_items.read_items(manager, step, {item: like})[item]
 
 
 def _restore(manager, step, config, like):
   checkpoint_items.check(manager, step, config)
-  folder = Path(manager.directory) / str(step)
+  folder = checkpoint_items.checkpoint_folder(manager, step)
   items = checkpoint_items.items(like)
   if not (folder / 'ema').is_dir():
     items.pop('ema', None)

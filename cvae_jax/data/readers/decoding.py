@@ -158,7 +158,7 @@ def _in_eight_bits(picture, coding, bit_depth):
   if picture.mode.startswith('I'):
     return _deep_grey(picture, bit_depth)
   largest = 0
-  if ';16' in str(coding):  # of which Pillow keeps the upper 8 bits
+  if ';16' in str(coding):  # Pillow keeps the upper 8 bits of these
     if bit_depth:
       raise ValueError(
         '16 bits with colour or alpha cannot use data.bit_depth: save it with 8 bits'

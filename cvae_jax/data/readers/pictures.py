@@ -193,8 +193,8 @@ def _note_dark(largest):
 def _note_frames(paths, has_more):
   if len(rows := np.flatnonzero(has_more)):
     print(
-      f'{len(rows):,} of {len(paths):,} pictures have several frames or pages, of which the first '
-      f'is read: {printable(paths[rows[0]])}{", ..." if len(rows) > 1 else ""}',
+      f'{len(rows):,} of {len(paths):,} pictures have several frames or pages; only the '
+      f'first is read: {printable(paths[rows[0]])}{", ..." if len(rows) > 1 else ""}',
       flush=True,
     )
 
