@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+import forked
 from conftest import ROOT
 
 
@@ -29,12 +30,28 @@ def command(tmp_path):
 
 
 @pytest.fixture
-def refused(command, tmp_path):
+def forked_command(command, tmp_path, tmp_path_factory):
+  """The same, where the start of Python and its imports are not what is tested."""
+  if sys.platform != 'linux':
+    return command
+
+  def run(script, *arguments, timeout=120):
+    words = [str(ROOT / script), *map(str, arguments)]
+    outputs = tmp_path_factory.mktemp('outputs')
+    return forked.run(words, tmp_path, os.environ | {'COLUMNS': '100'}, outputs, timeout)
+
+  return run
+
+
+@pytest.fixture
+def refused(command, forked_command, tmp_path):
   """Runs a command that must fail with an InputError; returns its one line of output."""
 
   def run(script, *arguments, **environment):
     before = files()
-    done = command(script, *arguments, **environment)
+    # The libraries read the environment when they are imported.
+    started = command if environment else forked_command
+    done = started(script, *arguments, **environment)
     assert done.returncode == 2, done.stderr
     assert done.stderr.count('\n') == 1, done.stderr
     assert done.stderr.startswith(f'{script}: ')

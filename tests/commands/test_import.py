@@ -87,10 +87,10 @@ def test_a_field_of_the_users_can_be_set(command, tmp_path):
   assert '--import' in without.stderr
 
 
-def test_a_config_file_can_import_the_module_itself(command, module, tmp_path):
+def test_a_config_file_can_import_the_module_itself(forked_command, module, tmp_path):
   module.write_text(MODULE + FIELD)
   (tmp_path / 'mine.py').write_text(CONFIG)
-  done = command(*TRAIN, '--config=mine.py', '--config.first_stage=a', '--smoke', **HIDDEN)
+  done = forked_command(*TRAIN, '--config=mine.py', '--config.first_stage=a', '--smoke')
   assert done.returncode == 0, done.stderr
 
 

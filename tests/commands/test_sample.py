@@ -60,8 +60,8 @@ def test_a_platform_that_jax_lacks_gets_one_line(refused):
     assert f"JAX_PLATFORMS='{platforms}'" in refused('sample.py', JAX_PLATFORMS=platforms)
 
 
-def test_all_classes_have_a_row_each(command, run, tmp_path):
-  done = command('sample.py', '--workdir', run, '--checkpoint', '2', '--output', 'all.npz')
+def test_all_classes_have_a_row_each(forked_command, run, tmp_path):
+  done = forked_command('sample.py', '--workdir', run, '--checkpoint', '2', '--output', 'all.npz')
   assert done.returncode == 0, done.stderr
   assert 'weights of step 2' in done.stdout
   assert 'Samples, z ~ N(0, I)' in done.stdout  # only the best and the last have a fitted prior
@@ -73,22 +73,22 @@ def test_all_classes_have_a_row_each(command, run, tmp_path):
   decoded = model.decode(saved['latents'].reshape(100, -1), saved['labels'].ravel())
   np.testing.assert_allclose(decoded, expected, atol=1e-5)
   assert saved['row_names'].tolist() == [str(digit) for digit in range(10)]
-  assert command('sample.py', '--workdir', run).returncode == 0
+  assert forked_command('sample.py', '--workdir', run).returncode == 0
   assert (run / 'samples' / 'all-seed0-fitted_prior.png').is_file()
 
 
-def test_a_checkpoint_as_workdir_writes_beside_it(command, run):
-  done = command('sample.py', '--digit', '3', '--workdir', 'runs/tiny/checkpoints/4')
+def test_a_checkpoint_as_workdir_writes_beside_it(forked_command, run):
+  done = forked_command('sample.py', '--digit', '3', '--workdir', 'runs/tiny/checkpoints/4')
   assert done.returncode == 0, done.stderr
   assert (run / 'samples' / '3-seed0-model_prior-step4.png').is_file()
 
 
-def test_every_option(command, run, tmp_path):
+def test_every_option(forked_command, run, tmp_path):
   options = (
     '--label 7 --num_images 5 --seed 3 --temperature 0.5 --draw --checkpoint last --output x.png'
   )
   for _ in range(2):
-    done = command('sample.py', *options.split())
+    done = forked_command('sample.py', *options.split())
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith(': x.png\n')
   expected = cvae_jax.load(run, 'last').sample(np.full(5, 7), 0.5, 3, draw=True)
@@ -136,8 +136,8 @@ def test_a_damaged_checkpoint_gets_one_line(refused, run, damage):
   assert 'checkpoints/6' in refused('sample.py', '--checkpoint', 'last')
 
 
-def test_without_a_run_the_shipped_weights_are_used(command, tmp_path):
-  done = command('sample.py', '--digit', '3')
+def test_without_a_run_the_shipped_weights_are_used(forked_command, tmp_path):
+  done = forked_command('sample.py', '--digit', '3')
   assert done.returncode == 0, done.stderr
   assert done.stdout.startswith('No trained run under runs/')
   assert done.stdout.splitlines()[1].startswith('shipped/mnist, weights of step ')
@@ -161,9 +161,9 @@ def pictures(tmp_path):
   return sorted(folder.iterdir())
 
 
-def test_own_pictures_with_and_without_classes(command, run, tmp_path, pictures):
+def test_own_pictures_with_and_without_classes(forked_command, run, tmp_path, pictures):
   flags = ('--mode', 'reconstruct', '--format', 'npz', '--images')
-  done = command('sample.py', *flags, *pictures)
+  done = forked_command('sample.py', *flags, *pictures)
   assert done.returncode == 0, done.stderr
   assert done.stdout.count('taken for') == 3
   (saved,) = (run / 'samples').glob('*.npz')
@@ -171,7 +171,7 @@ def test_own_pictures_with_and_without_classes(command, run, tmp_path, pictures)
   given = [picture(path)[..., 0] / 255 for path in pictures[:2]]
   np.testing.assert_allclose(content['images'][0, :2, ..., 0], given, atol=1e-6)
   # With classes, and as a folder.
-  done = command('sample.py', *flags, pictures[0].parent, '--label', '0,1,2', '--output', 'y.npz')
+  done = forked_command('sample.py', *flags, pictures[0].parent, '--label=0,1,2', '--output=y.npz')
   assert done.returncode == 0, done.stderr
   assert 'taken for' not in done.stdout
   model = cvae_jax.load(run)

@@ -15,6 +15,8 @@ import pytest
 
 import made_data
 from conftest import ROOT
+from cvae_jax.runtime import quiet_tensorflow
+from cvae_jax.training.logging.metrics_file import EVENTS_PATTERN
 from tiny import DENSE_FLAGS, TINY_FLAGS, rows
 
 TINY_DENSE = [*TINY_FLAGS, *DENSE_FLAGS]
@@ -33,8 +35,8 @@ def refused_train(refused):
   )
 
 
-def test_a_run_and_its_command_called_again(command, tmp_path):
-  done = train(command)
+def test_a_run_and_its_command_called_again(command, forked_command, tmp_path):
+  done = train(command, MPLBACKEND='nonsense')  # Keras, behind TensorBoard, imports Matplotlib
   assert done.returncode == 0, done.stderr
   assert done.stderr == ''
   lines = done.stdout.splitlines()
@@ -46,18 +48,20 @@ def test_a_run_and_its_command_called_again(command, tmp_path):
   assert (tmp_path / 'runs/tiny/samples/step_6.png').is_file()
   assert '\x1b' not in done.stdout  # plain lines where there is no terminal
   assert (tmp_path / 'runs/tiny/train.log').read_text().count('/2  validation ') == 2
+  if quiet_tensorflow.installed('tensorboard'):
+    assert 'TensorBoard' not in done.stdout  # it does not fail
+    assert list((tmp_path / 'runs/tiny').glob(EVENTS_PATTERN))
 
-  hidden = str(ROOT / 'tests' / 'without_tensorflow')  # importing it takes most of a start
-  again = train(command, PYTHONPATH=hidden)
+  again = train(forked_command)
   assert again.returncode == 0
   assert 'complete' in again.stdout
 
-  other = train(command, '--config.beta=4', PYTHONPATH=hidden)
+  other = train(forked_command, '--config.beta=4')
   assert other.returncode == 2
   assert re.search(r'\bbeta\b.*1\.0.*4\.0', other.stderr)
   suggested = shlex.split(other.stderr.partition('Choose a free folder: ')[2])
   assert suggested[-1] == '--workdir=runs/tiny-2'
-  pasted = command('train.py', *suggested[2:], PYTHONPATH=hidden)
+  pasted = forked_command('train.py', *suggested[2:])
   assert pasted.returncode == 0, pasted.stderr
   saved = json.loads((tmp_path / 'runs/tiny-2/config.json').read_text())
   assert saved['config']['beta'] == 4.0
@@ -138,13 +142,14 @@ def test_a_wrong_type_in_a_config_file_gets_one_line(refused, tmp_path, line, na
   assert 'Traceback' not in message
 
 
-def test_more_epochs_of_a_finished_run_continue_it_in_another_folder(command, tiny_run, tmp_path):
-  hidden = str(ROOT / 'tests' / 'without_tensorflow')
+def test_more_epochs_of_a_finished_run_continue_it_in_another_folder(
+  forked_command, tiny_run, tmp_path
+):
   shutil.copytree(tiny_run, tmp_path / 'runs' / 'tiny')
-  refused = train(command, '--config.checkpoint_every_steps=2', '--config.num_epochs=3')
+  refused = train(forked_command, '--config.checkpoint_every_steps=2', '--config.num_epochs=3')
   assert refused.returncode == 2
   suggested = shlex.split(refused.stderr.partition('Choose a free folder: ')[2])
-  pasted = command('train.py', *suggested[2:], PYTHONPATH=hidden)
+  pasted = forked_command('train.py', *suggested[2:])
   assert pasted.returncode == 0, pasted.stderr
   assert 'resuming at step 6' in pasted.stdout
   assert (tmp_path / 'runs/tiny-2/samples/step_9.png').is_file()
