@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cvae_jax.data.readers import DATASETS, Source, Split, decoding, pictures
+from cvae_jax.data.readers import DATASETS, Source, Split, decoding, file_rows, pictures
+from cvae_jax.data.readers.file_rows import FileRows
 from cvae_jax.data.readers.sources import in_random_order
 from cvae_jax.runtime.errors import InputError
 
@@ -17,7 +18,7 @@ MAX_COUNTED = 100  # classes, each with its counts
 class Dataset(NamedTuple):
   """The labelled images of one split; labels are 0 where the data set has none."""
 
-  images: np.ndarray  # uint8 [N, H, W, C]
+  images: np.ndarray | FileRows  # uint8 [N, H, W, C]; large ones may stay in their file
   labels: np.ndarray  # int32 [N]
   class_names: tuple[str, ...]
 
@@ -35,7 +36,8 @@ def fingerprint(*splits: Dataset) -> str:
   digest = hashlib.blake2b(digest_size=16)
   for split in splits:
     digest.update(repr((split.images.shape, split.class_names)).encode())
-    digest.update(np.ascontiguousarray(split.images))
+    for rows in file_rows.pieces(split.images):
+      digest.update(np.ascontiguousarray(split.images[rows]))
     digest.update(np.ascontiguousarray(split.labels))
   return digest.hexdigest()
 
@@ -204,7 +206,7 @@ def _hold_out(labels, count: int, seed: int, stratify: bool) -> tuple[np.ndarray
 
 
 def _to_arrays(data, splits: dict[str, Split], cache: bool) -> dict[str, Split]:
-  """Images uint8 [N, image_size, image_size, channels] of every split."""
+  """Images uint8 [N, image_size, image_size, channels] of every split, in memory or in a file."""
   geometry = decoding.Geometry.of(data)
   if not isinstance(splits['train'].images, list):
     for split in splits.values():
@@ -227,5 +229,5 @@ def _to_arrays(data, splits: dict[str, Split], cache: bool) -> dict[str, Split]:
     kept = readable[rows]
     if not kept.any():
       raise InputError(f'No picture of the {name} split of {data.dir!r} can be read.')
-    decoded[name] = Split(images[rows[kept]], split.labels[kept])
+    decoded[name] = Split(file_rows.take(images, rows[kept]), split.labels[kept])
   return decoded

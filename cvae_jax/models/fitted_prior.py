@@ -25,7 +25,8 @@ NUM_COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 16)
 HELD_OUT = 5  # every fifth image
 MIN_IMAGES = 5  # of a class; a fit to fewer would only copy them
 MIN_VARIANCE = 1e-6  # relative to the mean variance of the latents
-MAX_NUMBERS = 1 << 26  # in the covariances of one Gaussian per class, 256 MB
+# In the covariances of one Gaussian per class, and in the means of images; 256 MB.
+MAX_NUMBERS = 1 << 26
 
 
 class FittedPrior(NamedTuple):
@@ -83,10 +84,21 @@ def check_size(num_classes: int, latent_dim: int) -> None:
     )
 
 
-def rows_to_fit(labels: Int[np.ndarray, ' images'], num_classes: int) -> Int[np.ndarray, ' fitted']:
-  """Row numbers, in order, of the first MAX_IMAGES images of each class."""
-  rows = [np.flatnonzero(labels == c)[:MAX_IMAGES] for c in range(num_classes)]
-  return np.sort(np.concatenate(rows))
+def rows_to_fit(
+  labels: Int[np.ndarray, ' images'], num_classes: int, latent_dim: int
+) -> Int[np.ndarray, ' fitted']:
+  """Row numbers, in order, of the first images of each class.
+
+  As many as MAX_IMAGES of each, or fewer where their latents would be more than MAX_NUMBERS.
+  """
+  most = min(MAX_IMAGES, max(MIN_IMAGES, MAX_NUMBERS // (latent_dim * num_classes)))
+  return np.sort(np.concatenate([rows[:most] for rows in _rows_of_classes(labels, num_classes)]))
+
+
+def _rows_of_classes(labels: np.ndarray, num_classes: int) -> list[np.ndarray]:
+  """The row numbers of each class, in order."""
+  ends = np.cumsum(np.bincount(labels, minlength=num_classes))
+  return np.split(np.argsort(labels, kind='stable'), ends[:-1])
 
 
 def fit(
@@ -109,7 +121,7 @@ def fit(
   mean, logvar = np.float64(mean), np.float64(logvar)
 
   def fit_rows(rows):
-    rows = np.flatnonzero(rows)[:MAX_IMAGES]
+    rows = rows[:MAX_IMAGES]
     noise = random.randn(-(-MIN_DRAWS // len(rows)), len(rows), mean.shape[1])
     return _fit_draws(mean[rows] + np.exp(0.5 * logvar[rows]) * noise)
 
@@ -117,8 +129,9 @@ def fit(
   try:
     # For such small products, threads that wait for each other take 50 times as long.
     with threadpool_limits(1), np.errstate(over='raise'):
-      of_all = None if own.all() else fit_rows(np.ones_like(labels))
-      fits = [fit_rows(labels == c) if own[c] else of_all for c in range(num_classes)]
+      of_all = None if own.all() else fit_rows(np.arange(len(labels)))
+      of_classes = zip(own, _rows_of_classes(labels, num_classes), strict=True)
+      fits = [fit_rows(rows) if is_own else of_all for is_own, rows in of_classes]
       return _stack(fits)
   except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
     raise InputError(f'No Gaussian fits to the latents: {error}') from error

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Float, Int, Key, UInt8
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from cvae_jax.config import MAX_STEPS
 from cvae_jax.data import batches
@@ -291,9 +291,9 @@ class VAE(Autoencoder):
     classes = dataset.labels if self.network.conditional else np.zeros_like(dataset.labels)
     num_classes = self.network.num_classes if self.network.conditional else 1
     fitted_prior.check_size(num_classes, self.network.latent_dim)
-    rows = fitted_prior.rows_to_fit(classes, num_classes)
+    rows = fitted_prior.rows_to_fit(classes, num_classes, self.network.latent_dim)
     key = keys_lib.named(key, 'fitted_prior')
-    moments = self.posteriors(variables, dataset.images[rows], dataset.labels[rows], key)
+    moments = self.posteriors(variables, dataset, rows, key)
     fitted = fitted_prior.fit(*moments, classes[rows], num_classes)
     few = int(np.sum(~fitted_prior.has_own(classes, num_classes)))
     note = f' ({few} with few images: the fit of all)' if few else ''
@@ -302,19 +302,19 @@ class VAE(Autoencoder):
   def posteriors(
     self,
     variables: Variables,
-    images: UInt8[np.ndarray, 'images h w c'],
-    labels: Int[np.ndarray, ' images'],
+    dataset: Dataset,
+    rows: Int[np.ndarray, ' images'],
     key: Key[Array, ''],
   ) -> tuple[Float[np.ndarray, 'images latent'], Float[np.ndarray, 'images latent']]:
-    """Mean and log-variance of q(z | x, c); the key is for the binarization."""
+    """Mean and log-variance of q(z | x, c) of some images; the key is for the binarization."""
     observe = _compiled_observed(self)
-    return batches.map_rows(
-      lambda images, labels, indices: self.encode(variables, observe(images, key, indices), labels),
-      autoencoder.ENCODED_BATCH,
-      images,
-      labels,
-      np.arange(len(labels), dtype=np.int32),
-    )
+
+    def encode(rows, indices):
+      images, labels = dataset.images[rows], dataset.labels[rows]
+      return self.encode(variables, observe(images, key, indices), labels)
+
+    indices = np.arange(len(rows), dtype=np.int32)
+    return batches.map_rows(encode, autoencoder.ENCODED_BATCH, rows, indices)
 
 
 @functools.cache

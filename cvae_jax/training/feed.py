@@ -11,6 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from cvae_jax.data import batches
 from cvae_jax.data.datasets import Dataset
+from cvae_jax.data.readers.file_rows import FileRows
 from cvae_jax.runtime import devices, processes
 
 # Streamed chunks stay below this: two of them lie on the device beside the model.
@@ -82,21 +83,26 @@ def make_feed(
   steps_per_epoch = batches.steps_per_epoch(len(train.labels), config.batch_size)
   placement = config.data.placement
   if placement == 'auto':
-    placement = _choose_placement(train.images.nbytes + validation.images.nbytes)
+    placement = _choose_placement(train, validation)
   if placement == 'stream':
     return streamed(train, steps_per_epoch, config.batch_size, mesh), train, validation
   train, validation = (
     dataset._replace(images=images, labels=labels)
     for dataset in (train, validation)
-    for images, labels in [devices.place(dataset[:2], devices.replicated(mesh))]
+    for images, labels in [
+      devices.place((np.asarray(dataset.images), dataset.labels), devices.replicated(mesh))
+    ]
   )
   return on_device(train.images, train.labels, steps_per_epoch, mesh), train, validation
 
 
-def _choose_placement(num_bytes: int) -> str:
+def _choose_placement(train: Dataset, validation: Dataset) -> str:
   free = devices.free_bytes()
-  # The other half is for the model, its optimizer and what a step computes.
-  is_too_large = free is not None and num_bytes > free / 2
+  if free is None:  # The device's memory is the host's: what is in a file can stay there.
+    is_too_large = isinstance(train.images, FileRows)
+  else:
+    # The other half is for the model, its optimizer and what a step computes.
+    is_too_large = train.images.nbytes + validation.images.nbytes > free / 2
   return 'stream' if any(processes.gather(is_too_large)) else 'device'
 
 

@@ -75,7 +75,7 @@ def _write_artifacts(
       return
     began, key = time.perf_counter(), keys.of_run(program.config.seed)
     try:
-      made = program.task.finish(variables, _on_host(program.train), key)
+      made = program.task.finish(variables, on_host(program.train), key)
     except InputError as error:
       reporter.line(f'no {", ".join(files)} for step {step}: {error}')
       return
@@ -85,7 +85,10 @@ def _write_artifacts(
       reporter.line(f'{name} of step {step}: {artifact.description}, in {seconds:.0f} s')
 
 
-def _on_host(dataset: Dataset) -> Dataset:
+def on_host(dataset: Dataset) -> Dataset:
+  """A dataset with its images in this process, or in their file where they are streamed."""
+  if not isinstance(dataset.images, jax.Array):
+    return dataset
   images, labels = (np.asarray(x) for x in jax.device_get(devices.own_copy(dataset[:2])))
   return dataset._replace(images=images, labels=labels)
 

@@ -137,3 +137,25 @@ def test_a_file_of_other_weights_or_a_damaged_one_is_refused(known, tmp_path):
   (tmp_path / fitted_prior.FILE_NAME).write_bytes(b'nothing')
   with pytest.raises(InputError, match=fitted_prior.FILE_NAME):
     fitted_prior.read(tmp_path, own, config)
+
+
+def test_the_first_images_of_each_class_are_fitted(monkeypatch):
+  labels = np.random.RandomState(0).randint(0, 5, 200).astype(np.int32)
+  labels[labels == 3] = 4  # a class without images
+  monkeypatch.setattr(fitted_prior, 'MAX_IMAGES', 30)
+
+  def first(most):
+    return np.sort(np.concatenate([np.flatnonzero(labels == c)[:most] for c in range(5)]))
+
+  np.testing.assert_array_equal(fitted_prior.rows_to_fit(labels, 5, latent_dim=2), first(30))
+  monkeypatch.setattr(fitted_prior, 'MAX_NUMBERS', 200)  # 100 latents
+  np.testing.assert_array_equal(fitted_prior.rows_to_fit(labels, 5, latent_dim=2), first(20))
+
+
+def test_many_classes_are_fitted_each_from_its_own_images():
+  random = np.random.RandomState(0)
+  labels = random.permutation(np.repeat(np.arange(300, dtype=np.int32), 6))
+  mean = np.float32(np.stack([labels, -labels], axis=1) + 0.1 * random.randn(1800, 2))
+  fitted = fitted_prior.fit(mean, np.full_like(mean, -14.0), labels, 300)
+  expected = np.stack([np.arange(300), -np.arange(300)], axis=1)
+  np.testing.assert_allclose(fitted.means[:, 0], expected, atol=0.3)

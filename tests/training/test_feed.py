@@ -4,8 +4,10 @@ import jax
 import numpy as np
 import pytest
 
+from cvae_jax.data import datasets
+from cvae_jax.data.readers import file_rows
 from cvae_jax.runtime import devices
-from cvae_jax.training import feed, program
+from cvae_jax.training import feed, finish, program
 from tiny import tiny_config
 
 
@@ -94,3 +96,35 @@ def test_streamed_chunks_stay_small(monkeypatch):
   monkeypatch.setattr(feed, 'MAX_STREAMED_BYTES', 3 * 32 * 64)
   assert program.build(tiny_config(data__placement='stream')).feed.longest == 3
   assert program.build(tiny_config()).feed.longest == 512
+
+
+def test_images_in_a_file_train_the_same_weights(tmp_path, monkeypatch):
+  monkeypatch.setattr(file_rows, 'MAX_IN_MEMORY', 0)
+  config = tiny_config()
+  splits = datasets.load(config)
+
+  def in_file(name, dataset):
+    np.save(tmp_path / name, dataset.images)
+    return dataset._replace(images=file_rows.in_file(np.load(tmp_path / name, mmap_mode='r')))
+
+  in_files = in_file('train.npy', splits.train), in_file('validation.npy', splits.validation)
+  states, artifacts, placements = [], [], []
+  for placement, (train, validation) in (
+    ('stream', splits[:2]),
+    ('auto', in_files),
+    ('device', in_files),
+  ):
+    config.data.placement = placement
+    prog = program.assemble(config, train, validation)
+    placements.append(prog.feed.placement)
+    state = prog.fresh_state()
+    for begin, end, data in prog.chunks(SINGLE_STEPS):
+      state, _ = prog.chunk(state, data, num_steps=end - begin)
+    states.append((state, prog.validate(state)))
+    made = prog.task.finish(state.variables, finish.on_host(prog.train), jax.random.key(0))
+    artifacts.append(made['prior'].arrays)
+  assert placements == ['stream', 'stream', 'device']  # on a CPU, auto leaves them in their file
+  for (state, validation), arrays in zip(states[1:], artifacts[1:], strict=True):
+    assert_same(state, states[0][0])
+    assert validation == pytest.approx(states[0][1], rel=1e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), arrays, artifacts[0])

@@ -10,6 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from cvae_jax.data.readers import file_rows
+from cvae_jax.data.readers.file_rows import FileRows
+
 FORMATS = {  # by Pillow's names, the suffixes of their files
   'PNG': ('.png',),
   'JPEG': ('.jpg', '.jpeg', '.jpe', '.jfif'),
@@ -96,7 +99,7 @@ def open_regular(path: Path):
   return open(path, 'rb')
 
 
-def fit(images: np.ndarray, geometry: Geometry) -> np.ndarray:
+def fit(images: np.ndarray | FileRows, geometry: Geometry) -> np.ndarray | FileRows:
   """Makes squares of arrays and resizes them, as `read` does with files.
 
   Args:
@@ -104,19 +107,18 @@ def fit(images: np.ndarray, geometry: Geometry) -> np.ndarray:
     geometry: its `channels` and `bit_depth` have no effect.
 
   Returns:
-    uint8 [N, size, size, C]; `images` itself where they have that size already.
+    uint8 [N, size, size, C], in memory; `images` itself where they have that size already.
   """
   size = geometry.image_size
   left, top, width, height = _centre(images.shape[2], images.shape[1], geometry)
-  if (height, width) != images.shape[1:3]:
-    images = images[:, top : top + height, left : left + width]
-  if height == width == size:
+  if images.shape[1:3] == (height, width) == (size, size):
     return images
-  resized = np.empty((len(images), size, size, images.shape[-1]), np.uint8)
-  for image, target in zip(images, resized, strict=True):
-    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-    target[...] = _resize(picture, geometry)
-  return resized
+  fitted = np.empty((len(images), size, size, images.shape[-1]), np.uint8)
+  for rows in file_rows.pieces(images):
+    kept = images[rows][:, top : top + height, left : left + width]
+    is_square = height == width == size
+    fitted[rows] = kept if is_square else [_resize(_picture(image), geometry) for image in kept]
+  return fitted
 
 
 def _centre(width, height, geometry):
@@ -126,6 +128,10 @@ def _centre(width, height, geometry):
     limit = min(limit, width, height)
   kept = min(width, limit), min(height, limit)
   return (width - kept[0]) // 2, (height - kept[1]) // 2, *kept
+
+
+def _picture(image):
+  return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
 
 
 def _resize(picture, geometry):

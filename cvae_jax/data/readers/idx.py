@@ -2,14 +2,16 @@
 
 import gzip
 import math
+import os
 import struct
 import zlib
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
-from cvae_jax.data.readers import files, tfds
+from cvae_jax.data.readers import file_rows, files, tfds
 from cvae_jax.data.readers.sources import DATASETS, Source, Split, in_order_of_content
 from cvae_jax.runtime.errors import InputError
 
@@ -92,7 +94,7 @@ def read(path: Path, num_dimensions: int) -> np.ndarray:
   """Reads an IDX file of unsigned bytes.
 
   Returns:
-    uint8, with `num_dimensions` axes.
+    uint8, with `num_dimensions` axes; a read-only memory map of a large file without compression.
 
   Raises:
     InputError: the file is truncated, longer than its header says, corrupt, or of another kind.
@@ -110,6 +112,8 @@ def read(path: Path, num_dimensions: int) -> np.ndarray:
         raise InputError(f'{path} is truncated: it ends within its header. Fetch it again.')
       shape = struct.unpack(f'>{num_dimensions}I', header[4:])
       size = math.prod(shape)
+      if path.suffix != '.gz' and file_rows.MAX_IN_MEMORY < size == _bytes_left(file):
+        return np.memmap(path, np.uint8, 'r', file.tell(), shape)
       # Read in chunks, to one byte past the end: a false header cannot claim memory.
       content = bytearray()
       while len(content) <= size and (chunk := file.read(min(size + 1 - len(content), 1 << 24))):
@@ -124,6 +128,10 @@ def read(path: Path, num_dimensions: int) -> np.ndarray:
       'Fetch it again.'
     )
   return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+def _bytes_left(file: BinaryIO) -> int:
+  return os.fstat(file.fileno()).st_size - file.tell()
 
 
 def read_split(images_path: Path, labels_path: Path) -> Split:

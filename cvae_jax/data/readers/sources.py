@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cvae_jax.data.readers import file_rows
+from cvae_jax.data.readers.file_rows import FileRows
 from cvae_jax.runtime.registry import Registry
 
 # Functions of a config's `data` that return a `Source`, and raise InputError where files are
@@ -18,14 +20,19 @@ DATASETS = Registry('data.name', 'cvae_jax.data.readers')
 class Split(NamedTuple):
   """The images of one split and their labels."""
 
-  images: np.ndarray | list[Path]  # uint8 [N, H, W, C], or picture files to decode
+  # uint8 [N, H, W, C], in memory or in a file, or picture files to decode
+  images: np.ndarray | FileRows | list[Path]
   labels: np.ndarray  # int32 [N]; 0 where there are none
 
   def take(self, rows: slice | np.ndarray) -> 'Split':
-    """The examples at `rows`, a slice or an array of indices, in that order."""
-    if isinstance(rows, slice) or isinstance(self.images, np.ndarray):
-      return Split(self.images[rows], self.labels[rows])
-    return Split([self.images[row] for row in rows], self.labels[rows])
+    """The examples at `rows`, a slice or an array of indices, in that order.
+
+    Those in a large file stay there: see `FileRows`.
+    """
+    if not isinstance(self.images, list):
+      return Split(file_rows.take(self.images, rows), self.labels[rows])
+    images = self.images[rows] if isinstance(rows, slice) else [self.images[row] for row in rows]
+    return Split(images, self.labels[rows])
 
 
 class Source(NamedTuple):
@@ -52,11 +59,17 @@ def in_order_of_content(splits: dict[str, Split]) -> dict[str, Split]:
   first N images are a fair sample. JPEGs cannot be sorted so: TensorFlow and Pillow decode them to
   slightly different pixels.
   """
-  ordered = {}
-  for name, split in splits.items():
-    digests = [
-      hashlib.blake2b(image.tobytes() + label.tobytes(), digest_size=16).digest()
-      for image, label in zip(*split, strict=True)
-    ]
-    ordered[name] = split.take(np.array(sorted(range(len(digests)), key=digests.__getitem__), int))
-  return ordered
+  return {name: split.take(_order_of_content(split)) for name, split in splits.items()}
+
+
+def _order_of_content(split: Split) -> np.ndarray:
+  """[N] row numbers, sorted by the hash of an image's bytes followed by those of its label."""
+  images, count = file_rows.in_file(split.images), len(split.labels)
+  high, low = np.empty(count, np.uint64), np.empty(count, np.uint64)
+  for rows in file_rows.pieces(images):
+    labels = np.ascontiguousarray(split.labels[rows])[:, None].view(np.uint8)
+    content = np.concatenate([images[rows].reshape(len(labels), -1), labels], axis=1)
+    digests = b''.join(hashlib.blake2b(row, digest_size=16).digest() for row in content)
+    # Big-endian numbers compare as the bytes of a hash do.
+    high[rows], low[rows] = np.frombuffer(digests, '>u8').reshape(-1, 2).T
+  return np.lexsort((low, high)).astype(np.int32)
