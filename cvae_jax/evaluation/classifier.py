@@ -238,7 +238,8 @@ def reference(data, training: Dataset, validation: Dataset) -> Classifier:
     with contextlib.suppress(InputError):  # damaged: trained again
       return Classifier(tensor_files.read(kept, like)[0], num_classes)
   with progress.shown(f'training a reference classifier for {data.name}, once') as advance:
-    trained = train(training.images, training.labels, num_classes, mirrored, advance=advance)
+    images = np.asarray(training.images)  # they may lie in a file
+    trained = train(images, training.labels, num_classes, mirrored, advance=advance)
   with contextlib.suppress(OSError):  # cannot be stored: trained again next time
     tensor_files.save(kept, trained.variables)
   return trained

@@ -25,6 +25,7 @@ MAX_COLUMNS = 16  # of samples of one class
 PAIR_COLUMNS = 10
 CLASS_MEAN_IMAGES = 500  # of a class
 MAX_NAME = 20  # characters of an image's name in a pair
+MAX_CLASSES = 100  # in a picture of samples, unless more are asked for
 MAX_PIXELS = 20_000_000  # of all images of a PNG file
 
 
@@ -53,7 +54,7 @@ def samples(
 
   Args:
     model: a trained model.
-    labels: the classes; None is all of them.
+    labels: the classes; None is all of them, or the first MAX_CLASSES.
     num_images: of each class; by default 10 of several, 64 of one.
     temperature: as in `Model.sample`.
     seed: of the latents and pixels.
@@ -61,8 +62,9 @@ def samples(
     prior: see above.
     max_pixels: see above.
   """
+  is_cut = labels is None and len(model.class_names) > MAX_CLASSES
   if labels is None and model.conditional:
-    labels = range(len(model.class_names))
+    labels = range(len(model.class_names))[:MAX_CLASSES]
   num_classes = 1 if labels is None else len(labels)
   num_images = num_images or (10 if num_classes > 1 else 64)
   _check_size(num_images * num_classes, model.image_shape, max_pixels)
@@ -73,7 +75,9 @@ def samples(
   names, subject, columns = (), '', num_images
   if num_classes > 1:
     names = _class_texts(model, labels)
-    if len(names) < len(model.class_names):
+    if is_cut:
+      subject = f' of the first {MAX_CLASSES} of {len(model.class_names):,} classes'
+    elif len(names) < len(model.class_names):
       subject = f' of {", ".join(names)}'
   else:
     subject = '' if labels is None else f' of {model.class_text(labels[0])}'

@@ -18,6 +18,11 @@ Labels = Int[ArrayLike, ' batch']
 Mixtures = Float[ArrayLike, 'batch classes']  # weights of classes, for embeddings between them
 
 
+# Classes whose embeddings are a product with one-hot labels, which is quick for few, and has the
+# same bits each time on a GPU too. The cost of that product grows with their number.
+MAX_ONE_HOT = 256
+
+
 class Forward(NamedTuple):
   """The results of one pass; densities are in nats."""
 
@@ -61,6 +66,9 @@ class CVAE(nn.Module):
 
   def embed(self, labels: Labels | Mixtures) -> Float[Array, 'batch embedding']:
     """The embedding of classes, or of mixtures of classes."""
+    if labels.ndim == 1 and self.num_classes > MAX_ONE_HOT and not self.is_initializing():
+      weights = self.class_embedding.variables['params']
+      return self.activation(weights['kernel'][labels] + weights['bias'][None])
     if labels.ndim == 1:
       labels = jax.nn.one_hot(labels, self.num_classes)
     return self.activation(self.class_embedding(labels))

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from benchmarks import alternate, epoch, scaling, sweep, throughput
+from benchmarks import alternate, epoch, growth, scaling, sweep, throughput
 from configs import mnist
 from conftest import ROOT
 from cvae_jax.data import datasets as splits
@@ -40,7 +40,7 @@ def test_a_contender_that_cannot_run_is_printed_and_left_out(capsys):
   assert 'float7' in output
 
 
-@pytest.mark.parametrize('program', ['', '.throughput', '.epoch', '.roofline', '.sweep'])
+@pytest.mark.parametrize('program', ['', '.throughput', '.epoch', '.roofline', '.sweep', '.growth'])
 def test_a_missing_gpu_gets_one_line(program):
   done = subprocess.run(
     [sys.executable, '-m', f'benchmarks{program}', '--device', 'gpu'],
@@ -115,3 +115,52 @@ def test_a_sweep_is_measured_by_every_strategy(tmp_path):
   content = json.loads((tmp_path / 'sweep.json').read_text())
   assert list(content['ways']) == ['in turn', 'side by side', 'batched']
   assert min(row['ms_per_step'] for row in content['ways'].values()) > 0
+
+
+def test_exponents_are_those_of_a_power():
+  sizes = [10, 100, 400]
+  local, whole = growth.exponents(sizes, [3 * size**1.5 for size in sizes])
+  assert [*local, whole] == pytest.approx([1.5] * 3)
+  local, whole = growth.exponents(sizes, [5.0, 5.0, 20.0])
+  assert local == pytest.approx([0, 1])
+  assert 0 < whole < 1
+
+
+def test_the_table_of_a_curve_has_exponents_between_its_rows():
+  row = {'parameters': 1_200, 'compile_seconds': 2.5, 'peak_bytes': 5_000_000}
+  rows = {10: row | {'step_seconds': 0.1}, 20: row | {'step_seconds': 0.4}}
+  _, _, *lines = growth.table('batch_size', rows).splitlines()
+  assert lines == [
+    '| 10 | 1,200 | 100 |  | 2.5 | 5 |  |',
+    '| 20 | 1,200 | 400 | 2.00 | 2.5 | 5 | 0.00 |',
+    '| over the range |  |  | 2.00 |  |  | 0.00 |',
+  ]
+
+
+def test_images_of_the_curve_differ_and_are_read(tmp_path, monkeypatch):
+  monkeypatch.setattr(growth, 'BLOCK', 64)
+  growth.write_images(tmp_path, 150)
+  config = growth._config({'data.dir': str(tmp_path), 'data.validation_examples': 20})
+  splits_ = splits.load(config)
+  assert [len(split.labels) for split in splits_] == [130, 20, growth.NUM_TEST]
+  images = np.concatenate([splits_.train.images, splits_.validation.images])
+  assert len(np.unique(images.reshape(150, -1), axis=0)) == 150
+
+
+def test_a_disk_that_is_too_full_gets_one_line(tmp_path):
+  with pytest.raises(SystemExit, match=r'1,000,000,000,000 images need .* \$TMPDIR'):
+    growth._check_space(tmp_path, 10**12)
+
+
+@pytest.mark.slow
+def test_every_curve_is_measured(tmp_path):
+  output = tmp_path / 'growth.json'
+  command = [sys.executable, '-m', 'benchmarks.growth', '--quick', '--output', str(output)]
+  subprocess.run(command, cwd=ROOT, check=True, timeout=300)
+  subprocess.run([*command, '--only', 'latent_dim'], cwd=ROOT, check=True, timeout=300)
+  content = json.loads(output.read_text())
+  assert set(content) == set(growth.CURVES)
+  for name, curve in growth.CURVES.items():
+    assert list(content[name]['points']) == [str(size) for size in curve.quick]
+    for point in content[name]['points'].values():
+      assert min(point[measure] for measure in curve.columns) > 0

@@ -233,6 +233,14 @@ def test_too_many_for_one_picture_are_not_drawn(model, monkeypatch, flags):
     drawn(model, flags)
 
 
+def test_of_many_classes_the_first_are_drawn(model, monkeypatch):
+  monkeypatch.setattr(drawings, 'MAX_CLASSES', 4)
+  drawing = drawings.samples(model)
+  assert drawing.labels.tolist() == [[label] * 10 for label in range(4)]
+  assert 'the first 4 of 10 classes' in drawing.title
+  assert len(drawings.samples(model, range(6)).labels) == 6
+
+
 def test_formats(tmp_path):
   assert sampling.format_of(None, None) == 'png'
   assert sampling.format_of('gif', None) == 'gif'

@@ -76,3 +76,26 @@ def test_dropout_is_drawn_in_training_only(name):
   np.testing.assert_array_equal(encode(True, 0), encode(True, 0))
   assert not np.allclose(encode(True, 0), encode(True, 1))
   assert not np.allclose(encode(True, 0), encode(False, 0))
+
+
+def test_looked_up_embeddings_are_those_of_the_product_with_one_hot_labels(monkeypatch):
+  model, variables = built()
+  images, labels = (
+    jax.random.uniform(jax.random.key(1), (6, 8, 8, 1)),
+    jnp.array([3, 7, 3, 0, 9, 3]),
+  )
+
+  def total(params):
+    forward = model.apply(
+      {'params': params}, images, labels, draw=lambda mean, _: mean, train=False
+    )
+    return jnp.sum(forward.outputs**2), forward.outputs
+
+  run = lambda: jax.grad(total, has_aux=True)(variables['params'])  # noqa: E731
+  gradient, outputs = run()
+  monkeypatch.setattr(cvae, 'MAX_ONE_HOT', 9)
+  other, same = run()
+  np.testing.assert_allclose(same, outputs, rtol=1e-6)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), gradient, other)
+  assert jnp.any(other['class_embedding']['kernel'][3] != 0)
+  assert not jnp.any(other['class_embedding']['kernel'][1])
