@@ -48,22 +48,21 @@ class Curve(NamedTuple):
 
 
 class Column(NamedTuple):
-  """A measure in the tables: its title, a factor to its unit, a format."""
+  """A measure in the tables."""
 
   title: str
-  factor: float = 1.0
-  form: str = '.3g'
+  factor: float = 1.0  # to its unit there
   grows: bool = True  # whether its exponents are shown
 
 
 COLUMNS = {
-  'parameters': Column('parameters', form=',.0f', grows=False),
-  'step_seconds': Column('ms per step', 1e3, ',.3g'),
+  'parameters': Column('parameters', grows=False),
+  'step_seconds': Column('ms per step', 1e3),
   'compile_seconds': Column('compiling, s', grows=False),
   'prior_seconds': Column('fitting a prior, s'),
   'start_seconds': Column('start, s'),
-  'epoch_start_seconds': Column('start of an epoch, ms', 1e3, ',.3g'),
-  'peak_bytes': Column('peak MB', 1e-6, ',.0f'),
+  'epoch_start_seconds': Column('start of an epoch, ms', 1e3),
+  'peak_bytes': Column('peak MB', 1e-6),
 }
 STEPS = ('parameters', 'step_seconds', 'compile_seconds', 'peak_bytes')
 CURVES = {
@@ -306,14 +305,19 @@ def _check_space(folder: Path, num_images: int) -> None:
     )
 
 
+def _text(value: float) -> str:
+  """Three digits, or all before the point."""
+  return f'{value:,.0f}' if value >= 100 else f'{value:.3g}'
+
+
 def table(name: str, rows: Mapping[int, Mapping[str, float]]) -> str:
   """The Markdown table of a curve: every measure with its exponents from row to row."""
   header, *lines = [CURVES[name].title], *([f'{size:,}'] for size in rows), ['over the range']
   for measure_name in CURVES[name].columns:
-    title, factor, form, grows = COLUMNS[measure_name]
+    title, factor, grows = COLUMNS[measure_name]
     values = [row[measure_name] for row in rows.values()]
     header.append(title)
-    cells = [f'{factor * value:{form}}' for value in values]
+    cells = [_text(factor * value) for value in values]
     columns = [[*cells, '']]
     if grows:
       header.append('exponent')

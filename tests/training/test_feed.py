@@ -1,5 +1,7 @@
 """Where chunks begin and end; streamed images train the same weights."""
 
+import os
+
 import jax
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from cvae_jax.data import datasets
 from cvae_jax.data.readers import file_rows
 from cvae_jax.runtime import devices
+from cvae_jax.runtime.errors import InputError
 from cvae_jax.training import feed, finish, program
 from tiny import tiny_config
 
@@ -128,3 +131,17 @@ def test_images_in_a_file_train_the_same_weights(tmp_path, monkeypatch):
     assert_same(state, states[0][0])
     assert validation == pytest.approx(states[0][1], rel=1e-6)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), arrays, artifacts[0])
+
+
+def test_a_file_that_becomes_shorter_ends_the_run(tmp_path, monkeypatch):
+  monkeypatch.setattr(file_rows, 'MAX_IN_MEMORY', 0)
+  config = tiny_config()
+  train, validation, _ = datasets.load(config)
+  np.save(tmp_path / 'train.npy', train.images)
+  images = file_rows.in_file(np.load(tmp_path / 'train.npy', mmap_mode='r'))
+  prog = program.assemble(config, train._replace(images=images), validation)
+  chunks = prog.chunks(SINGLE_STEPS)
+  next(chunks)
+  os.truncate(tmp_path / 'train.npy', 200)
+  with pytest.raises(InputError, match=r'train\.npy has become shorter'):
+    list(chunks)

@@ -125,12 +125,13 @@ def _read(layout: Layout, numbers: np.ndarray) -> bytearray:
   ):
     while begin < end:
       try:
-        count = os.preadv(descriptor, [view[begin:end]], offset)
+        read = os.pread(descriptor, end - begin, offset)
       except OSError as error:
         raise InputError(f'{layout.file.name} cannot be read: {error.strerror}.') from error
-      if not count:
+      if not read:
         raise InputError(
           f'{layout.file.name} has become shorter since the start. Bring back the file to resume.'
         )
-      begin, offset = begin + count, offset + count
+      view[begin : begin + len(read)] = read
+      begin, offset = begin + len(read), offset + len(read)
   return content

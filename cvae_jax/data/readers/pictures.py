@@ -63,6 +63,8 @@ def decode(
       rows, is_final = _decode_all(paths, row_type, read)
       if file and is_final:
         _save(file, rows)
+        kept = _load(file, row_type, len(paths))
+        rows = rows if kept is None else kept  # what lies in a file needs no memory
     rows = rows.view(np.ndarray)
     rows.flags.writeable = False
     readable = np.array(rows['readable'])

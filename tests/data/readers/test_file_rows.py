@@ -12,7 +12,7 @@ from cvae_jax.data.readers.file_rows import FileRows
 from cvae_jax.data.readers.sources import in_order_of_content
 from cvae_jax.runtime.errors import InputError
 from idx_files import write
-from made_data import config_of
+from made_data import config_of, make
 
 ARRAY = np.random.RandomState(0).randint(0, 256, (50, 6, 5, 3), np.uint8)
 
@@ -130,6 +130,19 @@ def test_arrays_of_the_user_stay_in_their_file(tmp_path, monkeypatch, all_large)
   assert all(isinstance(split.images, FileRows) for split in splits)
   rows = np.concatenate([split.images for split in splits])
   assert {row.tobytes() for row in rows} == {image.tobytes() for image in images}
+
+
+@pytest.mark.parametrize('cached', [False, True])
+def test_decoded_pictures_stay_in_the_cache(tmp_path, monkeypatch, cached):
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+  make('folder', tmp_path / 'pictures')
+  config = config_of('folder', tmp_path / 'pictures', data__num_classes=10)
+  in_memory = datasets.load(config) if cached else datasets.load(config, at_most=1000)
+  monkeypatch.setattr(file_rows, 'MAX_IN_MEMORY', 0)
+  in_file = datasets.load(config)
+  assert isinstance(in_memory.train.images, np.ndarray)
+  assert isinstance(in_file.train.images, FileRows)
+  assert datasets.fingerprint(*in_file) == datasets.fingerprint(*in_memory)
 
 
 def test_memory_does_not_grow_with_the_images(tmp_path, monkeypatch):
