@@ -98,14 +98,15 @@ def main() -> None:
   parser = machine.parser(__doc__, 'an eighth of the images')
   parser.add_argument('--num_epochs', type=int, default=3)
   parser.add_argument('--data_dir', type=Path, help='folder with the IDX files of MNIST')
+  parser.add_argument('--num_images', type=int, help='of the random ones; default as many as MNIST')
   flags = parser.parse_args()
   machine.require(flags.device)
   if flags.num_epochs < 2:
     parser.error(f'--num_epochs {flags.num_epochs}: the first one compiles; give 2 or more')
-  if flags.quick and flags.data_dir:
-    parser.error('--quick uses random images: leave out --data_dir')
-  divisor = 8 if flags.quick else 1
-  num_images, held_out = NUM_IMAGES // divisor, HELD_OUT // divisor
+  if flags.data_dir and (flags.quick or flags.num_images):
+    parser.error('--quick and --num_images are of random images: leave out --data_dir')
+  num_images = flags.num_images or NUM_IMAGES // (8 if flags.quick else 1)
+  held_out = num_images * HELD_OUT // NUM_IMAGES
   num_steps = (num_images - held_out) // BATCH_SIZE
   with tempfile.TemporaryDirectory() as folder:
     folder = Path(folder)

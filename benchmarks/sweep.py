@@ -18,8 +18,13 @@ ROUNDS = 5
 NUM_STEPS = {'cpu': 3, 'gpu': 200}  # of each run in each round
 
 
-def measure(num_runs: int, batch_size: int, num_steps: int) -> dict[str, dict]:
-  """Maps strategies to compile_seconds, ms_of_rounds of one step of one run, and their median."""
+def measure(
+  num_runs: int, batch_size: int, num_steps: int, chosen: tuple[str, ...] = ()
+) -> dict[str, dict]:
+  """Maps strategies to compile_seconds, ms_of_rounds of one step of one run, and their median.
+
+  `chosen` are measured beside the runs in turn; all of `parallel.STRATEGIES`, if not given.
+  """
   import jax
 
   from benchmarks import package_training
@@ -49,12 +54,17 @@ def measure(num_runs: int, batch_size: int, num_steps: int) -> dict[str, dict]:
     jax.block_until_ready(states)
     return time.perf_counter() - began
 
+  strategies = {
+    name: strategy
+    for name, strategy in parallel.STRATEGIES.items()
+    if not chosen or name in ('in turn', *chosen)
+  }
   rows = {
     name: {'compile_seconds': seconds(strategy), 'ms_of_rounds': []}
-    for name, strategy in parallel.STRATEGIES.items()
+    for name, strategy in strategies.items()
   }
   for _ in range(ROUNDS):
-    for name, strategy in parallel.STRATEGIES.items():
+    for name, strategy in strategies.items():
       rows[name]['ms_of_rounds'].append(1e3 * seconds(strategy) / (num_steps * num_runs))
   for row in rows.values():
     row['ms_per_step'] = statistics.median(row['ms_of_rounds'])
@@ -81,13 +91,17 @@ def main() -> None:
   """Reads the flags, measures, prints, writes the JSON."""
   parser = machine.parser(__doc__, 'batch 16')
   parser.add_argument('--runs', type=int, default=4)
+  parser.add_argument(
+    '--strategy', choices=('side by side', 'batched'), help='beside the runs in turn; default both'
+  )
   flags = parser.parse_args()
   machine.require(flags.device)
   from cvae_jax.runtime import devices
 
   devices.keep_freed_memory()
   batch_size = 16 if flags.quick else 128
-  rows = measure(flags.runs, batch_size, NUM_STEPS[flags.device])
+  chosen = (flags.strategy,) if flags.strategy else ()
+  rows = measure(flags.runs, batch_size, NUM_STEPS[flags.device], chosen)
   print(table(rows, flags.runs, batch_size))
   content = {'runs': flags.runs, 'batch_size': batch_size, 'ways': rows}
   output = flags.output or machine.RESULTS / f'sweep_{flags.device}.json'

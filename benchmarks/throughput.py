@@ -61,8 +61,15 @@ def environment(device: str) -> dict[str, str]:
   }
 
 
-def measure(device: str, batch_size: int, rounds: int, seconds: float) -> dict[str, dict]:
-  """Measures one batch size, see `alternate.measure`; `ratios` of a row are our speed over its."""
+def measure(
+  device: str, batch_size: int, rounds: int, seconds: float, chosen: dict[str, dict] | None = None
+) -> dict[str, dict]:
+  """Measures one batch size, see `alternate.measure`; `ratios` of a row are our speed over its.
+
+  `chosen` are some of `contenders`; all of them, if not given.
+  """
+  if chosen is None:
+    chosen = contenders(device, batch_size)
   common = {
     'batch_size': batch_size,
     'device': 'cpu' if device == 'cpu' else 'cuda',
@@ -71,7 +78,7 @@ def measure(device: str, batch_size: int, rounds: int, seconds: float) -> dict[s
     'environment': environment(device),
   }
   print(f'batch {batch_size}', flush=True)
-  found = {name: arguments | common for name, arguments in contenders(device, batch_size).items()}
+  found = {name: arguments | common for name, arguments in chosen.items()}
   rows = alternate.measure(found, rounds, seconds)
   for row in rows.values():
     row['ratios'] = {
