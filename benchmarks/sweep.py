@@ -3,6 +3,7 @@
   python -m benchmarks.sweep                    4 runs, batch 128, about 3 minutes on a CPU
   python -m benchmarks.sweep --device gpu --runs 8
   python -m benchmarks.sweep --quick            batch 16
+  python -m benchmarks.sweep --strategy batched    only that and in turn
 
 The strategies take turns within one process, on random images on the device.
 """

@@ -154,9 +154,10 @@ class Session:
       if not archive.write(self._out, 'finished', content, FINISHED_PARTS):
         record['error'] = 'its weights are left out: move finished.tar.gz.* elsewhere before'
     unfinished = b''.join(
-      archive.packed(runs / one.name.removeprefix('train_'))
+      archive.packed(folder)
       for one in self._pieces
-      if self.records.get(one.name, {}).get('status') == plan.UNFINISHED and one.is_resumable
+      if self.records.get(one.name, {}).get('status') == plan.UNFINISHED
+      and (folder := runs / one.name.removeprefix('train_')).is_dir()
     )
     if not archive.write(self._out, 'unfinished', unfinished, UNFINISHED_PARTS):
       record['error'] = 'its checkpoint is too large to be carried: a later call begins it anew'

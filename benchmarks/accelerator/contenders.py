@@ -48,9 +48,11 @@ def main() -> None:
   rows = throughput.measure(flags.device, flags.batch_size, flags.rounds, flags.seconds, found)
   print(throughput.table(rows, flags.batch_size))
   if len(rows) < 2 or throughput.OURS[flags.precision] not in rows:
-    sys.exit(f'Nothing to compare: {", ".join(rows) or "no contender"} ran alone.')
+    sys.exit(f'Nothing to compare: of {", ".join(found)} ran {", ".join(rows) or "none"}.')
   if flags.output:
-    machine.write({'batch_size': flags.batch_size, 'contenders': rows}, flags.output)
+    missing = [name for name in found if name not in rows]
+    content = {'batch_size': flags.batch_size, 'contenders': rows, 'missing': missing}
+    machine.write(content, flags.output)
 
 
 if __name__ == '__main__':

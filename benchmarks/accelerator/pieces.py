@@ -196,13 +196,21 @@ def is_of_pictures(name: str) -> bool:
 
 
 def _environment(sizes: Sizes, work: Path, is_cached: bool = True) -> dict[str, str]:
-  """Memory as it is needed; with `is_cached`, processes find the programs of earlier ones."""
+  """Memory as it is needed; with `is_cached`, processes find the programs of earlier ones.
+
+  The last line of a traceback is the error, not a word of JAX on its length.
+  """
   cache = {
     'JAX_ENABLE_COMPILATION_CACHE': str(is_cached).lower(),
     'JAX_COMPILATION_CACHE_DIR': str(work / 'cache'),
     'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
   }
-  return throughput.environment(sizes.device) | cache | sizes.environment
+  return (
+    throughput.environment(sizes.device)
+    | cache
+    | {'JAX_TRACEBACK_FILTERING': 'off'}
+    | sizes.environment
+  )
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -62,6 +62,8 @@ def _details(name: str, result: Mapping[str, Any]) -> Iterator[str]:
     yield from (f'- {line}' for line in self_check.lines(result['checks']))
   elif 'contenders' in result:
     yield throughput.table(result['contenders'], result['batch_size'])
+    if result['missing']:
+      yield f'\nCould not run (see log.txt): {"; ".join(result["missing"])}.'
   elif 'command_seconds' in result:
     epochs, cost = result['num_epochs'], result['cost']
     yield f'- {epochs} epochs, the whole command: {result["command_seconds"]:.1f} s'
