@@ -37,6 +37,7 @@ class Sizes(NamedTuple):
 
   device: str
   batch_sizes: tuple[int, ...]
+  compared: tuple[tuple[str, str], ...]  # precision and mode of PyTorch
   sweeps: tuple[int, ...]  # runs
   # Flags of the programs.
   contenders: tuple[str, ...]
@@ -51,6 +52,7 @@ class Sizes(NamedTuple):
 ACCELERATOR = Sizes(
   device='gpu',
   batch_sizes=(128, 512, 2048),
+  compared=tuple(itertools.product(throughput.OURS, MODE_SECONDS)),
   sweeps=(12, 4, 32),
   contenders=(),
   epoch=('--num_epochs=50',),
@@ -63,6 +65,7 @@ ACCELERATOR = Sizes(
 REHEARSAL = Sizes(
   device='cpu',
   batch_sizes=(8,),
+  compared=(*(('float32', mode) for mode in MODE_SECONDS), ('bfloat16', 'eager')),
   sweeps=(2,),
   contenders=('--rounds=1', '--seconds=0.1'),
   epoch=('--num_epochs=2', '--num_images=780'),
@@ -94,8 +97,7 @@ def build(sizes: Sizes, data_dir: Path, work: Path, configs: Sequence[str]) -> l
   """
   of_batches = {
     batch_size: [
-      _contenders(sizes, work, batch_size, precision, mode)
-      for precision, mode in itertools.product(throughput.OURS, MODE_SECONDS)
+      _contenders(sizes, work, batch_size, precision, mode) for precision, mode in sizes.compared
     ]
     for batch_size in sizes.batch_sizes
   }
@@ -228,25 +230,30 @@ def _read_bounds(folder: Path) -> dict[str, Any]:
 
 
 def read_run(workdir: Path) -> dict[str, Any]:
-  """Where a run stands, from its metrics.csv.
+  """Where a run stands.
 
   Returns:
-    finished; step, epoch and seconds of its last line; the highest images_per_second; best_step,
-    the step of the best validation, and its terms, the first of which is the score.
+    finished; step, of the newest checkpoint; epoch and seconds of the last line of metrics.csv;
+    the highest images_per_second; best_step, the step of the best validation, and its terms, the
+    first of which is the score.
+
+  Raises:
+    OSError, ValueError: it has not come to a checkpoint.
   """
+  saved = [path.name for path in (workdir / 'checkpoints').iterdir()]
+  step = max(int(name) for name in saved if name.isdigit())
   with open(workdir / 'metrics.csv', newline='', encoding='utf-8') as file:
-    rows = list(csv.DictReader(file))
-  if not rows:
-    raise ValueError(f'{workdir} has no line in its metrics.csv')
-  names = [name for name in rows[0] if name.startswith('validation/')]
+    reader = csv.DictReader(file)
+    rows = list(reader)
+    names = [name for name in reader.fieldnames or () if name.startswith('validation/')]
   validated = [row for row in rows if row[names[0]]]
   best = min(validated, key=lambda row: float(row[names[0]]), default=None)
   paces = [float(row['images_per_second']) for row in rows if row['images_per_second']]
   return {
     'finished': any((workdir / 'samples').glob('step_*.png')),  # written last
-    'step': int(rows[-1]['step']),
-    'epoch': float(rows[-1]['epoch']),
-    'seconds': float(rows[-1]['seconds']),
+    'step': step,
+    'epoch': float(rows[-1]['epoch']) if rows else 0.0,
+    'seconds': float(rows[-1]['seconds']) if rows else 0.0,
     'images_per_second': max(paces, default=0.0),
     'best_step': best and int(best['step']),
     'terms': {name.partition('/')[2]: float(best[name]) for name in names if best and best[name]},

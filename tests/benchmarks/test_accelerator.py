@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -199,6 +200,19 @@ def test_where_a_run_stands(tiny_run):
   listed = [piece('train_tiny')]
   record = plan.after({}, 5.0, run, None, False) | {'machine': {'cores': '2'}, 'peak_mib': None}
   assert '| tiny | 2 | 6 |' in report.markdown(listed, {'train_tiny': record})
+
+
+def test_where_a_run_stands_that_was_stopped_before_its_first_line(tiny_run, tmp_path):
+  run = tmp_path / 'run'
+  shutil.copytree(tiny_run, run)
+  shutil.rmtree(run / 'samples')
+  header, *_ = (run / 'metrics.csv').read_text().splitlines()
+  (run / 'metrics.csv').write_text(header + '\n')
+  stands = pieces.read_run(run)
+  assert (stands['finished'], stands['step'], stands['best_step']) == (False, 6, None)
+  shutil.rmtree(run / 'checkpoints')
+  with pytest.raises(OSError, match='checkpoints'):
+    pieces.read_run(run)
 
 
 def test_a_check_of_a_gpu_is_not_done_on_a_cpu():
