@@ -1,18 +1,17 @@
 """Layers that the architectures share."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from flax.linen.dtypes import promote_dtype
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-Maps = Float[ArrayLike, 'batch height width channels']
-DoubledMaps = Float[Array, 'batch 2*height 2*width features']
+from cvae_jax.models.resampling import Maps, UpsampledConv, halve, upsample2x
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
   'silu': nn.silu,
@@ -30,7 +29,7 @@ class Style:
   groups: int
   dropout: float  # fraction of features that training sets to 0
   dtype: Any  # of convolutions; parameters and statistics are float32
-  folded: bool  # whether upsampling is folded into the convolution after it
+  folded: bool  # whether a convolution that doubles a map, or its gradient, reads the small map
 
 
 def style(config) -> Style:
@@ -63,133 +62,95 @@ class Norm(nn.Module):
     if self.style.norm == 'batch':
       norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=epsilon, dtype=dtype)
     else:
-      norm = nn.GroupNorm(num_groups=self.style.groups, epsilon=epsilon, dtype=dtype)
+      norm = GroupNorm(self.style.groups, epsilon, dtype)
     return norm(inputs)
 
 
-def conv3x3(channels: int, dtype: Any, stride: int = 1, name: str | None = None) -> nn.Conv:
-  """A 3×3 convolution padded by one pixel on each side."""
+class GroupNorm(nn.Module):
+  """As `flax.linen.GroupNorm`, in fewer passes over the maps: on a CPU they cost the time."""
+
+  groups: int
+  epsilon: float
+  dtype: Any
+
+  @nn.compact
+  def __call__(
+    self, inputs: Float[ArrayLike, 'batch *size channels']
+  ) -> Float[Array, 'batch *size channels']:
+    """Statistics are over pixels and the channels of a group."""
+    scale = self.param('scale', nn.initializers.ones, inputs.shape[-1:])
+    bias = self.param('bias', nn.initializers.zeros, inputs.shape[-1:])
+    return _group_norm(self.groups, self.epsilon, inputs, scale, bias).astype(self.dtype)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _group_norm(groups: int, epsilon: float, inputs: ArrayLike, scale: ArrayLike, bias: ArrayLike):
+  return _group_norm_forward(groups, epsilon, inputs, scale, bias)[0]
+
+
+def _group_norm_forward(groups, epsilon, inputs, scale, bias):
+  maps = inputs.astype(jnp.float32)
+  scale, bias = scale[None], bias[None]
+  mean = _group_mean(_pixel_sum(maps), maps, groups)
+  variance = _group_mean(_pixel_sum(maps * maps), maps, groups) - mean * mean
+  inverse = jax.lax.rsqrt(jnp.maximum(variance, 0.0) + epsilon)
+  slope = scale * inverse
+  outputs = maps * _over_pixels(slope, maps) + _over_pixels(bias - mean * slope, maps)
+  return outputs.astype(inputs.dtype), (inputs, mean, inverse, scale)
+
+
+def _group_norm_backward(groups, epsilon, saved, gradient):
+  inputs, mean, inverse, scale = saved
+  maps, gradient = inputs.astype(jnp.float32), gradient.astype(jnp.float32)
+  # One pass sums, per image and channel, the gradient and its product with the normalized maps.
+  total = _pixel_sum(gradient)
+  product = inverse * (_pixel_sum(gradient * maps) - mean * total)
+  # d inputs = inverse · (g − mean(g) − normalized · mean(g · normalized)), g = scale · gradient:
+  # linear in gradient and maps, so one pass.
+  by_maps = -inverse * inverse * _group_mean(product * scale, maps, groups)
+  constant = -inverse * _group_mean(total * scale, maps, groups) - by_maps * mean
+  by_gradient = scale * inverse
+  d_inputs = (
+    gradient * _over_pixels(by_gradient, maps)
+    + maps * _over_pixels(by_maps, maps)
+    + _over_pixels(constant, maps)
+  )
+  return d_inputs.astype(inputs.dtype), product.sum(axis=0), total.sum(axis=0)
+
+
+_group_norm.defvjp(_group_norm_forward, _group_norm_backward)
+
+
+def _pixel_sum(maps: Array) -> Array:
+  """[batch, *size, channels] -> [batch, channels]; sums over channels are for the small result."""
+  return maps.sum(axis=tuple(range(1, maps.ndim - 1)))
+
+
+def _group_mean(sums: Array, maps: Array, groups: int) -> Array:
+  """Sums over the pixels of maps -> means over groups, repeated: both [batch, channels]."""
+  batch, channels = sums.shape
+  means = sums.reshape(batch, groups, -1).sum(axis=-1) / (maps[0].size // groups)
+  return jnp.repeat(means, channels // groups, axis=-1)
+
+
+def _over_pixels(values: Array, maps: Array) -> Array:
+  """[batch, channels], with axes of length 1 for the pixels of maps."""
+  return jnp.expand_dims(values, range(1, maps.ndim - 1))
+
+
+def conv3x3(
+  channels: int, dtype: Any, stride: int = 1, name: str | None = None, folded: bool = False
+) -> nn.Conv:
+  """A 3×3 convolution padded by one pixel on each side; `folded` as in `Style`."""
   # Not 'SAME', which pads (0, 1) at stride 2 and so shifts the map by a pixel.
   return nn.Conv(
-    channels, (3, 3), (stride, stride), padding=((1, 1), (1, 1)), dtype=dtype, name=name
-  )
-
-
-class DoublingConv(nn.Module):
-  """A 3×3 transposed convolution of stride 2: PyTorch's with padding 1 and output_padding 1.
-
-  Along each axis, output 2i is K[1]·x[i] and output 2i + 1 is K[0]·x[i] + K[2]·x[i + 1]: one 2×2
-  convolution on the small map gives the four outputs of every pixel. That is 16 products instead
-  of 9, but XLA's CPU backend takes 4 to 8 times as long for the gradient of a convolution that
-  dilates its input.
-  """
-
-  channels: int
-  dtype: Any
-  precision: Any = None
-
-  @nn.compact
-  def __call__(self, inputs: Maps) -> DoubledMaps:
-    batch, height, width, in_channels = inputs.shape
-    shape = (3, 3, in_channels, self.channels)
-    kernel = self.param('kernel', nn.initializers.lecun_normal(), shape)
-    bias = self.param('bias', nn.initializers.zeros, (self.channels,))
-    inputs, kernel, bias = promote_dtype(inputs, kernel, bias, dtype=self.dtype)
-    # [parity, tap] of rows, of columns, in, out
-    taps = jax.vmap(jax.vmap(_transposed_taps))(_transposed_taps(kernel))
-    taps = taps.transpose(1, 3, 4, 0, 2, 5).reshape(2, 2, in_channels, 4 * self.channels)
-    outputs = jax.lax.conv_general_dilated(
-      inputs,
-      taps,
-      window_strides=(1, 1),
-      padding=((0, 1), (0, 1)),
-      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-      precision=self.precision,
-    )
-    outputs = outputs.reshape(batch, height, width, 2, 2, self.channels)
-    outputs = outputs.transpose(0, 1, 3, 2, 4, 5)
-    doubled = outputs.reshape(batch, 2 * height, 2 * width, self.channels)
-    return doubled + bias[None, None, None]
-
-
-def _transposed_taps(kernel: ArrayLike) -> Array:
-  """[3, ...] to [parity of the output, tap on x[i] or x[i + 1], ...]."""
-  first, middle, last = kernel
-  return jnp.stack([jnp.stack([middle, jnp.zeros_like(middle)]), jnp.stack([first, last])])
-
-
-def interleave2x(
-  maps: Sequence[Sequence[Maps]],
-) -> Float[Array, 'batch 2*height 2*width channels']:
-  """Four maps to one, whose pixel (2i + r, 2j + c) is the pixel (i, j) of maps[r][c]."""
-  batch, height, width, channels = maps[0][0].shape
-  # Concatenated along the innermost axis, without a transpose, which on a CPU costs as much as a
-  # convolution. The gradient is slices.
-  rows = [jnp.concatenate(row, axis=-1).reshape(batch, height, -1) for row in maps]
-  doubled = jnp.concatenate(rows, axis=-1)
-  return doubled.reshape(batch, 2 * height, 2 * width, channels)
-
-
-def upsample2x(inputs: Maps) -> Float[Array, 'batch 2*height 2*width channels']:
-  """Nearest-neighbour upsampling by 2."""
-  return interleave2x([[inputs, inputs], [inputs, inputs]])
-
-
-class UpsampledConv(nn.Module):
-  """Nearest-neighbour upsampling by 2, then a 3×3 convolution padded by one pixel.
-
-  Along each axis, output 2i is K[0]·x[i - 1] + (K[1] + K[2])·x[i] and output 2i + 1 is
-  (K[0] + K[1])·x[i] + K[2]·x[i + 1]. If `folded`, one 2×2 convolution on the small map gives the
-  four outputs of every pixel, with 4 products each instead of 9.
-  """
-
-  channels: int
-  dtype: Any
-  folded: bool
-
-  @nn.compact
-  def __call__(self, inputs: Maps) -> DoubledMaps:
-    shape = (3, 3, inputs.shape[-1], self.channels)
-    kernel = self.param('kernel', nn.initializers.lecun_normal(), shape)
-    bias = self.param('bias', nn.initializers.zeros, (self.channels,))
-    inputs, bias = promote_dtype(inputs, bias, dtype=self.dtype)
-    if self.folded:
-      doubled = _folded_conv(inputs, kernel)
-    else:
-      doubled = _valid_conv(_pad_by_one(upsample2x(inputs)), kernel.astype(inputs.dtype))
-    return doubled + bias[None, None, None]
-
-
-def _folded_conv(inputs: Maps, kernel: ArrayLike) -> Array:
-  _, height, width, in_channels = inputs.shape
-  channels = kernel.shape[-1]
-  taps = jax.vmap(jax.vmap(_upsampled_taps))(_upsampled_taps(kernel))
-  # From [row parity, row tap, column parity, column tap, in, out]: parities become channels.
-  taps = taps.transpose(1, 3, 4, 0, 2, 5).reshape(2, 2, in_channels, 4 * channels)
-  taps = taps.astype(inputs.dtype)  # last, so that taps are added in float32
-  # Window (i, j) begins at x[i - 1, j - 1]: an even output reads this one, an odd output the next.
-  windows = _valid_conv(_pad_by_one(inputs), taps)
-  windows = windows.reshape(*windows.shape[:-1], 2, 2, channels)
-  return interleave2x(
-    [[windows[:, r : r + height, c : c + width, r, c] for c in (0, 1)] for r in (0, 1)]
-  )
-
-
-def _upsampled_taps(kernel: ArrayLike) -> Array:
-  """[3, ...] to [parity of the output, tap on the first or second pixel of its window, ...]."""
-  first, middle, last = kernel
-  return jnp.stack([jnp.stack([first, middle + last]), jnp.stack([first + middle, last])])
-
-
-def _pad_by_one(maps: Maps) -> Array:
-  # Not by the convolution's padding: XLA's CPU backend takes 50 times as long for the gradient of
-  # an even kernel with it.
-  return jnp.pad(maps, ((0, 0), (1, 1), (1, 1), (0, 0)))
-
-
-def _valid_conv(maps: Maps, kernel: ArrayLike) -> Array:
-  return jax.lax.conv_general_dilated(
-    maps, kernel, (1, 1), 'VALID', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+    channels,
+    (3, 3),
+    (stride, stride),
+    padding=((1, 1), (1, 1)),
+    dtype=dtype,
+    name=name,
+    conv_general_dilated=halve if folded and stride == 2 else None,
   )
 
 
@@ -233,7 +194,7 @@ class ResBlock(nn.Module):
     if self.resample == 'up':
       conv1 = UpsampledConv(self.channels, dtype, self.style.folded, name='conv1')
     else:
-      conv1 = conv3x3(self.channels, dtype, stride, name='conv1')
+      conv1 = conv3x3(self.channels, dtype, stride, 'conv1', self.style.folded)
     hidden = conv1(inputs)
     hidden = activation(Norm(self.style, name='norm')(hidden, train))
     hidden = nn.Dropout(self.style.dropout, deterministic=not train)(hidden)

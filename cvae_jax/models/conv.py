@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from cvae_jax.models.architectures import ARCHITECTURES, Features, Images, check_convolutions
-from cvae_jax.models.blocks import Activate, DoublingConv, Style, centre_crop, conv3x3
+from cvae_jax.models.blocks import Activate, Style, centre_crop, conv3x3
+from cvae_jax.models.resampling import DoublingConv
 
 
 class ConvEncoder(nn.Module):

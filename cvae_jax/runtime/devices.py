@@ -147,7 +147,7 @@ def compiler_options(cpu_options: dict[str, str], deterministic: bool = False) -
   """
   backend = jax.default_backend()
   if backend == 'gpu' and deterministic:
-    return {'xla_gpu_deterministic_ops': 'true'}
+    return {'xla_gpu_deterministic_ops': 'True'}
   return _known(*cpu_options.items()) if backend == 'cpu' and cpu_options else {}
 
 

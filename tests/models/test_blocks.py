@@ -6,42 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from cvae_jax.models import blocks
-
-
-def test_upsample_repeats_each_pixel_in_a_square():
-  image = jnp.arange(6.0).reshape(1, 2, 3, 1)
-  expected = np.repeat(np.repeat(np.asarray(image), 2, axis=1), 2, axis=2)
-  np.testing.assert_array_equal(blocks.upsample2x(image), expected)
-
-
-@pytest.mark.parametrize('size', [(3, 4), (1, 1)])
-def test_upsampling_folded_into_the_convolution_gives_the_same_and_the_same_gradient(size):
-  inputs = jax.random.normal(jax.random.key(0), (2, *size, 3))
-  random = np.random.RandomState(1)
-  kernel, bias = np.float32(random.randn(3, 3, 3, 5)), np.float32(random.randn(5))
-  weights = np.float32(random.randn(2, 2 * size[0], 2 * size[1], 5))
-  upsampled = np.repeat(np.repeat(inputs, 2, 1), 2, 2)
-  padded = np.pad(upsampled, ((0, 0), (1, 1), (1, 1), (0, 0)))
-  expected = sum(
-    padded[:, i : i + 2 * size[0], j : j + 2 * size[1]] @ kernel[i, j]
-    for i in range(3)
-    for j in range(3)
-  )
-
-  def loss(layer, params, inputs):
-    outputs = layer.apply({'params': params}, inputs)
-    return jnp.sum(weights * outputs**2), outputs
-
-  gradients = []
-  for folded in (False, True):
-    layer = blocks.UpsampledConv(5, jnp.float32, folded)
-    compute = jax.jit(jax.grad(partial(loss, layer), argnums=(0, 1), has_aux=True))
-    gradient, outputs = compute({'kernel': kernel, 'bias': bias}, inputs)
-    np.testing.assert_allclose(outputs, expected + bias, atol=1e-5)
-    gradients.append(gradient)
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3), *gradients)
 
 
 def test_convolution_pads_one_pixel_on_each_side_at_stride_two():
@@ -72,3 +39,23 @@ def test_group_norm_uses_its_epsilon_and_float32_statistics():
   normalized = (grouped - mean[..., None]) / np.sqrt(variance[..., None] + 1e-5)
   expected = normalized.reshape(2, 2, 16, 2).transpose(0, 2, 1, 3).reshape(2, 4, 4, 4)
   np.testing.assert_allclose(np.asarray(outputs, np.float64), expected, atol=0.03)
+
+
+@pytest.mark.parametrize('shape', [(3, 5, 4, 12), (4, 12)])
+def test_group_norm_and_its_gradients_are_those_of_flax(shape):
+  inputs = 2 + 3 * jax.random.normal(jax.random.key(0), shape)
+  scale, bias = jax.random.normal(jax.random.key(1), (2, shape[-1]))
+  params = {'params': {'scale': scale, 'bias': bias}}
+
+  def loss(layer, params, inputs):
+    outputs = layer.apply(params, inputs)
+    return jnp.sum(jnp.sin(outputs)), outputs
+
+  found, expected = (
+    jax.jit(jax.value_and_grad(partial(loss, layer), argnums=(0, 1), has_aux=True))(params, inputs)
+    for layer in (
+      blocks.GroupNorm(3, 1e-5, jnp.float32),
+      nn.GroupNorm(num_groups=3, epsilon=1e-5, dtype=jnp.float32),
+    )
+  )
+  jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), found, expected)
