@@ -21,8 +21,9 @@ from cvae_jax.runtime import devices, keys
 from cvae_jax.tasks.vae import VAE, log_weights
 
 BATCH_SIZE = 256
-# Images of 28×28 pixels decoded in one dispatch: enough to keep the device busy.
-DECODED_ON_CPU, DECODED_ON_ACCELERATOR = 512, 8192
+# Images of 28×28 pixels decoded in one dispatch: enough to keep the device busy, and on a CPU few
+# enough for their maps to stay in its cache.
+DECODED_ON_CPU, DECODED_ON_ACCELERATOR = 64, 8192
 IWAE_BATCH = 8  # images whose samples are drawn together
 
 
