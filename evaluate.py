@@ -11,7 +11,7 @@ Examples:
 
 Without --workdir it takes the newest run under runs/, or the shipped mnist. Each number has its
 protocol, and a warning if it says little. IWAE comes last and takes longest: on a CPU, 5,000
-samples for each of 1,000 images, evenly spaced in the split, take half an hour to an hour.
+samples for each of 1,000 images, evenly spaced in the split, take 20 minutes to an hour.
 """
 
 from absl import flags

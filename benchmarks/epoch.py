@@ -19,23 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import alternate, machine, throughput
+from benchmarks import alternate, machine, made_images, throughput
 
 BATCH_SIZE = 128
 NUM_IMAGES, HELD_OUT = 60_000, 5_000  # of MNIST; HELD_OUT of them for validation
 LIMIT = 0.10  # largest acceptable cost, relative to the bare steps
-
-
-def write_images(folder: Path, num_images: int) -> None:
-  """Writes random images as the four IDX files of MNIST; a twelfth of them for testing."""
-  rng = np.random.RandomState(0)
-  for split, count in (('train', num_images), ('t10k', max(10, num_images // 12))):
-    images = rng.randint(0, 256, (count, 28, 28), dtype=np.uint8)
-    header = np.array([0x803, *images.shape], '>i4').tobytes()
-    (folder / f'{split}-images-idx3-ubyte').write_bytes(header + images.tobytes())
-    labels = np.arange(count, dtype=np.uint8) % 10
-    header = np.array([0x801, count], '>i4').tobytes()
-    (folder / f'{split}-labels-idx1-ubyte').write_bytes(header + labels.tobytes())
 
 
 def train(data_dir: Path, held_out: int, num_epochs: int, device: str, workdir: Path) -> dict:
@@ -112,7 +100,7 @@ def main() -> None:
     folder = Path(folder)
     data_dir = flags.data_dir.absolute() if flags.data_dir else folder
     if not flags.data_dir:
-      write_images(folder, num_images)
+      made_images.write(folder, num_images, num_test=max(10, num_images // 12))
     before = bare(flags.device, num_steps, rounds=3)
     whole = train(data_dir, held_out, flags.num_epochs, flags.device, folder / 'run')
     after = bare(flags.device, num_steps, rounds=3)

@@ -12,7 +12,6 @@ import argparse
 import itertools
 import json
 import os
-import resource
 import shutil
 import statistics
 import subprocess
@@ -25,13 +24,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks import alternate, machine, throughput
+from benchmarks import alternate, machine, made_images, throughput
 
 MIN_STEPS, MAX_STEPS, STEP_SECONDS = 5, 100, 3.0  # timed at each point
 NUM_EPOCHS, MAX_EPOCH_STEPS = 3, 200  # of the curve of images: epochs begun, steps timed in each
 NUM_PIXELS = 28 * 28
 HELD_OUT, NUM_TEST = 100, 100  # images, of a data set that is written
-BLOCK = 1 << 16  # images that are written at once
 IMAGES_OF_A_CLASS = 20  # whose latents a prior is fitted to
 # Of `images`: a network that leaves most of a step to the reading of its batch.
 DENSE = {'model.name': 'mlp', 'model.norm': 'none', 'model.channels': (64,)}
@@ -108,27 +106,6 @@ def exponents(sizes: Sequence[float], values: Sequence[float]) -> tuple[list[flo
   return (np.diff(y) / np.diff(x)).tolist(), float(np.polyfit(x, y, 1)[0])
 
 
-def write_images(folder: Path, num_images: int) -> None:
-  """Writes different random images as the four IDX files of MNIST, block by block.
-
-  Args:
-    folder: where to.
-    num_images: of the training split.
-  """
-  block = np.random.RandomState(0).randint(0, 256, (BLOCK, NUM_PIXELS), dtype=np.uint8)
-  for split, count in (('train', num_images), ('t10k', NUM_TEST)):
-    with open(folder / f'{split}-images-idx3-ubyte', 'wb') as file:
-      file.write(np.array([0x803, count, 28, 28], '>i4').tobytes())
-      for first in range(0, count, BLOCK):
-        # The number of an image in its first pixels makes it another one.
-        numbers = np.arange(first, min(first + BLOCK, count), dtype=np.int32)
-        block[: len(numbers), :4] = numbers[:, None].view(np.uint8)
-        file.write(block[: len(numbers)])
-    header = np.array([0x801, count], '>i4').tobytes()
-    labels = np.arange(count) % 10
-    (folder / f'{split}-labels-idx1-ubyte').write_bytes(header + labels.astype(np.uint8).tobytes())
-
-
 def measure(curve: str, size: int, quick: bool, folder: str) -> dict[str, float]:
   """Measures one point in this process; see `COLUMNS`.
 
@@ -183,7 +160,7 @@ def _steps(config, num_classes: int) -> dict[str, float]:
     'parameters': _num_parameters(prog),
     'step_seconds': step_seconds,
     'compile_seconds': first - step_seconds * steps_per_call,
-    'peak_bytes': _peak_bytes(),
+    'peak_bytes': package_training.peak_bytes(),
   }
 
 
@@ -201,6 +178,7 @@ def _streamed(config) -> dict[str, float]:
   """The start of a run on files, the starts of its epochs, and its steps with their reading."""
   import jax
 
+  from benchmarks import package_training
   from cvae_jax.data import datasets
   from cvae_jax.training import feed, program
 
@@ -239,7 +217,7 @@ def _streamed(config) -> dict[str, float]:
     'epoch_start_seconds': statistics.median(epoch_starts[1:]),
     'step_seconds': statistics.median(steps[1:]),
     'parameters': _num_parameters(prog),
-    'peak_bytes': _peak_bytes(),
+    'peak_bytes': package_training.peak_bytes(),
   }
 
 
@@ -257,23 +235,9 @@ def _fit_prior(num_classes: int) -> float:
 
 
 def _num_parameters(prog) -> int:
-  return sum(leaf.size for leaf in _leaves(prog.fresh_state().variables['params']))
-
-
-def _leaves(tree):
   import jax
 
-  return jax.tree.leaves(tree)
-
-
-def _peak_bytes() -> int:
-  """The largest memory of the device so far; on a CPU of the whole process."""
-  import jax
-
-  device = jax.local_devices()[0]
-  if device.platform == 'cpu':
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-  return device.memory_stats()['peak_bytes_in_use']
+  return sum(leaf.size for leaf in jax.tree.leaves(prog.fresh_state().variables['params']))
 
 
 def run_point(curve: str, size: int, quick: bool, device: str) -> dict[str, float]:
@@ -281,7 +245,7 @@ def run_point(curve: str, size: int, quick: bool, device: str) -> dict[str, floa
   with tempfile.TemporaryDirectory(prefix='growth-') as folder:
     if curve == 'images':
       _check_space(Path(folder), size)
-      write_images(Path(folder), size)
+      made_images.write(Path(folder), size, NUM_TEST)
     arguments = json.dumps({'curve': curve, 'size': size, 'quick': quick, 'folder': folder})
     done = subprocess.run(
       [sys.executable, '-m', 'benchmarks.growth', '--point', arguments],

@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import resource
 import shutil
 import subprocess
 import sys
@@ -62,6 +63,11 @@ def require(device: str) -> None:
 def num_cores() -> int:
   """Cores that this process may use."""
   return len(os.sched_getaffinity(0))
+
+
+def peak_of_process() -> int:
+  """The largest memory of this process so far, in bytes."""
+  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _processor() -> str:

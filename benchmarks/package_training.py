@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
+from benchmarks import machine
 from configs import mnist
 from cvae_jax.data.datasets import Dataset
 from cvae_jax.training import program
@@ -38,3 +39,11 @@ def make_run(prog: Program) -> tuple[Callable[[int], float], int]:
     return float(jax.block_until_ready(terms)['loss'][-1])
 
   return run, num_steps
+
+
+def peak_bytes() -> int:
+  """The largest memory of the device so far; on a CPU of the whole process."""
+  device = jax.local_devices()[0]
+  if device.platform == 'cpu':
+    return machine.peak_of_process()
+  return device.memory_stats()['peak_bytes_in_use']

@@ -6,11 +6,12 @@ a number of seconds to compute.
 
 import json
 import math
-import resource
 import sys
 import time
 
 import numpy as np
+
+from benchmarks import machine
 
 WARMUP_CALLS = 3
 
@@ -46,16 +47,11 @@ def main(contender: dict) -> None:
 
 
 def _package(contender, images, labels):
-  import jax
-
   from benchmarks import package_training
 
   prog = package_training.build(images, labels, contender['batch_size'], contender['package'])
   run, steps_per_call = package_training.make_run(prog)
-  device = jax.local_devices()[0]
-  if device.platform == 'cpu':
-    return run, steps_per_call, _peak_of_process
-  return run, steps_per_call, lambda: device.memory_stats()['peak_bytes_in_use']
+  return run, steps_per_call, package_training.peak_bytes
 
 
 def _pytorch(contender, images, labels):
@@ -72,11 +68,7 @@ def _pytorch(contender, images, labels):
     device,
     contender['threads'],
   )
-  return run, 1, _peak_of_process if device == 'cpu' else torch.cuda.max_memory_allocated
-
-
-def _peak_of_process() -> int:
-  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+  return run, 1, machine.peak_of_process if device == 'cpu' else torch.cuda.max_memory_allocated
 
 
 def _send(message: dict) -> None:

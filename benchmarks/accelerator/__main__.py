@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import alternate, epoch, machine
+from benchmarks import alternate, machine, made_images
 from benchmarks.accelerator import archive, pieces, plan, report
 from benchmarks.accelerator.plan import Piece
 from cvae_jax.runtime import paths
@@ -229,7 +229,7 @@ def tiny_data(folder: Path) -> Path:
   """Makes random images as MNIST and Fashion-MNIST; the other data sets are missing."""
   for name in ('mnist', 'fashion_mnist'):
     (folder / name).mkdir(parents=True)
-    epoch.write_images(folder / name, 5_200)  # the shipped mnist holds out 5,000
+    made_images.write(folder / name, 5_200, num_test=433)  # the shipped mnist holds out 5,000
   return folder
 
 

@@ -234,8 +234,8 @@ def read_run(workdir: Path) -> dict[str, Any]:
 
   Returns:
     finished; step, of the newest checkpoint; epoch and seconds of the last line of metrics.csv;
-    the highest images_per_second; best_step, the step of the best validation, and its terms, the
-    first of which is the score.
+    the highest images_per_second; best_step, the step of the best validation, and its terms, with
+    the score first.
 
   Raises:
     OSError, ValueError: it has not come to a checkpoint.

@@ -57,7 +57,7 @@ class UpsampledConv(nn.Module):
     if self.folded:
       doubled = _folded_conv(inputs, kernel)
     else:
-      doubled = _conv(upsample2x(inputs), kernel.astype(inputs.dtype), padding=1)
+      doubled = _conv(upsample2x(inputs), kernel.astype(inputs.dtype), padding=(1, 1))
     return doubled + bias[None, None, None]
 
 
@@ -76,7 +76,7 @@ def _folded_conv(inputs: Maps, kernel: ArrayLike) -> Array:
 @jax.custom_vjp
 def _windows(inputs: Maps, taps: ArrayLike) -> Array:
   """[batch, height + 1, width + 1, features]: a 2×2 convolution padded by one pixel."""
-  return _conv(inputs, taps, padding=1)
+  return _conv(inputs, taps, padding=(1, 1))
 
 
 def _windows_gradient(saved, gradient):
@@ -110,14 +110,8 @@ def _double(inputs: Maps, kernel: ArrayLike, precision: Any = None) -> Array:
   16 products for the four outputs of a pixel instead of 9, but no dilation.
   """
   batch, height, width, _ = inputs.shape
-  outputs = jax.lax.conv_general_dilated(
-    inputs,
-    _parities_as_channels(_transposed_taps, kernel),
-    window_strides=(1, 1),
-    padding=((0, 1), (0, 1)),
-    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-    precision=precision,
-  )
+  taps = _parities_as_channels(_transposed_taps, kernel)
+  outputs = _conv(inputs, taps, padding=(0, 1), precision=precision)
   outputs = outputs.reshape(batch, height, width, 2, 2, kernel.shape[-1])
   return interleave2x([[outputs[:, :, :, r, c] for c in (0, 1)] for r in (0, 1)])
 
@@ -132,14 +126,14 @@ def halve(inputs: Maps, kernel: ArrayLike, *_, **__) -> Array:
 
 @jax.custom_vjp
 def _halve(inputs: Maps, kernel: ArrayLike) -> Array:
-  return _conv(inputs, kernel, stride=2, padding=1)
+  return _conv(inputs, kernel, stride=2, padding=(1, 1))
 
 
 def _halve_gradient(saved, gradient):
   inputs, kernel = saved
   _, height, width, _ = inputs.shape
   d_inputs = _double(gradient, _mirrored(kernel))[:, :height, :width]
-  return d_inputs, _kernel_gradient(inputs, gradient, kernel.shape, stride=2, padding=1)
+  return d_inputs, _kernel_gradient(inputs, gradient, kernel.shape, stride=2, padding=(1, 1))
 
 
 _halve.defvjp(lambda inputs, kernel: (_halve(inputs, kernel), (inputs, kernel)), _halve_gradient)
@@ -169,17 +163,19 @@ def _mirrored(kernel: ArrayLike) -> Array:
   return kernel[::-1, ::-1].swapaxes(2, 3)
 
 
-def _conv(inputs: Maps, kernel: ArrayLike, stride: int = 1, padding: int = 0) -> Array:
+def _conv(inputs: Maps, kernel: ArrayLike, stride=1, padding=(0, 0), precision=None) -> Array:
+  """A convolution with the same padding, before and after, of both axes."""
   return jax.lax.conv_general_dilated(
     inputs,
     kernel,
     (stride, stride),
-    ((padding, padding), (padding, padding)),
+    (padding, padding),
     dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    precision=precision,
   )
 
 
-def _kernel_gradient(inputs, gradient, shape, stride: int = 1, padding: int = 0) -> Array:
+def _kernel_gradient(inputs, gradient, shape, stride=1, padding=(0, 0)) -> Array:
   """The gradient of a kernel of `shape`, from that of `_conv`'s outputs."""
   of_kernel = jax.linear_transpose(
     lambda kernel: _conv(inputs, kernel, stride, padding),

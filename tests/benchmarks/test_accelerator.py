@@ -34,7 +34,7 @@ def failed(record=None):
 
 
 def names_chosen(listed, records, seconds_left):
-  """The names of the pieces in the order in which they are chosen, each of which succeeds."""
+  """The names of pieces as they are chosen one after the other, if each succeeds."""
   names, records = [], dict(records)
   while (one := plan.choose(listed, records, seconds_left)) is not None:
     names.append(one.name)

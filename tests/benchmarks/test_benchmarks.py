@@ -9,14 +9,14 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from benchmarks import alternate, epoch, growth, scaling, sweep, throughput
+from benchmarks import alternate, growth, made_images, scaling, sweep, throughput
 from configs import mnist
 from conftest import ROOT
 from cvae_jax.data import datasets as splits
 
 
 def test_training_reads_the_random_images(tmp_path):
-  epoch.write_images(tmp_path, 120)
+  made_images.write(tmp_path, 120, num_test=10)
   config = mnist.get_config()
   config.data.dir, config.data.validation_examples, config.batch_size = str(tmp_path), 20, 10
   train, validation, test = splits.load(config)
@@ -138,8 +138,8 @@ def test_the_table_of_a_curve_has_exponents_between_its_rows():
 
 
 def test_images_of_the_curve_differ_and_are_read(tmp_path, monkeypatch):
-  monkeypatch.setattr(growth, 'BLOCK', 64)
-  growth.write_images(tmp_path, 150)
+  monkeypatch.setattr(made_images, 'BLOCK', 64)
+  made_images.write(tmp_path, 150, growth.NUM_TEST)
   config = growth._config({'data.dir': str(tmp_path), 'data.validation_examples': 20})
   splits_ = splits.load(config)
   assert [len(split.labels) for split in splits_] == [130, 20, growth.NUM_TEST]
