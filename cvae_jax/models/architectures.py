@@ -14,7 +14,7 @@ Features = Float[ArrayLike, 'batch features']
 
 # A function of (config, image shape [H, W, C], `blocks.Style`) -> (encoder, decoder): modules from
 # images to features, and from features to outputs in the shape of the images, float32, both called
-# with (inputs, train). The trait 'xla_cpu_options' maps a precision to XLA's options on a CPU.
+# with (inputs, train). The trait 'xla_cpu_options': XLA's options for programs on a CPU.
 ARCHITECTURES = Registry('model.name', 'cvae_jax.models')
 
 
@@ -51,9 +51,6 @@ def check_convolutions(config, *names: str) -> None:
     )
 
 
-def compiler_options(
-  name: str, precision: str = 'float32', deterministic: bool = False
-) -> dict[str, str]:
+def compiler_options(name: str, deterministic: bool = False) -> dict[str, str]:
   """XLA's options for the programs of an architecture; see `devices.compiler_options`."""
-  of_precision = ARCHITECTURES.trait(name, 'xla_cpu_options', {})
-  return devices.compiler_options(of_precision.get(precision, {}), deterministic)
+  return devices.compiler_options(ARCHITECTURES.trait(name, 'xla_cpu_options', {}), deterministic)

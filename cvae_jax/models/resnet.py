@@ -72,16 +72,11 @@ class ResNetDecoder(nn.Module):
 
 
 # YNNPACK takes 1.1 to 2 times as long as Eigen for these convolutions: it gets the dot products.
-EIGEN = {'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT'}
-# Eigen converts bfloat16 to float32 and back; oneDNN multiplies it, 2 to 3 times as fast. Not in
-# float32: it takes 1.5 to 3 times as long as Eigen for the gradients of kernels.
-ONEDNN = {'xla_cpu_use_onednn': 'True', 'xla_cpu_experimental_onednn_custom_call': 'True'}
-
-
+# Not oneDNN (xla_cpu_experimental_onednn_custom_call): jax 0.12 gives wrong gradients with it.
 @ARCHITECTURES.register(
   'resnet',
   check_convolutions,
-  xla_cpu_options={'float32': EIGEN, 'bfloat16': EIGEN | ONEDNN},
+  xla_cpu_options={'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT'},
 )
 def _resnet(config, image_shape, style: Style) -> tuple[ResNetEncoder, ResNetDecoder]:
   channels, depth = tuple(config.model.channels), config.model.depth

@@ -31,9 +31,7 @@ class Autoencoder(Task):
     self.network = cvae.build(config)
     self.likelihood = likelihoods.build(config)
     self.binarize = config.data.binarize
-    self.compiler_options = architectures.compiler_options(
-      config.model.name, config.precision, config.deterministic
-    )
+    self.compiler_options = architectures.compiler_options(config.model.name, config.deterministic)
     self._augment = augmentation.make_augment(config.data.augment)
 
   def __reduce__(self):

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from cvae_jax import config as config_lib
+from cvae_jax import tasks
 from cvae_jax.models import cvae
-from tiny import RESNET, set_fields, tiny_config
+from tiny import RESNET, STEPS_PER_EPOCH, set_fields, tiny_config
+
+KEY, STEP = jax.random.key(1), 9
 
 
 def published(**changes):
@@ -84,6 +87,28 @@ def test_bfloat16_computes_near_float32_and_keeps_float32_outside():
     assert a.dtype == jnp.float32
     np.testing.assert_allclose(a, b, atol=0.05)
   assert not np.array_equal(low[0], high[0])
+
+
+@pytest.mark.parametrize('precision', ['float32', pytest.param('bfloat16', marks=pytest.mark.slow)])
+def test_the_compiler_options_change_no_gradient(precision):
+  """Some experimental options of XLA did: oneDNN's in jax 0.12."""
+  config = tiny_config(precision=precision, **RESNET)
+  task = tasks.build(config, STEPS_PER_EPOCH)
+  variables = jax.jit(task.init)(jax.random.key(0))
+  images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1), dtype=np.uint8)
+
+  def gradients(variables):
+    loss = lambda v: task.loss(v, (images, jnp.arange(4)), task.hyperparameters, KEY, STEP)  # noqa: E731
+    return jax.grad(loss, has_aux=True)(variables)[0]
+
+  with_options = jax.jit(gradients, compiler_options=task.compiler_options)(variables)
+  without = jax.jit(gradients)(variables)
+  tolerance = {'float32': 1e-5, 'bfloat16': 0.1}[precision]
+  for (path, a), b in zip(
+    jax.tree_util.tree_leaves_with_path(with_options), jax.tree.leaves(without), strict=True
+  ):
+    error = np.abs(a - b).max() / np.abs(b).max()
+    assert error < tolerance, (jax.tree_util.keystr(path), error)
 
 
 @pytest.mark.slow
