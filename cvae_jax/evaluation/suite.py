@@ -102,7 +102,7 @@ def evaluate(
   key = keys.stream(model.config.seed, 'validation')
   counts = len(dataset.labels), len(whole.labels)
   evaluation = Evaluation(model, split, *counts, iwae_samples, asked, list(asked))
-  terms = bounds.elbo(model, dataset.images, dataset.labels, key)
+  terms = bounds.elbo(model.task, model.variables, dataset.images, dataset.labels, key)
   progress.log(_forecast(evaluation, data, terms, dataset))
   measure = {
     'likelihood': lambda: _add_elbo(evaluation, terms),
@@ -218,7 +218,7 @@ def _add_iwae(evaluation: Evaluation, dataset: Dataset, key, negative_elbo: np.n
   name = f'−log p(x{" | c" if model.conditional else ""}), IWAE with {num_samples:,} samples'
   with progress.shown(f'{name} of {count:,} images') as advance:
     images, labels = dataset.images[rows], dataset.labels[rows]
-    iwae = bounds.iwae(model, images, labels, key, num_samples, advance, rows)
+    iwae = bounds.iwae(model.task, model.variables, images, labels, key, num_samples, advance, rows)
   spaced = '' if count == all_images else f' of {all_images:,}, evenly spaced'
   protocol = (
     f'K = {num_samples:,}, {count:,} images{spaced}, {_targets(model)}; {_prior_of_bounds(model)}'
@@ -320,7 +320,9 @@ def _add_bayes(evaluation: Evaluation, dataset: Dataset, key) -> None:
     miss('accuracy', 'calibration_error', reason='the model is unconditional')
     return
   with progress.shown('bounds of every class') as advance:
-    log_probabilities = bounds.class_log_probabilities(model, dataset.images, key, advance)
+    log_probabilities = bounds.class_log_probabilities(
+      model.task, model.variables, len(model.class_names), dataset.images, key, advance
+    )
   protocol = (
     'p(c | x) by Bayes from the ELBO of every class, one posterior sample, classes equally likely; '
     f'{evaluation.num_images:,} images'

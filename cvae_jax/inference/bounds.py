@@ -15,9 +15,9 @@ from jax import Array
 from scipy import special
 
 from cvae_jax.data import batches
-from cvae_jax.inference.model import Model
 from cvae_jax.models import gaussians
 from cvae_jax.runtime import devices, keys
+from cvae_jax.tasks.task import Variables
 from cvae_jax.tasks.vae import VAE, log_weights
 
 BATCH_SIZE = 256
@@ -42,19 +42,22 @@ class Terms(NamedTuple):
     return self.reconstruction + self.kl.sum(axis=-1)
 
 
-def elbo(model: Model, images: np.ndarray, labels: np.ndarray, key: Array) -> Terms:
+def elbo(
+  task: VAE, variables: Variables, images: np.ndarray, labels: np.ndarray, key: Array
+) -> Terms:
   """The terms of the ELBO of each image, one posterior sample each.
 
   Args:
-    model: a trained model.
+    task: of the model.
+    variables: its weights.
     images: uint8 [N, H, W, C].
     labels: int32 [N].
     key: for all draws.
   """
-  compute = _compiled_elbo(model.task)
+  compute = _compiled_elbo(task)
   indices = np.arange(len(labels), dtype=np.int32)
   return batches.map_rows(
-    lambda *rows: compute(model.variables, key, *rows), BATCH_SIZE, images, labels, indices
+    lambda *rows: compute(variables, key, *rows), BATCH_SIZE, images, labels, indices
   )
 
 
@@ -69,7 +72,8 @@ def _compiled_elbo(task: VAE):
 
 
 def iwae(
-  model: Model,
+  task: VAE,
+  variables: Variables,
   images: np.ndarray,
   labels: np.ndarray,
   key: Array,
@@ -83,7 +87,8 @@ def iwae(
   and on the indices of its image and of itself.
 
   Args:
-    model: a trained model.
+    task: of the model.
+    variables: its weights.
     images: uint8 [N, H, W, C].
     labels: int32 [N].
     key: that of `elbo` binarizes the images in the same way.
@@ -94,16 +99,16 @@ def iwae(
   Returns:
     [N] nats; in expectation a lower bound on log p(x | c).
   """
-  prepare, run = _compiled_iwae(model.task)
-  chunk = max(1, min(num_samples, _decoded_at_once(model.image_shape) // IWAE_BATCH))
+  prepare, run = _compiled_iwae(task)
+  chunk = max(1, min(num_samples, _decoded_at_once(task.network.image_shape) // IWAE_BATCH))
   firsts = np.arange(0, num_samples, chunk, dtype=np.int32)
   numbers = np.arange(chunk, dtype=np.int32)
   done, total_count = 0, len(labels)
 
   def estimate(images, labels, indices):
     nonlocal done
-    posterior = prepare(model.variables, key, images, labels, indices)
-    constants = (model.variables, posterior, labels, numbers, np.int32(num_samples))
+    posterior = prepare(variables, key, images, labels, indices)
+    constants = (variables, posterior, labels, numbers, np.int32(num_samples))
     nothing = np.full(len(labels), -np.inf, np.float32)
     total = jax.block_until_ready(run(constants, nothing, firsts))
     done += len(labels)
@@ -155,7 +160,9 @@ def _compiled_iwae(task: VAE):
 
 
 def class_log_probabilities(
-  model: Model,
+  task: VAE,
+  variables: Variables,
+  num_classes: int,
   images: np.ndarray,
   key: Array,
   advance: Callable[[float], None] = lambda fraction: None,
@@ -165,7 +172,9 @@ def class_log_probabilities(
   All classes get the same noise.
 
   Args:
-    model: a conditional model.
+    task: of a conditional model.
+    variables: its weights.
+    num_classes: that it knows.
     images: uint8 [N, H, W, C].
     key: see `elbo`.
     advance: progress callback; receives the finished fraction.
@@ -174,8 +183,8 @@ def class_log_probabilities(
     [N, classes].
   """
   elbos = []
-  for label in range(len(model.class_names)):
+  for label in range(num_classes):
     labels = np.full(len(images), label, np.int32)
-    elbos.append(-elbo(model, images, labels, key).negative_elbo)
-    advance((label + 1) / len(model.class_names))
+    elbos.append(-elbo(task, variables, images, labels, key).negative_elbo)
+    advance((label + 1) / num_classes)
   return special.log_softmax(np.stack(elbos, axis=1).astype(np.float64), axis=1)

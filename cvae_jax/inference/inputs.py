@@ -137,7 +137,9 @@ def find_labels(model: Model, images: np.ndarray, paths: Sequence[Path]) -> Foun
         'the name of its folder.'
       )
     key = keys.stream(model.config.seed, 'prediction')
-    log_probabilities = bounds.class_log_probabilities(model, images[unknown], key)
+    log_probabilities = bounds.class_log_probabilities(
+      model.task, model.variables, len(model.class_names), images[unknown], key
+    )
     labels[unknown] = log_probabilities.argmax(axis=1)
     probabilities[unknown] = np.exp(log_probabilities.max(axis=1))
   return FoundLabels(labels, ~unknown, probabilities)

@@ -35,7 +35,7 @@ def predict(model: Model, folder: Path) -> Path:
   found = inputs.find_labels(model, images, paths)
   labels = np.zeros(len(images), np.int32) if found is None else found.labels
   key = keys.stream(model.config.seed, 'prediction')
-  terms = bounds.elbo(model, images, labels, key)
+  terms = bounds.elbo(model.task, model.variables, images, labels, key)
   grey, known = images.astype(np.float32) / 255, labels if model.conditional else None
   mean, logvar = model.encode(grey, known)
   files = [printable(path.relative_to(folder)) for path in paths]

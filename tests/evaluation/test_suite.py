@@ -24,7 +24,7 @@ def model(tiny_run):
 def test_the_numbers_of_the_log_are_those_of_the_evaluation(model, tiny_run):
   dataset = model.data().validation
   key = keys.stream(model.config.seed, 'validation')
-  terms = bounds.elbo(model, dataset.images, dataset.labels, key)
+  terms = bounds.elbo(model.task, model.variables, dataset.images, dataset.labels, key)
   (logged,) = [row for row in rows(tiny_run) if int(row['step']) == model.step]
   for name, values in (
     ('negative_elbo', terms.negative_elbo),

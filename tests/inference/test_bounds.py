@@ -29,16 +29,17 @@ def tiny_model():
 def test_the_exact_posterior_makes_every_bound_the_evidence():
   exact = linear_gaussian.log_evidence(IMAGES, LABELS)
   model = linear_gaussian.model()
-  terms = bounds.elbo(model, IMAGES, LABELS, KEY)
+  terms = bounds.elbo(model.task, model.variables, IMAGES, LABELS, KEY)
   # The reconstruction varies with its one sample; its mean over many draws does not.
   draws = [
-    bounds.elbo(model, IMAGES, LABELS, jax.random.key(seed)).negative_elbo for seed in range(200)
+    bounds.elbo(model.task, model.variables, IMAGES, LABELS, jax.random.key(seed)).negative_elbo
+    for seed in range(200)
   ]
   errors = np.std(draws, axis=0) / np.sqrt(len(draws))
   assert np.all(np.abs(np.mean(draws, axis=0) + exact) < 4.5 * errors)
   np.testing.assert_array_equal(terms.latents.shape, terms.mean.shape)
   for num_samples in (1, 7):
-    bound = bounds.iwae(model, IMAGES, LABELS, KEY, num_samples)
+    bound = bounds.iwae(model.task, model.variables, IMAGES, LABELS, KEY, num_samples)
     np.testing.assert_allclose(bound, exact, atol=1e-4)
 
 
@@ -46,7 +47,7 @@ def test_iwae_rises_to_the_evidence_where_the_posterior_is_wrong():
   exact = linear_gaussian.log_evidence(IMAGES, LABELS)
   model = linear_gaussian.model(blur=0.4)
   gaps = [
-    np.mean(exact - bounds.iwae(model, IMAGES, LABELS, KEY, num_samples))
+    np.mean(exact - bounds.iwae(model.task, model.variables, IMAGES, LABELS, KEY, num_samples))
     for num_samples in (1, 10, 5000)
   ]
   assert gaps[0] > gaps[1] > gaps[2]
@@ -81,37 +82,41 @@ def test_iwae_is_the_evidence_under_any_prior(name):
   joint += apply(method='log_prior')
   cell = 2 * np.log(ticks[1] - ticks[0])
   exact = special.logsumexp(np.float64(joint), axis=0) + cell
-  bound = bounds.iwae(model, IMAGES, LABELS, KEY, 5000)
+  bound = bounds.iwae(model.task, model.variables, IMAGES, LABELS, KEY, 5000)
   np.testing.assert_allclose(bound, exact, atol=0.15)
   assert abs(np.mean(bound - exact)) < 0.02
   # The prior matters: with N(0, I) the evidence is another.
   assert np.abs(linear_gaussian.log_evidence(IMAGES, LABELS) - exact).max() > 0.3
   # And so it does to the ELBO.
   draws = [
-    bounds.elbo(model, IMAGES, LABELS, jax.random.key(seed)).negative_elbo for seed in range(100)
+    bounds.elbo(model.task, model.variables, IMAGES, LABELS, jax.random.key(seed)).negative_elbo
+    for seed in range(100)
   ]
   assert -np.mean(draws) < np.mean(exact)
 
 
 def test_iwae_of_some_images_is_theirs_among_all():
   model, rows = linear_gaussian.model(blur=0.4), np.array([1, 4, 10])
-  of_all = bounds.iwae(model, IMAGES, LABELS, KEY, 3)
-  some = bounds.iwae(model, IMAGES[rows], LABELS[rows], KEY, 3, indices=rows)
+  of_all = bounds.iwae(model.task, model.variables, IMAGES, LABELS, KEY, 3)
+  some = bounds.iwae(model.task, model.variables, IMAGES[rows], LABELS[rows], KEY, 3, indices=rows)
   np.testing.assert_allclose(some, of_all[rows], rtol=1e-5)
 
 
 def test_iwae_does_not_depend_on_chunks_or_batches(monkeypatch, tiny_model):
   images = np.random.RandomState(1).randint(0, 256, (11, 8, 8, 1), np.uint8)
   labels = np.arange(11, dtype=np.int32) % 10
-  whole = bounds.iwae(tiny_model, images, labels, KEY, 70)
+  whole = bounds.iwae(tiny_model.task, tiny_model.variables, images, labels, KEY, 70)
   monkeypatch.setattr(bounds, 'DECODED_ON_CPU', 1)  # chunks of 4 samples, the last not full
   monkeypatch.setattr(bounds, 'IWAE_BATCH', 3)
-  np.testing.assert_allclose(bounds.iwae(tiny_model, images, labels, KEY, 70), whole, rtol=1e-6)
+  np.testing.assert_allclose(
+    bounds.iwae(tiny_model.task, tiny_model.variables, images, labels, KEY, 70), whole, rtol=1e-6
+  )
 
 
 def test_iwae_reports_its_progress():
   fractions = []
-  bounds.iwae(linear_gaussian.model(), IMAGES, LABELS, KEY, 2, fractions.append)
+  model = linear_gaussian.model()
+  bounds.iwae(model.task, model.variables, IMAGES, LABELS, KEY, 2, fractions.append)
   assert fractions == [8 / 11, 1]
 
 
@@ -122,7 +127,10 @@ def test_exact_posteriors_nearly_give_the_exact_classes():
     [linear_gaussian.log_evidence(images, np.full(200, c)) for c in range(3)], axis=1
   )
   exact = special.log_softmax(exact, axis=1)
-  estimate = bounds.class_log_probabilities(linear_gaussian.model(), images, jax.random.key(0))
+  model = linear_gaussian.model()
+  estimate = bounds.class_log_probabilities(
+    model.task, model.variables, linear_gaussian.CLASSES, images, jax.random.key(0)
+  )
   np.testing.assert_allclose(special.logsumexp(estimate, axis=1), 0, atol=1e-9)
   assert np.mean(estimate.argmax(1) == exact.argmax(1)) > 0.95
   # All classes see one noise, and their reconstructions differ by their offsets alone.
@@ -141,7 +149,7 @@ def test_10001_images_give_the_same_in_batches_of_128_and_of_1(tiny_model, monke
     run[batch_size] = evaluate(tiny_model.variables, *jax.device_put((images, labels)), KEY)
   assert run[1] == pytest.approx(run[128], rel=1e-5)
   monkeypatch.setattr(bounds, 'BATCH_SIZE', 128)
-  terms = bounds.elbo(tiny_model, images, labels, KEY)
+  terms = bounds.elbo(tiny_model.task, tiny_model.variables, images, labels, KEY)
   assert len(terms.reconstruction) == 10_001
   assert terms.negative_elbo.mean() == pytest.approx(run[1]['negative_elbo'], rel=1e-5)
   assert terms.kl.sum(axis=1).mean() == pytest.approx(run[1]['kl'], rel=1e-5)

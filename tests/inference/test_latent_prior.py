@@ -228,7 +228,7 @@ def test_a_run_with_a_learned_prior(prior, tmp_path):
   assert model.prior.describe('model') == f'{prior} prior'
   data = model.data().validation
   key = keys.stream(config.seed, 'validation')
-  terms = bounds.elbo(model, data.images, data.labels, key)
+  terms = bounds.elbo(model.task, model.variables, data.images, data.labels, key)
   logged = {int(row['step']): row for row in rows(tmp_path / 'run')}[model.step]
   assert terms.kl.sum(axis=1).mean() == pytest.approx(float(logged['validation/kl']), rel=1e-4)
   own = model.draw_latents(np.full(2000, 3), prior='model')
