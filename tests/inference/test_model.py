@@ -4,14 +4,17 @@ import dataclasses
 import pickle
 import re
 import shutil
+import types
 from functools import partial
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from scipy import special
 
 import cvae_jax
+import linear_gaussian
 from cvae_jax.models import generation
 from cvae_jax.runtime import keys
 from cvae_jax.runtime.errors import InputError
@@ -112,9 +115,13 @@ def test_many_images_are_drawn_in_batches_of_one_shape(model):
     (lambda m: m.sample([3], temperature='a'), "temperature='a'"),
     (lambda m: m.decode(np.full((5, 3), np.nan), LABELS), 'latents .*finite'),
     (lambda m: m.decode(np.zeros((5, 3)), np.full((5, 10), np.nan)), 'labels .*finite'),
-    (lambda m: m.encode(IMAGES[..., 0], LABELS), r'shape \(5, 8, 8\), expected \[N, 8, 8, 1\]'),
+    (lambda m: m.encode(IMAGES[:, 0], LABELS), r'shape \(5, 8, 1, 1\), expected \[N, 8, 8, 1\]'),
+    (lambda m: m.elbo(IMAGES), 'labels'),
+    (lambda m: m.log_likelihood(IMAGES, LABELS, 0), 'num_samples=0'),
+    (lambda m: m.classify(IMAGES * 2), '0 to 1'),
+    (lambda m: m.encode(IMAGES, ['0', '3', 'x', '9', '1']), "'x'"),
     (lambda m: m.encode(IMAGES * 255, LABELS), '0 to 1'),
-    (lambda m: m.encode(np.uint8(IMAGES), LABELS), 'uint8'),
+    (lambda m: m.encode(np.int16(IMAGES), LABELS), 'int16'),
     (lambda m: m.encode(IMAGES * np.nan, LABELS), '0 to 1'),
     (lambda m: m.encode(IMAGES, LABELS[:2]), 'labels .* 2 and 5'),
     (lambda m: m.encode(np.ma.masked_greater(IMAGES, 0.9), LABELS), 'images .* masked'),
@@ -126,6 +133,36 @@ def test_many_images_are_drawn_in_batches_of_one_shape(model):
 def test_wrong_inputs_are_named(model, call, message):
   with pytest.raises(InputError, match=message):
     call(model)
+
+
+def test_bytes_a_missing_axis_and_names_of_classes_are_read(model):
+  pixels = np.rint(255 * IMAGES).astype(np.uint8)
+  expected = model.encode(pixels / np.float32(255), LABELS)
+  names = [model.class_names[label] for label in LABELS]
+  for given in (pixels, pixels[..., 0]):
+    np.testing.assert_array_equal(model.encode(given, names), expected)
+
+
+def test_bounds_of_a_model_with_a_known_evidence():
+  prior = types.SimpleNamespace(check_exists=lambda: None)
+  model = dataclasses.replace(linear_gaussian.model(), prior=prior)
+  images = np.random.RandomState(0).randint(0, 256, (50, 3, 3, 1), np.uint8)
+  labels = np.arange(50) % linear_gaussian.CLASSES
+  exact = np.stack(
+    [linear_gaussian.log_evidence(images, np.full(50, c)) for c in range(linear_gaussian.CLASSES)],
+    axis=1,
+  )
+  own = exact[np.arange(50), labels]
+  # The posterior is exact: importance weights have no variance, up to rounding.
+  np.testing.assert_allclose(model.log_likelihood(images, labels, 10), own, rtol=1e-4)
+  elbo, reconstruction, kl = model.elbo(images, labels)
+  np.testing.assert_allclose(elbo, -reconstruction - kl, rtol=1e-6)
+  assert abs(np.mean(elbo - own)) < 0.3
+  np.testing.assert_array_equal(model.elbo(images / 255, labels).elbo, elbo)
+  assert not np.array_equal(model.elbo(images, labels, seed=1).elbo, elbo)
+  classes = model.classify(images)
+  np.testing.assert_allclose(classes.sum(axis=1), 1, atol=1e-9)
+  np.testing.assert_allclose(classes, special.softmax(exact, axis=1), atol=0.2)
 
 
 def test_a_model_can_be_pickled(model):
