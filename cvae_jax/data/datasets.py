@@ -100,6 +100,12 @@ def _check_classes(config, source: Source) -> None:
       'Set --config.conditional=False'
       f'{", or put the pictures of each class in a folder of its own" if are_files else ""}.'
     )
+  # Runs of earlier versions were trained on one class; their configs say so.
+  if config.conditional and expected == 1 != data.num_classes:
+    raise InputError(
+      f'{data.name!r} has one class only, {source.class_names[0]!r}: it tells a conditional model '
+      'nothing. Set --config.conditional=False, or --config.data.num_classes=1 to do it anyway.'
+    )
   if config.conditional and data.num_classes not in (0, expected):
     raise InputError(
       f'data.num_classes={data.num_classes}, but {data.name!r} has {expected} classes. '
