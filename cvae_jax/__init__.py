@@ -9,6 +9,14 @@ def __getattr__(name):
     from cvae_jax.inference.loading import load
 
     return load
+  if name == 'fit':
+    from cvae_jax.inference.fitting import fit
+
+    return fit
+  if name == 'default_config':
+    from cvae_jax.config import default
+
+    return default
   if name == 'available':
     from cvae_jax.inference.shipped import available
 
@@ -17,4 +25,4 @@ def __getattr__(name):
 
 
 def __dir__():
-  return [*globals(), 'available', 'load']
+  return [*globals(), 'available', 'default_config', 'fit', 'load']

@@ -5,6 +5,7 @@ nothing.
 """
 
 import enum
+import functools
 import importlib
 import json
 import math
@@ -241,9 +242,23 @@ FIELDS: dict[str, Field] = {
 # fmt: on
 
 
-def default() -> ConfigDict:
-  """A config of all fields at their defaults."""
-  return with_defaults(ConfigDict())
+def default(**values: Any) -> ConfigDict:
+  """A config of all fields at their defaults, but for those that are given.
+
+  Args:
+    **values: of fields; dotted names go in a dict, `default(beta=4, **{'model.name': 'mlp'})`.
+
+  Raises:
+    InputError: a field is unknown, or cannot hold the value.
+  """
+  config = with_defaults(ConfigDict())
+  for field, value in values.items():
+    _check_value(field, value)
+    *groups, name = field.split('.')
+    place = functools.reduce(getattr, groups, config)
+    with place.ignore_type():
+      place[name] = tuple(value) if isinstance(value, list) else value
+  return config
 
 
 def with_defaults(config: ConfigDict) -> ConfigDict:
@@ -305,23 +320,27 @@ def check(config: ConfigDict) -> None:
     )
   given = dict(fields(config))
   for field, value in given.items():
-    if field not in FIELDS:
-      raise InputError(
-        f'Unknown config field {field!r}.{did_you_mean(field, FIELDS)} '
-        'If a module of yours adds it, name that module with --import.'
-      )
-    rule = FIELDS[field].rule
-    if not rule.accepts(value):
-      suggestion = did_you_mean(value, rule.choices) if isinstance(value, str) else ''
-      hint = '' if isinstance(rule, Rule) or not isinstance(value, str) else (
-        ' If a module of yours registers it, name that module with --import.'
-      )  # fmt: skip
-      raise InputError(f'{field}={value!r} is not {rule.expected}.{suggestion}{hint}')
+    _check_value(field, value)
   if missing := sorted(set(FIELDS) - set(given)):
     raise InputError(f'The config lacks the field(s) {", ".join(missing)}: see configs/default.py.')
   for field, value in given.items():
     if isinstance(rule := FIELDS[field].rule, Registered):
       rule.registry.check(config, value)
+
+
+def _check_value(field: str, value: Any) -> None:
+  if field not in FIELDS:
+    raise InputError(
+      f'Unknown config field {field!r}.{did_you_mean(field, FIELDS)} '
+      'If a module of yours adds it, name that module with --import.'
+    )
+  rule = FIELDS[field].rule
+  if not rule.accepts(value):
+    suggestion = did_you_mean(value, rule.choices) if isinstance(value, str) else ''
+    hint = '' if isinstance(rule, Rule) or not isinstance(value, str) else (
+      ' If a module of yours registers it, name that module with --import.'
+    )  # fmt: skip
+    raise InputError(f'{field}={value!r} is not {rule.expected}.{suggestion}{hint}')
 
 
 def differences(saved: ConfigDict, given: ConfigDict) -> list[Difference]:

@@ -54,7 +54,7 @@ def describe(train: Dataset, validation: Dataset) -> dict[str, int | str]:
   }
 
 
-def load(config, at_most: int | None = None) -> Splits:
+def load(config, at_most: int | None = None, source: Source | None = None) -> Splits:
   """Loads the data set that `config.data` describes.
 
   A source whose images are in any order is shuffled first, always alike. Where it has no validation
@@ -66,12 +66,14 @@ def load(config, at_most: int | None = None) -> Splits:
     config: a checked config.
     at_most: for a trial: keep at most this many images of each split, and cache no decoded
       pictures. At least a batch.
+    source: the data set; None reads the one that `config.data` names.
 
   Raises:
     InputError: the files are missing or broken, or do not fit the config.
   """
   data = config.data
-  source = DATASETS[data.name](data)
+  if source is None:
+    source = DATASETS[data.name](data)
   _check_classes(config, source)
   if not source.is_mixed:
     source = source._replace(splits=in_random_order(source.splits))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from cvae_jax.data.readers import Source
 from cvae_jax.runtime import processes
 from cvae_jax.runtime.errors import InputError, NonFiniteError, StoppedError, WriteError
 from cvae_jax.training import hooks, nonfinite, parallel, start, stopping
@@ -16,7 +17,9 @@ from cvae_jax.training.step import term_names
 from cvae_jax.training.stopping import Cause
 
 
-def train(config, workdir: Path, resume_from: Path | None = None) -> None:
+def train(
+  config, workdir: Path, resume_from: Path | None = None, source: Source | None = None
+) -> None:
   """Trains the run that `config` describes, or resumes it where its folder stands.
 
   Several processes may do so together (`processes.joined`): all compute and write checkpoints, and
@@ -27,6 +30,7 @@ def train(config, workdir: Path, resume_from: Path | None = None) -> None:
     workdir: the run's folder; created once config and data have proved usable.
     resume_from: begin a new folder at this checkpoint of another run, with its optimizer state
       and step; the config may differ from that run's in all but the shapes of the weights.
+    source: the data set; None reads the one that the config names.
 
   Raises:
     InputError: the config, the data or the folder cannot be used.
@@ -37,11 +41,11 @@ def train(config, workdir: Path, resume_from: Path | None = None) -> None:
   flags = {'workdir': str(workdir.absolute()), 'resume_from': resume_from and str(resume_from)}
   start.check_command(config, smoke=False, **flags)
   with processes.together():
-    source = start.check_folder(config, workdir, resume_from)
-  program = build(config)  # the data, the task, and its compiled step
+    begins_at = start.check_folder(config, workdir, resume_from)
+  program = build(config, source=source)  # the data, the task, and its compiled step
   with writing_to(workdir):
-    if source is not None:
-      start.begin_at(source, program, workdir)
+    if begins_at is not None:
+      start.begin_at(begins_at, program, workdir)
     with opened(program, workdir) as run:
       if run.is_complete():
         epochs = run.step // program.steps_per_epoch

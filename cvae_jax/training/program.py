@@ -14,6 +14,7 @@ from cvae_jax import tasks
 from cvae_jax.config import SavedConfig
 from cvae_jax.data import batches, datasets
 from cvae_jax.data.datasets import Dataset
+from cvae_jax.data.readers import Source
 from cvae_jax.runtime import devices, keys, processes
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.tasks import Task
@@ -83,19 +84,20 @@ class Program(NamedTuple):
     return self.evaluate(state.eval_variables, images, labels, key)
 
 
-def build(config, at_most: int | None = None) -> Program:
+def build(config, at_most: int | None = None, source: Source | None = None) -> Program:
   """Loads the data and makes the functions of a run; nothing is written, little is compiled.
 
   Args:
     config: a config.
     at_most: for a trial, take no more images than this of each split.
+    source: the data set; None reads the one that the config names.
 
   Raises:
     InputError: the config or the data cannot be used.
   """
   config_lib.check(config)
   devices.mesh(config.batch_size)  # before the data are read, which takes longer
-  splits = processes.main_first(lambda: datasets.load(config, at_most))
+  splits = processes.main_first(lambda: datasets.load(config, at_most, source))
   program = assemble(config, splits.train, splits.validation)
   return program._replace(counts=tuple(datasets.class_counts(splits)))
 

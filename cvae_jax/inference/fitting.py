@@ -1,0 +1,86 @@
+"""Trains a model on arrays in memory."""
+
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from cvae_jax import config as config_lib
+from cvae_jax.data.readers import Source, Split, arrays
+from cvae_jax.inference.loading import load
+from cvae_jax.inference.model import Model
+from cvae_jax.runtime import paths
+from cvae_jax.runtime.errors import InputError, OccupiedError
+from cvae_jax.training import loop
+
+
+def fit(
+  images: Any,
+  labels: Any = None,
+  config: ConfigDict | None = None,
+  workdir: str | Path | None = None,
+  *,
+  validation: float | tuple[Any, Any] | None = None,
+) -> Model:
+  """Trains a model on arrays, or goes on where the same call was interrupted.
+
+  The run is an ordinary one: the commands work on its folder. Its bits do not depend on the order
+  of the images, and are those of `train.py` on files with the same images.
+
+  Args:
+    images: [N, H, W, C] or [N, H, W], C from 1 to 16: uint8, or floats in [0, 1], which are rounded
+      to bytes.
+    labels: [N] integers or texts, the class of each image; None trains an unconditional model.
+      The classes are numbered in sorted order: `Model.class_names`.
+    config: from `default_config`; the size of the images, their channels and the classes follow
+      from the arrays. None: the defaults, with 10 % of the images for validation.
+    workdir: the run's folder; by default `runs/<config.name>`.
+    validation: the images and labels to validate on, or the fraction of `images` to hold out for
+      that, chosen by `config.data.split_seed`. None: `config.data.validation_examples` of them.
+
+  Returns:
+    The trained model, as `load(workdir)` gives it: the best checkpoint.
+
+  Raises:
+    InputError: arrays, config or folder cannot be used; so also if the folder holds a run on other
+      arrays.
+    NonFiniteError, StoppedError, WriteError: see `training.loop.train`.
+  """
+  if config is None:
+    config = config_lib.default(**{'name': 'fit', 'data.validation_examples': 0})
+  config_lib.check(config)
+  config = config.copy_and_resolve_references()
+  given = {'train': (images, labels)}
+  if isinstance(validation, tuple | list) and len(validation) == 2:
+    given['validation'] = validation
+  elif isinstance(validation, float) and 0 < validation < 1:
+    config.data.validation_examples = max(1, round(validation * len(images)))
+  elif validation is not None:
+    raise InputError(
+      'validation is neither a pair (images, labels) nor a fraction between 0 and 1: '
+      f'{str(validation)[:40]!r}.'
+    )
+  source = arrays.source_of(given, config.data.bit_depth)
+  # Without it, images would be held out for a test split too.
+  train = source.splits['train'].images
+  source.splits['test'] = Split(train[:0], source.splits['train'].labels[:0])
+  _describe(config, source, train.shape[1:])
+  workdir = paths.from_user(workdir or f'runs/{config.name}')
+  try:
+    loop.train(config, workdir, source=source)
+  except OccupiedError as error:
+    raise InputError(
+      f'{error} Choose a free folder: workdir={str(error.free_workdir)!r}.'
+    ) from error
+  return load(workdir)
+
+
+def _describe(config: ConfigDict, source: Source, image_shape: tuple[int, int, int]) -> None:
+  """Sets the fields of a config that follow from arrays."""
+  data, (height, width, channels) = config.data, image_shape
+  with data.ignore_type():  # an integer or a pair
+    data.image_size = height if height == width else (height, width)
+  data.name, data.dir, data.crop_size = 'arrays', '', 0
+  data.channels = channels
+  data.num_classes = len(source.class_names) or data.num_classes
+  config.conditional = config.conditional and bool(source.class_names)
