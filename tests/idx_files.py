@@ -5,7 +5,7 @@ import struct
 
 import numpy as np
 
-from cvae_jax.data.readers import idx
+from cvae_jax.data.readers import mnist
 
 
 def encode(array):
@@ -19,7 +19,7 @@ LABELS = np.arange(7, dtype=np.uint8)
 
 def write(folder, images=IMAGES, labels=LABELS, compress=True):
   folder.mkdir(exist_ok=True)
-  for image_name, label_name in idx.FILES.values():
+  for image_name, label_name in mnist.FILES.values():
     for name, array in ((image_name, images), (label_name, labels)):
       content = encode(array)
       if compress:

@@ -16,7 +16,7 @@ from PIL import Image
 import idx_files
 from cvae_jax import config as config_lib
 from cvae_jax.config import SavedConfig
-from cvae_jax.data.readers import binarized_mnist, celeba, cifar, idx, pictures
+from cvae_jax.data.readers import binarized_mnist, celeba, cifar, idx_format, pictures
 from cvae_jax.data.readers.decoding import Geometry
 from cvae_jax.plots import curves
 from cvae_jax.runtime import tensor_files
@@ -51,7 +51,7 @@ def idx_content():
 
 
 def read_idx(path):
-  images = idx.read(path, 3)
+  images = idx_format.read(path, 3)
   assert images.dtype == np.uint8
   assert images.ndim == 3
 

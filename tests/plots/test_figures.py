@@ -4,7 +4,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from cvae_jax.data.readers.idx import FASHION_CLASSES as FASHION
+from cvae_jax.data.readers.mnist import FASHION_CLASSES as FASHION
 from cvae_jax.plots import figures
 from figure_text import check_text, overlapping
 

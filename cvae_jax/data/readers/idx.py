@@ -1,151 +1,64 @@
-"""The IDX format, and the data sets that come in the four IDX files of MNIST."""
+"""IDX files of any names and any number of classes: EMNIST, KMNIST, QMNIST, your own."""
 
-import gzip
-import math
-import os
-import struct
-import zlib
-from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
-from cvae_jax.data.readers import file_rows, files, tfds
-from cvae_jax.data.readers.sources import DATASETS, Source, Split, in_order_of_content
+from cvae_jax.data.readers import arrays, files, idx_format, roles
+from cvae_jax.data.readers.sources import DATASETS, Source
+from cvae_jax.runtime import paths
 from cvae_jax.runtime.errors import InputError
-
-FILES = {
-  'train': ('train-images-idx3-ubyte', 'train-labels-idx1-ubyte'),
-  'test': ('t10k-images-idx3-ubyte', 't10k-labels-idx1-ubyte'),
-}
-RAW_FILES = 'the four IDX files (train-images-idx3-ubyte.gz, ...)'
-
-_names = set()  # of the data sets in such files
+from cvae_jax.runtime.paths import printable
 
 
-def register(name: str, class_names: tuple[str, ...], probe_url: str | None = None, **traits):
-  """Registers a data set of four IDX files that are named like MNIST's.
+@DATASETS.register('idx', own_test_split=False)
+def source(data) -> Source:
+  """The IDX files in `data.dir`; a class is named by its number in the file."""
+  if not data.dir:
+    raise InputError(
+      "data.name='idx' needs a folder of IDX files: name it with --config.data.dir=DIR, which "
+      'holds images and labels, or those of train and of test.'
+    )
+  path = paths.from_user(data.dir)
+  found = find(path)
+  given = {role: idx_format.read_any(file) for role, file in found.items()}
+  for role, array in given.items():
+    if role.kind == 'labels' and array.ndim == 2:  # of QMNIST: the class, and who wrote the digit
+      given[role] = np.ascontiguousarray(array[:, 0])
+  return arrays.source_of_roles(path, given, data)
+
+
+def find(path: Path) -> dict[roles.Role, Path]:
+  """The files in a folder by what their names say: train or test (t10k), images or labels.
 
   Args:
-    name: the value of `data.name`. The files are looked for in the data folder and in `name`/.
-    class_names: the names of the labels 0, 1, ...
-    probe_url: any file on the server that TensorFlow Datasets downloads `name` from, to notice at
-      once that there is no network; None if it does not offer this data set.
-    **traits: see `DATASETS`.
-  """
-  _names.add(name)
-
-  def read_raw(paths):
-    return {split: read_split(*paths[split]) for split in FILES}
-
-  @DATASETS.register(name, **traits)
-  def source(data) -> Source:
-    find_raw = partial(find, name=name)
-    splits = tfds.load(data, find_raw, read_raw, RAW_FILES, probe_url)
-    return Source(in_order_of_content(splits), class_names, is_mixed=True)
-
-
-register(
-  'mnist',
-  tuple('0123456789'),
-  'https://storage.googleapis.com/cvdf-datasets/mnist/train-labels-idx1-ubyte.gz',
-)
-FASHION_CLASSES = (
-  'T-shirt/top', 'Trouser', 'Pullover', 'Dress', 'Coat', 'Sandal', 'Shirt', 'Sneaker', 'Bag',
-  'Ankle boot',
-)  # fmt: skip
-register(
-  'fashion_mnist',
-  FASHION_CLASSES,
-  'http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/train-labels-idx1-ubyte.gz',
-  mirrored=True,
-)
-
-
-def find(folder: Path, name: str) -> dict[str, tuple[Path, Path]] | None:
-  """The images and labels of each split in `folder` or `folder/name`, or None; see `spellings`.
+    path: a folder; or the beginning of the names in one: 'gzip/emnist-letters' for the files
+      gzip/emnist-letters-*, where a folder holds several data sets.
 
   Raises:
-    InputError: some of the four files are missing, or `folder` is named after another data set.
+    InputError: training images are missing, or there are several of a kind.
   """
-  # The files of all these data sets have the same names: only the folder tells them apart.
-  if (other := folder.resolve().name) in _names - {name}:
-    raise InputError(
-      f'data.dir={str(folder)!r} is named after another data set than data.name={name!r}. '
-      f'Set --config.data.name={other}, or name the folder of {name!r}.'
-    )
-  names = (*FILES['train'], *FILES['test'])
-  paths = files.find_all((folder, folder / name), names, spellings=spellings)
-  return paths and {'train': tuple(paths[:2]), 'test': tuple(paths[2:])}
+  folder, prefix = (path, '') if path.is_dir() else (path.parent, path.name)
+  if not folder.is_dir():
+    raise InputError(f'{printable(folder)} cannot be found, expected a folder of IDX files.')
+  # Kaggle's archives have each file in a folder of its name.
+  inner = (place / place.name for place in folder.iterdir())
+  places = [place for place in (*folder.iterdir(), *inner) if place.is_file()]
+  found = {}
+  for place in sorted(places, key=lambda place: (_plain_name(place), place.suffix == '.gz')):
+    is_meant = place.name.startswith(prefix) and not files.is_left_by_system(place.name)
+    if is_meant and ('idx' in _plain_name(place) or idx_format.is_idx(place)):
+      found.setdefault(_plain_name(place), place)  # not compressed, where there are both
+  if not found:
+    raise InputError(f'{printable(path)} holds no IDX file: train-images-idx3-ubyte.gz, ...')
+  advice = (
+    'Name the beginning of the right ones, --config.data.dir=DIR/emnist-letters, or move the '
+    'others away.'
+  )
+  assigned = roles.assign(found, printable(path), advice)
+  return {role: found[name] for role, name in assigned.items()}
 
 
-def spellings(name: str) -> list[str]:
-  """Where one of the files may be: compressed or not, named as by its authors or with a dot.
-
-  The dot is what programs make of the compressed original; Kaggle's archive also has each file in a
-  folder of its name.
-  """
-  names = name, name.replace('-idx', '.idx')
-  return [*names, *(f'{each}/{each}' for each in names), *(f'{each}.gz' for each in names)]
-
-
-def read(path: Path, num_dimensions: int) -> np.ndarray:
-  """Reads an IDX file of unsigned bytes.
-
-  Returns:
-    uint8, with `num_dimensions` axes; a read-only memory map of a large file without compression.
-
-  Raises:
-    InputError: the file is truncated, longer than its header says, corrupt, or of another kind.
-  """
-  try:
-    with gzip.open(path) if path.suffix == '.gz' else open(path, 'rb') as file:
-      header = file.read(4 + 4 * num_dimensions)
-      magic = bytes([0, 0, 8, num_dimensions])
-      if header[:4] != magic[: len(header)]:
-        raise InputError(
-          f'{path} is no IDX file of unsigned bytes in {num_dimensions} dimension(s): it begins '
-          f'with {header[:4].hex()}, expected {magic.hex()}.'
-        )
-      if len(header) < 4 + 4 * num_dimensions:
-        raise InputError(f'{path} is truncated: it ends within its header. Fetch it again.')
-      shape = struct.unpack(f'>{num_dimensions}I', header[4:])
-      size = math.prod(shape)
-      if path.suffix != '.gz' and file_rows.MAX_IN_MEMORY < size == _bytes_left(file):
-        return np.memmap(path, np.uint8, 'r', file.tell(), shape)
-      # Read in chunks, to one byte past the end: a false header cannot claim memory.
-      content = bytearray()
-      while len(content) <= size and (chunk := file.read(min(size + 1 - len(content), 1 << 24))):
-        content += chunk
-  except (OSError, EOFError, zlib.error) as error:
-    raise InputError(f'{path} cannot be read: {error}. Fetch it again.') from error
-  if len(content) != size:
-    is_short = len(content) < size
-    problem = f'truncated: {len(content):,}' if is_short else f'too long: more than {size:,}'
-    raise InputError(
-      f'{path} is {problem} bytes of content, expected {size:,} by its header, shape {shape}. '
-      'Fetch it again.'
-    )
-  return np.frombuffer(content, np.uint8).reshape(shape)
-
-
-def _bytes_left(file: BinaryIO) -> int:
-  return os.fstat(file.fileno()).st_size - file.tell()
-
-
-def read_split(images_path: Path, labels_path: Path) -> Split:
-  """Reads images [N, H, W, 1] uint8 and labels [N] int32.
-
-  Raises:
-    InputError: a file is broken or empty, or images and labels differ in number.
-  """
-  images, labels = read(images_path, 3), read(labels_path, 1)
-  if not images.size:
-    raise InputError(f'{images_path} holds no images: its shape is {images.shape}.')
-  if len(images) != len(labels):
-    raise InputError(
-      f'{images_path} and {labels_path} differ in number: {len(images):,} images, '
-      f'{len(labels):,} labels. Fetch both again.'
-    )
-  return Split(images[..., None], labels.astype(np.int32))
+def _plain_name(path: Path) -> str:
+  """A name without compression, and with the dots of mirrors as its authors wrote it."""
+  return path.name.lower().removesuffix('.gz').replace('.', '-')

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cvae_jax.data.readers import array_values, file_rows
+from cvae_jax.data.readers import array_images, array_labels, file_rows
 from cvae_jax.runtime.errors import InputError
 
 IMAGES = np.random.RandomState(0).randint(0, 256, (20, 8, 9), np.uint8)
@@ -28,7 +28,7 @@ LABELS = np.arange(20) % 3
   ids=range(11),
 )
 def test_images_become_bytes(given, bit_depth, expected):
-  images = array_values.images_of(given, 'images', bit_depth)
+  images = array_images.images_of(given, 'images', bit_depth)
   assert images.dtype == np.uint8
   np.testing.assert_array_equal(images[..., 0], expected)
 
@@ -36,19 +36,19 @@ def test_images_become_bytes(given, bit_depth, expected):
 @pytest.mark.parametrize('channels', [1, 2, 3, 4, 16])
 def test_channels_come_last(channels):
   images = np.repeat(IMAGES[..., None], channels, axis=-1)
-  assert array_values.images_of(images, 'images').shape == (20, 8, 9, channels)
+  assert array_images.images_of(images, 'images').shape == (20, 8, 9, channels)
   tall = np.repeat(images, 3, axis=1)
   if channels > 1:
     first = tall.transpose(0, 3, 1, 2).repeat(2, axis=3)
     with pytest.raises(InputError, match=r'transpose\(0, 2, 3, 1\)'):
-      array_values.images_of(first, 'images')
+      array_images.images_of(first, 'images')
 
 
 def test_bytes_in_a_file_stay_there(tmp_path, monkeypatch):
   np.save(tmp_path / 'images.npy', IMAGES)
   mapped = np.load(tmp_path / 'images.npy', mmap_mode='r')
   monkeypatch.setattr(file_rows, 'MAX_IN_MEMORY', 0)
-  images = file_rows.in_file(array_values.images_of(mapped, 'images'))
+  images = file_rows.in_file(array_images.images_of(mapped, 'images'))
   assert isinstance(images, file_rows.FileRows)
   np.testing.assert_array_equal(images[:][..., 0], IMAGES)
 
@@ -89,12 +89,12 @@ def with_value(value, array=IMAGES / 255):
 )
 def test_other_images_are_refused(given, message):
   with pytest.raises(InputError, match=f'train images .*{message}'):
-    array_values.images_of(given, 'train images')
+    array_images.images_of(given, 'train images')
 
 
 def test_deep_pixels_must_fit_their_bits():
   with pytest.raises(InputError, match=r'4,095 \(data\.bit_depth=12\).*bit_depth=16'):
-    array_values.images_of(IMAGES.astype(np.uint16) * 257, 'images', 12)
+    array_images.images_of(IMAGES.astype(np.uint16) * 257, 'images', 12)
 
 
 TEXTS = np.array(['cat', 'dog', 'owl'])[LABELS]
@@ -116,7 +116,7 @@ TEXTS = np.array(['cat', 'dog', 'owl'])[LABELS]
   ids=range(9),
 )
 def test_labels_are_integers_or_texts(given, expected):
-  labels = array_values.labels_of(given, 'labels')
+  labels = array_labels.labels_of(given, 'labels')
   assert labels.dtype.kind in 'biuU'
   np.testing.assert_array_equal(labels, expected)
 
@@ -137,4 +137,4 @@ def test_labels_are_integers_or_texts(given, expected):
 )
 def test_other_labels_are_refused(given, message):
   with pytest.raises(InputError, match=f'test labels .*{message}'):
-    array_values.labels_of(given, 'test labels')
+    array_labels.labels_of(given, 'test labels')

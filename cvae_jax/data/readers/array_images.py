@@ -1,4 +1,4 @@
-"""What arrays may hold to be images or labels: checks, and images as bytes."""
+"""Images in arrays of any type become bytes, or are refused by what they hold."""
 
 import math
 from typing import Any
@@ -6,29 +6,12 @@ from typing import Any
 import numpy as np
 
 from cvae_jax.data.readers import file_rows
-from cvae_jax.runtime.errors import InputError, reason
+from cvae_jax.data.readers.array_labels import array_of, shown
+from cvae_jax.runtime.errors import InputError
 
 MAX_CHANNELS = 16
 NARROWEST = 5  # pixels; a narrower last axis is one of channels
 TOLERANCE = 1e-3  # of floats beyond [0, 1], which rounding to bytes forgives
-
-
-def array_of(given: Any, name: str) -> np.ndarray:
-  """`given` as an array that is not empty.
-
-  Raises:
-    InputError: it is none, its rows differ in shape, or it has none.
-  """
-  if not isinstance(given, np.ndarray):
-    try:
-      given = np.asarray(given)
-    except Exception as error:  # Arrays of other libraries raise what they like.
-      raise InputError(f'The {name} are no array of one shape: {reason(error)}.') from error
-  if not given.shape:
-    raise InputError(f'The {name} are a single {given.dtype}, expected an array.')
-  if not math.prod(given.shape):
-    raise InputError(f'The {name} are empty: shape {_shown(given.shape)}.')
-  return given
 
 
 def images_of(given: Any, name: str, bit_depth: int = 0) -> np.ndarray:
@@ -64,65 +47,16 @@ def images_of(given: Any, name: str, bit_depth: int = 0) -> np.ndarray:
   return images if images.ndim == 4 else images[..., None]
 
 
-def labels_of(given: Any, name: str) -> np.ndarray:
-  """Checks labels.
-
-  Args:
-    given: [N] or [N, 1]: integers, bools, texts or bytes in UTF-8; floats without fractions.
-    name: for messages, 'train labels'.
-
-  Returns:
-    [N] integers, bools or texts.
-
-  Raises:
-    InputError: they cannot be labels.
-  """
-  labels = array_of(given, name)
-  if labels.ndim == 2 and labels.shape[1] == 1:
-    labels = labels[:, 0]
-  if labels.ndim != 1:
-    advice = 'Choose one column.'
-    if labels.ndim == 2 and labels.dtype.kind in 'biuf' and (np.sum(labels, axis=1) == 1).all():
-      advice = 'One-hot labels are labels.argmax(1).'
-    raise InputError(f'The {name} have shape {_shown(labels.shape)}, expected [N]. {advice}')
-  kind = labels.dtype.kind
-  if kind in 'OT' and all(isinstance(label, str) for label in labels):  # as Pandas has texts
-    return np.array(labels.tolist())
-  if kind == 'S':
-    try:
-      return np.strings.decode(labels, 'utf-8')
-    except UnicodeDecodeError as error:
-      raise InputError(f'The {name} are bytes that are no UTF-8: {error.object[:40]!r}.') from error
-  if kind == 'f':
-    is_whole = np.isfinite(labels) & (labels == np.floor(labels)) & (abs(labels) < 2**53)
-    if not is_whole.all():
-      raise InputError(
-        f'The {name} are floats, the first with a fraction is {labels[is_whole.argmin()]:g}: '
-        'expected integers or texts. A number to predict is no class.'
-      )
-    return labels.astype(np.int64)
-  if kind not in 'biuU':
-    raise InputError(f'The {name} are of type {labels.dtype}, expected integers or texts.')
-  return labels
-
-
-def _shown(shape) -> str:
-  return '[' + ', '.join(f'{size:,}' for size in shape) + ']'
-
-
 def _check_shape(shape, name):
-  shown = _shown(shape)
-  problem = f'The {name} have shape {shown}, expected [N, H, W] or [N, H, W, C], C from 1 to 16.'
+  given = f'The {name} have shape {shown(shape)}'
+  problem = f'{given}, expected [N, H, W] or [N, H, W, C], C from 1 to {MAX_CHANNELS}.'
   if len(shape) == 4:
     _, channels, height, width = shape
-    is_square = height == width and shape[1] != height
-    if (
-      channels <= MAX_CHANNELS
-      and channels < min(height, width)
-      and (is_square or width > MAX_CHANNELS)
-    ):
+    is_square = height == width
+    are_few = channels <= MAX_CHANNELS and channels < min(height, width)
+    if are_few and (is_square or width > MAX_CHANNELS):
       raise InputError(
-        f'The {name} have shape {shown}: their channels seem to come first. Put them last with '
+        f'{given}: their channels seem to come first. Put them last with '
         'images.transpose(0, 2, 3, 1).'
       )
     if shape[-1] > MAX_CHANNELS:
