@@ -6,11 +6,11 @@ results: not measured yet.
 
 from ml_collections import ConfigDict
 
-from configs import baseline_fashion_mnist
+from cvae_jax.config import named
 
 
 def get_config() -> ConfigDict:
-  config = baseline_fashion_mnist.get_config()
+  config = named('baseline_fashion_mnist')
   config.name = 'baseline_celeba'
   config.latent_dim = 256
   config.beta = 0.9

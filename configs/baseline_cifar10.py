@@ -12,11 +12,11 @@ decoder that always returns the mean training image: 2,524.6. As it is: not meas
 
 from ml_collections import ConfigDict
 
-from configs import baseline_fashion_mnist
+from cvae_jax.config import named
 
 
 def get_config() -> ConfigDict:
-  config = baseline_fashion_mnist.get_config()
+  config = named('baseline_fashion_mnist')
   config.name = 'baseline_cifar10'
   config.latent_dim = 256
   config.beta = 0.1

@@ -10,11 +10,11 @@ end (reconstruction 622.5, KL 26.9); a decoder that always returns the mean trai
 
 from ml_collections import ConfigDict
 
-from configs import default
+from cvae_jax import default_config
 
 
 def get_config() -> ConfigDict:
-  config = default.get_config()
+  config = default_config()
   config.name = 'baseline_fashion_mnist'
   config.num_epochs = 30
   config.latent_dim = 32

@@ -10,11 +10,11 @@ and 81.46 ± 0.45. 50 epochs: not measured yet.
 
 from ml_collections import ConfigDict
 
-from configs import default
+from cvae_jax import default_config
 
 
 def get_config() -> ConfigDict:
-  config = default.get_config()
+  config = default_config()
   config.name = 'binarized_mnist'
   config.conditional = False
   config.data.name = 'binarized_mnist'

@@ -7,11 +7,11 @@ not measured yet.
 
 from ml_collections import ConfigDict
 
-from configs import default
+from cvae_jax import default_config
 
 
 def get_config() -> ConfigDict:
-  config = default.get_config()
+  config = default_config()
   config.name = 'cifar10'
   config.latent_dim = 128
   config.likelihood = 'discretized_logistic'

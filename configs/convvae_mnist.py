@@ -13,13 +13,13 @@ augmented, one posterior sample, β = 1, EMA weights): 718.2 nats at step 0, 172
 
 from ml_collections import ConfigDict
 
-from configs import default
+from cvae_jax import default_config
 
 KL_WEIGHT = 5e-3
 
 
 def get_config() -> ConfigDict:
-  config = default.get_config()
+  config = default_config()
   config.name = 'convvae_mnist'
   config.num_epochs = 10
   config.batch_size = 16

@@ -6,8 +6,8 @@ The other configs start from this one. `cvae_jax/config.py` holds the fields; `p
 
 from ml_collections import ConfigDict
 
-from cvae_jax import config
+from cvae_jax import default_config
 
 
 def get_config() -> ConfigDict:
-  return config.default()
+  return default_config()

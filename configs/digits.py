@@ -9,11 +9,11 @@ instead of 3.7).
 
 from ml_collections import ConfigDict
 
-from configs import default
+from cvae_jax import default_config
 
 
 def get_config() -> ConfigDict:
-  config = default.get_config()
+  config = default_config()
   config.name = 'digits'
   config.num_epochs = 25
   config.batch_size = 64

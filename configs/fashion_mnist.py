@@ -10,11 +10,11 @@ measured yet.
 
 from ml_collections import ConfigDict
 
-from configs import default
+from cvae_jax import default_config
 
 
 def get_config() -> ConfigDict:
-  config = default.get_config()
+  config = default_config()
   config.name = 'fashion_mnist'
   config.data.name = 'fashion_mnist'
   config.data.validation_examples = 5000

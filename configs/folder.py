@@ -13,11 +13,11 @@ results depend on your pictures.
 
 from ml_collections import ConfigDict
 
-from configs import default
+from cvae_jax import default_config
 
 
 def get_config() -> ConfigDict:
-  config = default.get_config()
+  config = default_config()
   config.name = 'folder'
   config.latent_dim = 64
   config.likelihood = 'gaussian_learned'

@@ -7,11 +7,11 @@ the mean training image: 206.0.
 
 from ml_collections import ConfigDict
 
-from configs import mnist
+from cvae_jax.config import named
 
 
 def get_config() -> ConfigDict:
-  config = mnist.get_config()
+  config = named('mnist')
   config.name = 'mlp_mnist'
   config.model.name = 'mlp'
   config.model.channels = (512, 256)

@@ -7,11 +7,11 @@ validation −ELBO of 83.72 nats (reconstruction 62.19, KL 21.53; one posterior 
 
 from ml_collections import ConfigDict
 
-from configs import default
+from cvae_jax import default_config
 
 
 def get_config() -> ConfigDict:
-  config = default.get_config()
+  config = default_config()
   config.name = 'mnist'
   config.data.name = 'mnist'
   config.data.binarize = 'dynamic'

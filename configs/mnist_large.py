@@ -9,11 +9,11 @@ weights). Test split and samples: cvae_jax/shipped/mnist_large/README.md.
 
 from ml_collections import ConfigDict
 
-from configs import mnist
+from cvae_jax.config import named
 
 
 def get_config() -> ConfigDict:
-  config = mnist.get_config()
+  config = named('mnist')
   config.name = 'mnist_large'
   config.num_epochs = 40
   config.latent_dim = 32

@@ -17,8 +17,8 @@ from pathlib import Path
 from absl import flags
 from absl import logging as absl_logging
 
-from cvae_jax.config import FIELDS, default, fields
-from cvae_jax.runtime import errors, output, paths
+from cvae_jax.config import FIELDS, default, fields, shipped_config, shipped_configs
+from cvae_jax.runtime import commands, errors, output, paths
 from cvae_jax.runtime.errors import InputError, did_you_mean
 
 # Their exit status is 1, that of other errors of the user 2.
@@ -121,7 +121,7 @@ def _status(main, doc, argv) -> int:
   try:
     _import_modules(argv)
     if set(argv[1:]) & HELP_FLAGS:
-      _print_help(doc, argv)
+      _print_help(main, doc, argv)
     else:
       _parse(argv)
       main()
@@ -190,10 +190,13 @@ def _parse(argv) -> None:
     # What follows a colon is the argument of get_config.
     if not (file := paths.from_user(path.partition(':')[0])).is_file():
       reason = 'is not a file' if file.exists() else 'does not exist'
-      hint = did_you_mean(path, sorted(map(str, Path('configs').glob('*.py'))))
-      raise InputError(f'Config file {path!r} {reason}.{hint} See configs/.')
+      known = [*shipped_configs(), *map(str, sorted(Path('configs').glob('*.py')))]
+      raise InputError(
+        f'Config file {path!r} {reason}.{did_you_mean(path, known)} Give a file, or one of these '
+        f'names: {", ".join(shipped_configs())}.'
+      )
   elif 'config' in flags.FLAGS:
-    raise InputError('--config is missing: name an experiment, e.g. --config configs/digits.py.')
+    raise InputError('--config is missing: name an experiment, e.g. --config digits.')
   try:
     with warnings.catch_warnings():  # ml_collections loads the file in a way that Python deprecates
       warnings.simplefilter('ignore', DeprecationWarning)
@@ -244,7 +247,9 @@ def _normalized(argv) -> list[str]:
       normalized = [*_without(normalized, f'config.{field}'), f'--config.{field}={texts[-1]}']
   if given := _values(normalized, 'config'):  # it accepts fields only after --config
     script, *rest = _without(normalized, 'config')
-    normalized = [script, f'--config={given[-1]}', *rest]
+    name, colon, argument = given[-1].partition(':')
+    file = shipped_config(name) if name in shipped_configs() and not Path(name).is_file() else name
+    normalized = [script, f'--config={file}{colon}{argument}', *rest]
   return normalized
 
 
@@ -265,15 +270,19 @@ def _with_places(argv, places: Mapping[str, Path]) -> str:
     python = python.relative_to(Path.cwd())
   for flag in places:
     argv = _without(argv, flag)
-  words = [python, *argv, *(f'--{flag}={path}' for flag, path in places.items())]
+  words = [python, *commands.called(argv), *(f'--{flag}={path}' for flag, path in places.items())]
   return ' '.join(map(paths.quoted, words))
 
 
-def _print_help(doc: str, argv) -> None:
+def _print_help(main, doc: str, argv) -> None:
   """Prints what the command does, its flags and, for train.py, the fields of the config."""
-  print((doc or '').strip())  # python -OO has no docstrings
+  doc = (doc or '').strip()  # python -OO has no docstrings
+  for name in ('train', 'evaluate', 'sample'):
+    doc = doc.replace(f'python {name}.py', commands.of(name))
+  print(doc)
   print('\nFlags:')
-  own = flags.FLAGS.get_key_flags_for_module(argv[0])
+  module = argv[0] if main.__module__ == '__main__' else main.__module__  # as absl names it
+  own = flags.FLAGS.get_key_flags_for_module(module)
   for flag in [*own, flags.FLAGS['import'], flags.FLAGS['debug']]:
     text = flag.help.replace(REPEATED, ' Can be repeated.')
     value = '' if flag.value is None or flag.value is False else f' (default {flag.value})'

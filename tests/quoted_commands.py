@@ -8,7 +8,6 @@ import importlib
 import json
 import os
 import re
-import runpy
 import shlex
 import sys
 from collections.abc import Iterator
@@ -21,7 +20,10 @@ FENCED = re.compile(r'^ *```[^\n]*\n(.*?)^ *```', re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r'`([^`\n]+)`')
 # Words of a shell after which a command is over.
 ENDS = {'&', ';', '|', '&&', '||', '>', '2>', '<'}
-BEGINNING = re.compile(r'(?:\S*bin/)?python3? (?:train|evaluate|sample)\.py(?= |$)|make(?= |$)')
+BEGINNING = re.compile(
+  r'(?:\S*bin/)?python3? (?:(?:train|evaluate|sample)\.py|-m cvae_jax\.(?:train|evaluate|sample))'
+  r'(?= |$)|make(?= |$)'
+)
 # Names that stand for one of the reader's own, by what they are replaced with to be parsed.
 PLACEHOLDERS = (
   (r'configs/sweeps/(?:<\w+>|NAME)', 'configs/sweeps/kld_weight'),
@@ -41,6 +43,7 @@ class Command(NamedTuple):
     text = self.text
     for placeholder, name in PLACEHOLDERS:
       text = re.sub(placeholder, name, text)
+    text = re.sub(r'-m cvae_jax\.(\w+)', r'\1.py', text)
     words = shlex.split(text, comments=True)
     end = next((i for i, word in enumerate(words) if word in ENDS), len(words))
     words = [word.rstrip(';') for word in words[:end]]
@@ -118,5 +121,5 @@ if __name__ == '__main__':
   os.chdir(ROOT)
   sys.argv = [name]
   importlib.import_module('configs.default')  # once, and not in each process
-  alone = runpy.run_path(str(ROOT / name), run_name='command').get('ALONE', {})
+  alone = getattr(importlib.import_module(f'cvae_jax.{Path(name).stem}'), 'ALONE', {})
   json.dump(_each_in_a_process(name, json.load(sys.stdin), alone), sys.stdout)

@@ -7,7 +7,7 @@ Results on a subset of Fashion-MNIST: docs/ablations.md.
 
 from ml_collections import ConfigDict
 
-from configs import baseline_fashion_mnist
+from cvae_jax.config import named
 from cvae_jax.evaluation.experiment import Experiment, the
 from cvae_jax.training.sweep_plan import Axis
 
@@ -16,7 +16,7 @@ SAME = 0.01  # relative: a smaller difference of the −ELBO does not count
 
 
 def get_config() -> ConfigDict:
-  config = baseline_fashion_mnist.get_config()
+  config = named('baseline_fashion_mnist')
   config.name = 'annealing'
   # A reference, so that it follows --config.num_epochs.
   config.beta_warmup_epochs = config.get_oneway_ref('num_epochs').to_float() * WARMUP_FRACTION

@@ -7,13 +7,13 @@ Results on a subset of Fashion-MNIST: docs/ablations.md.
 
 from ml_collections import ConfigDict
 
-from configs import baseline_fashion_mnist
+from cvae_jax.config import named
 from cvae_jax.evaluation.experiment import Experiment, differ, paired, the
 from cvae_jax.training.sweep_plan import Axis
 
 
 def get_config() -> ConfigDict:
-  config = baseline_fashion_mnist.get_config()
+  config = named('baseline_fashion_mnist')
   config.name = 'grad_clip'
   return config
 

@@ -10,7 +10,7 @@ Results on a subset of MNIST: docs/ablations.md.
 
 from ml_collections import ConfigDict
 
-from configs import convvae_mnist
+from cvae_jax.config import named
 from cvae_jax.evaluation.experiment import Experiment
 from cvae_jax.training.sweep_plan import Axis
 
@@ -20,7 +20,7 @@ SAME = 0.05  # relative: a smaller difference of the error does not show in reco
 
 
 def get_config() -> ConfigDict:
-  config = convvae_mnist.get_config()
+  config = named('convvae_mnist')
   config.name = 'kld_weight'
   config.data.name = 'mnist'
   return config

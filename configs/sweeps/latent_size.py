@@ -7,13 +7,13 @@ Results on a subset of MNIST: docs/ablations.md.
 
 from ml_collections import ConfigDict
 
-from configs import convvae_mnist
+from cvae_jax.config import named
 from cvae_jax.evaluation.experiment import Experiment, the
 from cvae_jax.training.sweep_plan import Axis
 
 
 def get_config() -> ConfigDict:
-  config = convvae_mnist.get_config()
+  config = named('convvae_mnist')
   config.name = 'latent_size'
   config.data.name = 'mnist'
   return config

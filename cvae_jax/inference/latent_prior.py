@@ -69,8 +69,7 @@ class LatentPrior:
       raise InputError(
         'This is a denoising autoencoder: its latents have no distribution to draw from, and its '
         'images no bound. Name another run with --workdir, or draw reconstructions with '
-        'python sample.py --mode=reconstruct and compare it to other runs with '
-        'python evaluate.py --compare.'
+        'sample.py --mode=reconstruct and compare it to other runs with evaluate.py --compare.'
       )
 
   def choose(self, prior: str | None) -> str:

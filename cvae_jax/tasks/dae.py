@@ -33,8 +33,8 @@ class DAE(Autoencoder):
   score = 'reconstruction'
   is_generative = False
   commands = (
-    ('to compare it', 'python evaluate.py --compare {} OTHER'),
-    ('to look at it', 'python sample.py --mode=reconstruct --indices=0,1,2 --workdir={}'),
+    ('to compare it', 'evaluate --compare {} OTHER'),
+    ('to look at it', 'sample --mode=reconstruct --indices=0,1,2 --workdir={}'),
   )
 
   def __init__(self, config, steps_per_epoch: int):

@@ -38,7 +38,8 @@ class Task:
     score: the term of `evaluate` that picks the best checkpoint; lower is better.
     validation_terms: of `evaluate`.
     artifacts: names of what `finish` gives.
-    commands: what the user may run next, as (purpose, command); {} is the run's folder.
+    commands: what the user may run next, as (purpose, 'sample --workdir={}'); {} is the folder of
+      the run.
     note: for the user, before the run begins.
     warmup_steps: the loss changes its meaning before this step: early stopping and warnings wait.
     hyperparameters: arguments of `loss`, not constants of it, so that the runs of a sweep share a

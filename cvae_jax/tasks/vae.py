@@ -120,8 +120,8 @@ class VAE(Autoencoder):
   score = 'negative_elbo'  # at β = 1, whatever β the run is trained with
   artifacts = ('prior',)
   commands = (
-    ('to evaluate it', 'python evaluate.py --workdir={}'),
-    ('to draw from it', 'python sample.py --workdir={}'),
+    ('to evaluate it', 'evaluate --workdir={}'),
+    ('to draw from it', 'sample --workdir={}'),
   )
 
   def __init__(self, config, steps_per_epoch: int):

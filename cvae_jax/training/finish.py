@@ -8,7 +8,7 @@ import numpy as np
 
 from cvae_jax.data.datasets import Dataset
 from cvae_jax.plots import grids
-from cvae_jax.runtime import devices, keys, paths, processes, tensor_files
+from cvae_jax.runtime import commands, devices, keys, paths, processes, tensor_files
 from cvae_jax.runtime.errors import InputError, survived
 from cvae_jax.training import hooks, restoring, run_folder, start
 from cvae_jax.training.logging import projector
@@ -39,7 +39,8 @@ def finish(program: Program, workdir: Path, state: TrainState, reporter: Reporte
     reporter.line(f'{name}: epoch {epoch:.4g}, step {step}{values}')
   folder = paths.quoted(workdir)
   for purpose, command in program.task.commands:
-    reporter.line(f'{purpose + ":":<17} {command.format(folder)}')
+    name, _, flags = command.partition(' ')
+    reporter.line(f'{purpose + ":":<17} {commands.of(name)} {flags.format(folder)}')
 
 
 def _write_pictures(

@@ -15,7 +15,7 @@ from cvae_jax import config as config_lib
 def test_help_shows_examples_and_flags(command, script, flag):
   done = command(script, flag)
   assert done.returncode == 0
-  assert f'python {script} ' in done.stdout
+  assert f'  python {ROOT / script} --' in done.stdout  # as it was called
   assert '--workdir' in done.stdout
   assert '--debug' in done.stdout
   assert '--import' in done.stdout

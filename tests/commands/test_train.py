@@ -44,7 +44,7 @@ def test_a_run_and_its_command_called_again(command, forked_command, tmp_path):
   assert any('validation' in line and 'negative_elbo' in line for line in lines)
   assert lines[-4].endswith('runs/tiny/samples/step_6.png')
   assert lines[-3].startswith('best and last: epoch 2, step 6, validation ')
-  assert lines[-1].endswith('python sample.py --workdir=runs/tiny')
+  assert lines[-1].endswith(f'python {ROOT / "sample.py"} --workdir=runs/tiny')
   assert (tmp_path / 'runs/tiny/samples/step_6.png').is_file()
   assert '\x1b' not in done.stdout  # plain lines where there is no terminal
   assert (tmp_path / 'runs/tiny/train.log').read_text().count('/2  validation ') == 2
