@@ -144,12 +144,13 @@ def _config(fields: Mapping[str, Any]):
 def _steps(config, num_classes: int) -> dict[str, float]:
   """Steps on random images, which lie on the device."""
   from benchmarks import package_training
+  from cvae_jax import config as config_lib
   from cvae_jax.data.datasets import Dataset
   from cvae_jax.training import program
 
-  size, count = config.data.image_size, 2 * config.batch_size
+  count = 2 * config.batch_size
   rng = np.random.RandomState(0)
-  images = rng.randint(0, 256, (count, size, size, 1), dtype=np.uint8)
+  images = rng.randint(0, 256, (count, *config_lib.image_shape(config.data)), dtype=np.uint8)
   labels = rng.randint(0, num_classes, count).astype(np.int32)
   data = Dataset(images, labels, tuple(map(str, range(num_classes))))
   prog = program.assemble(config, data, data)

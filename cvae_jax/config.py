@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import FieldReference
 
 import cvae_jax
 from cvae_jax.runtime import paths
@@ -35,6 +36,7 @@ class Rule(NamedTuple):
   accepts: Callable[[Any], bool]
   expected: str
   choices: tuple[str, ...] = ()
+  is_mixed: bool = False  # whether the values have several types
 
 
 class Registered(NamedTuple):
@@ -45,6 +47,7 @@ class Registered(NamedTuple):
 
   module: str
   attribute: str
+  is_mixed = False
 
   @property
   def registry(self):
@@ -140,7 +143,22 @@ WIDTHS = Rule(
   f'a tuple of integers from 1 to {MAX_WIDTH}, one for each of up to {MAX_STAGES} stages',
 )
 BIT_DEPTH = Rule(lambda v: _is_integer(v) and (v == 0 or 8 <= v <= 16), '0, or an integer, 8 to 16')
-CHANNELS = Rule(lambda v: _is_integer(v) and v in (1, 3), '1 or 3')
+MAX_CHANNELS = 16
+CHANNELS = integer(1, MAX_CHANNELS)
+SIDE = integer(8, 256)  # of an image, in pixels
+IMAGE_SIZE = Rule(
+  lambda v: all(map(SIDE.accepts, v if isinstance(v, tuple) and len(v) == 2 else [v])),
+  'a number of pixels, 8 to 256, or two of them: height,width',
+  is_mixed=True,
+)
+TRIPLE = Rule(
+  lambda v: (
+    isinstance(v, tuple)
+    and len(v) in (0, 3)
+    and all(_is_integer(c) and 0 <= c < MAX_CHANNELS for c in v)
+  ),
+  f'three numbers of channels, 0 to {MAX_CHANNELS - 1}, or none',
+)
 
 PRIOR = Registered('cvae_jax.models.priors', 'PRIORS')
 OBJECTIVE = Registered('cvae_jax.tasks.task', 'TASKS')
@@ -199,9 +217,11 @@ FIELDS: dict[str, Field] = {
   'data.name': Field('digits', DATASET, 'digits, mnist, fashion_mnist, cifar10, ... (docs/data.md)'),
   'data.dir': Field('', TEXT, 'folder of the data; empty: $TFDS_DATA_DIR or ~/tensorflow_datasets', FREE),
   'data.crop_size': Field(0, integer(0), 'centre crop in pixels, before resizing; 0: the largest square'),
-  'data.fit': Field('crop', one_of('crop', 'pad', 'stretch'), 'what makes a square: crop, pad (black bars) or stretch'),
-  'data.image_size': Field(28, integer(8, 256), 'height and width that images are resized to', SHAPES),
-  'data.channels': Field(1, CHANNELS, '1 (grey) or 3 (RGB); pictures are converted', SHAPES),
+  'data.fit': Field('crop', one_of('crop', 'pad', 'stretch'), 'what gives pictures the proportions of image_size: crop, pad (black bars) or stretch'),
+  'data.image_size': Field(28, IMAGE_SIZE, 'side that images are resized to; 64,48: height and width', SHAPES),
+  'data.channels': Field(1, CHANNELS, 'pictures become 1 (grey), 3 (RGB) or 4 (RGBA); arrays have 1 to 16', SHAPES),
+  'data.alpha': Field('white', one_of('white', 'keep'), 'transparent pictures: white behind them, or keep: a fourth channel'),
+  'data.shown_channels': Field((), TRIPLE, 'channels that are shown as RGB, e.g. 3,1,0; none: the first three', FREE),
   'data.num_classes': Field(10, integer(0, MAX_WIDTH), 'labels are 0 to num_classes - 1; 0: as many classes as the data have', SHAPES),
   'data.bit_depth': Field(0, BIT_DEPTH, 'bits that are used in grey pictures of 16 bits, 8 to 16; 0: as the file says'),
   'data.label_attribute': Field('Smiling', TEXT, 'the attribute of celeba that is the class'),
@@ -272,7 +292,30 @@ def with_defaults(config: ConfigDict) -> ConfigDict:
       place = place[group]
     if name not in place:
       place[name] = value
+    if FIELDS[field].rule.is_mixed and place.get_type(name) is not object:
+      with place.ignore_type():  # ml_collections keeps the type of all others
+        place[name] = FieldReference(place[name], field_type=object)
   return config
+
+
+def height_and_width(data: ConfigDict) -> tuple[int, int]:
+  """Of images, in pixels: `image_size` of `config.data`, which is one number or both."""
+  size = data.image_size
+  return size if isinstance(size, tuple) else (size, size)
+
+
+def image_shape(data: ConfigDict) -> tuple[int, int, int]:
+  """Height, width and channels of the images of `config.data`."""
+  return *height_and_width(data), data.channels
+
+
+def shown_channels(data: ConfigDict) -> tuple[int, ...]:
+  """The channels that stand for an image in pictures: one as grey, or three as RGB.
+
+  They are `shown_channels` of `config.data`, else the first three. Of two, the first is red and the
+  second cyan.
+  """
+  return data.shown_channels or {1: (0,), 2: (0, 1, 1)}.get(data.channels, (0, 1, 2))
 
 
 def having(effect: Effect) -> frozenset[str]:
@@ -349,6 +392,7 @@ def check(config: ConfigDict) -> None:
     _check_value(field, value)
   if missing := sorted(set(FIELDS) - set(given)):
     raise InputError(f'The config lacks the field(s) {", ".join(missing)}: see configs/default.py.')
+  _check_channels(config.data)
   for field, value in given.items():
     if isinstance(rule := FIELDS[field].rule, Registered):
       rule.registry.check(config, value)
@@ -367,6 +411,19 @@ def _check_value(field: str, value: Any) -> None:
       ' If a module of yours registers it, name that module with --import.'
     )  # fmt: skip
     raise InputError(f'{field}={value!r} is not {rule.expected}.{suggestion}{hint}')
+
+
+def _check_channels(data: ConfigDict) -> None:
+  if data.alpha == 'keep' and data.channels != 4:
+    raise InputError(
+      f"data.alpha='keep' makes alpha the fourth of 4 channels, but data.channels={data.channels}. "
+      'Set --config.data.channels=4, or leave data.alpha at white.'
+    )
+  if max(data.shown_channels, default=0) >= data.channels:
+    raise InputError(
+      f'data.shown_channels={data.shown_channels} are not all channels of the images, which are 0 '
+      f'to {data.channels - 1} (data.channels={data.channels}).'
+    )
 
 
 def differences(saved: ConfigDict, given: ConfigDict) -> list[Difference]:

@@ -56,7 +56,13 @@ def test_choices_are_those_that_exist():
     ('num_epochs', 10**30, [f'num_epochs={10**30}']),
     ('model__channels', (10**9,), ['model.channels=(1000000000,)', '65536']),
     ('model__channels', (8, 8, 8, 8), ['model.channels', '4', 'data.image_size=8']),
-    ('data__channels', 2, ['data.channels=2', '1 or 3']),
+    ('data__image_size', (64, 300), ['data.image_size=(64, 300)', 'height,width']),
+    ('data__image_size', (64, 48, 3), ['data.image_size=(64, 48, 3)']),
+    ('data__image_size', '64x48', ["data.image_size='64x48'"]),
+    ('data__channels', 17, ['data.channels=17', '1 to 16']),
+    ('data__shown_channels', (0, 1), ['data.shown_channels=(0, 1)', 'three']),
+    ('data__shown_channels', (0, 1, 2), ['data.shown_channels=(0, 1, 2)', 'data.channels=1']),
+    ('data__alpha', 'keep', ["data.alpha='keep'", 'data.channels=1']),
     ('data__pixel_range', 'symmetric', ["'symmetric'", "likelihood='bernoulli'"]),
     ('data__augment__flip_probability', 1.5, ['data.augment.flip_probability=1.5']),
     ('data__augment__rotation', 400.0, ['data.augment.rotation=400.0', '180']),
@@ -104,6 +110,7 @@ def refused(config):
       {'model__name': 'resnet'},
       ['model.channels', 'data.image_size=8'],
     ),
+    ({}, {'data__image_size': (64, 8), 'model__channels': (8,) * 4}, ['data.image_size=(64, 8)']),
     ({'model__groups': 3, 'model__norm': 'batch'}, {'model__norm': 'group'}, ['model.groups=3']),
     ({'prior': 'flow', 'conditional': False}, {'latent_dim': 1}, ["prior='flow'", 'latent_dim=1']),
     (
@@ -135,14 +142,42 @@ def test_unknown_and_missing_fields_are_named():
   assert 'sigma' in refused(config)
 
 
-def test_saved_configs_come_back_the_same(tmp_path):
-  config = tiny_config(data__dir=str(tmp_path / 'ü'))
+@pytest.mark.parametrize('size', [8, (64, 48)])
+def test_saved_configs_come_back_the_same(tmp_path, size):
+  config = tiny_config(data__dir=str(tmp_path / 'ü'), data__image_size=size)
   config_lib.save(tmp_path, SavedConfig(config, NAMES, 'f00d', PARTS))
   saved = config_lib.read(tmp_path)
   assert saved.class_names == NAMES
   assert (saved.data_fingerprint, saved.data_parts) == ('f00d', PARTS)
   assert saved.config.to_dict() == config.to_dict()
   assert config_lib.differences(saved.config, config) == []
+
+
+def test_an_image_size_is_one_number_or_two(tmp_path):
+  config = tiny_config(data__image_size=(64, 48), data__channels=2)
+  assert config_lib.image_shape(config.data) == (64, 48, 2)
+  config_lib.save(tmp_path, SavedConfig(config, NAMES, 'f00d', PARTS))
+  saved = config_lib.read(tmp_path).config
+  saved.data.image_size = 9
+  assert config_lib.height_and_width(saved.data) == (9, 9)
+  saved.data.image_size = (9, 10)
+  assert config_lib.height_and_width(saved.data) == (9, 10)
+
+
+@pytest.mark.parametrize(
+  ('channels', 'chosen', 'shown'),
+  [
+    (1, (), (0,)),
+    (2, (), (0, 1, 1)),
+    (3, (), (0, 1, 2)),
+    (9, (), (0, 1, 2)),
+    (9, (8, 0, 4), (8, 0, 4)),
+  ],
+)
+def test_three_channels_are_shown_as_rgb_or_one_as_grey(channels, chosen, shown):
+  config = tiny_config(data__channels=channels, data__shown_channels=chosen)
+  config_lib.check(config)
+  assert config_lib.shown_channels(config.data) == shown
 
 
 def test_a_saved_folder_of_data_is_found_from_any_folder(tmp_path, monkeypatch):

@@ -214,7 +214,7 @@ def _hold_out(labels, count: int, seed: int, stratify: bool) -> tuple[np.ndarray
 
 
 def _to_arrays(data, splits: dict[str, Split], cache: bool) -> dict[str, Split]:
-  """Images uint8 [N, image_size, image_size, channels] of every split, in memory or in a file."""
+  """Images uint8 [N, height, width, channels] of every split, in memory or in a file."""
   geometry = decoding.Geometry.of(data)
   if not isinstance(splits['train'].images, list):
     for split in splits.values():
@@ -227,6 +227,7 @@ def _to_arrays(data, splits: dict[str, Split], cache: bool) -> dict[str, Split]:
       name: Split(decoding.fit(images, geometry), labels)
       for name, (images, labels) in splits.items()
     }
+  decoding.check_channels(data)
   # All at once and sorted: another split of the same pictures finds them in the cache.
   paths = sorted({path for split in splits.values() for path in split.images})
   images, readable = pictures.decode(paths, geometry, cache, data.skip_broken)

@@ -86,7 +86,7 @@ def find_pictures(folder: Path) -> list[Path]:
 def read_pictures(
   model: Model, paths: list[Path], skip_broken: bool
 ) -> tuple[np.ndarray, list[Path]]:
-  """Picture files, made squares and resized as the config of the model says.
+  """Picture files, cut and resized as the config of the model says.
 
   Args:
     model: a trained model.
@@ -97,8 +97,14 @@ def read_pictures(
     uint8 [N, H, W, C], and their files.
 
   Raises:
-    InputError: a file is missing or cannot be read, or none can.
+    InputError: a file is missing or cannot be read, or none can; or no picture has the channels
+      of the model.
   """
+  if model.config.data.channels not in decoding.MODES:
+    raise InputError(
+      f'The images of this model have {model.config.data.channels} channels, which no picture has: '
+      'start from its data set, with --indices.'
+    )
   for path in paths:
     if not path.is_file():
       state = 'no file' if path.exists() else 'not there'

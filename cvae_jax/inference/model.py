@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
+from cvae_jax import config as config_lib
 from cvae_jax.data import batches, datasets
 from cvae_jax.data.datasets import Splits
 from cvae_jax.inference import bounds, interpolation, latent_prior
@@ -62,6 +63,11 @@ class Model:
   def conditional(self) -> bool:
     """Whether the model is conditioned on classes."""
     return self.config.conditional
+
+  @property
+  def shown_channels(self) -> tuple[int, ...]:
+    """The channels that stand for an image in pictures; see `config.shown_channels`."""
+    return config_lib.shown_channels(self.config.data)
 
   @property
   def has_prior(self) -> bool:

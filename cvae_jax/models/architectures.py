@@ -5,6 +5,7 @@ import math
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
+from cvae_jax.config import height_and_width
 from cvae_jax.runtime import devices
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.runtime.registry import Registry
@@ -43,11 +44,11 @@ def check_norm(config, *names: str) -> None:
 def check_convolutions(config, *names: str) -> None:
   """`check_norm`; raises InputError also where so many stages cannot halve the image."""
   check_norm(config, *names)
-  stages, size = len(config.model.channels), config.data.image_size
-  if 2**stages > size:
+  stages = len(config.model.channels)
+  if 2**stages > min(height_and_width(config.data)):
     raise InputError(
       f'model.channels={tuple(config.model.channels)} halves the image {stages} times, more than '
-      f'data.image_size={size} allows. Give fewer stages.'
+      f'data.image_size={config.data.image_size} allows. Give fewer stages.'
     )
 
 

@@ -10,6 +10,7 @@ from flax import linen as nn
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, Key
 
+from cvae_jax import config as config_lib
 from cvae_jax.models import blocks, likelihoods, priors
 from cvae_jax.models.architectures import ARCHITECTURES
 
@@ -164,7 +165,7 @@ def build(config) -> CVAE:
 
   `config.precision` is that of convolutions; parameters, statistics, heads and outputs are float32.
   """
-  image_shape = (config.data.image_size, config.data.image_size, config.data.channels)
+  image_shape = config_lib.image_shape(config.data)
   encoder, decoder = ARCHITECTURES[config.model.name](config, image_shape, blocks.style(config))
   learns_sigma = likelihoods.build(config).learns_sigma
   activation = blocks.ACTIVATIONS[config.model.activation]

@@ -14,6 +14,7 @@ from flax import linen as nn
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, Key
 
+from cvae_jax import config as config_lib
 from cvae_jax.models import gaussians
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.runtime.registry import Registry
@@ -295,7 +296,7 @@ def _check_vamp(config) -> None:
       "prior='vamp' is made of posteriors, which model.norm='batch' changes from batch to batch. "
       'Set model.norm to group or none.'
     )
-  size = config.data.image_size**2 * config.data.channels * config.model.num_pseudo_inputs
+  size = math.prod(config_lib.image_shape(config.data)) * config.model.num_pseudo_inputs
   size *= max(_num_classes(config), 1)
   if size > MAX_PSEUDO_PIXELS:
     raise InputError(

@@ -64,9 +64,10 @@ def _value(field: str, text: str, like: Any) -> Any:
   try:
     if isinstance(like, bool):
       return {'true': True, 'false': False}[text.lower()]
-    if isinstance(like, tuple):
+    is_mixed = FIELDS[field].rule.is_mixed
+    if '(' in text if is_mixed else isinstance(like, tuple):
       return tuple(int(width) for width in text.strip('()').split(',') if width.strip())
-    return type(like)(text)
+    return int(text) if is_mixed else type(like)(text)
   except (ValueError, KeyError) as error:
     raise InputError(f'--sweep: {field}={text!r} is not {FIELDS[field].rule.expected}.') from error
 

@@ -43,6 +43,23 @@ def test_help_shows_the_values_of_the_config_that_is_named(command):
   assert '--config.beta=4.0 ' in output
 
 
+@pytest.mark.parametrize('size', ['64,48', '24'])
+def test_an_image_size_takes_one_number_or_two(forked_command, tmp_path, size):
+  (tmp_path / 'own.py').write_text(
+    'from configs import default\n\ndef get_config():\n  config = default.get_config()\n'
+    '  config.data.image_size = (9, 10)\n  return config\n'
+  )
+
+  def shown(config, *sizes):
+    flags = [word for value in sizes for word in ('--config.data.image_size', value)]
+    done = forked_command('train.py', '--config', config, *flags, '--help')
+    lines = (line.split() for line in done.stdout.splitlines() if 'config.data.image_size=' in line)
+    return next(words[0].partition('=')[2] for words in lines)
+
+  assert shown('own.py') == '9,10'
+  assert shown('own.py', '7', size) == shown('configs/digits.py', '7,7', size) == size
+
+
 def test_help_does_not_wait_for_jax():
   code = (
     'import sys; sys.argv = ["train.py", "--help"]\n'

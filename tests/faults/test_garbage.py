@@ -64,7 +64,7 @@ def picture_content(form, **options):
 
 
 def read_picture(path):
-  images, readable = pictures.decode([path], Geometry(8, 0, 3), cache=False, skip_broken=False)
+  images, readable = pictures.decode([path], Geometry(8, 8, 0, 3), cache=False, skip_broken=False)
   assert images.shape == (1, 8, 8, 3)
   assert readable.all()
 

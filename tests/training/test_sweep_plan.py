@@ -19,6 +19,7 @@ AUGMENTATIONS = ('rotation', 'shift', 'flip', 'brightness', 'contrast', 'auto_co
     ('conditional=true,False', 'conditional', (True, False)),
     ('model.channels=(4,8),(8)', 'model.channels', ((4, 8), (8,))),
     ('beta_schedule=linear', 'beta_schedule', ('linear',)),
+    ('data.image_size=8,(16,8),(12, 9)', 'data.image_size', (8, (16, 8), (12, 9))),
   ],
 )
 def test_values_have_the_type_of_their_field(text, field, values):
@@ -36,6 +37,7 @@ def test_values_have_the_type_of_their_field(text, field, values):
     (['beta=1,x'], "beta='x' is not a number, 0 or more"),
     (['beta=1,-2'], 'beta=-2: beta=-2.0 is not a number, 0 or more'),
     (['seed=0.5'], "seed='0.5' is not an integer"),
+    (['data.image_size=8x9'], "data.image_size='8x9' is not a number of pixels"),
     (['conditional=maybe'], "conditional='maybe' is not True or False"),
     (['beta=1,1.0'], 'beta=1,1.0 '),
     (['beta=1', 'beta=2'], ' beta, beta'),

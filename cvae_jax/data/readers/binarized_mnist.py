@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cvae_jax.config import height_and_width
 from cvae_jax.data.readers import files
 from cvae_jax.data.readers.sources import DATASETS, Source, Split
 from cvae_jax.runtime.errors import InputError
@@ -25,7 +26,7 @@ MAX_BYTES = 1 << 28  # of a file, and of an unpacked .npz; the largest original 
 
 def _check_stays_binary(config) -> None:
   data = config.data
-  if data.image_size != 28 or data.crop_size not in (0, 28):
+  if height_and_width(data) != (28, 28) or data.crop_size not in (0, 28):
     raise InputError(
       f'data.image_size={data.image_size} and data.crop_size={data.crop_size} would resize '
       "'binarized_mnist', which is 28×28 and would not stay binary. Leave them at 28 and 0."

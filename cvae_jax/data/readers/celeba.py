@@ -40,8 +40,11 @@ def source(data) -> Source:
 
   def fit(images):
     # Crops and shrinks only: `load` crops again, and would cut into an enlarged picture.
-    size = min(data.image_size, data.crop_size or data.image_size, *images.shape[1:3])
-    return decoding.fit(images, decoding.Geometry.of(data)._replace(image_size=size))
+    geometry = decoding.Geometry.of(data)
+    sides, most = images.shape[1:3], data.crop_size or max(images.shape)
+    height, width = (min(*pair, most) for pair in zip(geometry[:2], sides, strict=True))
+    width, height = geometry.largest(width, height)
+    return decoding.fit(images, geometry._replace(height=height, width=width))
 
   def read_raw(found):
     return in_random_order(read(found, attribute))

@@ -41,13 +41,13 @@ def decode(
     skip_broken: list files that cannot be read instead of raising.
 
   Returns:
-    Images uint8 [N, size, size, channels], read-only, and `readable` bool [N]: False where a
+    Images uint8 [N, height, width, channels], read-only, and `readable` bool [N]: False where a
     picture was skipped, whose image is black.
 
   Raises:
     InputError: a file cannot be read, or there is not enough memory for all.
   """
-  shape = geometry.image_size, geometry.image_size, geometry.channels
+  shape = geometry.height, geometry.width, geometry.channels
   row_type = np.dtype(
     [('readable', '?'), ('largest', 'u2'), ('has_more', '?'), ('image', 'u1', shape)]
   )

@@ -17,11 +17,11 @@ RGB = RANDOM.randint(0, 256, (6, 6, 3), np.uint8)
 
 
 def read(path, channels=1, size=6, crop_size=0, **changes):
-  return decoding.read(path, Geometry(size, crop_size, channels, **changes)).image
+  return decoding.read(path, Geometry(size, size, crop_size, channels, **changes)).image
 
 
 def fit(arrays, size, crop_size, fit='crop'):
-  return decoding.fit(arrays, Geometry(size, crop_size, arrays.shape[-1], fit))
+  return decoding.fit(arrays, Geometry(size, size, crop_size, arrays.shape[-1], fit))
 
 
 def luma(rgb):
@@ -200,22 +200,22 @@ def write_tiff_of_12_bits(path, values):
 
 def test_a_tiff_of_twelve_bits_needs_no_advice(tmp_path):
   write_tiff_of_12_bits(tmp_path / 'x.tif', DEEP)
-  picture = decoding.read(tmp_path / 'x.tif', Geometry(4, 0, 1))
+  picture = decoding.read(tmp_path / 'x.tif', Geometry(4, 4, 0, 1))
   np.testing.assert_array_equal(picture.image[..., 0], np.round(DEEP / 4095 * 255))
   assert picture.largest == 0
 
 
 def test_a_bit_depth_scales_files_of_sixteen_bits_alone(tmp_path):
   path = save_picture(tmp_path / 'x.png', DEEP)
-  assert decoding.read(path, Geometry(4, 0, 1)).largest == 4095
-  scaled = decoding.read(path, Geometry(4, 0, 1, bit_depth=12))
+  assert decoding.read(path, Geometry(4, 4, 0, 1)).largest == 4095
+  scaled = decoding.read(path, Geometry(4, 4, 0, 1, bit_depth=12))
   np.testing.assert_array_equal(scaled.image[..., 0], np.round(DEEP / 4095 * 255))
   assert scaled.largest == 0
   grey = save_picture(tmp_path / 'grey.png', GREY)
   np.testing.assert_array_equal(read(grey, bit_depth=12)[..., 0], GREY)
   lines = [line.astype('>u2').tobytes() for line in np.stack([DEEP] * 3, -1)]
   colours = write_png(tmp_path / 'colours.png', 4, 4, 16, 2, lines)
-  assert decoding.read(colours, Geometry(4, 0, 3)).largest == 4095
+  assert decoding.read(colours, Geometry(4, 4, 0, 3)).largest == 4095
   with pytest.raises(ValueError, match='bit_depth'):
     read(colours, 3, 4, bit_depth=12)
 

@@ -36,7 +36,7 @@ def two_pictures(tmp_path):
 
 
 def decode(paths, size=6, crop_size=0, channels=1, cache=False, skip_broken=False, **changes):
-  geometry = Geometry(size, crop_size, channels, **changes)
+  geometry = Geometry(size, size, crop_size, channels, **changes)
   return pictures.decode(paths, geometry, cache, skip_broken)
 
 

@@ -208,7 +208,7 @@ def test_prepared_celeba(tmp_path):
   config.data.crop_size = 4  # enlarged to 8
   for images, labels, _ in load(config):
     expected = decoding.fit(
-      bright[None] * labels[:, None, None, None].astype(np.uint8), decoding.Geometry(8, 4, 1)
+      bright[None] * labels[:, None, None, None].astype(np.uint8), decoding.Geometry(8, 8, 4, 1)
     )
     np.testing.assert_array_equal(images, expected)
   config.data.label_attribute = 'Yong'
