@@ -68,7 +68,7 @@ def main() -> None:
   drawing = sampling.draw(model, request)
   output = output or model.folder / 'samples' / sampling.file_name(request, model)
   with paths.writing(output, 'Name another --output.'):
-    drawings.write(drawing, output, model.class_names)
+    drawings.write(drawing, output, model.class_names, model.shown)
   print(f'{drawing.title}: {output}')
 
 

@@ -10,12 +10,15 @@ from ml_collections import ConfigDict, FrozenConfigDict
 CHANGES = ('auto_contrast', 'rotation', 'shift', 'flip', 'brightness', 'contrast')  # in this order
 
 
-def make_augment(config: ConfigDict) -> Callable[[Array, Array], Array] | None:
+def make_augment(
+  config: ConfigDict, has_alpha: bool = False
+) -> Callable[[Array, Array], Array] | None:
   """Builds the augmentation of a config, with draws of its own for each image.
 
   Args:
     config: `data.augment` of a checked config. A change whose strength or probability is 0 is left
       out of the program; the draws of the others do not depend on it.
+    has_alpha: the last channel is no colour: brightness and contrast leave it as it is.
 
   Returns:
     augment(key, images), float32 [B, H, W, C] in [0, 1] to the same; None where all is off.
@@ -37,10 +40,16 @@ def make_augment(config: ConfigDict) -> Callable[[Array, Array], Array] | None:
     def sometimes(name, changed, unchanged):
       return jnp.where(uniforms[name][0] < config[f'{name}_probability'], changed, unchanged)
 
+    def recoloured(name, change, image):
+      if not has_alpha:
+        return sometimes(name, change(image), image)
+      colours, alpha = image[..., :-1], image[..., -1:]
+      return jnp.concatenate([sometimes(name, change(colours), colours), alpha], axis=-1)
+
     # First, on the original pixels: interpolation may round a constant channel to one that is not
     # quite constant, which would be stretched to black and white.
     if 'auto_contrast' in on:
-      image = sometimes('auto_contrast', auto_contrast(image, config.auto_contrast), image)
+      image = recoloured('auto_contrast', lambda x: auto_contrast(x, config.auto_contrast), image)
     if on & {'rotation', 'shift'}:
       angle = sometimes('rotation', draw('rotation')[0], 0.0) if 'rotation' in on else 0.0
       shift = sometimes('shift', draw('shift'), 0.0) if 'shift' in on else (0.0, 0.0)
@@ -49,9 +58,9 @@ def make_augment(config: ConfigDict) -> Callable[[Array, Array], Array] | None:
       image = sometimes('flip', dm_pix.flip_left_right(image), image)
     if 'brightness' in on:
       # A factor, so that black stays black; dm_pix.adjust_brightness adds.
-      image = sometimes('brightness', image * (1 + draw('brightness')[0]), image)
+      image = recoloured('brightness', lambda x: x * (1 + draw('brightness')[0]), image)
     if 'contrast' in on:
-      image = sometimes('contrast', adjust_contrast(image, 1 + draw('contrast')[0]), image)
+      image = recoloured('contrast', lambda x: adjust_contrast(x, 1 + draw('contrast')[0]), image)
     return jnp.clip(image, 0.0, 1.0)
 
   return lambda key, images: jax.vmap(augment_image)(jax.random.split(key, len(images)), images)

@@ -77,7 +77,7 @@ class Network(nn.Module):
       return nn.relu(nn.BatchNorm(use_running_average=not train, momentum=0.9)(hidden))
 
     hidden, width = images - 0.5, 32
-    while hidden.shape[1] > 4:
+    while max(hidden.shape[1:3]) > 4:
       conv = nn.Conv(width, (3, 3), 2, padding=1, use_bias=False, precision=HIGHEST)
       hidden = normalized(conv(hidden))
       width = min(2 * width, MAX_WIDTH)
@@ -205,7 +205,8 @@ def _initializer(num_classes: int, images_shape: tuple[int, ...]) -> Callable[[A
 
 def _augment(key: Array, image: Array, mirrored: bool) -> Array:
   uniforms = jax.random.uniform(key, (4,), jnp.float32, -1.0, 1.0)
-  reach = (MAX_SHIFT_IF_MIRRORED if mirrored else MAX_SHIFT) * image.shape[0]
+  sides = np.array(image.shape[:2])
+  reach = np.float32((MAX_SHIFT_IF_MIRRORED if mirrored else MAX_SHIFT) * sides)
   angle = 0.0 if mirrored else uniforms[2] * MAX_ROTATION
   image = augmentation.rotate_and_shift(image, angle, uniforms[:2] * reach)
   return jnp.where(uniforms[3] < 0, image[:, ::-1], image) if mirrored else image

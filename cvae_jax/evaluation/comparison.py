@@ -195,7 +195,8 @@ def side_by_side(models: Mapping[str, Model], dataset: Dataset) -> Figure:
   if any(model.has_prior for model in models.values()):
     names.append('samples from the model prior')
   headings = {third * (len(images) + 1): name for third, name in enumerate(names)}
-  return figures.image_grid(np.stack(rows), ['given', *models], headings=headings)
+  shown = next(iter(models.values())).shown(np.stack(rows))
+  return figures.image_grid(shown, ['given', *models], headings=headings)
 
 
 def scatters(models: Mapping[str, Model], dataset: Dataset) -> dict[str, Make]:
@@ -252,7 +253,7 @@ def _test_images(model: Model) -> dict[str, object]:
   """The settings that decide which images are in the test split, and how they look."""
   data = model.config.data
   fields = {'data.name': data.name, 'image shape': model.image_shape}
-  fields |= {f'data.{name}': data[name] for name in ('crop_size', 'fit', 'bit_depth')}
+  fields |= {f'data.{name}': data[name] for name in ('crop_size', 'fit', 'bit_depth', 'alpha')}
   fields['classes'] = model.class_names
   if not DATASETS.trait(data.name, 'own_test_split', True):  # held out of the images in data.dir
     fields['data.dir'] = str(Path(data.dir).expanduser().resolve())

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 import jax
 import numpy as np
 
+from cvae_jax import config as config_lib
 from cvae_jax.data import batches
 from cvae_jax.data.datasets import Dataset, Splits
 from cvae_jax.data.readers import DATASETS
@@ -246,7 +247,7 @@ def _add_reconstruction(evaluation: Evaluation, dataset: Dataset, weights: Weigh
     reconstructions = model.reconstruct(images, dataset.labels[rows] if model.conditional else None)
     pieces.append(reconstruction.scores(images, reconstructions))
     if weights is not None:
-      pieces[-1]['lpips'] = perceptual.lpips(weights, images, reconstructions)
+      pieces[-1]['lpips'] = perceptual.lpips(weights, *map(model.shown, (images, reconstructions)))
   scores = {name: interval(np.concatenate([piece[name] for piece in pieces])) for name in pieces[0]}
   for name in RECONSTRUCTION_METRICS:
     add(name, scores[name], protocol, RECONSTRUCTION_METRICS.trait(name, 'unit', ''))
@@ -255,7 +256,11 @@ def _add_reconstruction(evaluation: Evaluation, dataset: Dataset, weights: Weigh
     miss('lpips', reason=f'its weights are not here; {how}')
   else:
     size = max(perceptual.MIN_IMAGE_SIZE, min(dataset.images.shape[1:3]))
-    add('lpips', scores['lpips'], f'AlexNet, version 0.1, images of {size} pixels; {protocol}')
+    channels = config_lib.shown_channels(model.config.data)
+    seen = f'images of {size} pixels'
+    if model.image_shape[-1] not in (1, 3):
+      seen += f', channels {", ".join(map(str, channels))} of {model.image_shape[-1]} as RGB'
+    add('lpips', scores['lpips'], f'AlexNet, version 0.1, {seen}; {protocol}')
 
 
 def _kl_per_dimension(terms: bounds.Terms) -> tuple[np.ndarray, str, str]:
@@ -352,6 +357,7 @@ def _add_pictures(evaluation: Evaluation, dataset: Dataset, terms: bounds.Terms)
     def make():
       images, row_names, column_names, title, *_ = draw()
       names = model.class_names
+      images = model.shown(images)
       return title, figures.image_grid(images, row_names, column_names, title, class_names=names)
 
     evaluation.draw(name, make)

@@ -4,7 +4,7 @@ Functions take `prior` as `LatentPrior` does. Those that can draw any number of 
 InputError if these have more than `max_pixels`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -311,10 +311,19 @@ def _styles(model: Model, latents: np.ndarray, title: str = '') -> Drawing:
   )
 
 
-def write(drawing: Drawing, path: Path, class_names: Sequence[str] = ()) -> None:
+def write(
+  drawing: Drawing,
+  path: Path,
+  class_names: Sequence[str] = (),
+  shown: Callable[[np.ndarray], np.ndarray] = lambda images: images,
+) -> None:
   """Writes a drawing as a file of the kind that `path` ends in: png, npz or gif.
 
-  Where no font shows the name of one of the classes, a picture has the number instead.
+  Args:
+    drawing: its images stay whole in an npz.
+    path: of the file.
+    class_names: where no font shows one of them, a picture has the number instead.
+    shown: gives what a picture shows of images, [..., 1 or 3]; that of the model.
   """
   has_names = bool(drawing.row_names or drawing.column_names)
   rows, columns = drawing.images.shape[:2]
@@ -330,18 +339,20 @@ def write(drawing: Drawing, path: Path, class_names: Sequence[str] = ()) -> None
       np.savez_compressed(file, **known)
   elif suffix == '.gif':
     across = int(np.ceil(np.sqrt(rows)))
-    grids.save_gif(path, [grids.grid(drawing.images[:, step], across) for step in range(columns)])
+    images = shown(drawing.images)
+    grids.save_gif(path, [grids.grid(images[:, step], across) for step in range(columns)])
   else:
-    _check_size(rows * columns, drawing.images.shape[2:], MAX_PIXELS)
+    images = shown(drawing.images)
+    _check_size(rows * columns, images.shape[2:], MAX_PIXELS)
     if has_names:
       from cvae_jax.plots import figures  # late: a grid without names needs no matplotlib
 
       names = drawing.row_names, drawing.column_names
       figures.save(
-        {path: figures.image_grid(drawing.images, *names, drawing.title, class_names=class_names)}
+        {path: figures.image_grid(images, *names, drawing.title, class_names=class_names)}
       )
     else:
-      grids.save_png(path, grids.picture(np.nan_to_num(drawing.images)))
+      grids.save_png(path, grids.picture(np.nan_to_num(images)))
 
 
 def _decoded(model: Model, latents: np.ndarray, labels: np.ndarray | int | None) -> np.ndarray:

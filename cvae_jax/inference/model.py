@@ -14,6 +14,7 @@ from cvae_jax.data.datasets import Splits
 from cvae_jax.inference import bounds, interpolation, latent_prior
 from cvae_jax.inference.latent_prior import MAX_BATCH, LatentPrior
 from cvae_jax.models import generation
+from cvae_jax.plots import grids
 from cvae_jax.runtime import keys, paths
 from cvae_jax.runtime.errors import InputError, check_integer, did_you_mean
 from cvae_jax.tasks.autoencoder import Autoencoder
@@ -64,10 +65,9 @@ class Model:
     """Whether the model is conditioned on classes."""
     return self.config.conditional
 
-  @property
-  def shown_channels(self) -> tuple[int, ...]:
-    """The channels that stand for an image in pictures; see `config.shown_channels`."""
-    return config_lib.shown_channels(self.config.data)
+  def shown(self, images: np.ndarray) -> np.ndarray:
+    """Images [..., C] as pictures show them, [..., 1 or 3]: by `data.shown_channels`."""
+    return grids.shown(images, config_lib.shown_channels(self.config.data))
 
   @property
   def has_prior(self) -> bool:

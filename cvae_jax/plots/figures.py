@@ -63,7 +63,8 @@ def image_grid(
   title = next(texts)
   name_pixels = max(map(_inches, column_names), default=0) * DPI
   # A whole number, so that all pixels of an image have the same size in the figure.
-  scale = max(1, round(TILE_PIXELS / tile_width), int(np.ceil(name_pixels / tile_width)))
+  scale = round(TILE_PIXELS / max(tile_width, tile_height))
+  scale = max(1, scale, int(np.ceil(name_pixels / tile_width)))
   size = np.array([columns * tile_width, rows * tile_height]) * scale / DPI
   left = max(map(_inches, row_names), default=0.05) + 0.1
   names_height = 0.28 if column_names else 0

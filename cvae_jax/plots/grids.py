@@ -13,6 +13,12 @@ TARGET_SIDE_PIXELS = 640
 FRAME_MILLISECONDS = 100
 
 
+def shown(images: np.ndarray, channels: Sequence[int]) -> np.ndarray:
+  """The channels of [..., C] that stand for it in a picture; see `config.shown_channels`."""
+  is_whole = tuple(channels) == tuple(range(images.shape[-1]))
+  return images if is_whole else images[..., list(channels)]
+
+
 def rows_of(values: np.ndarray, columns: int, blank: float = 0) -> np.ndarray:
   """[N, ...] as [rows, columns, ...], row by row; `blank` fills up the last row."""
   rows = -(-len(values) // columns)

@@ -32,7 +32,8 @@ class Autoencoder(Task):
     self.likelihood = likelihoods.build(config)
     self.binarize = config.data.binarize
     self.compiler_options = architectures.compiler_options(config.model.name, config.deterministic)
-    self._augment = augmentation.make_augment(config.data.augment)
+    has_alpha = config.data.alpha == 'keep'
+    self._augment = augmentation.make_augment(config.data.augment, has_alpha)
 
   def __reduce__(self):
     return type(self), self._made_with  # pickle cannot store JAX's functions

@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from cvae_jax import config as config_lib
 from cvae_jax.data.datasets import Dataset
 from cvae_jax.plots import grids
 from cvae_jax.runtime import commands, devices, keys, paths, processes, tensor_files
@@ -51,7 +52,9 @@ def _write_pictures(
     variables = devices.own_copy(state.eval_variables)
     latents = program.task.latents(variables, program.shown)
     if latents is not None:
-      projector.write(workdir, latents, *program.shown, program.validation.class_names)
+      images, labels = program.shown
+      images = grids.shown(images, config_lib.shown_channels(program.config.data))
+      projector.write(workdir, latents, images, labels, program.validation.class_names)
   # Written last: its presence marks the run as finished.
   with survived('the picture of the last step is', reporter.line):
     if pictures := hooks.task_pictures(program, state.eval_variables):

@@ -8,6 +8,7 @@ import dataclasses
 import jax
 import numpy as np
 
+from cvae_jax import config as config_lib
 from cvae_jax.plots import grids
 from cvae_jax.runtime import devices, keys, processes
 from cvae_jax.runtime.errors import StoppedError, survived
@@ -275,4 +276,5 @@ def task_pictures(program: Program, variables) -> dict[str, np.ndarray]:
   """
   key = keys.of_run(program.config.seed)
   tiles = program.task.pictures(devices.own_copy(variables), program.shown, key)
-  return {name: grids.picture(x) for name, x in tiles.items()}
+  channels = config_lib.shown_channels(program.config.data)
+  return {name: grids.picture(grids.shown(x, channels)) for name, x in tiles.items()}

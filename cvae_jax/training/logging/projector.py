@@ -38,7 +38,7 @@ def write(
   Args:
     workdir: the run's folder.
     latents: [N, latent].
-    images: uint8 [N, H, W, C], N at most MAX_IMAGES.
+    images: uint8 [N, H, W, 1 or 3], N at most MAX_IMAGES.
     labels: [N].
     class_names: () of a set without labels.
   """
