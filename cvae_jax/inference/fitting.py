@@ -81,6 +81,5 @@ def _describe(config: ConfigDict, source: Source, image_shape: tuple[int, int, i
   with data.ignore_type():  # an integer or a pair
     data.image_size = height if height == width else (height, width)
   data.name, data.dir, data.crop_size = 'arrays', '', 0
-  data.channels = channels
-  data.num_classes = len(source.class_names) or data.num_classes
+  data.channels, data.num_classes = channels, 0  # as many as the data have
   config.conditional = config.conditional and bool(source.class_names)

@@ -1,0 +1,142 @@
+"""Training from arrays in memory."""
+
+import jax
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+import cvae_jax
+from cvae_jax.runtime.errors import InputError, StoppedError
+from cvae_jax.training import loop
+from tiny import FIELDS
+
+DIGITS = load_digits()
+IMAGES = np.uint8(DIGITS.images[:160] * 15)  # [160, 8, 8]
+LABELS = DIGITS.target[:160]
+SHORT = {name.replace('__', '.'): value for name, value in FIELDS.items()} | {
+  'data.max_examples': 0
+}
+
+
+def config(**fields):
+  return cvae_jax.default_config(**SHORT | fields)
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  return tmp_path_factory.mktemp('fit') / 'run'
+
+
+@pytest.fixture(scope='module')
+def model(folder):
+  return cvae_jax.fit(IMAGES, LABELS, config(), folder)
+
+
+def weights(model):
+  return jax.tree.leaves(model.variables)
+
+
+def assert_same_weights(one, other):
+  for a, b in zip(weights(one), weights(other), strict=True):
+    np.testing.assert_array_equal(a, b)
+
+
+def test_the_model_is_that_of_its_folder(model, folder):
+  assert model.image_shape == (8, 8, 1)
+  assert model.class_names == tuple('0123456789')
+  assert model.folder == folder
+  assert_same_weights(cvae_jax.load(folder), model)
+  assert model.sample([3, 4]).shape == (2, 8, 8, 1)
+
+
+def test_the_same_bits_as_from_files_and_in_any_order_and_type(model, tmp_path):
+  held_out = IMAGES[:40] / 255, LABELS[:40].astype(str)  # floats, and texts that are those numbers
+  order = np.random.RandomState(1).permutation(np.arange(40, 160))
+  given = IMAGES[order][..., None] / np.float32(255), LABELS[order, None]
+  fitted = cvae_jax.fit(
+    *given, config(), tmp_path / 'fitted', validation=(held_out[0], LABELS[:40])
+  )
+  np.savez(
+    tmp_path / 'file.npz',
+    train_images=IMAGES[40:],
+    train_labels=LABELS[40:],
+    val_images=IMAGES[:40],
+    val_labels=LABELS[:40],
+    test_images=IMAGES[:9],
+    test_labels=LABELS[:9],
+  )
+  of_file = config(**{'data.name': 'arrays', 'data.dir': str(tmp_path / 'file.npz')})
+  loop.train(of_file, tmp_path / 'of_file')
+  assert_same_weights(cvae_jax.load(tmp_path / 'of_file'), fitted)
+  assert not np.array_equal(weights(fitted)[0], weights(model)[0])  # it held out others
+
+
+def test_the_same_call_goes_on(model, tmp_path):
+  with pytest.raises(StoppedError):
+    cvae_jax.fit(IMAGES, LABELS, config(max_train_seconds=1e-9), tmp_path / 'run')
+  resumed = cvae_jax.fit(IMAGES, LABELS, config(), tmp_path / 'run')
+  assert_same_weights(resumed, model)
+
+
+def test_other_arrays_are_refused(model, folder):
+  for images, labels in ((IMAGES[:-1], LABELS[:-1]), (255 - IMAGES, LABELS), (IMAGES, 9 - LABELS)):
+    with pytest.raises(InputError, match=r"workdir='.*run-2'"):
+      cvae_jax.fit(images, labels, config(), folder)
+  assert_same_weights(cvae_jax.fit(IMAGES, LABELS, config(), folder), model)
+
+
+def test_without_labels_and_config(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(loop, 'train', lambda config, workdir, source: seen.append((config, workdir)))
+  monkeypatch.setattr('cvae_jax.inference.fitting.load', lambda workdir: workdir)
+  seen = []
+  cvae_jax.fit(np.random.RandomState(0).rand(200, 12, 10, 4))
+  ((given, workdir),) = seen
+  assert str(workdir) == 'runs/fit'
+  assert not given.conditional
+  assert tuple(given.data.image_size) == (12, 10)
+  assert given.data.channels == 4
+  assert given.data.validation_examples == 0  # 10 %
+
+
+def test_names_of_classes_and_a_fraction(tmp_path):
+  names = np.array(['cat', 'dog'])[LABELS % 2]
+  model = cvae_jax.fit(IMAGES, names, config(), tmp_path / 'run', validation=0.25)
+  assert model.class_names == ('cat', 'dog')
+  assert model.config.data.validation_examples == 40
+  assert model.elbo(IMAGES, names).elbo.shape == (160,)
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'message'),
+  [
+    ({'labels': LABELS[:-1]}, '160.*159'),
+    ({'images': IMAGES * 1.0}, 'floats from 0 to .*255'),
+    ({'validation': 1.5}, 'validation.*1.5'),
+    ({'validation': IMAGES}, 'validation'),
+    ({'validation': (IMAGES[:, :7], LABELS)}, 'validation images'),
+    ({'validation': (IMAGES, np.full(160, 11))}, "'11'"),
+    ({'labels': np.zeros(160, int)}, 'class'),
+    ({'config': config(batch_size=128)}, 'batch_size=128'),
+    ({'config': {'beta': 4}}, 'dict.*ConfigDict'),
+  ],
+)
+def test_what_cannot_be_fitted_is_named_and_leaves_nothing(tmp_path, arguments, message):
+  given = {'images': IMAGES, 'labels': LABELS, 'config': config()} | arguments
+  with pytest.raises(InputError, match=message):
+    cvae_jax.fit(**given, workdir=tmp_path / 'run')
+  assert not list(tmp_path.iterdir())
+
+
+def test_default_config_takes_fields():
+  given = cvae_jax.default_config(beta=4, **{'model.name': 'mlp', 'model.channels': [8, 4]})
+  assert (given.beta, given.model.name, given.model.channels) == (4, 'mlp', (8, 4))
+  assert given.latent_dim == cvae_jax.default_config().latent_dim
+  for fields, message in (
+    ({'bata': 4}, "'bata'.*beta"),
+    ({'model.nam': 'mlp'}, 'model.name'),
+    ({'latent_dim': 0.5}, 'latent_dim=0.5'),
+    ({'model.name': 'mlpp'}, "'mlp'"),
+  ):
+    with pytest.raises(InputError, match=message):
+      cvae_jax.default_config(**fields)
