@@ -32,3 +32,5 @@ def test_the_notebook_runs_from_top_to_bottom(monkeypatch):
   text = str(notebook)
   assert 'active units' in text
   assert 'negative_elbo' in text
+  assert '120/120' in text  # the bar of the training, in a widget
+  assert all(f'epoch {epoch:3d}/10  validation' in text for epoch in range(1, 11))

@@ -292,6 +292,22 @@ class Model:
       bounds.class_log_probabilities(self.task, self.variables, len(self.class_names), pixels, key)
     )
 
+  def as_transformer(self, label: str | int | None = None):
+    """The encoder as a step of a scikit-learn pipeline: a `PosteriorMeans`.
+
+    Args:
+      label: the class that a conditional model is given for all images, by name or number; by
+        default the first. Their own classes would make poor features: see `encode`.
+
+    Raises:
+      InputError: there is no such class.
+    """
+    from cvae_jax.inference.transformer import PosteriorMeans  # late: scikit-learn takes a second
+
+    if label is not None:
+      self.label(label)
+    return PosteriorMeans(self, label)
+
   def _bounded(self, images, labels, seed):
     """Images as bytes, labels and the key, for `bounds`."""
     self.prior.check_exists()

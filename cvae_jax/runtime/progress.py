@@ -1,6 +1,7 @@
 """Progress of long work: a bar on a terminal, a few plain lines elsewhere."""
 
 import contextlib
+import importlib.util
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ NUM_LINES = 4  # without a terminal, for the whole work
 QUIET_SECONDS = 1.0  # quick work gets its heading alone
 FORECAST_SECONDS = 5.0  # of work, after the first piece, that tell how long the rest takes
 WORTH_A_FORECAST = 30.0  # seconds
+NOTEBOOK_SECONDS = 0.25  # between two drawings of a bar
 
 
 def log(text: str) -> None:
@@ -22,13 +24,15 @@ def log(text: str) -> None:
 
 
 def screen() -> 'Console | None':
-  """The terminal that standard output is, if a bar can be drawn on it.
+  """The terminal or notebook that standard output is, if a bar can be drawn on it.
 
   FORCE_COLOR, which continuous integration sets, makes no terminal of a file or a pipe.
   """
   from rich.console import Console  # late: a command that only draws needs no bar
 
   console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+  if console.is_jupyter:
+    return console if importlib.util.find_spec('ipywidgets') else None
   usable = sys.stdout.isatty() and console.is_terminal and not console.is_dumb_terminal
   return console if usable else None
 
@@ -65,15 +69,21 @@ def shown(
     TimeRemainingColumn(),
     console=console,
     transient=transient,
+    # In a notebook a thread that draws the bar would swallow lines that are printed meanwhile.
+    auto_refresh=not console.is_jupyter,
   )
-  task = bar.add_task(title, total=total or 1.0, status='')
+  task, drawn = bar.add_task(title, total=total or 1.0, status=''), 0.0
 
   def advance(completed, status=None, title=None):
+    nonlocal drawn
     fields = {} if status is None else {'status': status}
-    bar.update(task, completed=completed, description=title, **fields)
+    is_due = console.is_jupyter and time.monotonic() - drawn > NOTEBOOK_SECONDS
+    drawn = time.monotonic() if is_due else drawn
+    bar.update(task, completed=completed, description=title, refresh=is_due, **fields)
 
   with bar:
     yield advance
+    bar.refresh()
 
 
 def _line_printer(title, total, unit):
