@@ -26,6 +26,7 @@ def test_every_field_is_in_the_table_with_its_help():
 
 def test_choices_are_those_that_exist():
   known = {'digits', 'mnist', 'fashion_mnist', 'cifar10', 'celeba', 'binarized_mnist', 'folder'}
+  known |= {'arrays', 'idx', 'parquet'}
   assert set(config_lib.FIELDS['data.name'].rule.choices) == known
   for name in config_lib.FIELDS['likelihood'].rule.choices:
     likelihoods.build(tiny_config(likelihood=name))

@@ -1,6 +1,7 @@
 """A data set in three splits, with all images in one size."""
 
 import hashlib
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -96,7 +97,8 @@ def load(config, at_most: int | None = None, source: Source | None = None) -> Sp
 def _check_classes(config, source: Source) -> None:
   data, expected = config.data, len(source.class_names)
   if config.conditional and not expected:
-    are_files = isinstance(source.splits['train'].images, list)
+    images = source.splits['train'].images
+    are_files = isinstance(images, list) and isinstance(images[0], Path)
     raise InputError(
       f'{data.name!r} has no labels, but conditional=True needs them. '
       'Set --config.conditional=False'

@@ -25,7 +25,7 @@ def test_traits_of_data_sets():
 
   assert having('binary', False, True) == {'binarized_mnist'}
   assert having('mirrored', False, True) == {'fashion_mnist', 'cifar10', 'celeba'}
-  assert having('own_test_split', True, False) == {'digits', 'folder'}
+  assert having('own_test_split', True, False) == {'arrays', 'digits', 'folder', 'idx', 'parquet'}
 
 
 def test_a_data_set_of_the_user_s(monkeypatch):

@@ -1,6 +1,7 @@
 """One picture, a file or an array, becomes a uint8 array of the shape that the config asks for."""
 
 import contextlib
+import io
 import itertools
 import os
 import stat
@@ -61,8 +62,8 @@ class Picture(NamedTuple):
   has_more: bool  # further frames or pages, which are not read
 
 
-def read(path: Path, geometry: Geometry) -> Picture:
-  """Decodes a file, turns it upright, and fits it to a size.
+def read(source: Path | bytes, geometry: Geometry) -> Picture:
+  """Decodes a file or its bytes, turns it upright, and fits it to a size.
 
   With 1 or 3 channels, transparent pixels are laid over white; with 4, alpha is the last channel,
   and resized like the others. Of an animation or a stack the first frame is read.
@@ -74,7 +75,7 @@ def read(path: Path, geometry: Geometry) -> Picture:
   Raises:
     Exception: whatever Pillow raises; see `problem`.
   """
-  with open_regular(path) as file:
+  with opened(source) as file:
     if not file.peek(1):
       raise OSError('it is empty')
     with Image.open(file, formats=tuple(FORMATS)) as picture:
@@ -116,8 +117,11 @@ def problem(error: Exception) -> str:
   return text.splitlines()[0][:80]
 
 
-def open_regular(path: Path):
-  """Opens a regular file to read its bytes; any other, such as a pipe, might never end."""
+def opened(source: Path | bytes) -> io.BufferedReader:
+  """Opens a regular file, or its bytes; a file of another kind, such as a pipe, might never end."""
+  if isinstance(source, bytes):
+    return io.BufferedReader(io.BytesIO(source))
+  path = source
   if not stat.S_ISREG(os.stat(path).st_mode):
     raise OSError('it is no file')
   return open(path, 'rb')

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cvae_jax.data.readers import file_rows
+from cvae_jax.data.readers.embedded import Embedded
 from cvae_jax.data.readers.file_rows import FileRows
 from cvae_jax.runtime.registry import Registry
 
@@ -20,8 +21,8 @@ DATASETS = Registry('data.name', 'cvae_jax.data.readers')
 class Split(NamedTuple):
   """The images of one split and their labels."""
 
-  # uint8 [N, H, W, C], in memory or in a file, or picture files to decode
-  images: np.ndarray | FileRows | list[Path]
+  # uint8 [N, H, W, C], in memory or in a file, or pictures to decode
+  images: np.ndarray | FileRows | list[Path | Embedded]
   labels: np.ndarray  # int32 [N]; 0 where there are none
 
   def take(self, rows: slice | np.ndarray) -> 'Split':

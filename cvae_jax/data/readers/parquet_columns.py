@@ -1,0 +1,153 @@
+"""Which columns of a Parquet file hold pictures and labels, and the labels of all rows."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from cvae_jax.data.readers import classes, embedded
+from cvae_jax.runtime.errors import InputError, did_you_mean, reason
+from cvae_jax.runtime.paths import printable
+
+IMAGES = ('image', 'img', 'images')  # the usual names, in this order
+LABELS = ('label', 'labels', 'fine_label')
+
+
+class Columns(NamedTuple):
+  """The columns of pictures and labels."""
+
+  image: str  # of the bytes, as in `Embedded`
+  label: str  # '' where there is none
+  class_names: tuple[str, ...]  # of the labels 0, 1, ..., where the file has them; else ()
+
+
+def find(file: Path, image_column: str, label_column: str) -> Columns:
+  """Finds the columns of a file by their names and types.
+
+  Args:
+    file: any of a data set.
+    image_column: its name; '' takes 'image', 'img' or 'images', else the only one with pictures.
+    label_column: its name; '' takes 'label', 'labels' or 'fine_label', else the only ClassLabel.
+
+  Raises:
+    InputError: there is no such column, or it holds something else, or there are several.
+  """
+  schema, _ = _read(file, ())
+  types = {field.name: field.type for field in schema}
+  features = _features(schema)
+  image = _image(file, types, features, image_column)
+  label = _label(file, types, features, label_column)
+  if not label:
+    others = ', '.join(name for name in types if name != image.split('.')[0])
+    print(f'No column of labels in {printable(file)}: --config.data.label_column of {others}.')
+  names = features.get(label, {}).get('names') or ()
+  return Columns(image, label, tuple(classes.class_name(str(name)) for name in names))
+
+
+def read(file: Path, columns: Columns) -> tuple[int, np.ndarray | None]:
+  """The number of rows of a file, and their labels [N], if there are some.
+
+  Raises:
+    InputError: the file cannot be read, lacks a column, or labels are missing.
+  """
+  schema, table = _read(file, (columns.label,) if columns.label else ())
+  for name in (columns.image.split('.')[0], columns.label):
+    if name and name not in schema.names:
+      raise InputError(f'{printable(file)} has no column {name!r}, but other files have.')
+  if not columns.label:
+    return table.num_rows, None
+  column = table.column(0)
+  if column.null_count:
+    raise InputError(
+      f'{printable(file)}: {column.null_count:,} of {len(column):,} rows have no {columns.label!r}.'
+    )
+  if str(column.type).startswith('dictionary'):
+    column = column.cast(column.type.value_type)
+  return table.num_rows, column.to_numpy()
+
+
+def _read(file, columns):
+  """The schema of a file, and a table of some of its columns."""
+  parquet = embedded.library()
+  try:
+    with parquet.ParquetFile(file) as opened:
+      known = [name for name in columns if name in opened.schema_arrow.names]
+      return opened.schema_arrow, opened.read(columns=known)
+  except Exception as error:  # Of Arrow, and of the system.
+    raise InputError(
+      f'{printable(file)} cannot be read: {reason(error)}. Fetch it again.'
+    ) from error
+
+
+def _features(schema):
+  """What Hugging Face's library wrote about the columns: {name: {'_type': 'ClassLabel', ...}}."""
+  try:
+    features = json.loads(schema.metadata[b'huggingface'])['info']['features']
+    return {name: feature for name, feature in features.items() if isinstance(feature, dict)}
+  except (KeyError, TypeError, ValueError, AttributeError):
+    return {}
+
+
+def _image(file, types, features, asked):
+  columns = {name: column for name in types if (column := _bytes_column(name, types[name]))}
+  if asked:
+    _check_is_there(file, types, 'image_column', asked)
+  named = [asked] if asked else [name for name in IMAGES if name in types]
+  if not named:
+    named = [name for name in columns if features.get(name, {}).get('_type') == 'Image'] or [
+      *columns
+    ]
+    if len(named) != 1:
+      raise _several(file, types, 'image_column', 'pictures', named)
+  if named[0] not in columns:
+    raise InputError(
+      f'{printable(file)}: column {named[0]!r} is {types[named[0]]}, expected pictures: binary, or '
+      'a struct of bytes and path. Name another with --config.data.image_column.'
+    )
+  return columns[named[0]]
+
+
+def _bytes_column(name, column_type):
+  """The column of the bytes where pictures may be, else ''."""
+  if str(column_type) in ('binary', 'large_binary'):
+    return name
+  is_struct = str(column_type).startswith('struct<')
+  if is_struct and column_type.get_field_index('bytes') >= 0:
+    return f'{name}.bytes'
+  return ''
+
+
+def _label(file, types, features, asked):
+  if asked:
+    _check_is_there(file, types, 'label_column', asked)
+  named = [asked] if asked else [name for name in LABELS if name in types]
+  if not named:
+    named = [name for name in types if features.get(name, {}).get('_type') == 'ClassLabel']
+    if len(named) > 1:
+      raise _several(file, types, 'label_column', 'labels', named)
+  if not named:
+    return ''
+  if str(types[named[0]]).startswith(('list', 'large_list', 'fixed_size_list', 'struct')):
+    raise InputError(
+      f'{printable(file)}: column {named[0]!r} is {types[named[0]]}, expected one label for each '
+      'picture, an integer or a text. Name another with --config.data.label_column.'
+    )
+  return named[0]
+
+
+def _check_is_there(file, types, field, asked):
+  if asked not in types:
+    raise InputError(
+      f'data.{field}={asked!r} is no column of {printable(file)}, which has {", ".join(types)}.'
+      f'{did_you_mean(asked, types)}'
+    )
+
+
+def _several(file, types, field, what, candidates):
+  shown = ', '.join(f'{name} ({kind})' for name, kind in types.items())
+  found = f'several columns of {what} ({", ".join(candidates)})' if candidates else f'no {what}'
+  return InputError(
+    f'{printable(file)} holds {found}: its columns are {shown[:300]}. Name the right one with '
+    f'--config.data.{field}.'
+  )
