@@ -225,6 +225,7 @@ FIELDS: dict[str, Field] = {
   'data.num_classes': Field(10, integer(0, MAX_WIDTH), 'labels are 0 to num_classes - 1; 0: as many classes as the data have', SHAPES),
   'data.bit_depth': Field(0, BIT_DEPTH, 'bits that are used in grey pictures of 16 bits, 8 to 16; 0: as the file says'),
   'data.label_attribute': Field('Smiling', TEXT, 'the attribute of celeba that is the class'),
+  'data.class_level': Field(0, integer(-1, 100), 'folder that is the class: 0 the outermost, holding the pictures; 1, 2, ... that level; -1 the innermost'),
   'data.image_column': Field('', TEXT, 'the column of pictures in parquet files; empty: image, img or images, or the only one'),
   'data.label_column': Field('', TEXT, 'the column of labels in parquet files; empty: label, labels or fine_label, or the only one'),
   'data.pixel_range': Field('auto', one_of('auto', 'unit', 'symmetric'), 'unit [0, 1], symmetric [-1, 1]; auto: unit for bernoulli only'),

@@ -72,6 +72,21 @@ def write_pictures(folder, rng, classes=10, count=16):
         Image.fromarray(rng.randint(0, 256, shape, np.uint8)).save(place / f'{row}.png')
 
 
+def make_empty(root, *names):
+  """Makes empty files, and folders where a name ends in a slash."""
+  for name in names:
+    path = root / name
+    if name.endswith('/'):
+      path.mkdir(parents=True, exist_ok=True)
+    else:
+      path.parent.mkdir(parents=True, exist_ok=True)
+      path.touch()
+
+
+def names_in(root, paths):
+  return [str(path.relative_to(root)) for path in paths]
+
+
 def save_picture(path, array, **options):
   """Saves a uint8 or uint16 array in the format that the suffix names; returns the path."""
   path.parent.mkdir(parents=True, exist_ok=True)

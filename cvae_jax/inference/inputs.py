@@ -10,8 +10,9 @@ import numpy as np
 
 from cvae_jax.data.datasets import Dataset
 from cvae_jax.data.readers import decoding, pictures
-from cvae_jax.data.readers import folder as folder_reader
+from cvae_jax.data.readers.classes import class_name
 from cvae_jax.data.readers.decoding import FORMAT_NAMES
+from cvae_jax.data.readers.entries import Entries, counted
 from cvae_jax.inference import bounds
 from cvae_jax.inference.model import Model
 from cvae_jax.runtime import keys
@@ -70,11 +71,11 @@ def find_pictures(folder: Path) -> list[Path]:
 
   found, passed_over = [], Counter()
   for parent, folders, names in os.walk(folder, onerror=refuse):
-    entries = folder_reader.Entries.of(folders, names)
+    entries = Entries.of(folders, names)
     folders[:] = entries.folders  # os.walk enters these
     found += [Path(parent, name) for name in entries.pictures]
     passed_over += entries.passed_over()
-  others = folder_reader.counted(passed_over)
+  others = counted(passed_over)
   if not found:
     given = f', only {others}' if others else ''
     raise InputError(f'{printable(folder)} holds no picture ({FORMAT_NAMES}){given}.')
@@ -153,7 +154,7 @@ def find_labels(model: Model, images: np.ndarray, paths: Sequence[Path]) -> Foun
 
 def folder_name(path: Path) -> str:
   """The name of the folder that a file is in, as that of a class."""
-  return folder_reader.class_name(os.path.basename(os.path.dirname(os.path.abspath(path))))
+  return class_name(os.path.basename(os.path.dirname(os.path.abspath(path))))
 
 
 def _label_of_folder(model, path):

@@ -9,21 +9,8 @@ import pytest
 from cvae_jax.data.readers import folder
 from cvae_jax.runtime.errors import InputError
 from made_data import config_of
-
-
-def make(root, *names):
-  """Makes empty files, and folders where a name ends in a slash."""
-  for name in names:
-    path = root / name
-    if name.endswith('/'):
-      path.mkdir(parents=True, exist_ok=True)
-    else:
-      path.parent.mkdir(parents=True, exist_ok=True)
-      path.touch()
-
-
-def names(root, paths):
-  return [str(path.relative_to(root)) for path in paths]
+from made_data import make_empty as make
+from made_data import names_in as names
 
 
 def test_classes_alone_are_the_training_split(tmp_path):
@@ -74,7 +61,7 @@ def test_other_files_are_counted(tmp_path):
     'README.txt',
     '.git/HEAD',
     'train/.DS_Store',
-    'train/labels.csv',
+    'train/notes.csv',
     'train/a/x.png',
     'train/a/x.txt',
     'train/a/._x.png',
@@ -229,3 +216,47 @@ def test_a_file_in_the_place_of_a_split_is_refused(tmp_path, dead_link):
     make(tmp_path, 'validation')
   with pytest.raises(InputError, match=r'validation .*no folder'):
     folder.read(tmp_path)
+
+
+NESTED = ('north/cats/a.png', 'north/cats/old/b.png', 'south/cats/c.png', 'south/dogs/d.png')
+
+
+@pytest.mark.parametrize('split', ['', 'train/'])
+@pytest.mark.parametrize(
+  ('level', 'class_names', 'labels'),
+  [
+    (-1, ('cats', 'dogs', 'old'), [0, 0, 1, 2]),
+    (1, ('north', 'south'), [0, 0, 1, 1]),
+    (2, ('cats', 'dogs'), [0, 0, 0, 1]),
+  ],
+)
+def test_classes_of_a_chosen_level(tmp_path, split, level, class_names, labels):
+  make(tmp_path, *(split + name for name in NESTED), f'{split}stray.png', f'{split}north/x.txt')
+  listing = folder.read(tmp_path, level)
+  assert listing.class_names == class_names
+  assert listing.splits['train'].labels.tolist() == labels
+  order = [0, 2, 3, 1] if level == -1 else [0, 1, 2, 3]
+  expected = [split + NESTED[row] for row in order]
+  assert names(tmp_path, listing.splits['train'].images) == expected
+  assert listing.passed_over == {'stray picture(s)': 1, '.txt': 1}
+
+
+def test_pictures_above_the_level_are_stray(tmp_path):
+  make(tmp_path, *NESTED)
+  listing = folder.read(tmp_path, 3)
+  assert listing.class_names == ('old',)
+  assert listing.passed_over == {'stray picture(s)': 3}
+  with pytest.raises(InputError, match=r'data\.class_level=4'):
+    folder.read(tmp_path, 4)
+  with pytest.raises(InputError, match=r'north is a class .*--config\.data\.class_level=-1'):
+    folder.read(tmp_path)
+  make(tmp_path, 'south/owls/')
+  for level in (-1, 2):
+    with pytest.raises(InputError, match='south/owls is a class without a picture'):
+      folder.read(tmp_path, level)
+
+
+def test_a_link_to_a_folder_above_ends(tmp_path):
+  make(tmp_path, *NESTED)
+  (tmp_path / 'north' / 'loop').symlink_to(tmp_path)
+  assert len(folder.read(tmp_path, -1).splits['train'].labels) == 4
