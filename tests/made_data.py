@@ -33,6 +33,10 @@ def make(name, folder):
     np.savez(folder / 'binarized_mnist.npz', **splits)
   elif name == 'celeba':
     write_celeba(folder, rng)
+  elif name == 'arrays':
+    images, labels = rng.randint(0, 256, (180, 28, 28), np.uint8), np.arange(180) % 3
+    np.savez(folder / 'mine.npz', images=images, labels=labels)
+    flags = [f'--config.data.dir={folder / "mine.npz"}']
   elif name == 'folder':
     write_pictures(folder, rng)
     flags.append('--config.data.validation_examples=20')

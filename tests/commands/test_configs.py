@@ -54,6 +54,7 @@ def test_the_experiments_are_all_there():
     'baseline_cifar10',
     'baseline_celeba',
     'mlp_mnist',
+    'arrays',
     'folder',
   }
 
