@@ -1,11 +1,14 @@
 """Training from arrays in memory."""
 
+import gzip
+
 import jax
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
 import cvae_jax
+from cvae_jax.config import named
 from cvae_jax.runtime.errors import InputError, StoppedError
 from cvae_jax.training import loop
 from tiny import FIELDS
@@ -69,6 +72,26 @@ def test_the_same_bits_as_from_files_and_in_any_order_and_type(model, tmp_path):
   loop.train(of_file, tmp_path / 'of_file')
   assert_same_weights(cvae_jax.load(tmp_path / 'of_file'), fitted)
   assert not np.array_equal(weights(fitted)[0], weights(model)[0])  # it held out others
+
+
+@pytest.mark.slow
+@pytest.mark.data('mnist')
+def test_arrays_of_mnist_train_bit_for_bit_as_its_files(real_data, tmp_path):
+  changes = {'num_epochs': 1, 'data.max_examples': 2000} | {
+    name: SHORT[name] for name in ('model.name', 'model.norm', 'model.channels', 'model.groups')
+  }
+  mnist = named('mnist')
+  mnist.update_from_flattened_dict(changes)
+  images, labels = (
+    np.frombuffer(
+      gzip.decompress((real_data / f'train-{name}-ubyte.gz').read_bytes())[begin:], np.uint8
+    )
+    for name, begin in (('images-idx3', 16), ('labels-idx1', 8))
+  )
+  fitted = cvae_jax.fit(images.reshape(-1, 28, 28), labels, mnist, tmp_path / 'fitted')
+  mnist.data.dir = str(real_data)
+  loop.train(mnist, tmp_path / 'of_files')
+  assert_same_weights(fitted, cvae_jax.load(tmp_path / 'of_files'))
 
 
 def test_the_same_call_goes_on(model, tmp_path):
