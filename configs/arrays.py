@@ -9,9 +9,9 @@ without labels, train with --config.conditional=False.
 
   python train.py --config configs/arrays.py --config.data.name=idx --config.data.dir=DIR
 
-DIR holds IDX files, as EMNIST, KMNIST and QMNIST come. Set data.image_size, a number or
-"(height, width)", and data.channels as they are in the arrays. The likelihood is a Gaussian with a
-learned standard deviation. Cost and results depend on your data.
+DIR holds IDX files, as EMNIST, KMNIST and QMNIST come. Set data.image_size (28, or 64,48 for height
+and width) and data.channels as they are in the arrays. The likelihood is a Gaussian with a learned
+standard deviation. Cost and results depend on your data.
 """
 
 from ml_collections import ConfigDict
