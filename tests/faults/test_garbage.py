@@ -14,9 +14,20 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import idx_files
+import parquet_files
 from cvae_jax import config as config_lib
 from cvae_jax.config import SavedConfig
-from cvae_jax.data.readers import binarized_mnist, celeba, cifar, idx_format, pictures
+from cvae_jax.data.readers import (
+  arrays,
+  binarized_mnist,
+  celeba,
+  cifar,
+  embedded,
+  idx_format,
+  labels_file,
+  parquet,
+  pictures,
+)
 from cvae_jax.data.readers.decoding import Geometry
 from cvae_jax.plots import curves
 from cvae_jax.runtime import tensor_files
@@ -138,6 +149,46 @@ def read_cifar(path):
   assert images.shape == (len(labels), 32, 32, 3)
 
 
+def arrays_content(save):
+  file, random = io.BytesIO(), np.random.RandomState(0)
+  save(file, images=random.randint(0, 256, (6, 8, 8), np.uint8), labels=np.arange(6) % 2)
+  return file.getvalue()
+
+
+def array_content():
+  file = io.BytesIO()
+  np.save(file, np.random.RandomState(0).randint(0, 256, (6, 8, 8), np.uint8))
+  return file.getvalue()
+
+
+def read_arrays(path):
+  images, labels = arrays.source(tiny_config(data__dir=str(path)).data).splits['train']
+  assert images.dtype == np.uint8
+  assert images.ndim == 4
+  assert len(images) == len(labels)
+
+
+def parquet_content(folder):
+  images = parquet_files.cells(parquet_files.images(6))
+  columns = {'image': images, 'label': ['a', 'b', 'c'] * 2}
+  return parquet_files.write(folder / 'x.parquet', columns).read_bytes()
+
+
+def read_parquet(path):
+  split = parquet.source(tiny_config(data__dir=str(path)).data).splits['train']
+  assert len(list(embedded.contents(split.images))) == len(split.labels)
+
+
+LABELS = 'file,class\n1.png,café\n2.png,"a, b"\n'.encode()
+
+
+def read_labels(path):
+  for name in ('1.png', '2.png'):
+    (path.parent / name).touch()
+  found, _ = labels_file.read(path, {'train': path.parent})
+  assert sum(map(len, found['train'].values())) == 2
+
+
 def weights_content(folder):
   tensor_files.save(
     folder / 'w.safetensors', {'params': {'w': np.arange(12, dtype=np.float32)}}, step=3
@@ -169,6 +220,11 @@ FILES = {
   'list_attr_celeba.csv': (lambda _: CELEBA, read_celeba),
   'data_batch_1': (lambda _: cifar_content(), read_cifar),
   'data_batch_1.bin': (lambda _: bytes([7, *bytes(3072)]) * 5, read_cifar),
+  'arrays.npz': (lambda _: arrays_content(np.savez), read_arrays),
+  'compressed_arrays.npz': (lambda _: arrays_content(np.savez_compressed), read_arrays),
+  'images.npy': (lambda _: array_content(), read_arrays),
+  'train.parquet': (parquet_content, read_parquet),
+  'labels.csv': (lambda _: LABELS, read_labels),
   'weights.safetensors': (weights_content, read_weights),
 }
 
