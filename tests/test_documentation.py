@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from ml_collections import ConfigDict
 
 import quoted_commands
 from conftest import ROOT
@@ -92,8 +91,7 @@ def check(script, flags=None, config=None, imports=0, error=None):
   if flags is None or imports:  # --help; names that a module of the reader's registers
     return
   if config is not None:
-    config['model']['channels'] = tuple(config['model']['channels'])
-    config = ConfigDict(config)
+    config = config_lib.from_plain(config)
     config_lib.check(config)
     for text in flags['sweep'] or ():
       sweep_plan.parse(text, config)
