@@ -215,7 +215,7 @@ FIELDS: dict[str, Field] = {
   'min_active_share': Field(0.1, PROBABILITY, 'warn if fewer latents are in use once beta has risen', FREE),
   'max_train_seconds': Field(0.0, number(0), 'checkpoint and stop after this many seconds; 0: no limit', FREE),
   'data.name': Field('digits', DATASET, 'digits, mnist, fashion_mnist, cifar10, ... (docs/data.md)'),
-  'data.dir': Field('', TEXT, 'folder of the data; empty: $TFDS_DATA_DIR or ~/tensorflow_datasets', FREE),
+  'data.dir': Field('', TEXT, 'folder or file of the data; empty: $TFDS_DATA_DIR or ~/tensorflow_datasets', FREE),
   'data.crop_size': Field(0, integer(0), 'centre crop in pixels, before resizing; 0: the largest square'),
   'data.fit': Field('crop', one_of('crop', 'pad', 'stretch'), 'what gives pictures the proportions of image_size: crop, pad (black bars) or stretch'),
   'data.image_size': Field(28, IMAGE_SIZE, 'side that images are resized to; 64,48: height and width', SHAPES),

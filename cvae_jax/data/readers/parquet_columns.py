@@ -1,4 +1,4 @@
-"""Which columns of a Parquet file hold pictures and labels, and the labels of all rows."""
+"""Which columns of a Parquet file hold pictures and labels, and its labels."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,7 @@ def find(file: Path, image_column: str, label_column: str) -> Columns:
   Raises:
     InputError: there is no such column, or it holds something else, or there are several.
   """
-  schema, _ = _read(file, ())
+  schema = _read(file, ())[0]
   types = {field.name: field.type for field in schema}
   features = _features(schema)
   image = _image(file, types, features, image_column)
@@ -49,12 +49,11 @@ def read(file: Path, columns: Columns) -> tuple[int, np.ndarray | None]:
   """The number of rows of a file, and their labels [N], if there are some.
 
   Raises:
-    InputError: the file cannot be read, lacks a column, or labels are missing.
+    InputError: the file lacks a column, or labels are missing.
   """
   schema, table = _read(file, (columns.label,) if columns.label else ())
-  for name in (columns.image.split('.')[0], columns.label):
-    if name and name not in schema.names:
-      raise InputError(f'{printable(file)} has no column {name!r}, but other files have.')
+  if lacking := {columns.image.split('.')[0], columns.label or schema.names[0]} - {*schema.names}:
+    raise InputError(f'{printable(file)} has no column {min(lacking)!r}, but other files have.')
   if not columns.label:
     return table.num_rows, None
   column = table.column(0)
@@ -75,9 +74,7 @@ def _read(file, columns):
       known = [name for name in columns if name in opened.schema_arrow.names]
       return opened.schema_arrow, opened.read(columns=known)
   except Exception as error:  # Of Arrow, and of the system.
-    raise InputError(
-      f'{printable(file)} cannot be read: {reason(error)}. Fetch it again.'
-    ) from error
+    raise InputError(f'{printable(file)} cannot be read: {reason(error)}.') from error
 
 
 def _features(schema):
@@ -89,15 +86,15 @@ def _features(schema):
     return {}
 
 
+def _of_type(kind, names, features):
+  return [name for name in names if features.get(name, {}).get('_type') == kind]
+
+
 def _image(file, types, features, asked):
   columns = {name: column for name in types if (column := _bytes_column(name, types[name]))}
-  if asked:
-    _check_is_there(file, types, 'image_column', asked)
-  named = [asked] if asked else [name for name in IMAGES if name in types]
+  named = _named(file, types, 'image_column', asked, IMAGES)
   if not named:
-    named = [name for name in columns if features.get(name, {}).get('_type') == 'Image'] or [
-      *columns
-    ]
+    named = _of_type('Image', columns, features) or list(columns)
     if len(named) != 1:
       raise _several(file, types, 'image_column', 'pictures', named)
   if named[0] not in columns:
@@ -119,11 +116,9 @@ def _bytes_column(name, column_type):
 
 
 def _label(file, types, features, asked):
-  if asked:
-    _check_is_there(file, types, 'label_column', asked)
-  named = [asked] if asked else [name for name in LABELS if name in types]
+  named = _named(file, types, 'label_column', asked, LABELS)
   if not named:
-    named = [name for name in types if features.get(name, {}).get('_type') == 'ClassLabel']
+    named = _of_type('ClassLabel', types, features)
     if len(named) > 1:
       raise _several(file, types, 'label_column', 'labels', named)
   if not named:
@@ -136,12 +131,14 @@ def _label(file, types, features, asked):
   return named[0]
 
 
-def _check_is_there(file, types, field, asked):
-  if asked not in types:
+def _named(file, types, field, asked, usual):
+  """The column that is asked for, else those that have a usual name."""
+  if asked and asked not in types:
     raise InputError(
       f'data.{field}={asked!r} is no column of {printable(file)}, which has {", ".join(types)}.'
       f'{did_you_mean(asked, types)}'
     )
+  return [asked] if asked else [name for name in usual if name in types]
 
 
 def _several(file, types, field, what, candidates):

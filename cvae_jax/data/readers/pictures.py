@@ -63,12 +63,23 @@ def decode(
       rows = _decode_all(pictures, row_type, read, file)
     rows = rows.view(np.ndarray)
     rows.flags.writeable = False
-    readable = np.array(rows['readable'])
+    readable, largest, has_more = _columns(rows, ('readable', 'largest', 'has_more'))
     if not readable.all():
       _report_broken(pictures, readable, read, skip_broken)
-  _note_dark(rows['largest'])
-  _note_frames(pictures, rows['has_more'])
+  _note_dark(largest)
+  _note_frames(pictures, has_more)
   return rows['image'], readable
+
+
+def _columns(rows, names):
+  """Copies of some fields; where the rows are a large file, it is not mapped to memory."""
+  stored = file_rows.in_file(rows)
+  columns = [np.empty(len(rows), rows.dtype[name]) for name in names]
+  for piece in file_rows.pieces(stored):
+    content = stored[piece]
+    for name, column in zip(names, columns, strict=True):
+      column[piece] = content[name]
+  return columns
 
 
 def _decode_all(pictures, row_type, read, file):

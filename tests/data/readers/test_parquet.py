@@ -114,7 +114,7 @@ def test_it_is_the_same_as_a_folder_of_the_pictures(tmp_path, cache_home):
   for row, image in enumerate(IMAGES[:50]):
     paths.append(tmp_path / f'{row:02d}.png')
     Image.fromarray(image).save(paths[-1])
-  geometry = Geometry(8, 0, 1)
+  geometry = Geometry(8, 8, 0, 1)
   from_table, _ = pictures.decode(found, geometry, cache=True, skip_broken=False)
   from_files, _ = pictures.decode(paths, geometry, cache=True, skip_broken=False)
   np.testing.assert_array_equal(from_table, from_files)
@@ -143,6 +143,7 @@ def test_memory_does_not_grow_with_the_pictures(tmp_path, monkeypatch):
   write(tmp_path / 'x.parquet', {'image': blobs, 'label': np.arange(3000) % 3})
   del blobs
   monkeypatch.setattr(file_rows, 'MAX_IN_MEMORY', 1 << 20)
+  monkeypatch.setattr(file_rows, 'PIECE_BYTES', 1 << 18)
   tracemalloc.start()
   try:
     splits = load(tmp_path / 'x.parquet', data__image_size=64)
