@@ -13,6 +13,7 @@ from cvae_jax.runtime import paths
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.runtime.paths import printable
 
+HIDDEN = -1  # stands for labels that are kept secret, as for a competition
 SHARD = re.compile(r'-(\d{4,6})-of-(\d{4,6})')
 
 
@@ -41,12 +42,16 @@ def source(data) -> Source:
       labels[split] = array_labels.labels_of(given, f'{split} labels (column {columns.label!r})')
   names = columns.class_names
   if names:
+    hidden = [split for split, column in labels.items() if (column == HIDDEN).all()]
+    for split in {*hidden} - {'train'}:
+      print(f'Passed over: the {split} split, whose labels are not public ({HIDDEN}).')
+      del pictures[split], labels[split]
     labels = {split: column.astype(np.int32) for split, column in labels.items()}
   elif labels:
     labels, names = classes.numbered(labels)
   else:
     labels = {split: np.zeros(len(rows), np.int32) for split, rows in pictures.items()}
-  return Source({split: Split(pictures[split], labels[split]) for split in shards}, names)
+  return Source({split: Split(pictures[split], labels[split]) for split in pictures}, names)
 
 
 def find(path: Path) -> dict[str, list[Path]]:

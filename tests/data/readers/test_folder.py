@@ -256,7 +256,11 @@ def test_pictures_above_the_level_are_stray(tmp_path):
       folder.read(tmp_path, level)
 
 
-def test_a_link_to_a_folder_above_ends(tmp_path):
-  make(tmp_path, *NESTED)
-  (tmp_path / 'north' / 'loop').symlink_to(tmp_path)
-  assert len(folder.read(tmp_path, -1).splits['train'].labels) == 4
+def test_links_are_followed_at_a_chosen_level_and_end(tmp_path):
+  make(tmp_path / 'set', *NESTED)
+  make(tmp_path / 'elsewhere', 'e.png')
+  (tmp_path / 'set' / 'north' / 'loop').symlink_to(tmp_path / 'set')
+  (tmp_path / 'set' / 'south' / 'owls').symlink_to(tmp_path / 'elsewhere')
+  listing = folder.read(tmp_path / 'set', -1)
+  assert listing.class_names == ('cats', 'dogs', 'old', 'owls')
+  assert len(listing.splits['train'].labels) == 5

@@ -143,6 +143,9 @@ def test_a_name_that_two_pictures_have_is_refused(tmp_path):
   write(tmp_path / 'labels.csv', [('a.png', 'cat'), ('y/a.png', 'dog')])
   with pytest.raises(InputError, match=r"line 1: 'a\.png' may be 'x/a\.png' or 'y/a\.png'"):
     folder.read(tmp_path)
+  make_empty(tmp_path, 'a.png')  # which has no other name
+  write(tmp_path / 'labels.csv', [('a.png', 'cat'), ('x/a.png', 'cat'), ('y/a.png', 'dog')])
+  assert folder.read(tmp_path).splits['train'].labels.tolist() == [0, 0, 1]
   write(tmp_path / 'labels.tsv', [('a.png', 'cat')])
   with pytest.raises(InputError, match='Remove one'):
     folder.read(tmp_path)

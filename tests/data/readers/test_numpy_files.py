@@ -77,6 +77,16 @@ def test_a_damaged_archive_is_named(tmp_path, damage, message):
     [numpy_files.read(path, name) for name in numpy_files.names(path)]
 
 
+@pytest.mark.parametrize('form', ['npz', 'compressed'])
+def test_the_checksum_of_an_archive_is_compared(tmp_path, form):
+  path = write(tmp_path)[form]
+  with zipfile.ZipFile(path) as archive:
+    checksum = archive.getinfo('images.npy').CRC.to_bytes(4, 'little')
+  path.write_bytes(path.read_bytes().replace(checksum, bytes(4)))
+  with pytest.raises(InputError, match=r"'images'.*CRC"):
+    numpy_files.read(path, 'images')
+
+
 def test_an_archive_without_arrays_is_named(tmp_path):
   with zipfile.ZipFile(tmp_path / 'a.npz', 'w') as archive:
     archive.writestr('readme.txt', 'x')

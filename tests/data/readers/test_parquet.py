@@ -107,6 +107,17 @@ def test_all_splits_and_other_files(tmp_path, capsys):
   assert 'extra.parquet' in capsys.readouterr().out
 
 
+def test_a_split_with_hidden_labels_is_passed_over(tmp_path, capsys):
+  for split, labels in (('train', LABELS), ('test', np.full(60, -1))):
+    columns = {'image': cells(IMAGES), 'label': labels}
+    write(tmp_path / f'{split}.parquet', columns, class_label(NAMES))
+  assert [len(split.labels) for split in load(tmp_path)] == [56, 2, 2]
+  assert 'test split' in capsys.readouterr().out
+  write(tmp_path / 'train.parquet', columns, class_label(NAMES))
+  with pytest.raises(InputError, match='label -1'):
+    load(tmp_path)
+
+
 def test_it_is_the_same_as_a_folder_of_the_pictures(tmp_path, cache_home):
   shards(tmp_path / 'set', rows=((0, 50),))
   found = parquet.source(config_of('parquet', tmp_path / 'set').data).splits['train'].images

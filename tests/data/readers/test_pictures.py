@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cvae_jax.data.readers import decoding, pictures
+from cvae_jax.data.readers import decoding, file_rows, pictures
 from cvae_jax.data.readers.decoding import Geometry
 from cvae_jax.runtime.errors import InputError
 from made_data import save_picture, write_png
@@ -302,7 +302,11 @@ def test_missing_files_are_not_cached_as_broken(two_pictures, cache_home):
   assert decode(two_pictures, cache=True, skip_broken=True)[1].all()
 
 
-def test_a_failure_of_the_system_is_not_cached(two_pictures, cache_home, monkeypatch):
+@pytest.mark.parametrize('large', [False, True])
+def test_a_failure_of_the_system_is_not_cached(two_pictures, cache_home, monkeypatch, large):
+  if large:
+    monkeypatch.setattr(file_rows, 'MAX_IN_MEMORY', 0)
+
   # Running out of memory for real would risk the machine.
   def fail(path, **_):
     raise MemoryError
