@@ -41,8 +41,9 @@ def find(file: Path, image_column: str, label_column: str) -> Columns:
   if not label:
     others = ', '.join(name for name in types if name != image.split('.')[0])
     print(f'No column of labels in {printable(file)}: --config.data.label_column of {others}.')
-  names = features.get(label, {}).get('names') or ()
-  return Columns(image, label, tuple(classes.class_name(str(name)) for name in names))
+  are_numbers = label and 'int' in str(types[label])
+  names = features.get(label, {}).get('names') if are_numbers else None
+  return Columns(image, label, tuple(classes.class_name(str(name)) for name in names or ()))
 
 
 def read(file: Path, columns: Columns) -> tuple[int, np.ndarray | None]:
@@ -57,10 +58,9 @@ def read(file: Path, columns: Columns) -> tuple[int, np.ndarray | None]:
   if not columns.label:
     return table.num_rows, None
   column = table.column(0)
-  if column.null_count:
-    raise InputError(
-      f'{printable(file)}: {column.null_count:,} of {len(column):,} rows have no {columns.label!r}.'
-    )
+  if missing := column.null_count:
+    shown = f'{missing:,} of {len(column):,} rows have no {columns.label!r}'
+    raise InputError(f'{printable(file)}: {shown}.')
   if str(column.type).startswith('dictionary'):
     column = column.cast(column.type.value_type)
   return table.num_rows, column.to_numpy()
