@@ -216,7 +216,7 @@ FIELDS: dict[str, Field] = {
   'max_train_seconds': Field(0.0, number(0), 'checkpoint and stop after this many seconds; 0: no limit', FREE),
   'data.name': Field('digits', DATASET, 'digits, mnist, fashion_mnist, cifar10, ... (docs/data.md)'),
   'data.dir': Field('', TEXT, 'folder or file of the data; empty: $TFDS_DATA_DIR or ~/tensorflow_datasets', FREE),
-  'data.crop_size': Field(0, integer(0), 'centre crop in pixels, before resizing; 0: the largest square'),
+  'data.crop_size': Field(0, integer(0), 'longer side of a centre crop, in pixels, before resizing; 0: the largest'),
   'data.fit': Field('crop', one_of('crop', 'pad', 'stretch'), 'what gives pictures the proportions of image_size: crop, pad (black bars) or stretch'),
   'data.image_size': Field(28, IMAGE_SIZE, 'side that images are resized to; 64,48: height and width', SHAPES),
   'data.channels': Field(1, CHANNELS, 'pictures become 1 (grey), 3 (RGB) or 4 (RGBA); arrays have 1 to 16', SHAPES),

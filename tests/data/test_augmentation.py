@@ -209,6 +209,18 @@ def test_draws_of_flip_brightness_and_contrast():
   np.testing.assert_allclose(untouched.mean(), 0.7 * 0.5 * 0.75, atol=0.012)
 
 
+def test_changes_of_colour_leave_alpha_as_it_is():
+  config = default.get_config().data.augment
+  config.update({'brightness': 0.5, 'contrast': 0.5, 'auto_contrast': 0.5})
+  images = random_images(8, 6, 9, 4)
+  key = jax.random.key(0)
+  results = jax.jit(augmentation.make_augment(config, has_alpha=True))(key, images)
+  np.testing.assert_array_equal(results[..., 3], images[..., 3])
+  opaque = jax.jit(augmentation.make_augment(config))(key, images[..., :3])
+  np.testing.assert_allclose(results[..., :3], opaque, atol=1e-6)
+  assert (results[..., :3] != images[..., :3]).any((1, 2, 3)).all()
+
+
 def test_draws_do_not_depend_on_other_changes():
   both = augmented(GREYS[:64], brightness=0.2, flip_probability=0.5)
   alone = augmented(GREYS[:64], brightness=0.2)
@@ -251,7 +263,7 @@ def test_a_later_change_of_the_config_has_no_effect():
   assert program(augment) == program(make_augment(brightness=0.2))
 
 
-@pytest.mark.parametrize('num_channels', [1, 3])
+@pytest.mark.parametrize('num_channels', [1, 3, 5])
 def test_all_changes_together_keep_shape_and_range(num_channels):
   images = random_images(64, 8, 10, num_channels)
   results = augmented(images, **EVERYTHING)

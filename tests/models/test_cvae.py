@@ -40,6 +40,23 @@ def test_the_class_reaches_both_sides_only_where_the_model_is_conditional(name, 
     assert np.allclose(array[0], array[1]) != conditional
 
 
+@pytest.mark.parametrize('shape', [(37, 22, 5), (8, 29, 2)])
+@pytest.mark.parametrize('prior', ['standard', 'vamp'])
+@pytest.mark.parametrize('name', NAMES)
+def test_outputs_have_the_shape_of_the_images(name, prior, shape):
+  fields = {'data__image_size': shape[:2], 'data__channels': shape[2], 'prior': prior}
+  network = cvae.build(tiny_config(model__name=name, **fields))
+
+  def run(key):
+    variables = cvae.init(network, key)
+    images, labels = jnp.ones((2, *shape)), jnp.array([3, 7])
+    return network.apply(variables, images, labels, lambda mean, _: mean[None], train=False)
+
+  forward = jax.eval_shape(run, jax.random.key(0))
+  assert forward.outputs.shape == (1, 2, *shape)
+  assert forward.mean.shape == (2, 3)
+
+
 def test_several_draws_decode_as_each_for_itself():
   model, variables = built(**DENSE)
   latents, labels = jax.random.normal(jax.random.key(1), (4, 2, 3)), jnp.array([3, 7])

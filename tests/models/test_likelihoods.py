@@ -41,6 +41,17 @@ def test_bernoulli_log_prob_is_that_of_scipy():
   np.testing.assert_allclose(log_prob(Bernoulli(), images, logits), expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize('name', list(likelihoods.LIKELIHOODS))
+def test_every_likelihood_takes_images_of_any_shape(name):
+  likelihood = likelihoods.build(tiny_config(likelihood=name))
+  images = jnp.full((2, 7, 4, 5), 1.0)
+  outputs = jnp.zeros((2, 7, 4, 10 if likelihood.learns_sigma else 5))
+  per_pixel = log_prob(likelihood, images[:, :1, :1, :1], outputs[:, :1, :1, ::5])
+  np.testing.assert_allclose(log_prob(likelihood, images, outputs), 140 * per_pixel, rtol=1e-5)
+  for drawn in (likelihood.mean(outputs), likelihood.sample(jax.random.key(0), outputs)):
+    assert drawn.shape == images.shape
+
+
 def test_bernoulli_is_stable_for_any_logit():
   logits = jnp.array([1e4, -1e4, 1e4, -1e4]).reshape(4, 1, 1, 1)
   images = jnp.array([1.0, 0.0, 0.0, 1.0]).reshape(4, 1, 1, 1)

@@ -17,11 +17,13 @@ RGB = RANDOM.randint(0, 256, (6, 6, 3), np.uint8)
 
 
 def read(path, channels=1, size=6, crop_size=0, **changes):
-  return decoding.read(path, Geometry(size, size, crop_size, channels, **changes)).image
+  height, width = size if isinstance(size, tuple) else (size, size)
+  return decoding.read(path, Geometry(height, width, crop_size, channels, **changes)).image
 
 
 def fit(arrays, size, crop_size, fit='crop'):
-  return decoding.fit(arrays, Geometry(size, size, crop_size, arrays.shape[-1], fit))
+  height, width = size if isinstance(size, tuple) else (size, size)
+  return decoding.fit(arrays, Geometry(height, width, crop_size, arrays.shape[-1], fit))
 
 
 def luma(rgb):
@@ -383,3 +385,79 @@ def test_fit_leaves_alone_what_fits():
   assert fit(arrays, 8, 8) is arrays
   assert fit(arrays[:0], 5, 0).shape == (0, 5, 5, 1)
   np.testing.assert_array_equal(fit(arrays, 4, 4), arrays[:, 2:6, 2:6])
+
+
+@pytest.mark.parametrize(
+  ('size', 'crop_size', 'part'),
+  [
+    ((20, 10), 0, ARRAY[:, 15:25]),  # 21 high: 10.5 wide
+    ((7, 14), 0, ARRAY[:20]),
+    ((7, 14), 20, ARRAY[5:15, 10:30]),
+    ((14, 7), 20, ARRAY[:20, 15:25]),
+    ((10, 20), 1000, ARRAY[:20]),
+    ((21, 40), 0, ARRAY),
+    ((8, 256), 0, ARRAY[10:11]),  # 1.25 high
+  ],
+)
+def test_the_largest_rectangle_of_the_same_proportions_is_cropped(tmp_path, size, crop_size, part):
+  path = save_picture(tmp_path / 'x.png', ARRAY)
+  expected = resized(part, size)
+  np.testing.assert_array_equal(read(path, 3, size, crop_size), expected)
+  np.testing.assert_array_equal(fit(ARRAY[None], size, crop_size)[0], expected)
+
+
+def resized(array, size):
+  picture = Image.fromarray(np.ascontiguousarray(array))
+  return np.asarray(picture.resize(size[::-1], Image.Resampling.BICUBIC))
+
+
+@pytest.mark.parametrize(
+  ('size', 'inner'),
+  [
+    ((16, 64), (slice(0, 16), slice(17, 47))),  # 30.5 wide
+    ((64, 16), (slice(28, 36), slice(0, 16))),  # 8.4 high
+    ((42, 80), (slice(0, 42), slice(0, 80))),
+  ],
+)
+def test_bars_fill_a_rectangle_and_stretching_fills_it_all(tmp_path, size, inner):
+  path = save_picture(tmp_path / 'x.png', ARRAY)
+  image = read(path, 3, size, fit='pad')
+  np.testing.assert_array_equal(image[inner], resized(ARRAY, image[inner].shape[:2]))
+  assert int(image.sum()) == int(image[inner].sum())  # black around it
+  np.testing.assert_array_equal(read(path, 3, size, fit='stretch'), resized(ARRAY, size))
+
+
+@pytest.mark.parametrize('channels', [1, 2, 3, 4, 5, 16])
+@pytest.mark.parametrize('fit_name', ['crop', 'pad', 'stretch'])
+def test_each_channel_is_fitted_alike(fit_name, channels):
+  arrays = RANDOM.randint(0, 256, (2, 21, 40, channels), np.uint8)
+  together = fit(arrays, (13, 30), 0, fit_name)
+  assert together.shape == (2, 13, 30, channels)
+  for channel in range(channels):
+    alone = fit(arrays[..., channel : channel + 1], (13, 30), 0, fit_name)
+    np.testing.assert_array_equal(together[..., channel : channel + 1], alone)
+
+
+def test_alpha_is_kept_as_the_fourth_channel(tmp_path):
+  rgba = RANDOM.randint(0, 256, (21, 40, 4), np.uint8)
+  rgba[:9, ..., 3] = 0  # whose colours count all the same
+  path = save_picture(tmp_path / 'rgba.png', rgba)
+  np.testing.assert_array_equal(read(path, 4, (21, 40)), rgba)
+  for name in ('crop', 'pad', 'stretch'):
+    expected = fit(rgba[None], (11, 9), 0, name)[0]
+    np.testing.assert_array_equal(read(path, 4, (11, 9), fit=name), expected)
+  opaque = read(save_picture(tmp_path / 'rgb.png', RGB), 4)
+  np.testing.assert_array_equal(opaque[..., :3], RGB)
+  assert (opaque[..., 3] == 255).all()
+  paletted([200, 0, 0], [0, 200, 0]).save(tmp_path / 'index.png', transparency=1)
+  index = read(tmp_path / 'index.png', 4)
+  assert index[0, :2].tolist() == [[200, 0, 0, 255], [0, 200, 0, 0]]
+  inks = Image.fromarray(RGB).convert('CMYK')
+  inks.save(tmp_path / 'cmyk.tif')
+  np.testing.assert_array_equal(read(tmp_path / 'cmyk.tif', 4)[..., :3], RGB)
+
+
+def test_a_transparent_grey_of_sixteen_bits_keeps_its_alpha(tmp_path):
+  line = struct.pack('>2H', 300, 65535)
+  path = write_png(tmp_path / 'x.png', 2, 2, 16, 0, [line, line], key(300))
+  assert read(path, 4, size=2)[0].tolist() == [[1, 1, 1, 0], [255, 255, 255, 255]]
