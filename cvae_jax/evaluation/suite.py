@@ -255,11 +255,12 @@ def _add_reconstruction(evaluation: Evaluation, dataset: Dataset, weights: Weigh
     how = '--lpips=download fetches them (244 MB), --lpips=DIR names a folder that has them'
     miss('lpips', reason=f'its weights are not here; {how}')
   else:
-    size = max(perceptual.MIN_IMAGE_SIZE, min(dataset.images.shape[1:3]))
+    height, width, num_channels = model.image_shape
+    size = max(perceptual.MIN_IMAGE_SIZE, min(height, width))
+    seen = f'images of {size} pixels{"" if height == width else " on the shorter side"}'
     channels = config_lib.shown_channels(model.config.data)
-    seen = f'images of {size} pixels'
-    if model.image_shape[-1] not in (1, 3):
-      seen += f', channels {", ".join(map(str, channels))} of {model.image_shape[-1]} as RGB'
+    if channels != tuple(range(num_channels)):
+      seen += f', channels {", ".join(map(str, channels))} of {num_channels} as RGB'
     add('lpips', scores['lpips'], f'AlexNet, version 0.1, {seen}; {protocol}')
 
 
