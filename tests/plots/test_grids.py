@@ -68,3 +68,10 @@ def test_a_gif_of_one_frame_and_in_colour(tmp_path):
   grids.save_gif(tmp_path / 'x.gif', [np.full((4, 4, 3), 7, np.uint8)])
   with Image.open(tmp_path / 'x.gif') as animation:
     assert animation.n_frames == 1
+
+
+def test_the_shown_channels_of_images():
+  images = np.random.RandomState(0).rand(2, 3, 5, 4, 6)
+  shown = grids.shown(images, (5, 0, 5))
+  np.testing.assert_array_equal(shown, np.stack([images[..., c] for c in (5, 0, 5)], axis=-1))
+  assert grids.shown(images[..., :3], (0, 1, 2)).base is images

@@ -379,6 +379,13 @@ def test_a_crop_limits_what_is_padded_or_stretched(tmp_path):
     )
 
 
+@pytest.mark.parametrize('name', ['crop', 'pad', 'stretch'])
+def test_a_crop_has_the_proportions_of_the_result(tmp_path, name):
+  path = save_picture(tmp_path / 'x.png', ARRAY)  # 21×40
+  image = read(path, 3, (7, 14), crop_size=20, fit=name)
+  np.testing.assert_array_equal(image, resized(ARRAY[5:15, 10:30], (7, 14)))
+
+
 def test_fit_leaves_alone_what_fits():
   arrays = RANDOM.randint(0, 256, (3, 8, 8, 1), np.uint8)
   assert fit(arrays, 8, 0) is arrays
