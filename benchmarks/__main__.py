@@ -3,34 +3,32 @@
 python -m benchmarks [--device cpu|gpu] [--quick]
 """
 
-import argparse
-import subprocess
 import sys
 
-from benchmarks import alternate, machine
+from benchmarks import alternate, machine, program
 
 NUM_EPOCHS = {'cpu': 3, 'gpu': 50}
 
 
 def main() -> None:
   """Runs each program; exit status 1 if one of them failed."""
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
-  parser.add_argument('--device', choices=('cpu', 'gpu'), default='cpu')
-  parser.add_argument('--quick', action='store_true')
+  parser = program.parser(__doc__)
+  parser.add_argument('--device', choices=('cpu', 'gpu'), default='cpu', help='default cpu')
+  parser.add_argument('--quick', action='store_true', help='smaller problems, fewer rounds')
   flags = parser.parse_args()
   machine.require(flags.device)
+  machine.require_jax(flags.device)
   statuses = []
-  for program in ('throughput', 'epoch', 'roofline', 'sweep'):
-    command = [sys.executable, '-m', f'benchmarks.{program}', '--device', flags.device]
+  for name in ('throughput', 'epoch', 'roofline', 'sweep'):
+    command = [sys.executable, '-m', f'benchmarks.{name}', '--device', flags.device]
     command += ['--quick'] if flags.quick else []
-    if program == 'epoch':
+    if name == 'epoch':
       command += ['--num_epochs', str(NUM_EPOCHS[flags.device])]
-    print(f'\n## {program}\n', flush=True)
-    statuses.append(subprocess.run(command, cwd=alternate.ROOT, check=False).returncode)
+    print(f'\n## {name}\n', flush=True)
+    with program.process(command, cwd=alternate.ROOT) as process:
+      statuses.append(process.wait())
   sys.exit(any(statuses))
 
 
 if __name__ == '__main__':
-  main()
+  program.run(main)

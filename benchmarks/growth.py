@@ -24,7 +24,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks import alternate, machine, made_images, throughput
+from benchmarks import alternate, machine, made_images, program, throughput
+from cvae_jax.runtime.errors import InputError
 
 MIN_STEPS, MAX_STEPS, STEP_SECONDS = 5, 100, 3.0  # timed at each point
 NUM_EPOCHS, MAX_EPOCH_STEPS = 3, 200  # of the curve of images: epochs begun, steps timed in each
@@ -146,14 +147,14 @@ def _steps(config, num_classes: int) -> dict[str, float]:
   from benchmarks import package_training
   from cvae_jax import config as config_lib
   from cvae_jax.data.datasets import Dataset
-  from cvae_jax.training import program
+  from cvae_jax.training.program import assemble
 
   count = 2 * config.batch_size
   rng = np.random.RandomState(0)
   images = rng.randint(0, 256, (count, *config_lib.image_shape(config.data)), dtype=np.uint8)
   labels = rng.randint(0, num_classes, count).astype(np.int32)
   data = Dataset(images, labels, tuple(map(str, range(num_classes))))
-  prog = program.assemble(config, data, data)
+  prog = assemble(config, data, data)
   run, steps_per_call = package_training.make_run(prog)
   first, *seconds = _times(lambda: run(1))
   step_seconds = statistics.median(seconds) / steps_per_call
@@ -181,7 +182,8 @@ def _streamed(config) -> dict[str, float]:
 
   from benchmarks import package_training
   from cvae_jax.data import datasets
-  from cvae_jax.training import feed, program
+  from cvae_jax.training import feed
+  from cvae_jax.training.program import assemble
 
   stages, began = {}, time.perf_counter()
 
@@ -190,7 +192,7 @@ def _streamed(config) -> dict[str, float]:
 
   splits = datasets.load(config)
   ends('load_seconds')
-  prog = program.assemble(config, splits.train, splits.validation)
+  prog = assemble(config, splits.train, splits.validation)
   ends('fingerprint_seconds')
   datasets.class_counts(splits)
   ends('counts_seconds')
@@ -264,7 +266,7 @@ def run_point(curve: str, size: int, quick: bool, device: str) -> dict[str, floa
 def _check_space(folder: Path, num_images: int) -> None:
   needed, free = 1.05 * num_images * (NUM_PIXELS + 1), shutil.disk_usage(folder).free
   if needed > free:
-    sys.exit(
+    raise InputError(
       f'{folder.parent} has {free / 1e9:.1f} GB left, but {num_images:,} images need '
       f'{needed / 1e9:.1f}. Name another folder with $TMPDIR.'
     )
@@ -295,18 +297,34 @@ def table(name: str, rows: Mapping[int, Mapping[str, float]]) -> str:
   return '\n'.join(f'| {" | ".join(line)} |' for line in (header, ['---'] * len(header), *lines))
 
 
+def earlier_results(output: Path) -> dict[str, Any]:
+  """The curves of a JSON file, if there is one; raises InputError if it is damaged."""
+  if not output.is_file():
+    return {}
+  try:
+    content = json.loads(output.read_bytes())
+  except ValueError as error:
+    content = error
+  if not isinstance(content, dict):
+    raise InputError(
+      f'{output} holds no curves ({content}): delete it, or name another file with --output.'
+    )
+  return content
+
+
 def main() -> None:
   """Reads the flags, measures, prints the tables, writes the JSON after each curve."""
-  parser = machine.parser(__doc__, 'two small points of each curve')
+  parser = program.measuring_parser(__doc__, 'two small points of each curve')
   parser.add_argument('--only', choices=CURVES, help='measure this curve alone')
   parser.add_argument('--point', type=json.loads, help=argparse.SUPPRESS)
   flags = parser.parse_args()
   if flags.point:
     print(json.dumps(measure(**flags.point)))
     return
-  machine.require(flags.device)
   output = flags.output or machine.RESULTS / f'growth_{flags.device}.json'
-  results = json.loads(output.read_text()) if flags.only and output.is_file() else {}
+  program.check_file(output)
+  machine.require(flags.device)
+  results = earlier_results(output) if flags.only else {}
   for name in [flags.only] if flags.only else CURVES:
     curve, rows = CURVES[name], {}
     for size in curve.quick if flags.quick else curve.sizes:
@@ -319,4 +337,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-  main()
+  program.run(main)

@@ -17,7 +17,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 
-from benchmarks import machine, throughput
+from benchmarks import machine, program, throughput
 
 MATRIX = {'cpu': 2048, 'gpu': 8192}
 VECTOR_BYTES = {'cpu': 1 << 28, 'gpu': 1 << 32}
@@ -137,17 +137,18 @@ def table(results: dict[str, dict]) -> str:
 
 def main() -> None:
   """Reads the flags, measures, prints the table, writes the JSON."""
-  flags = machine.parser(__doc__, 'only batch 128, 3 rounds').parse_args()
+  flags = program.measuring_parser(__doc__, 'only batch 128, 3 rounds').parse_args()
+  output = flags.output or machine.RESULTS / f'roofline_{flags.device}.json'
+  program.check_file(output)
   machine.require(flags.device)
   os.environ.update(throughput.environment(flags.device))  # before JAX is imported
   batch_sizes, rounds = ((128,), 3) if flags.quick else (BATCH_SIZES, 7)
   precisions = ('float32',) if flags.device == 'cpu' else ('float32', 'bfloat16')
   results = {name: measure(flags.device, name, batch_sizes, rounds) for name in precisions}
   print(table(results))
-  output = flags.output or machine.RESULTS / f'roofline_{flags.device}.json'
   machine.write({'machine': machine.describe(flags.device), 'precisions': results}, output)
   print(output)
 
 
 if __name__ == '__main__':
-  main()
+  program.run(main)

@@ -7,9 +7,7 @@ a batch of 64. The extra time over one device with the same images is the cost o
 sums of gradients and of smaller convolutions.
 """
 
-import sys
-
-from benchmarks import alternate, machine, throughput
+from benchmarks import alternate, machine, program, throughput
 
 COUNTS = (1, 2, 4, 8)
 STRONG_BATCH, WEAK_BATCH = 512, 64
@@ -30,9 +28,12 @@ def contender(devices: int, batch_size: int) -> dict:
 
 def main() -> None:
   """Reads the flags, measures, prints the tables, writes the JSON."""
-  flags = machine.parser(__doc__, '2 rounds').parse_args()
+  parser = program.measuring_parser(__doc__, '2 rounds')
+  flags = parser.parse_args()
   if flags.device == 'gpu':
-    sys.exit('--device gpu: the devices are simulated on a CPU.')
+    parser.error('--device gpu: the devices are simulated on a CPU')
+  output = flags.output or machine.RESULTS / 'scaling_cpu.json'
+  program.check_file(output)
   rounds = 2 if flags.quick else 7
   strong = {
     f'{count} × {STRONG_BATCH // count}': contender(count, STRONG_BATCH) for count in COUNTS
@@ -51,10 +52,9 @@ def main() -> None:
       for row, values in results[name].items()
     ]
     print('\n' + '\n'.join(lines) + '\n', flush=True)
-  output = flags.output or machine.RESULTS / 'scaling_cpu.json'
   machine.write(results, output)
   print(output)
 
 
 if __name__ == '__main__':
-  main()
+  program.run(main)

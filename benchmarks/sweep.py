@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 
-from benchmarks import machine
+from benchmarks import machine, program
 
 ROUNDS = 5
 NUM_STEPS = {'cpu': 3, 'gpu': 200}  # of each run in each round
@@ -30,7 +30,8 @@ def measure(
 
   from benchmarks import package_training
   from configs import mnist
-  from cvae_jax.training import parallel, program
+  from cvae_jax.training import parallel
+  from cvae_jax.training.program import varied
 
   num_images = batch_size * num_steps
   images = np.random.RandomState(0).randint(0, 256, (num_images, 28, 28, 1), dtype=np.uint8)
@@ -40,7 +41,7 @@ def measure(
   for seed in range(num_runs):
     config = mnist.get_config()
     config.batch_size, config.seed, config.beta = batch_size, seed, 1.0 + seed
-    programs.append(program.varied(first, config))
+    programs.append(varied(first, config))
   pace = min(first.feed.longest, num_steps)
   bounds = [(begin, min(begin + pace, num_steps)) for begin in range(0, num_steps, pace)]
   data = [[piece.data for piece in prog.chunks(bounds)] for prog in programs]
@@ -90,12 +91,14 @@ def table(rows: dict[str, dict], num_runs: int, batch_size: int) -> str:
 
 def main() -> None:
   """Reads the flags, measures, prints, writes the JSON."""
-  parser = machine.parser(__doc__, 'batch 16')
-  parser.add_argument('--runs', type=int, default=4)
+  parser = program.measuring_parser(__doc__, 'batch 16')
+  parser.add_argument('--runs', type=program.at_least(1), default=4, help='default 4')
   parser.add_argument(
     '--strategy', choices=('side by side', 'batched'), help='beside the runs in turn; default both'
   )
   flags = parser.parse_args()
+  output = flags.output or machine.RESULTS / f'sweep_{flags.device}.json'
+  program.check_file(output)
   machine.require(flags.device)
   from cvae_jax.runtime import devices
 
@@ -105,9 +108,8 @@ def main() -> None:
   rows = measure(flags.runs, batch_size, NUM_STEPS[flags.device], chosen)
   print(table(rows, flags.runs, batch_size))
   content = {'runs': flags.runs, 'batch_size': batch_size, 'ways': rows}
-  output = flags.output or machine.RESULTS / f'sweep_{flags.device}.json'
   machine.write(machine.describe(flags.device) | content, output)
 
 
 if __name__ == '__main__':
-  main()
+  program.run(main)

@@ -7,7 +7,7 @@ python -m benchmarks.throughput --quick                batch 128, few rounds
 
 import sys
 
-from benchmarks import alternate, machine
+from benchmarks import alternate, machine, program
 
 NUM_IMAGES = 55_000  # MNIST's training images without validation
 OURS = {precision: f'cvae_jax {precision}' for precision in ('float32', 'bfloat16')}
@@ -107,11 +107,13 @@ def table(rows: dict[str, dict], batch_size: int) -> str:
 
 def main() -> None:
   """Reads the flags, measures, prints the tables, writes the JSON."""
-  flags = machine.parser(__doc__, 'only batch 128, 5 rounds of 2 seconds').parse_args()
+  flags = program.measuring_parser(__doc__, 'only batch 128, 5 rounds of 2 seconds').parse_args()
+  output = flags.output or machine.RESULTS / f'throughput_{flags.device}.json'
+  program.check_file(output)
   machine.require(flags.device)
+  machine.require_pytorch(flags.device)
   batch_sizes, rounds, seconds = ((128,), 5, 2.0) if flags.quick else ((128, 1024), 7, 3.0)
   results = {'machine': machine.describe(flags.device), 'rounds': rounds, 'batches': {}}
-  output = flags.output or machine.RESULTS / f'throughput_{flags.device}.json'
   for batch_size in batch_sizes:
     rows = measure(flags.device, batch_size, rounds, seconds)
     results['batches'][batch_size] = rows
@@ -124,4 +126,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-  main()
+  program.run(main)

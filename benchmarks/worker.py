@@ -6,6 +6,7 @@ a number of seconds to compute.
 
 import json
 import math
+import signal
 import sys
 import time
 
@@ -18,6 +19,7 @@ WARMUP_CALLS = 3
 
 def main(contender: dict) -> None:
   """Serves `contender`: {"package": precision} or {"pytorch": options}, batch_size, device, ..."""
+  signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program that started it
   rng = np.random.RandomState(0)
   images = rng.randint(0, 256, (contender['num_images'], 28, 28, 1), dtype=np.uint8)
   labels = rng.randint(0, 10, contender['num_images']).astype(np.int32)

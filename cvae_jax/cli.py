@@ -155,7 +155,7 @@ def _message(error: Exception, argv) -> str | None:
     given = os.environ.get('JAX_PLATFORMS', '')
     return (
       f'JAX cannot start with JAX_PLATFORMS={given!r} ({_first_line(error)[:150]}). Install what '
-      "it needs, e.g. pip install 'jax[cuda12]', or set JAX_PLATFORMS=cpu."
+      "it needs, e.g. pip install 'jax[cuda13]', or set JAX_PLATFORMS=cpu."
     )
   if errors.is_of_jax_settings(error):
     return f'JAX refuses a variable of the environment ({_first_line(error)}). Correct or unset it.'

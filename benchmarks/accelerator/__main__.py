@@ -7,41 +7,43 @@
 The most valuable comes first: that the device computes what a CPU does, speed beside PyTorch, 50
 epochs of MNIST as a command, sweeps, the IWAE bound, then whole trainings. After each piece DIR
 holds report.md, results.json, log.txt, and runs as archives: at most 8 files of less than 16 MiB.
-A later call with the same DIR skips what is done and resumes the trainings. unfinished.tar.gz.* is
-needed for that, finished.tar.gz.* is not.
+A later call with the same DIR skips what is done, tries again what failed or lacked something, and
+resumes the trainings, also those that Ctrl-C or SIGTERM ended. unfinished.tar.gz.* is needed for
+that; finished-TIME.tar.gz.*, the runs that one call finished, is not.
 """
 
 import argparse
 import contextlib
 import json
+import math
 import os
-import signal
+import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
 import time
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import alternate, machine, made_images
+from benchmarks import alternate, machine, made_images, program
 from benchmarks.accelerator import archive, pieces, plan, report
 from benchmarks.accelerator.plan import Piece
 from cvae_jax.runtime import paths
+from cvae_jax.runtime.errors import InputError
 
 # Requirements that a machine with jax, flax, optax, orbax-checkpoint, PyTorch and scikit-image may
 # lack. TensorFlow is not among them: it is for TensorBoard and for downloads alone.
 WHEELS = ('clu', 'dm-pix', 'ml-collections')
 # Kept back from --minutes: a process is asked to end, may write a checkpoint, and is packed.
-GRACE_SECONDS = 10.0
-END_SECONDS = 10.0
+END_SECONDS = program.GRACE_SECONDS + 10.0
 MAX_LINE = 300  # characters of an error
 READING_SECONDS = 1.0  # between two readings of the memory in use
 # How many parts of an archive.PART_BYTES there may be, besides the three other files.
 UNFINISHED_PARTS, FINISHED_PARTS = 3, 2
-MISTAKE = 2  # exit status of the commands for a mistake in what was given, e.g. missing data
 
 
 def wheels() -> list[str]:
@@ -53,106 +55,124 @@ def wheels() -> list[str]:
 class Session:
   """One call: its folder, its pieces, and what is known of them."""
 
-  def __init__(self, out: Path, work: Path, listed: Sequence[Piece], device: str):
-    """Reads what earlier calls have left in `out`, and unpacks their unfinished runs."""
-    self._out, self._work, self._pieces = out, work, listed
+  def __init__(self, out: Path, work: Path, listed: Sequence[Piece], sizes: pieces.Sizes):
+    """Reads what earlier calls have left in `out`, and unpacks their unfinished runs.
+
+    Raises:
+      InputError: results.json is damaged, or of another device.
+    """
+    self._out, self._work, self._pieces, self._sizes = out, work, listed, sizes
     self._path, self._log = out / 'results.json', out / 'log.txt'
-    self._device, self._machine = device, machine.describe(device)
-    self._refused: set[str] = set()  # ended with MISTAKE: of no use before that is mended
-    self.records: dict[str, dict[str, Any]] = {}
-    if self._path.is_file():
-      content = json.loads(self._path.read_text(encoding='utf-8'))
-      if content['device'] != device:
-        sys.exit(f'{out} holds results of a {content["device"]}: name another folder with --out.')
-      self.records = content['pieces']
+    self._machine = machine.describe(sizes.device)
+    self._finished = f'finished-{time.strftime("%Y%m%d-%H%M%S")}'  # name of its archive
+    self._finished_runs = b''
+    self.tried: list[str] = []  # pieces of this call: each is run once
+    self.records: dict[str, dict[str, Any]] = self._read_records()
+    self._write()
     try:
       archive.unpack(archive.read(out, 'unfinished'), work / 'runs')
     except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
+      shutil.rmtree(work / 'runs', ignore_errors=True)
       print(f'The unfinished runs in {out} cannot be read ({error}): they begin anew.', flush=True)
+
+  def _read_records(self) -> dict[str, dict[str, Any]]:
+    if not self._path.exists():
+      return {}
+    try:
+      content = json.loads(self._path.read_bytes())
+      device, records = content['device'], dict(content['pieces'])
+      report.markdown('', self._pieces, records)  # which reads all of them
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+      raise InputError(
+        f'{self._path} cannot be read ({type(error).__name__}: {error}). Bring back a whole copy; '
+        'or delete it, and all begins anew.'
+      ) from error
+    if device != self._sizes.device:
+      raise InputError(f'{self._out} holds results of a {device}: name another folder with --out.')
+    return records
 
   def next(self, seconds_left: float) -> Piece | None:
     """The piece to run now; None where nothing fits."""
-    possible = [piece for piece in self._pieces if piece.name not in self._refused]
+    possible = [piece for piece in self._pieces if piece.name not in self.tried]
     return plan.choose(possible, self.records, seconds_left)
 
   def run(self, piece: Piece, seconds_left: float) -> None:
-    """Runs one piece within the seconds that are left, and writes what is known then."""
-    record = self.records.get(piece.name, {})
-    limit = plan.seconds_allowed(piece, record, seconds_left)
+    """Runs one piece within the seconds that are left, and writes what is known then.
+
+    Raises:
+      program.Stopped: a signal ended it; that is written, too.
+    """
+    self.tried.append(piece.name)
+    before = self.records.get(piece.name, {})
+    limit = plan.seconds_allowed(piece, before, seconds_left)
     print(f'{piece.name}: at most {limit:.0f} s', flush=True)
     began = time.monotonic()
-    status, last_line, peak_mib = self._process(piece, limit)
-    seconds, was_ended = time.monotonic() - began, status is None
-    if status == MISTAKE:
-      self._refused.add(piece.name)
-    result, error = None, f'ended after {limit:.0f} s' if was_ended else last_line
-    with contextlib.suppress(OSError, KeyError, ValueError):
+    ended, last_line, peak_mib = self._process(piece, limit)
+    seconds = time.monotonic() - began
+    if isinstance(ended, program.Stopped) or (ended is None and limit >= seconds_left):
+      status = plan.UNFINISHED
+    else:
+      status = plan.WAITING if ended == program.MISTAKE else plan.FAILED
+    result, error = None, f'ended after {limit:.0f} s' if ended is None else last_line
+    with contextlib.suppress(OSError, LookupError, ValueError):
       result = piece.read()
-    is_out_of_time = was_ended and limit >= seconds_left
-    record = plan.after(record, seconds, result, error, is_out_of_time)
-    record |= {'machine': self._machine, 'peak_mib': peak_mib or record.get('peak_mib')}
+    record = plan.after(before, seconds, result, error, status)
+    record |= {'machine': self._machine, 'peak_mib': peak_mib or before.get('peak_mib')}
     self.records[piece.name] = record
+    if piece.is_resumable and record['result']:
+      self._pack(piece, record)
+    self._write()
     note = f': {record["error"]}' if 'error' in record else ''
     print(f'{piece.name}: {record["status"]} after {seconds:.0f} s{note}', flush=True)
-    if piece.is_resumable and record.get('result'):
-      self._pack(piece, record)
-    self.write()
+    if isinstance(ended, program.Stopped):
+      raise ended
 
-  def _process(self, piece: Piece, limit: float) -> tuple[int | None, str, int | None]:
-    """Runs the process: its status, None where it had to be ended; its last line; peak MiB."""
+  def _process(
+    self, piece: Piece, limit: float
+  ) -> tuple[int | program.Stopped | None, str, int | None]:
+    """Runs the process of a piece.
+
+    Returns:
+      its exit status, None if its time was over, or the signal that came meanwhile; its last line;
+      the peak in MiB.
+    """
     folder = piece.folder or alternate.ROOT
     folder.mkdir(parents=True, exist_ok=True)
-    peak, was_ended = None, False
+    peak, ended = None, None
     with open(self._log, 'ab') as log:
       log.write(f'\n=== {piece.name}\n'.encode())
       log.flush()
       begin = log.tell()
-      process = subprocess.Popen(
-        [sys.executable, *piece.command(limit)],
-        cwd=folder,
-        env=os.environ | piece.environment,
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-      )
       ends = time.monotonic() + limit
-      try:
-        while process.poll() is None and not was_ended:
-          with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(max(0.0, min(READING_SECONDS, ends - time.monotonic())))
-          peak = max((mib for mib in (peak, self._memory_in_use()) if mib), default=None)
-          was_ended = process.poll() is None and time.monotonic() >= ends
-        if was_ended:  # train.py writes a checkpoint then
-          _signal_group(process, signal.SIGTERM)
-          with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(GRACE_SECONDS)
-      finally:
-        _signal_group(process, signal.SIGKILL)
-        process.wait()
+      options = {'stdin': subprocess.DEVNULL, 'stdout': log, 'stderr': subprocess.STDOUT}
+      environment = os.environ | piece.environment
+      with program.process(
+        [sys.executable, *piece.command(limit)], cwd=folder, env=environment, **options
+      ) as process:  # train.py, asked to end, writes a checkpoint
+        try:
+          while ended is None and (left := ends - time.monotonic()) > 0:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+              ended = process.wait(min(READING_SECONDS, left))
+            if self._sizes.device == 'gpu':  # memory is taken as it is needed
+              peak = max(peak or 0, machine.memory_in_use() or 0) or None
+        except program.Stopped as stopped:
+          ended = stopped
     with open(self._log, 'rb') as log:
       log.seek(begin)
       lines = log.read().decode(errors='replace').split('\n')
     last = next((line.strip() for line in reversed(lines) if line.strip()), 'it printed nothing')
-    return None if was_ended else process.returncode, last[:MAX_LINE], peak
-
-  def _memory_in_use(self) -> int | None:
-    """MiB of the GPU's memory; processes take it as they need it, so the highest is the peak."""
-    if self._device != 'gpu':
-      return None
-    query = ['nvidia-smi', '--query-gpu=memory.used', '--format=csv,noheader,nounits']
-    done = subprocess.run(query, capture_output=True, text=True, check=False)
-    return max(map(int, done.stdout.split()), default=None) if done.returncode == 0 else None
+    return ended, last[:MAX_LINE], peak
 
   def _pack(self, piece: Piece, record: dict[str, Any]) -> None:
     """Puts the run that has moved on into the archives."""
     runs = self._work / 'runs'
-    run = runs / piece.name.removeprefix('train_')
     if record['status'] == plan.DONE:
-      content = archive.read(self._out, 'finished')
-      content += archive.packed(run, record['result']['best_step'])
-      if not archive.write(self._out, 'finished', content, FINISHED_PARTS):
-        record['error'] = 'its weights are left out: move finished.tar.gz.* elsewhere before'
+      run = runs / piece.name.removeprefix('train_')
+      content = self._finished_runs + archive.packed(run, record['result']['best_step'])
+      if archive.write(self._out, self._finished, content, FINISHED_PARTS):
+        self._finished_runs = content
+      else:
+        record['error'] = 'its weights are left out: too large'
     unfinished = b''.join(
       archive.packed(folder)
       for one in self._pieces
@@ -162,37 +182,65 @@ class Session:
     if not archive.write(self._out, 'unfinished', unfinished, UNFINISHED_PARTS):
       record['error'] = 'its checkpoint is too large to be carried: a later call begins it anew'
 
-  def write(self) -> None:
+  def _write(self) -> None:
     """Writes results.json and report.md."""
-    content = {'device': self._device, 'pieces': self.records}
+    content = {'device': self._sizes.device, 'pieces': self.records}
     paths.write(self._path, json.dumps(content, indent=1) + '\n')
-    paths.write(self._out / 'report.md', report.markdown(self._pieces, self.records))
+    text = report.markdown(self._sizes.title, self._pieces, self.records)
+    paths.write(self._out / 'report.md', text)
 
+  def summary(self) -> str:
+    """How many pieces are in which state, in one line."""
+    found = (self.records.get(piece.name, {}).get('status', 'to do') for piece in self._pieces)
+    counts = Counter(found)
+    done = f'{counts.pop(plan.DONE, 0)} of {len(self._pieces)} pieces are done'
+    return ', '.join([done, *(f'{count} {status}' for status, count in counts.items())]) + '.'
 
-def _signal_group(process: subprocess.Popen, number: int) -> None:
-  """Signals a process and those it has started, as far as they are still there."""
-  with contextlib.suppress(ProcessLookupError):
-    os.killpg(process.pid, number)
+  def least_needed(self) -> tuple[float, str] | None:
+    """The fewest seconds that a piece needs that is not done, and its name; None if all are."""
+    needs = [
+      (plan.seconds_needed(piece, record), piece.name)
+      for piece in self._pieces
+      if (record := self.records.get(piece.name, {})).get('status') != plan.DONE
+    ]
+    return min(needs, default=None)
 
 
 def _flags() -> argparse.Namespace:
-  parser = argparse.ArgumentParser(
-    prog='python -m benchmarks.accelerator',
-    description=__doc__,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-  )
-  parser.add_argument('--minutes', type=float, help='the call ends within them; default 9, or 5')
-  parser.add_argument('--out', type=Path, help='folder for the results, and of earlier ones')
+  parser = program.parser(__doc__)
   parser.add_argument(
-    '--data_dir', type=Path, default=Path('data'), help='holds mnist/, ...; default data'
+    '--minutes',
+    type=float,
+    metavar='N',
+    help='the call ends within this many minutes; default 9, with --rehearse 5',
   )
-  parser.add_argument('--rehearse', action='store_true', help='on a CPU, with tiny problems')
   parser.add_argument(
-    '--print-wheels', action='store_true', help='print the requirements that a machine may lack'
+    '--out',
+    type=program.path,
+    metavar='DIR',
+    help='folder for the results; one with results of earlier calls is continued',
+  )
+  parser.add_argument(
+    '--data_dir',
+    type=program.path,
+    metavar='DIR',
+    help='folder that holds mnist/, fashion_mnist/, ...; default data, if it is there',
+  )
+  parser.add_argument(
+    '--rehearse', action='store_true', help='run the same list on a CPU with tiny problems'
+  )
+  parser.add_argument(
+    '--print-wheels',
+    action='store_true',
+    help='print the packages that a machine with JAX and PyTorch may lack, and end',
   )
   flags = parser.parse_args()
-  if not flags.print_wheels and flags.out is None:
+  if flags.print_wheels:
+    return flags
+  if flags.out is None:
     parser.error('--out is missing: name a folder for the results')
+  if flags.data_dir and not flags.data_dir.is_dir():
+    parser.error(f'--data_dir {flags.data_dir} is no folder: name the one that holds mnist/, ...')
   if flags.minutes is None:
     flags.minutes = 5.0 if flags.rehearse else 9.0
   if not 1 <= flags.minutes <= 24 * 60:
@@ -201,28 +249,36 @@ def _flags() -> argparse.Namespace:
 
 
 def main() -> None:
-  """Reads the flags and runs pieces until nothing fits into the time left."""
+  """Reads the flags and runs pieces until nothing fits; exit status 1 if one of them failed."""
   began, flags = time.monotonic(), _flags()
   if flags.print_wheels:
     print('\n'.join(wheels()))
     return
   sizes = pieces.REHEARSAL if flags.rehearse else pieces.ACCELERATOR
-  machine.require(sizes.device)
-  if not flags.rehearse and not flags.data_dir.is_dir():
-    sys.exit(f'--data_dir {flags.data_dir}: no such folder. Name the one that holds mnist/, ...')
-  out, deadline = flags.out.absolute(), began + 60 * flags.minutes - END_SECONDS - GRACE_SECONDS
-  out.mkdir(parents=True, exist_ok=True)
-  signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-  with tempfile.TemporaryDirectory(prefix='accelerator-') as folder:
-    work, data_dir = Path(folder), flags.data_dir.absolute()
+  out, deadline = flags.out.absolute(), began + 60 * flags.minutes - END_SECONDS
+  program.check_folder(out)
+  machine.require(sizes.device, instead='--rehearse, which needs none')
+  machine.require_jax(sizes.device)
+  with tempfile.TemporaryDirectory(prefix='accelerator-', ignore_cleanup_errors=True) as folder:
+    work, data_dir = Path(folder), (flags.data_dir or Path('data')).absolute()
     if flags.rehearse:
       data_dir = tiny_data(work / 'data')
     listed = pieces.build(sizes, data_dir, work, pieces.trainable(data_dir))
-    session = Session(out, work, listed, sizes.device)
-    session.write()
+    session = Session(out, work, listed, sizes)
     while piece := session.next(deadline - time.monotonic()):
       session.run(piece, deadline - time.monotonic())
   print((out / 'report.md').read_text(encoding='utf-8'))
+  print(session.summary())
+  least = session.least_needed()
+  if least and not session.tried:
+    seconds, name = least
+    minutes = math.ceil((seconds + END_SECONDS + time.monotonic() - began) / 60)
+    raise InputError(
+      f'Nothing fits into --minutes {flags.minutes:g}: {name} needs about {seconds:.0f} s, and '
+      f'{END_SECONDS:.0f} s are kept for the end. Give --minutes {minutes} or more.'
+    )
+  if any(session.records[name]['status'] == plan.FAILED for name in session.tried):
+    sys.exit(1)
 
 
 def tiny_data(folder: Path) -> Path:
@@ -234,4 +290,4 @@ def tiny_data(folder: Path) -> Path:
 
 
 if __name__ == '__main__':
-  main()
+  program.run(main)

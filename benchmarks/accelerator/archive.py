@@ -23,7 +23,7 @@ def read(folder: Path, name: str) -> bytes:
 
 
 def write(folder: Path, name: str, content: bytes, max_parts: int) -> bool:
-  """Replaces an archive; where the new one does not fit, keeps the old one and returns False."""
+  """Writes or replaces an archive; where the new one does not fit, returns False and keeps it."""
   pieces = [content[begin : begin + PART_BYTES] for begin in range(0, len(content), PART_BYTES)]
   if len(pieces) > max_parts:
     return False

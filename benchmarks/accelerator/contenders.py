@@ -6,11 +6,10 @@
 package beside PyTorch, in turns, so that a way that hangs or fails costs only its own call.
 """
 
-import argparse
+import os
 import sys
-from pathlib import Path
 
-from benchmarks import machine, throughput
+from benchmarks import machine, program, throughput
 
 COMPILE_MODES = {'eager': None, 'compiled': 'default', 'graphs': 'max-autotune'}
 
@@ -27,23 +26,26 @@ def chosen(batch_size: int, precision: str, mode: str) -> dict[str, dict]:
     return is_of_mode and is_bfloat16 == (precision == 'bfloat16')
 
   found = throughput.contenders('gpu', batch_size)
-  return {name: contender for name, contender in found.items() if is_chosen(contender)}
+  # So PyTorch compiles nothing, in a rehearsal.
+  note = ', not compiled' if os.environ.get('TORCH_COMPILE_DISABLE') == '1' else ''
+  return {
+    f'{name}{note if contender.get("pytorch", {}).get("compile_mode") else ""}': contender
+    for name, contender in found.items()
+    if is_chosen(contender)
+  }
 
 
 def main() -> None:
   """Reads the flags, measures, prints the table, writes the JSON."""
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
-  parser.add_argument('--device', choices=('cpu', 'gpu'), default='gpu')
-  parser.add_argument('--batch_size', type=int, default=128)
+  parser = program.measuring_parser(__doc__, device='gpu')
+  parser.add_argument('--batch_size', type=program.at_least(1), default=128)
   parser.add_argument('--precision', choices=tuple(throughput.OURS), default='float32')
   parser.add_argument('--mode', choices=tuple(COMPILE_MODES), default='eager')
-  parser.add_argument('--rounds', type=int, default=5)
+  parser.add_argument('--rounds', type=program.at_least(1), default=5)
   parser.add_argument('--seconds', type=float, default=2.0, help='of a contender in a round')
-  parser.add_argument('--output', type=Path, help='JSON file')
   flags = parser.parse_args()
   machine.require(flags.device)
+  machine.require_pytorch(flags.device)
   found = chosen(flags.batch_size, flags.precision, flags.mode)
   rows = throughput.measure(flags.device, flags.batch_size, flags.rounds, flags.seconds, found)
   print(throughput.table(rows, flags.batch_size))
@@ -56,4 +58,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-  main()
+  program.run(main)

@@ -35,6 +35,7 @@ STRATEGY_SECONDS = {'batched': (50.0, 3.0), 'side by side': (50.0, 8.0)}
 class Sizes(NamedTuple):
   """How much is measured: on an accelerator, or in a rehearsal on a CPU."""
 
+  title: str  # of the report
   device: str
   batch_sizes: tuple[int, ...]
   compared: tuple[tuple[str, str], ...]  # precision and mode of PyTorch
@@ -50,6 +51,7 @@ class Sizes(NamedTuple):
 
 
 ACCELERATOR = Sizes(
+  title='On an accelerator',
   device='gpu',
   batch_sizes=(128, 512, 2048),
   compared=tuple(itertools.product(throughput.OURS, MODE_SECONDS)),
@@ -63,6 +65,7 @@ ACCELERATOR = Sizes(
   cost=1.0,
 )
 REHEARSAL = Sizes(
+  title='A rehearsal on a CPU: tiny problems, whose times mean nothing',
   device='cpu',
   batch_sizes=(8,),
   compared=(*(('float32', mode) for mode in MODE_SECONDS), ('bfloat16', 'eager')),
@@ -109,7 +112,8 @@ def build(sizes: Sizes, data_dir: Path, work: Path, configs: Sequence[str]) -> l
   names = [*(name for name in FIRST_CONFIGS if name in configs)]
   names += sorted(set(configs) - set(names))
   trainings = [training(sizes, data_dir, work, name) for name in names]
-  images = [f'--data_dir={data_dir / "mnist"}'] if sizes.device == 'gpu' else []
+  mnist = data_dir / 'mnist'  # else random images, which take as long
+  images = [f'--data_dir={mnist}'] if sizes.device == 'gpu' and mnist.is_dir() else []
   pieces = [
     _program(sizes, work, 'self_check', 60.0, 'accelerator.self_check', []),
     eager,
@@ -200,7 +204,8 @@ def is_of_pictures(name: str) -> bool:
 def _environment(sizes: Sizes, work: Path, is_cached: bool = True) -> dict[str, str]:
   """Memory as it is needed; with `is_cached`, processes find the programs of earlier ones.
 
-  The last line of a traceback is the error, not a word of JAX on its length.
+  Temporary files lie in `work`, which the call removes. The last line of a traceback is the error,
+  not a word of JAX on its length.
   """
   cache = {
     'JAX_ENABLE_COMPILATION_CACHE': str(is_cached).lower(),
@@ -210,7 +215,7 @@ def _environment(sizes: Sizes, work: Path, is_cached: bool = True) -> dict[str, 
   return (
     throughput.environment(sizes.device)
     | cache
-    | {'JAX_TRACEBACK_FILTERING': 'off'}
+    | {'JAX_TRACEBACK_FILTERING': 'off', 'TMPDIR': str(work)}
     | sizes.environment
   )
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-DONE, UNFINISHED, FAILED = 'done', 'unfinished', 'failed'
-MAX_ATTEMPTS = 2
+# A waiting piece lacks data or a package.
+DONE, UNFINISHED, WAITING, FAILED = 'done', 'unfinished', 'waiting', 'failed'
 LEAST_SECONDS = 60.0  # that a resumable piece needs to get on
 LEAST_ALLOWED_SECONDS = 120.0  # before a piece counts as one that hangs
 PATIENCE = 3.0  # so does one that takes this many times its estimate
@@ -34,15 +34,10 @@ def seconds_needed(piece: Piece, record: Mapping[str, Any]) -> float:
   return min(seconds, LEAST_SECONDS) if piece.is_resumable else seconds
 
 
-def is_open(record: Mapping[str, Any]) -> bool:
-  """Whether there is something left to do for a piece."""
-  return record.get('status') != DONE and record.get('failures', 0) < MAX_ATTEMPTS
-
-
 def choose(
   pieces: Sequence[Piece], records: Mapping[str, Mapping[str, Any]], seconds_left: float
 ) -> Piece | None:
-  """The first piece that is open and fits into the time left; those that failed come last.
+  """The first piece that is not done and fits into the time left; those that failed come last.
 
   Args:
     pieces: in order of value.
@@ -55,14 +50,14 @@ def choose(
   fitting = [
     piece
     for piece in pieces
-    if is_open(record := records.get(piece.name, {}))
+    if (record := records.get(piece.name, {})).get('status') != DONE
     and seconds_needed(piece, record) <= seconds_left
   ]
   return min(fitting, key=lambda one: records.get(one.name, {}).get('failures', 0), default=None)
 
 
 def seconds_allowed(piece: Piece, record: Mapping[str, Any], seconds_left: float) -> float:
-  """After how many seconds a piece is ended; at its second attempt it may take all there are."""
+  """After how many seconds a piece is ended; one that failed before may take all there are."""
   if piece.is_resumable or record.get('failures'):
     return seconds_left
   return min(seconds_left, max(LEAST_ALLOWED_SECONDS, PATIENCE * seconds_needed(piece, record)))
@@ -72,8 +67,8 @@ def after(
   record: Mapping[str, Any],
   seconds: float,
   result: Mapping[str, Any] | None,
-  error: str | None,
-  is_out_of_time: bool,
+  error: str,
+  status: str = FAILED,
 ) -> dict[str, Any]:
   """The record of a piece after one more run of it.
 
@@ -81,25 +76,24 @@ def after(
     record: the one before; {} at first.
     seconds: how long the process ran.
     result: what it left behind; None if that is nothing.
-    error: the reason in one line, where it failed.
-    is_out_of_time: it was ended because the call was over: no failure of its own.
+    error: the reason in one line, if it did not get on.
+    status: if it did not get on: FAILED; or, which is no failure of its own, WAITING, or
+      UNFINISHED where the end of the call cut it off.
 
   Returns:
     status, seconds of all runs, failures, result, and error or cut_off_after where there is one.
   """
-  failures = record.get('failures', 0)
-  new = {'status': FAILED, 'seconds': record.get('seconds', 0.0) + seconds, 'failures': failures}
-  new['result'] = record.get('result') if result is None else dict(result)
-  if result is not None:
-    has_moved = result.get('step') != (record.get('result') or {}).get('step')
-    if result.get('finished', True):
-      new['status'] = DONE
-    elif has_moved or is_out_of_time:
-      new['status'] = UNFINISHED
-    else:
-      new |= {'failures': failures + 1, 'error': error or 'it got no step further'}
-  elif is_out_of_time:
-    new |= {'status': UNFINISHED, 'cut_off_after': seconds}
-  else:
-    new |= {'failures': failures + 1, 'error': error or 'it left no result'}
-  return new
+  before = record.get('result')
+  new = {
+    'status': status,
+    'seconds': record.get('seconds', 0.0) + seconds,
+    'failures': record.get('failures', 0),
+    'result': before if result is None else dict(result),
+  }
+  if result is not None and result.get('finished', True):
+    return new | {'status': DONE}
+  if result is not None and result.get('step') != (before or {}).get('step'):
+    return new | {'status': UNFINISHED}
+  if status == UNFINISHED:
+    return new | ({'cut_off_after': seconds} if result is None else {})
+  return new | {'failures': new['failures'] + (status == FAILED), 'error': error}

@@ -10,16 +10,17 @@ from benchmarks.accelerator.plan import Piece
 Record = Mapping[str, Any]
 
 
-def markdown(pieces: Sequence[Piece], records: Mapping[str, Record]) -> str:
+def markdown(title: str, pieces: Sequence[Piece], records: Mapping[str, Record]) -> str:
   """The whole report.
 
   Args:
+    title: its heading.
     pieces: all that is to be measured, in order.
     records: what is known of them by name; see `plan.after`.
   """
   known = {piece.name: records[piece.name] for piece in pieces if piece.name in records}
   done = sum(record['status'] == 'done' for record in known.values())
-  text = ['# On an accelerator', f'{done} of {len(pieces)} pieces are done.']
+  text = [f'# {title}', f'{done} of {len(pieces)} pieces are done.']
   machines = list(dict.fromkeys(_machine(record) for record in known.values()))
   text += [f'Machine {number}: {machine}.' for number, machine in enumerate(machines, 1)]
   text.append('\n'.join(_overview(pieces, known, machines)))

@@ -7,14 +7,12 @@ CPU; steps in one dispatch and one by one; a run with deterministic=True, compil
 twice.
 """
 
-import argparse
 import os
 import sys
-from pathlib import Path
 
 import numpy as np
 
-from benchmarks import machine
+from benchmarks import machine, program
 
 TOLERANCE = 1e-3
 NUM_STEPS = {'cpu': 2, 'gpu': 32}  # of the chunks that are compared
@@ -29,7 +27,7 @@ def _program(batch_size: int, device, deterministic: bool = False):
   from benchmarks.package_training import CLASSES
   from configs import mnist
   from cvae_jax.data.datasets import Dataset
-  from cvae_jax.training import program
+  from cvae_jax.training.program import assemble
 
   config = mnist.get_config()
   config.batch_size, config.deterministic = batch_size, deterministic
@@ -40,7 +38,7 @@ def _program(batch_size: int, device, deterministic: bool = False):
   labels = rng.randint(0, 10, len(images)).astype(np.int32)
   train = Dataset(images, labels, CLASSES)
   held_out = Dataset(images[:batch_size], labels[:batch_size], CLASSES)
-  return program.assemble(config, train, held_out, Mesh(np.array([device]), ('data',)))
+  return assemble(config, train, held_out, Mesh(np.array([device]), ('data',)))
 
 
 def _trained(prog, num_chunks: int, steps_per_chunk: int):
@@ -118,12 +116,7 @@ def lines(results: dict[str, dict]) -> list[str]:
 
 def main() -> None:
   """Reads the flags, checks, prints, writes the JSON."""
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
-  parser.add_argument('--device', choices=('cpu', 'gpu'), default='gpu')
-  parser.add_argument('--output', type=Path, help='JSON file')
-  flags = parser.parse_args()
+  flags = program.measuring_parser(__doc__, device='gpu').parse_args()
   machine.require(flags.device)
   os.environ['JAX_PLATFORMS'] = 'cpu' if flags.device == 'cpu' else 'cuda,cpu'
   results = check(flags.device)
@@ -133,4 +126,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-  main()
+  program.run(main)

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -11,11 +12,13 @@ import time
 
 import pytest
 
-from benchmarks import throughput
+from benchmarks import program, throughput
 from benchmarks.accelerator import __main__ as accelerator
 from benchmarks.accelerator import archive, contenders, pieces, plan, report, self_check
 from benchmarks.accelerator.plan import Piece
 from conftest import ROOT
+from cvae_jax.runtime.errors import InputError
+from long_run import wait_until
 
 NAMES = sorted(path.stem for path in (ROOT / 'configs').glob('*.py'))
 
@@ -30,7 +33,7 @@ def piece(name, seconds=10.0, code='pass', output=None, **fields):
 
 
 def failed(record=None):
-  return plan.after(record or {}, 5.0, None, 'ValueError: no', is_out_of_time=False)
+  return plan.after(record or {}, 5.0, None, 'ValueError: no')
 
 
 def names_chosen(listed, records, seconds_left):
@@ -38,7 +41,7 @@ def names_chosen(listed, records, seconds_left):
   names, records = [], dict(records)
   while (one := plan.choose(listed, records, seconds_left)) is not None:
     names.append(one.name)
-    records[one.name] = plan.after(records.get(one.name, {}), 1.0, {}, None, False)
+    records[one.name] = plan.after(records.get(one.name, {}), 1.0, {}, '')
   return names
 
 
@@ -50,19 +53,26 @@ def test_pieces_come_in_order_if_they_fit():
 
 
 def test_what_is_done_is_not_done_again():
-  done = plan.after({}, 1.0, {'x': 1}, None, is_out_of_time=False)
+  done = plan.after({}, 1.0, {'x': 1}, '')
   assert names_chosen([piece('a'), piece('b')], {'a': done}, 50) == ['b']
 
 
-def test_a_failed_piece_is_tried_once_more_after_all_others():
+def test_a_failed_piece_is_tried_again_after_all_others():
   once = failed()
   assert (once['status'], once['error']) == (plan.FAILED, 'ValueError: no')
   assert names_chosen([piece('a'), piece('b')], {'a': once}, 50) == ['b', 'a']
-  assert names_chosen([piece('a'), piece('b')], {'a': failed(once)}, 50) == ['b']
+  records = {'a': failed(failed(once)), 'b': once}
+  assert names_chosen([piece('a'), piece('b'), piece('c')], records, 50) == ['c', 'b', 'a']
+
+
+def test_a_piece_that_lacks_something_keeps_its_place():
+  waiting = plan.after({}, 2.0, None, 'no data', plan.WAITING)
+  assert (waiting['status'], waiting['error'], waiting['failures']) == ('waiting', 'no data', 0)
+  assert names_chosen([piece('a'), piece('b')], {'a': waiting}, 50) == ['a', 'b']
 
 
 def test_a_piece_that_the_end_cut_off_waits_for_more_time():
-  cut_off = plan.after({}, 30.0, None, 'ended', is_out_of_time=True)
+  cut_off = plan.after({}, 30.0, None, 'ended', plan.UNFINISHED)
   assert cut_off['failures'] == 0
   assert plan.choose([piece('a', 10)], {'a': cut_off}, 35) is None
   assert plan.choose([piece('a', 10)], {'a': cut_off}, 45).name == 'a'
@@ -72,12 +82,12 @@ def test_a_training_goes_on_until_it_is_finished():
   training = piece('t', 1000.0, is_resumable=True)
   assert plan.choose([training], {}, 50) is None
   assert plan.choose([training], {}, 70) == training
-  record = plan.after({}, 40.0, {'finished': False, 'step': 10}, None, is_out_of_time=False)
+  record = plan.after({}, 40.0, {'finished': False, 'step': 10}, '')
   assert record['status'] == plan.UNFINISHED
   assert plan.choose([training], {'t': record}, 70) == training
-  stuck = plan.after(record, 40.0, {'finished': False, 'step': 10}, None, is_out_of_time=False)
+  stuck = plan.after(record, 40.0, {'finished': False, 'step': 10}, 'it hangs')
   assert (stuck['status'], stuck['failures']) == (plan.FAILED, 1)
-  record = plan.after(record, 40.0, {'finished': True, 'step': 20}, None, is_out_of_time=False)
+  record = plan.after(record, 40.0, {'finished': True, 'step': 20}, '')
   assert (record['status'], record['seconds']) == (plan.DONE, 80.0)
 
 
@@ -87,10 +97,10 @@ def test_a_hanging_piece_is_ended_long_before_the_call_is():
   assert plan.seconds_allowed(piece('a', 100, is_resumable=True), {}, 1000) == 1000
 
 
-def new_session(tmp_path, listed, device='cpu'):
+def new_session(tmp_path, listed, sizes=pieces.REHEARSAL):
   out = tmp_path / 'out'
-  out.mkdir(exist_ok=True)
-  return accelerator.Session(out, tmp_path / 'work', listed, device)
+  out.mkdir(exist_ok=True, parents=True)
+  return accelerator.Session(out, tmp_path / 'work', listed, sizes)
 
 
 def test_each_piece_is_written_at_once_and_a_crash_costs_only_itself(tmp_path):
@@ -118,27 +128,205 @@ def test_each_piece_is_written_at_once_and_a_crash_costs_only_itself(tmp_path):
   assert r'why \| so' in text
   content['device'] = 'gpu'
   (tmp_path / 'out' / 'results.json').write_text(json.dumps(content))
-  with pytest.raises(SystemExit, match='holds results of a gpu'):
+  with pytest.raises(InputError, match='holds results of a gpu'):
     new_session(tmp_path, listed)
 
 
-def test_the_peak_of_the_memory_is_read_while_a_piece_runs(tmp_path, monkeypatch):
-  script = tmp_path / 'nvidia-smi'
-  script.write_text('#!/bin/sh\necho 1234')
+DAMAGED = ['', '{', '[]', '{}', 'null', '{"device": "cpu", "pieces": 3}']
+DAMAGED += ['{"device": "cpu", "pieces": {"a": {}}}']
+
+
+@pytest.mark.parametrize('content', DAMAGED)
+def test_damaged_results_are_named(tmp_path, content):
+  (tmp_path / 'out').mkdir()
+  (tmp_path / 'out' / 'results.json').write_text(content)
+  with pytest.raises(InputError, match=r'results\.json cannot be read .* delete it'):
+    new_session(tmp_path, [piece('a')])
+  assert (tmp_path / 'out' / 'results.json').read_text() == content
+
+
+def nvidia_smi(folder, printed):
+  script = folder / 'nvidia-smi'
+  script.write_text(f"#!/bin/sh\nprintf '{printed}'")
   script.chmod(0o755)
+
+
+def test_the_peak_of_the_memory_is_read_while_a_piece_runs(tmp_path, monkeypatch):
   monkeypatch.setenv('PATH', str(tmp_path), prepend=os.pathsep)
   listed = [piece('a', output=tmp_path / 'none')]
-  session = new_session(tmp_path, listed, device='gpu')
-  session.run(listed[0], 20)
-  assert session.records['a']['peak_mib'] == 1234
+  for number, (printed, peak) in enumerate((('1234', 1234), ('[N/A]', None), ('[N/A]\\n77', 77))):
+    nvidia_smi(tmp_path, printed)
+    session = new_session(tmp_path / str(number), listed, pieces.ACCELERATOR)
+    session.run(listed[0], 20)
+    assert session.records['a']['peak_mib'] == peak
 
 
-def test_a_mistake_in_what_was_given_is_not_repeated_in_the_same_call(tmp_path):
-  listed = [piece('no data', code='raise SystemExit(2)', output=tmp_path / 'none')]
-  session = new_session(tmp_path, listed)
-  session.run(listed[0], 20)
-  assert session.next(100.0) is None
-  assert new_session(tmp_path, listed).next(100.0) == listed[0]
+def test_each_call_tries_once_what_failed_or_waits(tmp_path):
+  listed = [
+    piece('no data', code='print("no mnist/"); raise SystemExit(2)', output=tmp_path / 'none'),
+    piece('broken', code='raise SystemExit(1)', output=tmp_path / 'none'),
+  ]
+  for _ in range(3):
+    session = new_session(tmp_path, listed)
+    while one := session.next(20.0):
+      session.run(one, 20.0)
+    assert session.tried == ['no data', 'broken']
+  waiting, broken = session.records.values()
+  assert (waiting['status'], waiting['failures'], waiting['error']) == ('waiting', 0, 'no mnist/')
+  assert broken['failures'] == 3
+  assert session.summary() == '0 of 2 pieces are done, 1 waiting, 1 failed.'
+
+
+FINISHED = {
+  'finished': True,
+  'step': 5,
+  'best_step': 5,
+  'epoch': 1,
+  'seconds': 1.0,
+  'images_per_second': 1.0,
+  'terms': {},
+}
+
+
+def test_each_call_packs_the_runs_that_it_finishes_into_an_archive_of_its_own(tmp_path):
+  listed = []
+  for name in ('one', 'two', 'three'):
+    folder = tmp_path / 'work' / 'runs' / name
+    folder.mkdir(parents=True)
+    (folder / 'weights').write_text(f'of {name}')
+    training = piece(f'train_{name}', is_resumable=True)
+    listed.append(training._replace(read=lambda: FINISHED))
+  for call, ended in (('first', listed[:2]), ('second', listed[2:])):
+    session = new_session(tmp_path, listed)
+    session._finished = f'finished-{call}'  # by the second
+    for one in ended:
+      session.run(one, 20)
+    if call == 'first':
+      archive.unpack(archive.read(tmp_path / 'out', 'finished-first'), tmp_path / 'first')
+      (path,) = archive.parts(tmp_path / 'out', 'finished-first')
+      path.write_bytes(path.read_bytes()[:50])  # damaged: no matter to the next call
+  archive.unpack(archive.read(tmp_path / 'out', 'finished-second'), tmp_path / 'second')
+  texts = [(path.parent.name, path.read_text()) for path in sorted(tmp_path.glob('*/*/weights'))]
+  assert texts == [('one', 'of one'), ('two', 'of two'), ('three', 'of three')]
+
+
+TRAINING = """
+import os, signal, sys, tempfile, time
+from pathlib import Path
+
+def stop(*_):
+  Path(sys.argv[1]).mkdir(parents=True)
+  Path(sys.argv[1], 'weights').write_text('saved')
+  sys.exit(143)
+
+signal.signal(signal.SIGTERM, stop)
+tempfile.mkdtemp()
+Path(sys.argv[2]).write_text(str(os.getpid()))
+time.sleep(60)
+"""
+CALL = """
+import sys
+from benchmarks import program
+from benchmarks.accelerator import __main__ as accelerator, pieces
+from benchmarks.accelerator.plan import Piece
+
+began, training = sys.argv.pop(), sys.argv.pop()
+
+def build(sizes, data_dir, work, configs):
+  run = work / 'runs' / 'long'
+  def read():
+    (run / 'weights').read_text()
+    return dict(finished=False, step=3, best_step=None, epoch=1, seconds=1.0,
+                images_per_second=1.0, terms={})
+  command = ['-c', training, str(run), began]
+  environment = pieces._environment(sizes, work)
+  return [Piece('train_long', 5.0, lambda limit: command, read, environment, is_resumable=True)]
+
+pieces.build = build
+program.run(accelerator.main)
+"""
+
+
+@pytest.mark.parametrize('number', program.SIGNALS)
+def test_a_signal_keeps_what_the_running_piece_has_reached(tmp_path, number):
+  out, temporary, began = tmp_path / 'out', tmp_path / 'temporary', tmp_path / 'began'
+  temporary.mkdir()
+  process = subprocess.Popen(
+    [sys.executable, '-c', CALL, '--rehearse', f'--out={out}', TRAINING, str(began)],
+    cwd=ROOT,
+    env=os.environ | {'TMPDIR': str(temporary)},
+    stdout=subprocess.DEVNULL,
+    stderr=subprocess.PIPE,
+    text=True,
+    preexec_fn=lambda: signal.signal(number, signal.default_int_handler),  # if pytest ignores it
+  )
+  wait_until(lambda: began.is_file() and began.read_text(), process)
+  process.send_signal(number)
+  _, errors = process.communicate(timeout=20)
+  assert (process.returncode, errors.count('\n')) == (128 + number, 1), errors
+  assert 'ended by ' in errors
+  record = json.loads((out / 'results.json').read_text())['pieces']['train_long']
+  assert (record['status'], record['result']['step']) == (plan.UNFINISHED, 3)
+  assert record['seconds'] > 0
+  archive.unpack(archive.read(out, 'unfinished'), tmp_path / 'there')
+  assert (tmp_path / 'there' / 'long' / 'weights').read_text() == 'saved'
+  assert list(temporary.iterdir()) == []
+  with pytest.raises(ProcessLookupError):
+    os.kill(int(began.read_text()), 0)
+
+
+def refused(folder, *command, **environment):
+  """The one line of a program that refuses its flags, in `folder`."""
+  done = subprocess.run(
+    [sys.executable, *command],
+    cwd=folder,
+    env=os.environ | {'PYTHONPATH': str(ROOT)} | environment,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert (done.returncode, done.stderr.count('\n')) == (program.MISTAKE, 1), done.stderr
+  return done.stderr
+
+
+@pytest.mark.parametrize(
+  ('flags', 'words'),
+  [
+    (['--out='], 'it is empty'),
+    (['--out=FILE'], 'FILE: Not a directory'),
+    (['--out=FILE/x'], 'FILE/x: Not a directory'),
+    (['--out=/proc/x'], '/proc/x'),
+    (['--out=out', '--data_dir=gone'], '--data_dir gone is no folder'),
+    (['--out=out', '--minutes=0.5'], 'expected 1 to 1440'),
+    ([], '--out is missing'),
+  ],
+)
+def test_a_bad_flag_gets_one_line_even_without_a_gpu(tmp_path, flags, words):
+  (tmp_path / 'FILE').touch()
+  line = refused(tmp_path, '-m', 'benchmarks.accelerator', *flags)
+  assert line.startswith('python -m benchmarks.accelerator: ')
+  assert words in line
+  assert [path.name for path in tmp_path.iterdir()] == ['FILE']
+
+
+def test_without_pytorch_a_comparison_waits_for_it(tmp_path):
+  code = """
+import sys
+sys.modules['torch'] = None
+from benchmarks import program
+from benchmarks.accelerator import contenders
+program.run(contenders.main)
+"""
+  assert 'pip install torch' in refused(tmp_path, '-c', code, '--device=cpu')
+
+
+def test_where_jax_sees_no_gpu_nothing_is_tried(tmp_path):
+  nvidia_smi(tmp_path, 'A GPU')
+  path = f'{tmp_path}{os.pathsep}{os.environ["PATH"]}'
+  line = refused(tmp_path, '-m', 'benchmarks.accelerator', '--out=out', PATH=path)
+  assert 'JAX sees no GPU' in line
+  assert 'jax[cuda13]' in line
+  assert not (tmp_path / 'out' / 'results.json').exists()
 
 
 def test_archives_of_runs_come_in_parts(tmp_path, monkeypatch):
@@ -198,8 +386,8 @@ def test_where_a_run_stands(tiny_run):
   assert run['best_step'] in (3, 6)
   assert next(iter(run['terms'])) == 'negative_elbo'
   listed = [piece('train_tiny')]
-  record = plan.after({}, 5.0, run, None, False) | {'machine': {'cores': '2'}, 'peak_mib': None}
-  assert '| tiny | 2 | 6 |' in report.markdown(listed, {'train_tiny': record})
+  record = plan.after({}, 5.0, run, '') | {'machine': {'cores': '2'}, 'peak_mib': None}
+  assert '| tiny | 2 | 6 |' in report.markdown('', listed, {'train_tiny': record})
 
 
 def test_where_a_run_stands_that_was_stopped_before_its_first_line(tiny_run, tmp_path):
@@ -255,10 +443,13 @@ def test_the_rehearsal(tmp_path):
     'self', 'throughput', '50', 'roofline', 'sweep', 'iwae', 'train'
   }  # fmt: skip
   # Of the data sets, two are there.
-  errors = {name: record['error'] for name, record in records.items() if name not in done}
+  waiting = {name for name, record in records.items() if record['status'] == plan.WAITING}
+  assert waiting == set(records) - done
+  errors = {name: records[name]['error'] for name in waiting}
   assert all('cvae_jax cannot download' in e or 'holds' in e for e in errors.values()), errors
   assert len(list(tmp_path.iterdir())) <= 8
-  archive.unpack(archive.read(tmp_path, 'finished'), tmp_path / 'runs')
+  (name,) = {path.name.partition('.')[0] for path in tmp_path.glob('finished-*')}
+  archive.unpack(archive.read(tmp_path, name), tmp_path / 'runs')
   trained = {path.parent.name for path in (tmp_path / 'runs').glob('*/config.json')}
   assert trained == {name.removeprefix('train_') for name in done if name.startswith('train_')}
 
@@ -272,7 +463,7 @@ def test_a_training_goes_on_from_what_was_carried_back(tmp_path):
     work = tmp_path / f'machine {number}'
     data_dir = accelerator.tiny_data(work / 'data')
     training = pieces.training(sizes, data_dir, work, 'mnist')
-    session = accelerator.Session(out, work, [training], 'cpu')
+    session = accelerator.Session(out, work, [training], sizes)
     session.run(training, pieces.SECONDS_AROUND_TRAINING + 5)
     assert session.records['train_mnist']['status'] == plan.UNFINISHED
     steps.append(session.records['train_mnist']['result']['step'])

@@ -13,6 +13,7 @@ from benchmarks import alternate, growth, made_images, scaling, sweep, throughpu
 from configs import mnist
 from conftest import ROOT
 from cvae_jax.data import datasets as splits
+from cvae_jax.runtime.errors import InputError
 
 
 def test_training_reads_the_random_images(tmp_path):
@@ -50,8 +51,8 @@ def test_a_missing_gpu_gets_one_line(program):
     text=True,
     check=False,
   )
-  assert done.returncode == 1
-  assert done.stderr.startswith('--device gpu: ')
+  assert done.returncode == 2
+  assert done.stderr.startswith(f'python -m benchmarks{program}: No NVIDIA GPU here')
   assert done.stderr.count('\n') == 1
 
 
@@ -148,7 +149,7 @@ def test_images_of_the_curve_differ_and_are_read(tmp_path, monkeypatch):
 
 
 def test_a_disk_that_is_too_full_gets_one_line(tmp_path):
-  with pytest.raises(SystemExit, match=r'1,000,000,000,000 images need .* \$TMPDIR'):
+  with pytest.raises(InputError, match=r'1,000,000,000,000 images need .* \$TMPDIR'):
     growth._check_space(tmp_path, 10**12)
 
 
