@@ -11,7 +11,6 @@ steps of one epoch alone, timed before and after the command.
 import csv
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -50,9 +49,10 @@ def train(data_dir: Path, held_out: int, num_epochs: int, device: str, workdir: 
     'XDG_CACHE_HOME': cache,
   }
   began = time.perf_counter()
-  done = subprocess.run(command, cwd=alternate.ROOT, env=os.environ | environment, check=False)
-  if done.returncode:
-    sys.exit(done.returncode)  # it has said why
+  options = {'cwd': alternate.ROOT, 'env': os.environ | environment}
+  with program.process(command, grace_seconds=0, **options) as process:
+    if status := process.wait():
+      sys.exit(status)  # it has said why
   seconds = time.perf_counter() - began
   with open(workdir / 'metrics.csv', encoding='utf-8') as file:
     rows = [row for row in csv.DictReader(file) if row['validation/negative_elbo']]

@@ -250,17 +250,19 @@ def run_point(curve: str, size: int, quick: bool, device: str) -> dict[str, floa
       _check_space(Path(folder), size)
       made_images.write(Path(folder), size, NUM_TEST)
     arguments = json.dumps({'curve': curve, 'size': size, 'quick': quick, 'folder': folder})
-    done = subprocess.run(
+    with program.process(
       [sys.executable, '-m', 'benchmarks.growth', '--point', arguments],
+      grace_seconds=0,
       cwd=alternate.ROOT,
       env=os.environ | throughput.environment(device),
-      capture_output=True,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
       text=True,
-      check=False,
-    )
-  if done.returncode:
-    sys.exit(f'{curve} {size}: {" ".join(done.stderr.split())[-300:]}')
-  return json.loads(done.stdout.splitlines()[-1])
+    ) as process:
+      printed, errors = process.communicate()
+  if process.returncode:
+    sys.exit(f'{curve} {size}: {" ".join(errors.split())[-300:]}')
+  return json.loads(printed.splitlines()[-1])
 
 
 def _check_space(folder: Path, num_images: int) -> None:

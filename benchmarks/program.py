@@ -88,7 +88,7 @@ def check_file(file: Path) -> None:
   """Raises InputError if a file cannot be written."""
   check_folder(file.parent)
   if file.exists():
-    with paths.writing(file):
+    with paths.writing(file, 'Name another file.'):
       open(file, 'ab').close()
 
 
@@ -121,29 +121,43 @@ def run(main: Callable[[], None]) -> None:
 
 def _end(reason, status: int) -> None:
   print(f'{name()}: {str(reason).removesuffix(".")}.', file=sys.stderr)
-  sys.exit(status)
+  sys.stdout.flush()
+  sys.stderr.flush()
+  os._exit(status)  # Python's own end waits for the threads of JAX, or crashes beside them
 
 
 @contextlib.contextmanager
-def process(command: Sequence[str], **options) -> Iterator[subprocess.Popen]:
+def process(
+  command: Sequence[str], grace_seconds: float = GRACE_SECONDS, **options
+) -> Iterator[subprocess.Popen]:
   """Starts a process; at the end of the block it is asked to end, and all it started is killed.
 
   Args:
     command: a program and its arguments.
+    grace_seconds: in which it may still write; 0 kills it at once.
     **options: of `subprocess.Popen`.
   """
-  started = subprocess.Popen(command, start_new_session=True, **options)
+  signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # none may come before `try`
   try:
-    yield started
-  finally:
+    started = subprocess.Popen(command, start_new_session=True, preexec_fn=_unblock, **options)
     try:
-      if started.poll() is None:
-        _signal_group(started, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-          started.wait(GRACE_SECONDS)
+      _unblock()
+      yield started
     finally:
-      _signal_group(started, signal.SIGKILL)
-      started.wait()
+      try:
+        if grace_seconds and started.poll() is None:
+          _signal_group(started, signal.SIGTERM)
+          with contextlib.suppress(subprocess.TimeoutExpired):
+            started.wait(grace_seconds)
+      finally:
+        _signal_group(started, signal.SIGKILL)
+        started.wait()
+  finally:
+    _unblock()
+
+
+def _unblock() -> None:
+  signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
 def _signal_group(started: subprocess.Popen, number: int) -> None:

@@ -275,20 +275,6 @@ def test_a_signal_keeps_what_the_running_piece_has_reached(tmp_path, number):
     os.kill(int(began.read_text()), 0)
 
 
-def refused(folder, *command, **environment):
-  """The one line of a program that refuses its flags, in `folder`."""
-  done = subprocess.run(
-    [sys.executable, *command],
-    cwd=folder,
-    env=os.environ | {'PYTHONPATH': str(ROOT)} | environment,
-    capture_output=True,
-    text=True,
-    check=False,
-  )
-  assert (done.returncode, done.stderr.count('\n')) == (program.MISTAKE, 1), done.stderr
-  return done.stderr
-
-
 @pytest.mark.parametrize(
   ('flags', 'words'),
   [
@@ -301,29 +287,26 @@ def refused(folder, *command, **environment):
     ([], '--out is missing'),
   ],
 )
-def test_a_bad_flag_gets_one_line_even_without_a_gpu(tmp_path, flags, words):
+def test_a_bad_flag_gets_one_line_even_without_a_gpu(refused, tmp_path, flags, words):
   (tmp_path / 'FILE').touch()
-  line = refused(tmp_path, '-m', 'benchmarks.accelerator', *flags)
+  line = refused('-m', 'benchmarks.accelerator', *flags)
   assert line.startswith('python -m benchmarks.accelerator: ')
   assert words in line
   assert [path.name for path in tmp_path.iterdir()] == ['FILE']
 
 
-def test_without_pytorch_a_comparison_waits_for_it(tmp_path):
-  code = """
-import sys
-sys.modules['torch'] = None
-from benchmarks import program
-from benchmarks.accelerator import contenders
-program.run(contenders.main)
-"""
-  assert 'pip install torch' in refused(tmp_path, '-c', code, '--device=cpu')
+def test_too_few_minutes_are_named(monkeypatch, tmp_path):
+  monkeypatch.setattr(pieces, 'build', lambda *_: [piece('long', seconds=90.0)])
+  command = ['accelerator', '--rehearse', f'--out={tmp_path}']
+  monkeypatch.setattr(sys, 'argv', [*command, '--minutes=1'])
+  with pytest.raises(InputError, match=r'long needs about 90 s.* Give --minutes 2 or more'):
+    accelerator.main()
 
 
-def test_where_jax_sees_no_gpu_nothing_is_tried(tmp_path):
+def test_where_jax_sees_no_gpu_nothing_is_tried(refused, tmp_path):
   nvidia_smi(tmp_path, 'A GPU')
   path = f'{tmp_path}{os.pathsep}{os.environ["PATH"]}'
-  line = refused(tmp_path, '-m', 'benchmarks.accelerator', '--out=out', PATH=path)
+  line = refused('-m', 'benchmarks.accelerator', '--out=out', PATH=path)
   assert 'JAX sees no GPU' in line
   assert 'jax[cuda13]' in line
   assert not (tmp_path / 'out' / 'results.json').exists()

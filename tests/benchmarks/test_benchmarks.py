@@ -2,18 +2,21 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks import alternate, growth, made_images, scaling, sweep, throughput
+from benchmarks import alternate, growth, made_images, program, scaling, sweep, throughput
 from configs import mnist
 from conftest import ROOT
 from cvae_jax.data import datasets as splits
 from cvae_jax.runtime.errors import InputError
+from long_run import wait_until
 
 
 def test_training_reads_the_random_images(tmp_path):
@@ -54,6 +57,59 @@ def test_a_missing_gpu_gets_one_line(program):
   assert done.returncode == 2
   assert done.stderr.startswith(f'python -m benchmarks{program}: No NVIDIA GPU here')
   assert done.stderr.count('\n') == 1
+
+
+@pytest.mark.parametrize('name', ['throughput', 'epoch', 'roofline', 'sweep', 'growth', 'scaling'])
+def test_a_file_that_cannot_be_written_is_refused_at_once(refused, tmp_path, name):
+  (tmp_path / 'FILE').touch()
+  line = refused('-m', f'benchmarks.{name}', '--output=FILE/x.json')
+  assert line.startswith(f'python -m benchmarks.{name}: Cannot write FILE: Not a directory')
+
+
+@pytest.mark.parametrize('content', ['', '{', '[]', 'null'])
+def test_damaged_curves_are_refused(refused, tmp_path, content):
+  (tmp_path / 'curves.json').write_text(content)
+  line = refused('-m', 'benchmarks.growth', '--quick', '--only=images', '--output=curves.json')
+  assert 'curves.json holds no curves' in line
+  assert (tmp_path / 'curves.json').read_text() == content
+
+
+HIDING_PYTORCH = """
+import runpy, sys
+sys.modules['torch'] = None
+runpy.run_module(sys.argv.pop(), run_name='__main__', alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize('name', ['throughput', 'accelerator.contenders'])
+def test_pytorch_is_missed_before_anything_is_measured(refused, name):
+  line = refused('-c', HIDING_PYTORCH, '--device=cpu', '--output=x.json', f'benchmarks.{name}')
+  assert line.startswith(f'python -m benchmarks.{name}: PyTorch')
+  assert 'pip install torch' in line
+
+
+@pytest.mark.parametrize('number', program.SIGNALS)
+def test_a_signal_ends_a_program_and_what_it_began(tmp_path, number):
+  process = subprocess.Popen(
+    [sys.executable, '-m', 'benchmarks.growth', '--quick', '--only=images', '--output=/dev/null'],
+    cwd=ROOT,
+    env=os.environ | {'TMPDIR': str(tmp_path)},
+    stderr=subprocess.PIPE,
+    text=True,
+    preexec_fn=lambda: signal.signal(number, signal.default_int_handler),  # if pytest ignores it
+  )
+
+  def children():
+    return Path(f'/proc/{process.pid}/task/{process.pid}/children').read_text().split()
+
+  wait_until(lambda: any(tmp_path.iterdir()) and children(), process)
+  (child,) = children()
+  process.send_signal(number)
+  _, errors = process.communicate(timeout=20)
+  assert (process.returncode, errors.count('\n')) == (128 + number, 1), errors
+  assert errors.startswith('python -m benchmarks.growth: ended by ')
+  assert list(tmp_path.iterdir()) == []
+  assert not Path(f'/proc/{child}').exists()
 
 
 def test_a_contender_that_ends_early_is_printed_and_left_out(capsys, monkeypatch):
