@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from benchmarks import program, throughput
+from benchmarks import throughput
 from benchmarks.accelerator import __main__ as accelerator
 from benchmarks.accelerator import archive, contenders, pieces, plan, report, self_check
 from benchmarks.accelerator.plan import Piece
@@ -133,7 +133,8 @@ def test_each_piece_is_written_at_once_and_a_crash_costs_only_itself(tmp_path):
 
 
 DAMAGED = ['', '{', '[]', '{}', 'null', '{"device": "cpu", "pieces": 3}']
-DAMAGED += ['{"device": "cpu", "pieces": {"a": {}}}']
+RECORDS = ['3', '{}', '{"status": "done", "seconds": 1, "machine": 3}']
+DAMAGED += [f'{{"device": "cpu", "pieces": {{"a": {record}}}}}' for record in RECORDS]
 
 
 @pytest.mark.parametrize('content', DAMAGED)
@@ -247,7 +248,7 @@ program.run(accelerator.main)
 """
 
 
-@pytest.mark.parametrize('number', program.SIGNALS)
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_keeps_what_the_running_piece_has_reached(tmp_path, number):
   out, temporary, began = tmp_path / 'out', tmp_path / 'temporary', tmp_path / 'began'
   temporary.mkdir()

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import alternate, growth, made_images, program, scaling, sweep, throughput
+from benchmarks import alternate, growth, made_images, scaling, sweep, throughput
 from configs import mnist
 from conftest import ROOT
 from cvae_jax.data import datasets as splits
@@ -88,7 +88,7 @@ def test_pytorch_is_missed_before_anything_is_measured(refused, name):
   assert 'pip install torch' in line
 
 
-@pytest.mark.parametrize('number', program.SIGNALS)
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_a_program_and_what_it_began(tmp_path, number):
   process = subprocess.Popen(
     [sys.executable, '-m', 'benchmarks.growth', '--quick', '--only=images', '--output=/dev/null'],
