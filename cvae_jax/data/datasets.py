@@ -178,9 +178,7 @@ def _three_splits(data, source: Source) -> dict[str, Split]:
   count, available = data.validation_examples, len(splits['train'].labels)
   if not count:
     count = max(round(available * HELD_OUT), 1)
-    sizes = np.unique(splits['train'].labels, return_counts=True)[1]
-    # As far as it goes: each split needs an image of each class.
-    stratify |= len(sizes) <= count and sizes.min() >= len(Splits._fields)
+    stratify |= can_stratify(splits['train'].labels, count)
   if {'validation', 'test'}.isdisjoint(splits) and 2 * count >= available:
     raise InputError(
       f'data.validation_examples={count} for validation and as many for testing leave none of '
@@ -192,6 +190,12 @@ def _three_splits(data, source: Source) -> dict[str, Split]:
       held_out, rest = _hold_out(train.labels, count, data.split_seed, stratify)
       splits[name], splits['train'] = train.take(held_out), train.take(rest)
   return {name: splits[name] for name in Splits._fields}
+
+
+def can_stratify(labels: np.ndarray, count: int) -> bool:
+  """Whether `count` examples can be held out, twice, with one of each class in every split."""
+  sizes = np.unique(labels, return_counts=True)[1]
+  return len(sizes) <= count and sizes.min() >= len(Splits._fields)
 
 
 def _hold_out(labels, count: int, seed: int, stratify: bool) -> tuple[np.ndarray, np.ndarray]:

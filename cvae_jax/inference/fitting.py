@@ -6,6 +6,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from cvae_jax import config as config_lib
+from cvae_jax.data import datasets
 from cvae_jax.data.readers import Source, Split, arrays
 from cvae_jax.inference.loading import load
 from cvae_jax.inference.model import Model
@@ -20,7 +21,7 @@ def fit(
   config: ConfigDict | None = None,
   workdir: str | Path | None = None,
   *,
-  validation: float | tuple[Any, Any] | None = None,
+  validation: float | tuple[Any, Any] | None = 0.1,
 ) -> Model:
   """Trains a model on arrays, or goes on where the same call was interrupted.
 
@@ -33,10 +34,11 @@ def fit(
     labels: [N] integers or texts, the class of each image; None trains an unconditional model.
       The classes are numbered in sorted order: `Model.class_names`.
     config: from `default_config`; the size of the images, their channels and the classes follow
-      from the arrays. None: the defaults, with 10 % of the images for validation.
+      from the arrays.
     workdir: the run's folder; by default `runs/<config.name>`.
     validation: the images and labels to validate on, or the fraction of `images` to hold out for
-      that, chosen by `config.data.split_seed`. None: `config.data.validation_examples` of them.
+      that, of each class where it has enough, chosen by `config.data.split_seed`. None:
+      `config.data.validation_examples` of them, of whichever class.
 
   Returns:
     The trained model, as `load(workdir)` gives it: the best checkpoint.
@@ -47,24 +49,26 @@ def fit(
     NonFiniteError, StoppedError, WriteError: see `training.loop.train`.
   """
   if config is None:
-    config = config_lib.default(**{'name': 'fit', 'data.validation_examples': 0})
+    config = config_lib.default(name='fit')
   config_lib.check(config)
   config = config.copy_and_resolve_references()
   given = {'train': (images, labels)}
   if isinstance(validation, tuple | list) and len(validation) == 2:
     given['validation'] = validation
-  elif isinstance(validation, float) and 0 < validation < 1:
-    config.data.validation_examples = max(1, round(validation * len(images)))
-  elif validation is not None:
+  elif validation is not None and not (isinstance(validation, float) and 0 < validation < 1):
     raise InputError(
       'validation is neither a pair (images, labels) nor a fraction between 0 and 1: '
       f'{str(validation)[:40]!r}.'
     )
   source = arrays.source_of(given, config.data.bit_depth)
+  train = source.splits['train']
+  if isinstance(validation, float):
+    count = max(1, round(validation * len(train.labels)))
+    config.data.validation_examples = count
+    source = source._replace(stratify=datasets.can_stratify(train.labels, count))
   # Without it, images would be held out for a test split too.
-  train = source.splits['train'].images
-  source.splits['test'] = Split(train[:0], source.splits['train'].labels[:0])
-  _describe(config, source, train.shape[1:])
+  source.splits['test'] = Split(train.images[:0], train.labels[:0])
+  _describe(config, source, train.images.shape[1:])
   workdir = paths.from_user(workdir or f'runs/{config.name}')
   try:
     loop.train(config, workdir, source=source)

@@ -88,7 +88,9 @@ def test_arrays_of_mnist_train_bit_for_bit_as_its_files(real_data, tmp_path):
     )
     for name, begin in (('images-idx3', 16), ('labels-idx1', 8))
   )
-  fitted = cvae_jax.fit(images.reshape(-1, 28, 28), labels, mnist, tmp_path / 'fitted')
+  fitted = cvae_jax.fit(
+    images.reshape(-1, 28, 28), labels, mnist, tmp_path / 'fitted', validation=None
+  )
   mnist.data.dir = str(real_data)
   loop.train(mnist, tmp_path / 'of_files')
   assert_same_weights(fitted, cvae_jax.load(tmp_path / 'of_files'))
@@ -119,7 +121,7 @@ def test_without_labels_and_config(tmp_path, monkeypatch):
   assert not given.conditional
   assert tuple(given.data.image_size) == (12, 10)
   assert given.data.channels == 4
-  assert given.data.validation_examples == 0  # 10 %
+  assert given.data.validation_examples == 20
 
 
 def test_names_of_classes_and_a_fraction(tmp_path):
@@ -127,6 +129,9 @@ def test_names_of_classes_and_a_fraction(tmp_path):
   model = cvae_jax.fit(IMAGES, names, config(), tmp_path / 'run', validation=0.25)
   assert model.class_names == ('cat', 'dog')
   assert model.config.data.validation_examples == 40
+  # A quarter of each class.
+  log = (tmp_path / 'run' / 'train.log').read_text()
+  assert 'cat 60/20/0, dog 60/20/0' in log
   assert model.elbo(IMAGES, names).elbo.shape == (160,)
 
 
@@ -140,7 +145,7 @@ def test_names_of_classes_and_a_fraction(tmp_path):
     ({'validation': (IMAGES[:, :7], LABELS)}, 'validation images'),
     ({'validation': (IMAGES, np.full(160, 11))}, "'11'"),
     ({'labels': np.zeros(160, int)}, 'class'),
-    ({'config': config(batch_size=128)}, 'batch_size=128'),
+    ({'config': config(batch_size=160)}, 'batch_size=160'),
     ({'config': {'beta': 4}}, 'dict.*ConfigDict'),
   ],
 )
