@@ -16,6 +16,7 @@ from cvae_jax.runtime.errors import InputError
 MISTAKE = 2  # exit status for a mistake in what was given, as that of the commands
 GRACE_SECONDS = 10.0  # in which a process that is asked to end may still write
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_held: list[int] | None = None  # signals that came while `process` starts one
 
 
 class Stopped(KeyboardInterrupt):
@@ -97,13 +98,9 @@ def run(main: Callable[[], None]) -> None:
 
   SIGINT, SIGTERM and SIGHUP raise `Stopped`, so that what was begun is ended and removed.
   """
-
-  def stop(number, frame):
-    raise Stopped(number)
-
   for number in SIGNALS:
     if signal.getsignal(number) != signal.SIG_IGN:  # as nohup does
-      signal.signal(number, stop)
+      signal.signal(number, _stop)
   output.tolerate_loss()  # a closed terminal is no reason to write nothing
   try:
     main()
@@ -117,6 +114,12 @@ def run(main: Callable[[], None]) -> None:
     if not errors.is_of_backend(error):
       raise
     _end(f'JAX cannot start: {" ".join(str(error).split())[:150]}', MISTAKE)
+
+
+def _stop(number: int, frame) -> None:
+  if _held is None:
+    raise Stopped(number)
+  _held.append(number)
 
 
 def _end(reason, status: int) -> None:
@@ -137,11 +140,14 @@ def process(
     grace_seconds: in which it may still write; 0 kills it at once.
     **options: of `subprocess.Popen`.
   """
-  signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # none may come before `try`
+  global _held
+  _held = []  # no signal may come between the start and `try`
   try:
-    started = subprocess.Popen(command, start_new_session=True, preexec_fn=_unblock, **options)
+    started = subprocess.Popen(command, start_new_session=True, **options)
     try:
-      _unblock()
+      held, _held = _held, None
+      if held:
+        raise Stopped(held[0])
       yield started
     finally:
       try:
@@ -153,11 +159,7 @@ def process(
         _signal_group(started, signal.SIGKILL)
         started.wait()
   finally:
-    _unblock()
-
-
-def _unblock() -> None:
-  signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    _held = None
 
 
 def _signal_group(started: subprocess.Popen, number: int) -> None:

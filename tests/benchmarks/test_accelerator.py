@@ -226,12 +226,13 @@ Path(sys.argv[2]).write_text(str(os.getpid()))
 time.sleep(60)
 """
 CALL = """
-import sys
+import signal, sys
 from benchmarks import program
 from benchmarks.accelerator import __main__ as accelerator, pieces
 from benchmarks.accelerator.plan import Piece
 
 began, training = sys.argv.pop(), sys.argv.pop()
+signal.signal(int(sys.argv.pop()), signal.SIG_DFL)  # where pytest ignores it, with nohup
 
 def build(sizes, data_dir, work, configs):
   run = work / 'runs' / 'long'
@@ -253,13 +254,21 @@ def test_a_signal_keeps_what_the_running_piece_has_reached(tmp_path, number):
   out, temporary, began = tmp_path / 'out', tmp_path / 'temporary', tmp_path / 'began'
   temporary.mkdir()
   process = subprocess.Popen(
-    [sys.executable, '-c', CALL, '--rehearse', f'--out={out}', TRAINING, str(began)],
+    [
+      sys.executable,
+      '-c',
+      CALL,
+      '--rehearse',
+      f'--out={out}',
+      str(int(number)),
+      TRAINING,
+      str(began),
+    ],
     cwd=ROOT,
     env=os.environ | {'TMPDIR': str(temporary)},
     stdout=subprocess.DEVNULL,
     stderr=subprocess.PIPE,
     text=True,
-    preexec_fn=lambda: signal.signal(number, signal.default_int_handler),  # if pytest ignores it
   )
   wait_until(lambda: began.is_file() and began.read_text(), process)
   process.send_signal(number)
