@@ -270,6 +270,8 @@ def _with_places(argv, places: Mapping[str, Path]) -> str:
     python = python.relative_to(Path.cwd())
   for flag in places:
     argv = _without(argv, flag)
+  names = {f'--config={shipped_config(name)}': f'--config={name}' for name in shipped_configs()}
+  argv = [names.get(word, word) for word in argv]
   words = [python, *commands.called(argv), *(f'--{flag}={path}' for flag, path in places.items())]
   return ' '.join(map(paths.quoted, words))
 

@@ -54,5 +54,9 @@ def test_the_wheel_trains_evaluates_and_draws(python, tmp_path):
   assert 'configs/sweeps/kld_weight.py' in run(
     '-m', 'cvae_jax.train', '--config=sweeps/kld_weight', '--help'
   )
+  other = ['-m', 'cvae_jax.train', '--config', 'digits', '--config.beta=9', *DENSE_FLAGS]
+  refused = subprocess.run([python, *other], cwd=tmp_path, capture_output=True, text=True)
+  assert refused.returncode == 2
+  assert '-m cvae_jax.train --config=digits ' in refused.stderr
   assert 'site-packages/cvae_jax/__init__.py (3,)' in run('-c', FIT)
   assert {path.name for path in tmp_path.iterdir()} == {'runs'}
