@@ -312,6 +312,11 @@ def image_shape(data: ConfigDict) -> tuple[int, int, int]:
   return *height_and_width(data), data.channels
 
 
+def is_in_memory(data: ConfigDict) -> bool:
+  """Whether `config.data` describes arrays that were given from Python, and lie in no file."""
+  return data.name == 'arrays' and not data.dir
+
+
 def shown_channels(data: ConfigDict) -> tuple[int, ...]:
   """The channels that stand for an image in pictures: one as grey, or three as RGB.
 
@@ -381,11 +386,8 @@ def fields(config: ConfigDict) -> Iterator[tuple[str, Any]]:
       yield name, value
 
 
-def check(config: ConfigDict) -> None:
-  """Raises InputError for the first unknown or missing field, or value that cannot be used.
-
-  What a registered name asks of other fields is registered with it (`Registry.check`).
-  """
+def check_fields(config: ConfigDict) -> None:
+  """Raises InputError for the first unknown or missing field, or value that none may have."""
   if not isinstance(config, ConfigDict):
     raise InputError(
       f'The config is a {type(config).__name__}, expected a ConfigDict: see configs/mnist.py.'
@@ -395,8 +397,16 @@ def check(config: ConfigDict) -> None:
     _check_value(field, value)
   if missing := sorted(set(FIELDS) - set(given)):
     raise InputError(f'The config lacks the field(s) {", ".join(missing)}: see configs/default.py.')
+
+
+def check(config: ConfigDict) -> None:
+  """`check_fields`; raises InputError also for values that do not go together.
+
+  What a registered name asks of other fields is registered with it (`Registry.check`).
+  """
+  check_fields(config)
   _check_channels(config.data)
-  for field, value in given.items():
+  for field, value in fields(config):
     if isinstance(rule := FIELDS[field].rule, Registered):
       rule.registry.check(config, value)
 

@@ -1,5 +1,6 @@
 """Trains a model on arrays in memory."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from cvae_jax.data import datasets
 from cvae_jax.data.readers import Source, Split, arrays
 from cvae_jax.inference.loading import load
 from cvae_jax.inference.model import Model
-from cvae_jax.runtime import paths
+from cvae_jax.runtime import paths, progress
 from cvae_jax.runtime.errors import InputError, OccupiedError
 from cvae_jax.training import loop
 
@@ -50,7 +51,7 @@ def fit(
   """
   if config is None:
     config = config_lib.default(name='fit')
-  config_lib.check(config)
+  config_lib.check_fields(config)
   config = config.copy_and_resolve_references()
   given = {'train': (images, labels)}
   if isinstance(validation, tuple | list) and len(validation) == 2:
@@ -69,7 +70,12 @@ def fit(
   # Without it, images would be held out for a test split too.
   source.splits['test'] = Split(train.images[:0], train.labels[:0])
   _describe(config, source, train.images.shape[1:])
-  workdir = paths.from_user(workdir or f'runs/{config.name}')
+  try:
+    workdir = paths.from_user(os.fspath(workdir or f'runs/{config.name}'))
+  except TypeError as error:
+    raise InputError(f'workdir={workdir!r} is no path of a folder.') from error
+  if config.conditional and (renumbered := _renumbered(source.class_names)):
+    progress.log(renumbered)
   try:
     loop.train(config, workdir, source=source)
   except OccupiedError as error:
@@ -77,6 +83,19 @@ def fit(
       f'{error} Choose a free folder: workdir={str(error.free_workdir)!r}.'
     ) from error
   return load(workdir)
+
+
+def _renumbered(class_names: tuple[str, ...]) -> str:
+  """A note where classes are named by other numbers than their own."""
+  numbers = tuple(map(str, range(len(class_names))))
+  are_numbers = all(name.lstrip('-').isdecimal() for name in class_names)
+  if class_names == numbers or not are_numbers:
+    return ''
+  first, last = class_names[0], class_names[-1]
+  return (
+    f'The labels {first} to {last} are the classes 0 to {numbers[-1]}. Give the methods of the '
+    'model these numbers, or the labels as texts: labels.astype(str).'
+  )
 
 
 def _describe(config: ConfigDict, source: Source, image_shape: tuple[int, int, int]) -> None:

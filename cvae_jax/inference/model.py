@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from cvae_jax import config as config_lib
 from cvae_jax.data import batches, datasets
 from cvae_jax.data.datasets import Splits
+from cvae_jax.data.readers import DATASETS, Source, array_images, array_labels
 from cvae_jax.inference import bounds, interpolation, latent_prior
 from cvae_jax.inference.latent_prior import MAX_BATCH, LatentPrior
 from cvae_jax.models import generation
@@ -125,7 +126,7 @@ class Model:
     if data_dir is not None:
       config.data.dir = data_dir
     try:
-      splits = datasets.load(config)
+      splits = datasets.load(config, source=self._source(config.data))
     except InputError as error:  # with the flags of train.py
       raise InputError(
         f'{error} The config of a trained model is fixed, but --data_dir replaces its data.dir.'
@@ -138,6 +139,20 @@ class Model:
     if self.data_fingerprint not in (None, datasets.fingerprint(splits.train, splits.validation)):
       print('Note: these are not the images that the model was trained on.')
     return splits
+
+  def _source(self, data: ConfigDict) -> Source:
+    """The data set that `data` names; of a model of arrays in memory, with images to test on."""
+    source, is_of_memory = None, config_lib.is_in_memory(self.config.data)
+    if not config_lib.is_in_memory(data):
+      source = DATASETS[data.name](data)
+    if is_of_memory and 'test' not in (source.splits if source else ()):
+      raise InputError(
+        'This model was trained on arrays in memory. Save these, and images to test on that are '
+        'not among them, with numpy.savez(FILE, train_images=..., train_labels=..., '
+        'test_images=..., test_labels=...), with val_... if you gave validation images, and name '
+        'that file.'
+      )
+    return source
 
   def sample(
     self,
@@ -254,8 +269,8 @@ class Model:
   def elbo(self, images, labels=None, seed: int = 0) -> Elbo:
     """The ELBO of each image at β = 1, with one posterior sample.
 
-    Pixels are rounded to bytes, and binarized if those of the training were. With the seed of the
-    run these are the draws of evaluate.py.
+    Pixels are rounded to bytes, and binarized if those of the training were. The draws of an image
+    depend on the seed and on its position.
 
     Raises:
       InputError: wrong images or labels, or a denoising autoencoder, which has no bound.
@@ -393,10 +408,8 @@ class Model:
       raise InputError(
         f'images have shape {images.shape}, expected [N, {height}, {width}, {channels}].'
       )
-    if images.dtype == np.uint8:
-      return images.astype(np.float32) / 255
     if images.dtype.kind != 'f':
-      raise InputError(f'images are {images.dtype}, expected uint8, or floats in [0, 1].')
+      return array_images.images_of(images, 'images').astype(np.float32) / 255
     if images.size and not (images.min() >= 0 and images.max() <= 1):
       raise InputError(f'images range from {images.min():g} to {images.max():g}, expected 0 to 1.')
     return images.astype(np.float32)
@@ -419,22 +432,22 @@ class Model:
     if labels is None:
       raise InputError('This model is conditional: give the labels.')
     labels, count = _array('labels', labels), len(self.class_names)
-    if labels.dtype.kind in 'UO' and labels.ndim == 1:
-      labels = np.array([self.label(name) for name in labels], np.int32)
     if mixtures and labels.dtype.kind == 'f' and labels.shape == (num_examples, count):
       if not np.isfinite(labels).all():
         raise InputError('labels (mixtures of classes) are not all finite: expected numbers.')
       return labels.astype(np.float32)
-    if labels.ndim != 1 or (labels.size and labels.dtype.kind not in 'iu'):
-      raise InputError(
-        f'labels are {labels.dtype} of shape {labels.shape}, expected integers or names of '
-        'classes, of shape [N].'
-      )
+    if labels.size or labels.ndim != 1:
+      labels = array_labels.labels_of(labels, 'labels')
+    if labels.dtype.kind in 'Ub':
+      labels = np.array([self.label(str(name)) for name in labels], np.int32)
     if num_examples is not None and len(labels) != num_examples:
       raise InputError(f'labels and examples differ in number: {len(labels)} and {num_examples}.')
     if labels.size and not (labels.min() >= 0 and labels.max() < count):
       wrong = labels[(labels < 0) | (labels >= count)][0]
-      raise InputError(f'label {wrong} is not a class of this model: expected 0 to {count - 1}.')
+      raise InputError(
+        f'label {wrong} is not the number of a class of this model: expected 0 to {count - 1}, or '
+        f'the names as texts: {", ".join(self.class_names)[:100]}.'
+      )
     return labels.astype(np.int32)
 
 

@@ -2,10 +2,13 @@
 
 import importlib
 import pkgutil
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from cvae_jax.runtime.errors import InputError, did_you_mean
+
+_LOADING = threading.RLock()  # another thread waits until all are registered
 
 
 class Entry(NamedTuple):
@@ -69,10 +72,11 @@ class Registry:
       check(config)
 
   def _loaded(self) -> dict[str, Entry]:
-    if self._package:
-      package, self._package = importlib.import_module(self._package), None
-      for module in pkgutil.iter_modules(package.__path__, f'{package.__name__}.'):
-        importlib.import_module(module.name)
+    with _LOADING:
+      if self._package:
+        package, self._package = importlib.import_module(self._package), None
+        for module in pkgutil.iter_modules(package.__path__, f'{package.__name__}.'):
+          importlib.import_module(module.name)
     return self._entries
 
   def _entry(self, name) -> Entry:

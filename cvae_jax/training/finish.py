@@ -41,6 +41,8 @@ def finish(program: Program, workdir: Path, state: TrainState, reporter: Reporte
   folder = paths.quoted(workdir)
   for purpose, command in program.task.commands:
     name, _, flags = command.partition(' ')
+    if name == 'evaluate' and config_lib.is_in_memory(program.config.data):
+      flags += ' --data_dir=FILE.npz'  # with test images too; see docs/api.md
     reporter.line(f'{purpose + ":":<17} {commands.of(name)} {flags.format(folder)}')
 
 

@@ -140,6 +140,9 @@ def test_names_of_classes_and_a_fraction(tmp_path):
   [
     ({'labels': LABELS[:-1]}, '160.*159'),
     ({'images': IMAGES * 1.0}, 'floats from 0 to .*255'),
+    ({'images': np.ma.masked_greater(IMAGES, 9)}, 'masked'),
+    ({'labels': np.ma.masked_equal(LABELS, 2)}, 'masked'),
+    ({'labels': np.array([None] * 160)}, 'None'),
     ({'validation': 1.5}, 'validation.*1.5'),
     ({'validation': IMAGES}, 'validation'),
     ({'validation': (IMAGES[:, :7], LABELS)}, 'validation images'),
@@ -154,6 +157,38 @@ def test_what_cannot_be_fitted_is_named_and_leaves_nothing(tmp_path, arguments, 
   with pytest.raises(InputError, match=message):
     cvae_jax.fit(**given, workdir=tmp_path / 'run')
   assert not list(tmp_path.iterdir())
+
+
+def test_a_workdir_is_a_path():
+  with pytest.raises(InputError, match='workdir=3'):
+    cvae_jax.fit(IMAGES, LABELS, config(), workdir=3)
+
+
+def test_labels_that_are_other_numbers_than_their_classes(tmp_path, capsys):
+  model = cvae_jax.fit(IMAGES, LABELS + 1, config(), tmp_path / 'run')
+  assert 'labels 1 to 10 are the classes 0 to 9' in capsys.readouterr().out
+  expected = model.elbo(IMAGES, LABELS).elbo
+  np.testing.assert_array_equal(model.elbo(IMAGES, (LABELS + 1).astype(str)).elbo, expected)
+  with pytest.raises(InputError, match=r'label 10 .*names as texts: 1, 2'):
+    model.elbo(IMAGES, LABELS + 1)
+
+
+def test_a_model_of_arrays_is_evaluated_on_images_that_it_has_not_seen(model, tmp_path, capsys):
+  with pytest.raises(InputError, match=r'arrays in memory.*test_images'):
+    model.data()
+  given = {'train_images': IMAGES, 'train_labels': LABELS}
+  np.savez(tmp_path / 'train.npz', **given)
+  with pytest.raises(InputError, match=r'arrays in memory.*test_images'):
+    model.data(str(tmp_path / 'train.npz'))
+  test = {'test_images': 255 - IMAGES[:20], 'test_labels': LABELS[:20]}
+  np.savez(tmp_path / 'whole.npz', **given, **test)
+  assert len(model.data(str(tmp_path / 'whole.npz')).test.labels) == 20
+
+
+def test_channels_to_show_may_go_with_the_arrays(tmp_path):
+  shown = config(**{'data.shown_channels': (3, 1, 0), 'num_epochs': 1})
+  images = np.repeat(IMAGES[..., None], 5, axis=-1)
+  assert cvae_jax.fit(images, None, shown, tmp_path / 'run').image_shape == (8, 8, 5)
 
 
 def test_default_config_takes_fields():

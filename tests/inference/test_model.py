@@ -103,10 +103,11 @@ def test_many_images_are_drawn_in_batches_of_one_shape(model):
 @pytest.mark.parametrize(
   ('call', 'message'),
   [
-    (lambda m: m.sample([10]), 'label 10 .*0 to 9'),
+    (lambda m: m.sample([10]), 'label 10 .*0 to 9.*names'),
+    (lambda m: m.encode(np.uint8(IMAGES > 0.5), LABELS), 'integers 0 and 1'),
     (lambda m: m.sample([-1]), 'label -1'),
     (lambda m: m.sample([0.5]), 'labels .*integers'),
-    (lambda m: m.sample(3), 'labels .*integers'),
+    (lambda m: m.sample(3), 'labels are a single'),
     (lambda m: m.sample([3], temperature=-1.0), 'temperature=-1.0 .* 0 to 100'),
     (lambda m: m.sample([3], temperature=float('nan')), 'temperature=nan'),
     (lambda m: m.sample([3], seed=-1), 'seed=-1'),
@@ -121,7 +122,7 @@ def test_many_images_are_drawn_in_batches_of_one_shape(model):
     (lambda m: m.classify(IMAGES * 2), '0 to 1'),
     (lambda m: m.encode(IMAGES, ['0', '3', 'x', '9', '1']), "'x'"),
     (lambda m: m.encode(IMAGES * 255, LABELS), '0 to 1'),
-    (lambda m: m.encode(np.int16(IMAGES), LABELS), 'int16'),
+    (lambda m: m.encode(np.int16(IMAGES * 1000), LABELS), 'integers up to'),
     (lambda m: m.encode(IMAGES * np.nan, LABELS), '0 to 1'),
     (lambda m: m.encode(IMAGES, LABELS[:2]), 'labels .* 2 and 5'),
     (lambda m: m.encode(np.ma.masked_greater(IMAGES, 0.9), LABELS), 'images .* masked'),
@@ -139,8 +140,13 @@ def test_bytes_a_missing_axis_and_names_of_classes_are_read(model):
   pixels = np.rint(255 * IMAGES).astype(np.uint8)
   expected = model.encode(pixels / np.float32(255), LABELS)
   names = [model.class_names[label] for label in LABELS]
-  for given in (pixels, pixels[..., 0]):
-    np.testing.assert_array_equal(model.encode(given, names), expected)
+  for given in (pixels, pixels[..., 0], pixels.astype(int).tolist()):
+    for labels in (names, np.array(LABELS, float), np.array(LABELS)[:, None]):
+      np.testing.assert_array_equal(model.encode(given, labels), expected)
+  is_bright = IMAGES > 0.5
+  np.testing.assert_array_equal(
+    model.encode(is_bright, LABELS), model.encode(np.float32(is_bright), LABELS)
+  )
 
 
 def test_bounds_of_a_model_with_a_known_evidence():
@@ -271,7 +277,7 @@ def test_mixtures_lie_between_classes(model):
   )
   between = model.decode(latents, (classes[[3, 3]] + classes[[8, 8]]) / 2)
   assert not np.allclose(between, model.decode(latents, [3, 3]), atol=1e-5)
-  with pytest.raises(InputError, match=r'labels .*integers'):
+  with pytest.raises(InputError, match=r'labels have shape'):
     model.decode(latents, np.ones((2, 9), np.float32))
   with pytest.raises(InputError, match=r'labels .*integers'):
     model.encode(IMAGES, classes[LABELS])  # an image is of one class

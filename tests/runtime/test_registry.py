@@ -1,5 +1,9 @@
 """Implementations by name."""
 
+import sys
+import types
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from cvae_jax.runtime.errors import InputError
@@ -40,6 +44,20 @@ def test_an_unknown_name_is_named_with_the_choices(registry, name):
     registry[name]
   for expected in (f'shape={name!r}', 'round, square', '--import'):
     assert expected in str(raised.value)
+
+
+def test_threads_wait_until_all_are_registered(tmp_path, monkeypatch):
+  package = tmp_path / 'slowly'
+  package.mkdir()
+  (package / '__init__.py').write_text('')
+  (package / 'module.py').write_text(
+    'import time\ntime.sleep(0.2)\nfrom test_registry import SLOWLY\nSLOWLY.register("a")(1)\n'
+  )
+  monkeypatch.syspath_prepend(tmp_path)
+  slowly = Registry('field', 'slowly')
+  monkeypatch.setitem(sys.modules, 'test_registry', types.SimpleNamespace(SLOWLY=slowly))
+  with ThreadPoolExecutor(4) as pool:
+    assert list(pool.map(lambda _: list(slowly), range(4))) == [['a']] * 4
 
 
 def test_a_check_is_of_the_rest_of_the_config(registry):

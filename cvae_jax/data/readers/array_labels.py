@@ -47,7 +47,12 @@ def labels_of(given: Any, name: str) -> np.ndarray:
       )
     return labels.astype(np.int64)
   if kind not in 'biuU':
-    raise InputError(f'The {name} are of type {labels.dtype}, expected integers or texts.')
+    odd = [label for label in labels.tolist() if not isinstance(label, str)][:1]
+    found = f', among them {odd[0]!r}' if kind == 'O' and odd else ''
+    raise InputError(
+      f'The {name} are of type {labels.dtype}{found}: expected integers or texts, such as '
+      'labels.astype(str).'
+    )
   return labels
 
 
@@ -55,8 +60,11 @@ def array_of(given: Any, name: str) -> np.ndarray:
   """`given` as an array that is not empty.
 
   Raises:
-    InputError: it is none, its rows differ in shape, or it has none.
+    InputError: it is none, its rows differ in shape, it has none, or some entries are masked.
   """
+  if np.ma.is_masked(given):  # NumPy would use what lies under the mask
+    count = np.ma.count_masked(given)
+    raise InputError(f'The {name} have {count:,} masked entries: fill them first.')
   if not isinstance(given, np.ndarray):
     try:
       given = np.asarray(given)

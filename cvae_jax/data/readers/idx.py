@@ -50,7 +50,8 @@ def find(path: Path) -> dict[roles.Role, Path]:
     if is_meant and ('idx' in _plain_name(place) or idx_format.is_idx(place)):
       found.setdefault(_plain_name(place), place)  # not compressed, where there are both
   if not found:
-    raise InputError(f'{printable(path)} holds no IDX file: train-images-idx3-ubyte.gz, ...')
+    state = 'holds no IDX file' if path.is_dir() else 'cannot be found, nor files that begin so'
+    raise InputError(f'{printable(path)} {state}: train-images-idx3-ubyte.gz, ...')
   advice = (
     'Name the beginning of the right ones, --config.data.dir=DIR/emnist-letters, or move the '
     'others away.'

@@ -81,6 +81,9 @@ def classes_of(path: Path, pictures: Sequence[str]) -> dict[str, str]:
   if not (known.find(first[0]) or first[0].lower().endswith(SUFFIXES)):
     if twice := sorted({name for name in first if first.count(name) > 1}):
       raise InputError(f'{shown} has two columns of the name {twice[0]!r}. Rename or remove one.')
+    if others := first[2:]:
+      ignored = ', '.join(map(repr, others[:10]))
+      print(f'{shown}: classes are the column {first[1]!r}; passed over: {ignored}.')
     rows = rows[1:]
   classes, missing, differing = {}, [], []
   for line, (given, name, *_) in rows:

@@ -1,5 +1,6 @@
 """Which columns of a Parquet file hold pictures and labels, and its labels."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from cvae_jax.runtime.paths import printable
 
 IMAGES = ('image', 'img', 'images')  # the usual names, in this order
 LABELS = ('label', 'labels', 'fine_label')
+LFS_POINTER = b'version https://git-lfs'
 
 
 class Columns(NamedTuple):
@@ -40,10 +42,18 @@ def find(file: Path, image_column: str, label_column: str) -> Columns:
   label = _label(file, types, features, label_column)
   if not label:
     others = ', '.join(name for name in types if name != image.split('.')[0])
-    print(f'No column of labels in {printable(file)}: --config.data.label_column of {others}.')
-  are_numbers = label and 'int' in str(types[label])
-  names = features.get(label, {}).get('names') if are_numbers else None
-  return Columns(image, label, tuple(classes.class_name(str(name)) for name in names or ()))
+    advice = f' If one of {others} is, name it with --config.data.label_column.' if others else ''
+    print(f'{printable(file)} has no column of labels.{advice}')
+  return Columns(image, label, class_names(file, label))
+
+
+def class_names(file: Path, label_column: str) -> tuple[str, ...]:
+  """The names that a file has for the integers in a column of labels; () where it has none."""
+  schema = _read(file, ())[0]
+  if label_column not in schema.names or 'int' not in str(schema.field(label_column).type):
+    return ()
+  names = _features(schema).get(label_column, {}).get('names')
+  return tuple(classes.class_name(str(name)) for name in names or ())
 
 
 def read(file: Path, columns: Columns) -> tuple[int, np.ndarray | None]:
@@ -74,7 +84,11 @@ def _read(file, columns):
       known = [name for name in columns if name in opened.schema_arrow.names]
       return opened.schema_arrow, opened.read(columns=known)
   except Exception as error:  # Of Arrow, and of the system.
-    raise InputError(f'{printable(file)} cannot be read: {reason(error)}.') from error
+    why = reason(error)
+    with contextlib.suppress(OSError), open(file, 'rb') as opened:
+      if opened.read(len(LFS_POINTER)) == LFS_POINTER:
+        why = 'it is a pointer of Git LFS; git lfs pull fetches the file'
+    raise InputError(f'{printable(file)} cannot be read: {why}.') from error
 
 
 def _features(schema):

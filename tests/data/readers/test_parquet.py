@@ -94,9 +94,25 @@ def test_other_names_and_plain_bytes(tmp_path, capsys):
   assert splits.train.class_names == ('0', '1', '2')
   assert pairs(*splits) == {(x.tobytes(), str(y)) for x, y in zip(IMAGES, LABELS, strict=True)}
   assert load(tmp_path, conditional=False).train.class_names == ()
-  assert '--config.data.label_column of kind, other' in capsys.readouterr().out
+  assert 'one of kind, other is' in capsys.readouterr().out
   write(tmp_path / 'train' / '0000.parquet', columns, class_label(NAMES, 'kind'))
   assert load(tmp_path).train.class_names == NAMES
+
+
+@pytest.mark.parametrize('other', [NAMES[::-1], NAMES[:2], None])
+def test_files_that_number_their_classes_differently_are_refused(tmp_path, other):
+  shards(tmp_path)
+  columns = {'image': cells(IMAGES[:6]), 'label': LABELS[:6] % 2}
+  write(tmp_path / 'test-00000-of-00001.parquet', columns, other and class_label(other))
+  with pytest.raises(InputError, match=r"test-00000-of-00001.*'frog', 'cat', 'dog'"):
+    load(tmp_path)
+
+
+def test_a_pointer_of_git_lfs_is_named(tmp_path):
+  pointer = 'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n'
+  (tmp_path / 'train.parquet').write_text(pointer)
+  with pytest.raises(InputError, match=r'train.parquet.*git lfs pull'):
+    load(tmp_path)
 
 
 def test_all_splits_and_other_files(tmp_path, capsys):
