@@ -233,6 +233,7 @@ FIELDS: dict[str, Field] = {
   'data.max_examples': Field(0, integer(0), 'keep only this many training images; 0 keeps all'),
   'data.validation_examples': Field(200, integer(0), 'images held out for each split that the dataset lacks; 0: 10 %'),
   'data.split_seed': Field(0, SEED, 'which images are held out'),
+  'data.balance': Field('none', one_of('none', 'classes'), 'classes: every class equally often in an epoch; none: every image once'),
   'data.placement': Field('auto', one_of('auto', 'device', 'stream'), 'images on the device, or streamed from the host', FREE),
   'data.skip_broken': Field(False, FLAG, 'skip and list unreadable pictures, instead of stopping'),
   'data.corruption': Field('gaussian', one_of('gaussian', 'salt_and_pepper', 'masking'), 'what a dae undoes: gaussian, salt_and_pepper or masking'),

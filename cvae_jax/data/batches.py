@@ -32,6 +32,36 @@ def epoch_order(key: Array, epoch: Array, num_examples: int, batch_size: int) ->
   return order.astype(jnp.int32).reshape(steps, batch_size)
 
 
+def balanced_order(
+  key: Array, epoch: Array, labels: Array, num_classes: int, batch_size: int
+) -> Array:
+  """As `epoch_order`, but every class is equally often in an epoch, up to one image.
+
+  Images of rare classes are repeated; of frequent ones each epoch takes others.
+
+  Args:
+    key: the run's stream 'order'.
+    epoch: from 0.
+    labels: int32 [N] of the training split; every class has an image.
+    num_classes: of the labels 0, 1, ...
+    batch_size: examples of a batch.
+
+  Returns:
+    [steps, batch] int32 indices.
+  """
+  order_key, slots_key = jax.random.split(jax.random.fold_in(key, epoch))
+  steps = steps_per_epoch(len(labels), batch_size)
+  labels, order = jnp.asarray(labels), jax.random.permutation(order_key, len(labels))
+  members = order[jnp.argsort(labels[order])].astype(
+    jnp.int32
+  )  # class after class, shuffled within each
+  counts = jnp.bincount(labels, length=num_classes)
+  begins = jnp.cumsum(counts) - counts
+  slots = jax.random.permutation(slots_key, steps * batch_size)
+  classes, turns = slots % num_classes, slots // num_classes
+  return members[begins[classes] + turns % counts[classes]].reshape(steps, batch_size)
+
+
 def padded(num_examples: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
   """Batches that hold every example exactly once, in order.
 

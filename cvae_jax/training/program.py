@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -151,10 +152,23 @@ def assemble(config, train: Dataset, validation: Dataset, mesh: Mesh | None = No
     compiled_chunk=compile_chunk(step, everywhere, task.compiler_options),
     evaluate=make_evaluate(task, config.batch_size, mesh),
     init=jax.jit(task.init),
-    shuffle=jax.jit(
-      partial(batches.epoch_order, num_examples=num_train, batch_size=config.batch_size),
-      out_shardings=everywhere,
-    ),
+    shuffle=jax.jit(_order(config, train), out_shardings=everywhere),
+  )
+
+
+def _order(config, train: Dataset) -> Callable[[Array, int], Array]:
+  """(key, epoch) -> [steps, batch] row numbers of the training images."""
+  size = config.batch_size
+  if config.data.balance == 'none':
+    return partial(batches.epoch_order, num_examples=len(train.labels), batch_size=size)
+  if not train.class_names:
+    raise InputError(
+      f'data.balance={config.data.balance!r} needs classes, which {config.data.name!r} does not '
+      'have. Set --config.data.balance=none.'
+    )
+  present, labels = np.unique(train.labels, return_inverse=True)
+  return partial(
+    batches.balanced_order, labels=np.int32(labels), num_classes=len(present), batch_size=size
   )
 
 

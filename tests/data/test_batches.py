@@ -27,6 +27,25 @@ def test_each_epoch_leaves_out_other_examples():
   assert len(left_out) == 4
 
 
+def test_a_balanced_order_has_every_class_equally_often():
+  labels = np.repeat(np.int32([0, 1, 2]), [90, 10, 3])
+  np.random.RandomState(0).shuffle(labels)
+  orders = [
+    np.asarray(batches.balanced_order(KEY, epoch, labels, 3, batch_size=10)) for epoch in range(24)
+  ]
+  for order in orders:
+    assert order.shape == (10, 10)
+    assert sorted(np.bincount(labels[order.ravel()])) == [33, 33, 34]
+    # Of each class, all images before one of them comes again.
+    for label, size in enumerate([90, 10, 3]):
+      times = np.bincount(order[labels[order] == label], minlength=103)[labels == label]
+      assert times.max() - times.min() <= 1
+      assert len(times) == size
+  assert len({order.tobytes() for order in orders}) == 24
+  assert set(np.concatenate(orders).ravel()) == set(range(103))  # the frequent class is all seen
+  np.testing.assert_array_equal(orders[3], batches.balanced_order(KEY, 3, labels, 3, 10))
+
+
 @pytest.mark.parametrize('num_examples', [1, 9, 10, 11, 20])
 def test_padded_batches_hold_every_example_once(num_examples):
   rows, mask = batches.padded(num_examples, 10)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cvae_jax import config as config_lib
+from cvae_jax.data.readers import Source, Split
 from cvae_jax.runtime import devices
 from cvae_jax.runtime.errors import InputError, OccupiedError
 from cvae_jax.training import hooks, loop, program
@@ -84,6 +85,23 @@ def test_a_run_stopped_in_the_middle_of_an_epoch_resumes_bit_for_bit(norm, tiny_
   loop.train(config, stopped)
   assert ('batch_stats' in state_at(whole, config, 6).variables) == (norm == 'batch')
   assert_same(whole, stopped, config)
+
+
+def test_balanced_classes_resume_bit_for_bit_and_need_classes(tmp_path):
+  config = tiny_config(data__balance='classes', checkpoint_every_steps=2, keep_checkpoints=10)
+  loop.train(config, tmp_path / 'whole')
+  stopped_at(tmp_path / 'whole', tmp_path / 'stopped', 4)
+  loop.train(config, tmp_path / 'stopped')
+  assert_same(tmp_path / 'whole', tmp_path / 'stopped', config)
+
+  def unlabelled(data):
+    images = np.zeros((200, 8, 8, 1), np.uint8)
+    return Source({'train': Split(images, np.zeros(200, np.int32))}, ())
+
+  config = tiny_config(data__balance='classes', conditional=False)
+  with pytest.raises(InputError, match=r'data\.balance'):
+    loop.train(config, tmp_path / 'unlabelled', source=unlabelled(config.data))
+  assert not (tmp_path / 'unlabelled').exists()
 
 
 @pytest.mark.slow
