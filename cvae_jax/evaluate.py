@@ -6,6 +6,7 @@ Examples:
   python evaluate.py --metrics likelihood,latent         only some groups, here without IWAE
   python evaluate.py --workdir digits                    shipped weights, by their name
   python evaluate.py --predict pictures/                 your own pictures
+  python evaluate.py --predict pictures/ --against others/    how unusual each is
   python evaluate.py --scatter --projection tsne         only the scatter plot of the latents
   python evaluate.py --compare runs/mnist runs/dae       several runs on the same images
 
@@ -18,6 +19,7 @@ from absl import flags
 
 from cvae_jax import cli
 from cvae_jax.evaluation import GROUPS, IWAE_SAMPLES
+from cvae_jax.runtime.errors import InputError
 
 flags.DEFINE_string('workdir', None, 'A run, one of its checkpoints, or shipped weights.')
 flags.DEFINE_string('checkpoint', 'best', 'best (by validation ELBO), last, or a step.')
@@ -29,14 +31,15 @@ flags.DEFINE_string('data_dir', None, 'Folder of the data, if it is not that of 
 flags.DEFINE_enum('projection', 'pca', ['pca', 'tsne', 'umap'], 'Of the latents, to 2 dimensions.')
 flags.DEFINE_string('lpips', None, 'Folder of the LPIPS weights, or download; else the cache.')
 flags.DEFINE_string('predict', None, 'A folder: only latents and bounds of its pictures.')
+flags.DEFINE_string('against', None, 'With --predict: a folder to tell its pictures apart from.')
 flags.DEFINE_bool('scatter', False, 'Only the scatter plot of the latents.')
 flags.DEFINE_multi_string('compare', None, 'Only a comparison of runs, or of those in a folder.')
 # The flags that each mode ignores.
 NUMBERS = ('metrics', 'iwae_samples', 'max_examples', 'lpips')
 ALONE = {
-  'predict': (*NUMBERS, 'split', 'projection', 'data_dir'),
-  'scatter': NUMBERS,
-  'compare': (*NUMBERS, 'split', 'projection', 'workdir'),
+  'predict': (*NUMBERS, 'split', 'projection'),
+  'scatter': (*NUMBERS, 'against'),
+  'compare': (*NUMBERS, 'split', 'projection', 'workdir', 'against'),
 }
 
 
@@ -53,14 +56,24 @@ def main() -> None:
   devices.use_compilation_cache()
   numerics.pin()
   projection.check(given.projection)
+  if given.against is not None and given.predict is None:
+    raise InputError('--against needs --predict: a folder of pictures to tell apart from those.')
+  if given.data_dir is not None and given.predict is not None and given.against is None:
+    raise InputError('--predict does not use --data_dir without --against: leave it out.')
   asked = suite.chosen(given.metrics, [name for name in suite.USED_BY if given[name].present])
   if given.compare is not None:
     print(f'comparison: {comparison.compare(given.compare, given.checkpoint, given.data_dir)}')
     return
   model = cvae_jax.load(given.workdir, given.checkpoint)
   progress.log(f'{model.folder}, weights of step {model.step}')
-  if given.predict is not None:
-    table = prediction.predict(model, paths.from_user(given.predict))
+  if given.against is not None:
+    folders = map(paths.from_user, (given.predict, given.against))
+    found = prediction.contrast(model, *folders, given.data_dir)
+    for each in (found.first, found.second):
+      print(f'predictions: {each.table} and {each.table.with_suffix(".npz").name}')
+    print(f'AUROC of −ELBO, {given.against} against {given.predict}: {found.auroc:.4f}')
+  elif given.predict is not None:
+    table = prediction.predict(model, paths.from_user(given.predict)).table
     print(f'predictions: {table} and {table.with_suffix(".npz").name}')
   elif given.scatter:
     picture = scatter.write(model, model.data(given.data_dir), given.split, given.projection)

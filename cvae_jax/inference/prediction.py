@@ -1,9 +1,11 @@
-"""Latents, reconstructions, bounds and classes of a folder of the user's pictures."""
+"""Latents, reconstructions, bounds and classes of folders of the user's pictures."""
 
 from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from sklearn import metrics
 
 from cvae_jax.inference import bounds, inputs
 from cvae_jax.inference.model import Model
@@ -16,7 +18,45 @@ SHOWN_CLASSES = 10
 MAX_NAME = 60  # characters of the folder's name; a file's name may have 255 bytes
 
 
-def predict(model: Model, folder: Path) -> Path:
+class Prediction(NamedTuple):
+  """What was found of the pictures of a folder."""
+
+  table: Path  # the CSV
+  negative_elbo: np.ndarray  # [N] nats
+
+
+class Contrast(NamedTuple):
+  """What tells the pictures of two folders apart."""
+
+  first: Prediction
+  second: Prediction
+  auroc: float  # how often a picture of the second has the larger −ELBO of a pair
+
+
+def contrast(model: Model, first: Path, second: Path, data_dir: str | None = None) -> Contrast:
+  """`predict` of two folders, with each picture's quantile among the test images.
+
+  The quantile is the fraction of test images whose −ELBO is no larger: near 1, a picture is
+  unusual. The AUROC takes −ELBO as the score (Fawcett 2006): 0.5 where it tells nothing.
+
+  Raises:
+    InputError: as of `predict` and `Model.data`.
+  """
+  model.prior.check_exists()
+  images, labels, _ = model.data(data_dir).test
+  usual = np.sort(_elbo(model, images, labels).negative_elbo)
+  found = [predict(model, folder, usual) for folder in (first, second)]
+  is_second = np.repeat([0, 1], [len(each.negative_elbo) for each in found])
+  scores = np.concatenate([each.negative_elbo for each in found])
+  return Contrast(*found, float(metrics.roc_auc_score(is_second, scores)))
+
+
+def _elbo(model: Model, images: np.ndarray, labels: np.ndarray) -> bounds.Terms:
+  key = keys.stream(model.config.seed, 'prediction')
+  return bounds.elbo(model.task, model.variables, images, labels, key)
+
+
+def predict(model: Model, folder: Path, usual: np.ndarray | None = None) -> Prediction:
   """Writes `predictions/<folder>-<digest>.npz` and `.csv` into the folder of the model's results.
 
   A picture in a folder with the name or number of a class has that class; of the others a
@@ -24,8 +64,10 @@ def predict(model: Model, folder: Path) -> Path:
   the bounds of a model of dynamically binarized images are those of one binarization. A row of the
   CSV and of every array is one picture, in order of names.
 
-  Returns:
-    The CSV file.
+  Args:
+    model: a trained model.
+    folder: of pictures, and of folders of them.
+    usual: sorted −ELBO of other images; then each picture has a quantile among them.
 
   Raises:
     InputError: see `inputs.find_pictures`; no picture can be read, or the files cannot be written.
@@ -34,8 +76,7 @@ def predict(model: Model, folder: Path) -> Path:
   images, paths = inputs.read_pictures(model, inputs.find_pictures(folder), skip_broken=True)
   found = inputs.find_labels(model, images, paths)
   labels = np.zeros(len(images), np.int32) if found is None else found.labels
-  key = keys.stream(model.config.seed, 'prediction')
-  terms = bounds.elbo(model.task, model.variables, images, labels, key)
+  terms = _elbo(model, images, labels)
   grey, known = images.astype(np.float32) / 255, labels if model.conditional else None
   mean, logvar = model.encode(grey, known)
   files = [printable(path.relative_to(folder)) for path in paths]
@@ -45,6 +86,9 @@ def predict(model: Model, folder: Path) -> Path:
     'reconstruction': terms.reconstruction.tolist(),
     'kl': terms.kl.sum(axis=1).tolist(),
   }
+  if usual is not None:
+    ranks = np.searchsorted(usual, terms.negative_elbo, side='right')
+    columns['quantile'] = (ranks / len(usual)).tolist()
   if found is not None:
     classes = np.array(model.class_names, object)[labels].tolist()
     origins = ['folder' if row else 'model' for row in found.from_folder]
@@ -78,7 +122,7 @@ def predict(model: Model, folder: Path) -> Path:
       np.savez_compressed(file, **arrays)
     rows = zip(*columns.values(), strict=True)
     paths_lib.write(table, tables.as_csv(list(columns), rows))
-  return table
+  return Prediction(table, terms.negative_elbo)
 
 
 def _print_classes(classes, origins):

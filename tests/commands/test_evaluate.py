@@ -11,7 +11,9 @@ from PIL import Image
 from sklearn import datasets
 
 import cvae_jax
+from cvae_jax.inference import bounds as bounds_lib
 from cvae_jax.inference import shipped
+from cvae_jax.runtime import keys
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.training import loop
 from tiny import DENSE, tiny_config
@@ -240,9 +242,40 @@ def test_predict(command, tmp_path, pictures, binarize):
     assert float(row['negative_elbo']) == pytest.approx(float(elbo))
 
 
+def test_predict_against_another_folder(command, tmp_path, pictures, tiny_run):
+  shutil.copytree(tiny_run, tmp_path / 'runs' / 'tiny')
+  (tmp_path / 'noise').mkdir()
+  for name in ('a', 'b'):
+    noise = np.random.RandomState(ord(name)).randint(0, 256, (8, 8), np.uint8)
+    Image.fromarray(noise).save(tmp_path / 'noise' / f'{name}.png')
+  done = command('evaluate.py', '--predict', pictures, '--against', 'noise')
+  assert done.returncode == 0, done.stderr
+  bounds, quantiles = {}, {}
+  for name in ('own pictures', 'noise'):
+    (table,) = (tmp_path / 'runs' / 'tiny' / 'predictions').glob(f'{name}-*.csv')
+    with open(table, newline='', encoding='utf-8') as file:
+      listed = list(csv.DictReader(file))
+    bounds[name] = [float(row['negative_elbo']) for row in listed]
+    quantiles[name] = [float(row['quantile']) for row in listed]
+  # Every pair of a digit and noise, counted by hand.
+  pairs = [b > a for a in bounds['own pictures'] for b in bounds['noise']]
+  assert f'AUROC of −ELBO, noise against {pictures}: {np.mean(pairs):.4f}' in done.stdout
+  model = cvae_jax.load(tmp_path / 'runs' / 'tiny')
+  test = model.data().test
+  terms = bounds_lib.elbo(
+    model.task, model.variables, test.images, test.labels, keys.stream(0, 'prediction')
+  )
+  for name, found in quantiles.items():
+    expected = [np.mean(terms.negative_elbo <= bound) for bound in bounds[name]]
+    assert found == pytest.approx(expected)
+
+
 @pytest.mark.parametrize(
   ('arguments', 'named'),
   [
+    (['--against', 'empty'], ['--against', '--predict']),
+    (['--predict', 'empty', '--against', 'empty'], ['empty']),
+    (['--predict', 'empty', '--data_dir', 'x'], ['--data_dir', '--against']),
     (['--iwae_samples', '0'], ['iwae_samples=0']),
     (['--workdir', 'nowhere'], ['nowhere']),
     (['--split', 'tset'], ['split=tset']),

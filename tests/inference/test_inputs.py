@@ -61,7 +61,7 @@ def test_a_folder_without_pictures_says_what_it_holds(tmp_path):
 
 def test_pictures_have_the_class_of_their_folder_for_both_commands(model, folder, tmp_path, capsys):
   model = dataclasses.replace(model, folder=tmp_path / 'results')
-  with open(prediction.predict(model, folder), newline='', encoding='utf-8') as file:
+  with open(prediction.predict(model, folder).table, newline='', encoding='utf-8') as file:
     rows = {Path(row['file']).name: row for row in csv.DictReader(file)}
   assert {rows[name]['class'] for name in CLASSES} == {NAMES[label] for label in CLASSES.values()}
   for name, row in rows.items():
@@ -111,7 +111,7 @@ def test_names_that_are_no_utf8_stand_in_both_tables(model, tmp_path):
   folder = tmp_path / os.fsdecode(b'\xff set')
   save_picture(folder / os.fsdecode(b'caf\xe9') / os.fsdecode(b'\x1b\xe9.png'), DIGITS[0])
   model = dataclasses.replace(model, folder=tmp_path / 'results')
-  table = prediction.predict(model, folder)
+  table, _ = prediction.predict(model, folder)
   with open(table, newline='', encoding='utf-8') as file:
     (row,) = csv.DictReader(file)
   assert row['file'] == r'caf\xe9/\x1b\xe9.png'
