@@ -4,6 +4,7 @@ import subprocess
 import sys
 import sysconfig
 import venv
+from functools import partial
 
 import pytest
 
@@ -38,9 +39,12 @@ def python(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_the_wheel_trains_evaluates_and_draws(python, tmp_path):
+def test_the_wheel_trains_evaluates_and_draws(python, tmp_path, monkeypatch):
+  monkeypatch.delenv('PYTHONPATH', raising=False)
+  called = partial(subprocess.run, cwd=tmp_path, capture_output=True, text=True)
+
   def run(*words):
-    done = subprocess.run([python, *words], cwd=tmp_path, capture_output=True, text=True)
+    done = called([python, *words])
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -55,7 +59,7 @@ def test_the_wheel_trains_evaluates_and_draws(python, tmp_path):
     '-m', 'cvae_jax.train', '--config=sweeps/kld_weight', '--help'
   )
   other = ['-m', 'cvae_jax.train', '--config', 'digits', '--config.beta=9', *DENSE_FLAGS]
-  refused = subprocess.run([python, *other], cwd=tmp_path, capture_output=True, text=True)
+  refused = called([python, *other])
   assert refused.returncode == 2
   assert '-m cvae_jax.train --config=digits ' in refused.stderr
   assert 'site-packages/cvae_jax/__init__.py (3,)' in run('-c', FIT)
