@@ -65,7 +65,8 @@ def fit(
   train = source.splits['train']
   if isinstance(validation, float):
     count = max(1, round(validation * len(train.labels)))
-    config.data.validation_examples = count
+    # 0 stands for a tenth: a file with the same arrays is then split alike.
+    config.data.validation_examples = 0 if validation == datasets.HELD_OUT else count
     source = source._replace(stratify=datasets.can_stratify(train.labels, count))
   # Without it, images would be held out for a test split too.
   source.splits['test'] = Split(train.images[:0], train.labels[:0])

@@ -121,7 +121,7 @@ def test_without_labels_and_config(tmp_path, monkeypatch):
   assert not given.conditional
   assert tuple(given.data.image_size) == (12, 10)
   assert given.data.channels == 4
-  assert given.data.validation_examples == 20
+  assert given.data.validation_examples == 0  # a tenth
 
 
 def test_names_of_classes_and_a_fraction(tmp_path):
@@ -183,6 +183,7 @@ def test_a_model_of_arrays_is_evaluated_on_images_that_it_has_not_seen(model, tm
   test = {'test_images': 255 - IMAGES[:20], 'test_labels': LABELS[:20]}
   np.savez(tmp_path / 'whole.npz', **given, **test)
   assert len(model.data(str(tmp_path / 'whole.npz')).test.labels) == 20
+  assert capsys.readouterr().out == ''  # the same images are held out: no note
 
 
 def test_channels_to_show_may_go_with_the_arrays(tmp_path):
