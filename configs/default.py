@@ -1,6 +1,6 @@
 """All fields at their defaults: the ResNet CVAE on scikit-learn's digits.
 
-The other configs start from this one. `cvae_jax/config.py` holds the fields; `python train.py
+The other configs start from this one. `cvae_jax/config/table.py` holds the fields; `python train.py
 --help` lists them.
 """
 

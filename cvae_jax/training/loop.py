@@ -26,7 +26,7 @@ def train(
   process 0 alone writes the rest. What they do next, they decide alike.
 
   Args:
-    config: see cvae_jax/config.py.
+    config: see cvae_jax/config/table.py.
     workdir: the run's folder; created once config and data have proved usable.
     resume_from: begin a new folder at this checkpoint of another run, with its optimizer state
       and step; the config may differ from that run's in all but the shapes of the weights.

@@ -34,7 +34,9 @@ def clean_registries(monkeypatch):
   registries = [rule.registry for rule in rules if isinstance(rule, config_lib.Registered)]
   for registry in registries:
     monkeypatch.setattr(registry, '_entries', dict(registry._loaded()))
-  monkeypatch.setattr(config_lib, 'FIELDS', fields)
+  yield
+  config_lib.FIELDS.clear()
+  config_lib.FIELDS.update(fields)
 
 
 def load_example(name, folder):

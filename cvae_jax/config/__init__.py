@@ -1,0 +1,31 @@
+"""Configs: one table of fields, their defaults and checks, the configs that ship, config.json."""
+
+from cvae_jax.config.saved import FILE_NAME, MAX_BYTES, SavedConfig, from_plain, read, save
+from cvae_jax.config.shipped import named, shipped_config, shipped_configs
+from cvae_jax.config.table import (
+  FIELDS,
+  FREE,
+  MAX_STEPS,
+  SHAPES,
+  TEXT,
+  TRACED,
+  Effect,
+  Field,
+  Registered,
+  having,
+)
+from cvae_jax.config.values import (
+  Difference,
+  check,
+  check_fields,
+  default,
+  differences,
+  fields,
+  height_and_width,
+  image_shape,
+  is_in_memory,
+  shares_program,
+  shown_channels,
+  with_classes,
+  with_defaults,
+)
