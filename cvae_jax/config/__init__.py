@@ -5,6 +5,7 @@ from cvae_jax.config.shipped import named, shipped_config, shipped_configs
 from cvae_jax.config.table import (
   FIELDS,
   FREE,
+  MAX_CHANNELS,
   MAX_STEPS,
   SHAPES,
   TEXT,

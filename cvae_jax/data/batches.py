@@ -52,9 +52,8 @@ def balanced_order(
   order_key, slots_key = jax.random.split(jax.random.fold_in(key, epoch))
   steps = steps_per_epoch(len(labels), batch_size)
   labels, order = jnp.asarray(labels), jax.random.permutation(order_key, len(labels))
-  members = order[jnp.argsort(labels[order])].astype(
-    jnp.int32
-  )  # class after class, shuffled within each
+  # Class after class, shuffled within each.
+  members = order[jnp.argsort(labels[order])].astype(jnp.int32)
   counts = jnp.bincount(labels, length=num_classes)
   begins = jnp.cumsum(counts) - counts
   slots = jax.random.permutation(slots_key, steps * batch_size)

@@ -38,8 +38,8 @@ def fit(
       from the arrays.
     workdir: the run's folder; by default `runs/<config.name>`.
     validation: the images and labels to validate on, or the fraction of `images` to hold out for
-      that, of each class where it has enough, chosen by `config.data.split_seed`. None:
-      `config.data.validation_examples` of them, of whichever class.
+      that, of each class where it has enough, chosen by `config.data.split_seed`. None: as many
+      as `config.data.validation_examples` says, whatever their classes.
 
   Returns:
     The trained model, as `load(workdir)` gives it: the best checkpoint.

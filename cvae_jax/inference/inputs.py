@@ -12,7 +12,7 @@ from cvae_jax.data.datasets import Dataset
 from cvae_jax.data.readers import decoding, pictures
 from cvae_jax.data.readers.classes import class_name
 from cvae_jax.data.readers.decoding import FORMAT_NAMES
-from cvae_jax.data.readers.entries import Entries, counted
+from cvae_jax.data.readers.entries import counted, walk
 from cvae_jax.inference import bounds
 from cvae_jax.inference.model import Model
 from cvae_jax.runtime import keys
@@ -63,16 +63,8 @@ def find_pictures(folder: Path) -> list[Path]:
     state = 'a file' if folder.exists() else 'not there'
     raise InputError(f'{printable(folder)} is {state}: name a folder.')
 
-  def refuse(error):
-    raise InputError(
-      f'{printable(error.filename)} cannot be listed: {error.strerror}. Make it readable, or leave '
-      'it out.'
-    ) from error
-
   found, passed_over = [], Counter()
-  for parent, folders, names in os.walk(folder, onerror=refuse):
-    entries = Entries.of(folders, names)
-    folders[:] = entries.folders  # os.walk enters these
+  for parent, entries in walk(folder, follow_links=False):
     found += [Path(parent, name) for name in entries.pictures]
     passed_over += entries.passed_over()
   others = counted(passed_over)

@@ -142,10 +142,9 @@ class Model:
 
   def _source(self, data: ConfigDict) -> Source:
     """The data set that `data` names; of a model of arrays in memory, with images to test on."""
-    source, is_of_memory = None, config_lib.is_in_memory(self.config.data)
-    if not config_lib.is_in_memory(data):
-      source = DATASETS[data.name](data)
-    if is_of_memory and 'test' not in (source.splits if source else ()):
+    source = None if config_lib.is_in_memory(data) else DATASETS[data.name](data)
+    has_test = source is not None and 'test' in source.splits
+    if config_lib.is_in_memory(self.config.data) and not has_test:
       raise InputError(
         'This model was trained on arrays in memory. Save these, and images to test on that are '
         'not among them, with numpy.savez(FILE, train_images=..., train_labels=..., '
@@ -453,8 +452,7 @@ class Model:
 
 def _array(name: str, values) -> np.ndarray:
   """`values` as an array; raises InputError if rows differ in length or entries are masked."""
-  if np.ma.is_masked(values):  # NumPy would use what lies under the mask
-    raise InputError(f'{name} have {np.ma.count_masked(values)} masked entries: fill them first.')
+  array_labels.refuse_masked(values, name)
   try:
     return np.asarray(values)
   except ValueError as error:  # NumPy: "inhomogeneous shape"

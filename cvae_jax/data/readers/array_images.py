@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from cvae_jax.data.readers import file_rows
+from cvae_jax.config import MAX_CHANNELS
+from cvae_jax.data.readers import decoding, file_rows
 from cvae_jax.data.readers.array_labels import array_of, shown
 from cvae_jax.runtime.errors import InputError
 
-MAX_CHANNELS = 16
 NARROWEST = 5  # pixels; a narrower last axis is one of channels
 TOLERANCE = 1e-3  # of floats beyond [0, 1], which rounding to bytes forgives
 
@@ -131,6 +131,5 @@ def _as_bytes(images, bit_depth):
   if images.dtype.kind == 'b':
     return images * np.uint8(255)
   if bit_depth and images.dtype.itemsize > 1:
-    white = (1 << bit_depth) - 1
-    return ((images.astype(np.int32) * 255 + white // 2) // white).astype(np.uint8)
+    return decoding.to_bytes(images, (1 << bit_depth) - 1)
   return images.astype(np.uint8)

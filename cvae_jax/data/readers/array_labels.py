@@ -62,9 +62,7 @@ def array_of(given: Any, name: str) -> np.ndarray:
   Raises:
     InputError: it is none, its rows differ in shape, it has none, or some entries are masked.
   """
-  if np.ma.is_masked(given):  # NumPy would use what lies under the mask
-    count = np.ma.count_masked(given)
-    raise InputError(f'The {name} have {count:,} masked entries: fill them first.')
+  refuse_masked(given, name)
   if not isinstance(given, np.ndarray):
     try:
       given = np.asarray(given)
@@ -75,6 +73,13 @@ def array_of(given: Any, name: str) -> np.ndarray:
   if not math.prod(given.shape):
     raise InputError(f'The {name} are empty: shape {shown(given.shape)}.')
   return given
+
+
+def refuse_masked(given: Any, name: str) -> None:
+  """Raises InputError if entries are masked: NumPy would use what lies under the mask."""
+  if np.ma.is_masked(given):
+    count = np.ma.count_masked(given)
+    raise InputError(f'The {name} have {count:,} masked entries: fill them first.')
 
 
 def shown(shape: Sequence[int]) -> str:

@@ -226,12 +226,17 @@ def _deep_grey(picture, bit_depth, keeps_alpha):
     raise ValueError(f'it holds {wrong:,}, expected 0 to {white:,} in {bits} bits (data.bit_depth)')
   if tags.get(TIFF_PHOTOMETRIC) == WHITE_IS_ZERO:
     values = white - values
-  scaled = Image.fromarray(((values * 255 + white // 2) // white).astype(np.uint8))
+  scaled = Image.fromarray(to_bytes(values, white))
   if (colour := picture.info.get('transparency')) is not None:
     scaled.putalpha(Image.fromarray((values != colour).astype(np.uint8) * 255))
     if not keeps_alpha:
       scaled = _on_white(scaled.convert('RGBA'))
   return scaled, 0 if bit_depth or file_bits < 16 else largest
+
+
+def to_bytes(values: np.ndarray, white: int) -> np.ndarray:
+  """Integers from 0 to `white`, at most 65,535, scaled to uint8 and rounded."""
+  return ((values.astype(np.int32) * 255 + white // 2) // white).astype(np.uint8)
 
 
 def _with_alpha(picture, coding):

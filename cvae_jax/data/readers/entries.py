@@ -47,8 +47,8 @@ def entries_of(folder: Path) -> Entries:
   return next(walk(folder))[1]
 
 
-def walk(folder: Path) -> Iterator[tuple[Path, Entries]]:
-  """A folder and those inside of it, in order of their names; links are followed.
+def walk(folder: Path, follow_links: bool = True) -> Iterator[tuple[Path, Entries]]:
+  """A folder and those inside of it, in order of their names.
 
   Raises:
     InputError: one cannot be listed.
@@ -61,7 +61,7 @@ def walk(folder: Path) -> Iterator[tuple[Path, Entries]]:
     ) from error
 
   seen = set()  # a link may lead to a folder above it
-  for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+  for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=follow_links):
     entries = Entries.of(folders, names)
     is_new = os.path.realpath(parent) not in seen
     seen.add(os.path.realpath(parent))

@@ -1,6 +1,5 @@
 """Parquet files with a column of pictures, as Hugging Face stores data sets: decodes none."""
 
-import itertools
 import re
 from pathlib import Path
 
@@ -42,13 +41,6 @@ def source(data) -> Source:
       given = np.concatenate([column for _, column in found])
       labels[split] = array_labels.labels_of(given, f'{split} labels (column {columns.label!r})')
   names = columns.class_names
-  for file in itertools.chain(*shards.values()):
-    if (other := parquet_columns.class_names(file, columns.label)) != names:
-      raise InputError(
-        f'{printable(file)} names its classes {classes.listed(other)}, another file '
-        f'{classes.listed(names)}: a number means another class there. Fetch both again, or leave '
-        'one out.'
-      )
   if names:
     hidden = [split for split, column in labels.items() if (column == HIDDEN).all()]
     for split in {*hidden} - {'train'}:

@@ -44,12 +44,11 @@ def find(file: Path, image_column: str, label_column: str) -> Columns:
     others = ', '.join(name for name in types if name != image.split('.')[0])
     advice = f' If one of {others} is, name it with --config.data.label_column.' if others else ''
     print(f'{printable(file)} has no column of labels.{advice}')
-  return Columns(image, label, class_names(file, label))
+  return Columns(image, label, _class_names(schema, label))
 
 
-def class_names(file: Path, label_column: str) -> tuple[str, ...]:
-  """The names that a file has for the integers in a column of labels; () where it has none."""
-  schema = _read(file, ())[0]
+def _class_names(schema, label_column):
+  """The names of the integers in a column of labels; () where the file has none."""
   if label_column not in schema.names or 'int' not in str(schema.field(label_column).type):
     return ()
   names = _features(schema).get(label_column, {}).get('names')
@@ -60,11 +59,17 @@ def read(file: Path, columns: Columns) -> tuple[int, np.ndarray | None]:
   """The number of rows of a file, and their labels [N], if there are some.
 
   Raises:
-    InputError: the file lacks a column, or labels are missing.
+    InputError: the file lacks a column, labels are missing, or they number other classes.
   """
   schema, table = _read(file, (columns.label,) if columns.label else ())
   if lacking := {columns.image.split('.')[0], columns.label or schema.names[0]} - {*schema.names}:
     raise InputError(f'{printable(file)} has no column {min(lacking)!r}, but other files have.')
+  if (names := _class_names(schema, columns.label)) != columns.class_names:
+    raise InputError(
+      f'{printable(file)} names its classes {classes.listed(names)}, another file '
+      f'{classes.listed(columns.class_names)}: a number means another class there. Fetch both '
+      'again, or leave one out.'
+    )
   if not columns.label:
     return table.num_rows, None
   column = table.column(0)

@@ -1,4 +1,4 @@
-"""What a name of a file or an array says: images or labels, and of which split."""
+"""What a name of a file or an array says: images or labels, and the split."""
 
 import re
 from collections.abc import Iterable
