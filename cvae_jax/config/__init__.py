@@ -1,5 +1,6 @@
 """Configs: one table of fields, their defaults and checks, the configs that ship, config.json."""
 
+from cvae_jax.config.columns import Column, Inputs, asked, class_column, inputs_of, inputs_text
 from cvae_jax.config.saved import FILE_NAME, MAX_BYTES, SavedConfig, from_plain, read, save
 from cvae_jax.config.shipped import named, shipped_config, shipped_configs
 from cvae_jax.config.table import (
@@ -22,11 +23,12 @@ from cvae_jax.config.values import (
   default,
   differences,
   fields,
+  has_table,
   height_and_width,
   image_shape,
   is_in_memory,
   shares_program,
   shown_channels,
-  with_classes,
+  with_data,
   with_defaults,
 )

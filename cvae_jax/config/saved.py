@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 import cvae_jax
+from cvae_jax.config import columns as columns_lib
+from cvae_jax.config.columns import Column
 from cvae_jax.config.values import check, with_defaults
 from cvae_jax.runtime import paths
 from cvae_jax.runtime.errors import InputError
@@ -24,6 +26,7 @@ class SavedConfig(NamedTuple):
   class_names: tuple[str, ...]
   data_fingerprint: str | None  # None in runs of early versions
   data_parts: dict[str, int | str] | None  # see `datasets.describe`
+  columns: tuple[Column, ...] = ()  # of the table of conditions, if there is one
 
 
 def save(folder: Path, saved: SavedConfig) -> None:
@@ -37,6 +40,7 @@ def save(folder: Path, saved: SavedConfig) -> None:
     'class_names': list(saved.class_names),
     'data_fingerprint': saved.data_fingerprint,
     'data_parts': saved.data_parts,
+    'columns': [column._asdict() for column in saved.columns],
     'config': plain,
   }
   with paths.whole(folder / FILE_NAME) as temporary:
@@ -80,6 +84,7 @@ def read(folder: Path) -> SavedConfig:
       _class_names(content['class_names']),
       content.get('data_fingerprint'),
       _data_parts(content.get('data_parts')),
+      columns_lib.from_plain(content.get('columns', ())),
     )
   except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
     raise InputError(f'{path} is not what this version writes: {str(error)[:200]}.') from error
@@ -90,8 +95,13 @@ def read(folder: Path) -> SavedConfig:
     raise InputError(
       f'{path}: {error}{another if version != cvae_jax.__version__ else ""}'
     ) from error
+  if tuple(map(columns_lib.inputs_text, saved.columns)) != config.data.columns:
+    raise InputError(
+      f'{path} describes {len(saved.columns)} columns of conditions, expected those of '
+      f'data.columns={config.data.columns}.'
+    )
   num_classes = config.data.num_classes
-  if config.conditional and not 0 < len(saved.class_names) == num_classes:
+  if config.conditional and not saved.columns and not 0 < len(saved.class_names) == num_classes:
     raise InputError(
       f'{path} names {len(saved.class_names)} classes, expected {num_classes} or more than 0 '
       '(data.num_classes).'

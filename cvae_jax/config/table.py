@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from cvae_jax.config.columns import inputs_of
+
 MAX_STEPS = 2**31 - 1  # the step is an int32
 MAX_EPOCHS = 1_000_000  # of a warm-up or a delay
 MAX_STAGES = 64
@@ -142,6 +144,17 @@ TRIPLE = Rule(
   f'three numbers of channels, 0 to {MAX_CHANNELS - 1}, or none',
 )
 
+
+
+def _are_inputs(value) -> bool:
+  try:
+    return isinstance(value, tuple) and all(map(inputs_of, value))
+  except (ValueError, AttributeError):
+    return False
+
+
+INPUTS = Rule(_are_inputs, 'what the data set: (), or such as category:10, flag, number?')
+
 PRIOR = Registered('cvae_jax.models.priors', 'PRIORS')
 OBJECTIVE = Registered('cvae_jax.tasks.task', 'TASKS')
 LIKELIHOOD = Registered('cvae_jax.models.likelihoods', 'LIKELIHOODS')
@@ -159,6 +172,8 @@ FIELDS: dict[str, Field] = {
   'batch_size': Field(128, integer(1), 'images per step, over all devices together'),
   'latent_dim': Field(16, WIDTH, 'size of z', SHAPES),
   'conditional': Field(True, FLAG, 'give encoder and decoder the class; False: ignore labels', SHAPES),
+  'condition_dropout': Field(0.0, PROBABILITY, 'hide the conditions of an image in a step with this probability', SHAPES),
+  'classifier_weight': Field(1.0, number(0), 'of the cross-entropy of q(c|x), where some classes are missing; 0: no q(c|x)', SHAPES),
   'prior': Field('standard', PRIOR, 'p(z|c): standard, class_gaussian, vamp or flow', SHAPES),
   'objective': Field('vae', OBJECTIVE, 'vae, or dae: a denoising autoencoder without sampling and KL'),
   'likelihood': Field('bernoulli', LIKELIHOOD, 'p(x|z,c): bernoulli, gaussian, l2, ... (docs/models.md)', SHAPES),
@@ -205,6 +220,8 @@ FIELDS: dict[str, Field] = {
   'data.alpha': Field('white', one_of('white', 'keep'), 'transparent pictures: white behind them, or keep: a fourth channel'),
   'data.shown_channels': Field((), TRIPLE, 'channels that are shown as RGB, e.g. 3,1,0; none: the first three', FREE),
   'data.num_classes': Field(10, integer(0, MAX_WIDTH), 'labels are 0 to num_classes - 1; 0: as many classes as the data have', SHAPES),
+  'data.conditions': Field('', TEXT, "columns of the table of conditions: digit,angle:number, or all; empty: the class label"),
+  'data.columns': Field((), INPUTS, 'their kinds and sizes; set from the data', SHAPES),
   'data.bit_depth': Field(0, BIT_DEPTH, 'bits that are used in grey pictures of 16 bits, 8 to 16; 0: as the file says'),
   'data.label_attribute': Field('Smiling', TEXT, 'the attribute of celeba that is the class'),
   'data.class_level': Field(0, integer(-1, 100), 'folder that is the class: 0 the outermost, holding the pictures; 1, 2, ... that level; -1 the innermost'),
@@ -215,6 +232,7 @@ FIELDS: dict[str, Field] = {
   'data.max_examples': Field(0, integer(0), 'keep only this many training images; 0 keeps all'),
   'data.validation_examples': Field(200, integer(0), 'images held out for each split that the dataset lacks; 0: 10 %'),
   'data.split_seed': Field(0, SEED, 'which images are held out'),
+  'data.num_labels': Field(0, integer(0), 'keep the labels of only this many training images, as many of each class; 0 keeps all'),
   'data.balance': Field('none', one_of('none', 'classes'), 'classes: every class equally often in an epoch; none: every image once'),
   'data.placement': Field('auto', one_of('auto', 'device', 'stream'), 'images on the device, or streamed from the host', FREE),
   'data.skip_broken': Field(False, FLAG, 'skip and list unreadable pictures, instead of stopping'),

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 from ml_collections.config_dict import FieldReference
 
+from cvae_jax.config.columns import asked
 from cvae_jax.config.table import FIELDS, FREE, TRACED, Registered, Rule, having
 from cvae_jax.runtime.errors import InputError, did_you_mean
 
@@ -112,6 +113,7 @@ def check(config: ConfigDict) -> None:
   """
   check_fields(config)
   _check_channels(config.data)
+  _check_conditions(config)
   for field, value in fields(config):
     if isinstance(rule := FIELDS[field].rule, Registered):
       rule.registry.check(config, value)
@@ -145,6 +147,17 @@ def _check_channels(data: ConfigDict) -> None:
     )
 
 
+def _check_conditions(config: ConfigDict) -> None:
+  if config.data.conditions:
+    asked(config.data.conditions)
+  for name in ('data.conditions', 'data.num_labels', 'condition_dropout'):
+    value = dict(fields(config))[name]
+    if value and not config.conditional:
+      raise InputError(
+        f'{name}={value!r} needs conditions, but conditional=False ignores them. Leave one out.'
+      )
+
+
 def differences(saved: ConfigDict, given: ConfigDict) -> list[Difference]:
   """The fields in which `given` is another run than `saved`, leaving out the free ones.
 
@@ -156,17 +169,30 @@ def differences(saved: ConfigDict, given: ConfigDict) -> list[Difference]:
   before = dict(fields(saved))
   return [
     Difference(field, before.get(field), value)
-    for field, value in fields(with_classes(given, saved.data.num_classes))
+    for field, value in fields(with_data(given, saved.data.num_classes, saved.data.columns))
     if field not in free and before.get(field) != value
   ]
 
 
-def with_classes(config: ConfigDict, num_classes: int) -> ConfigDict:
-  """`config` itself, or a copy with this number of classes where it leaves that to the data."""
-  if config.data.num_classes or not config.conditional:
+def has_table(config: ConfigDict) -> bool:
+  """Whether images have a table of conditions, instead of one label that is always known."""
+  hides = config.condition_dropout or config.data.num_labels
+  return bool(config.conditional and (config.data.conditions or hides))
+
+
+def with_data(config: ConfigDict, num_classes: int, columns: tuple[str, ...] = ()) -> ConfigDict:
+  """`config` itself, or a copy with what it leaves to the data.
+
+  Args:
+    config: a config.
+    num_classes: of the labels.
+    columns: what the network is given of each column of the table; see `columns.Inputs`.
+  """
+  is_open = has_table(config) or not config.data.num_classes
+  if not is_open or not config.conditional:
     return config
   config = config.copy_and_resolve_references()
-  config.data.num_classes = num_classes
+  config.data.num_classes, config.data.columns = num_classes, columns
   return config
 
 

@@ -5,10 +5,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from ml_collections import ConfigDict
 
+from cvae_jax import config as config_lib
+from cvae_jax.config import Column
+from cvae_jax.data import tables
 from cvae_jax.data.readers import DATASETS, Source, Split, decoding, file_rows, pictures
 from cvae_jax.data.readers.file_rows import FileRows
 from cvae_jax.data.readers.sources import in_random_order
+from cvae_jax.data.tables import Table
 from cvae_jax.runtime.errors import InputError
 
 HELD_OUT = 0.1  # the fraction for each split that a data set lacks
@@ -17,11 +22,28 @@ MAX_COUNTED = 100  # classes, each with its counts
 
 
 class Dataset(NamedTuple):
-  """The labelled images of one split; labels are 0 where the data set has none."""
+  """The images of one split with their labels or conditions."""
 
   images: np.ndarray | FileRows  # uint8 [N, H, W, C]; large ones may stay in their file
-  labels: np.ndarray  # int32 [N]
+  labels: np.ndarray  # int32 [N]; 0 where the data set has none, −1 where one is missing
   class_names: tuple[str, ...]
+  table: Table | None = None  # of conditions, if there are others than labels
+
+  @property
+  def conditions(self) -> np.ndarray:
+    """What a model is given of each image: [N] labels, or the [N, columns] values of the table."""
+    return self.labels if self.table is None else self.table.values
+
+  @property
+  def columns(self) -> tuple[Column, ...]:
+    """Of the table; () without one."""
+    return () if self.table is None else self.table.columns
+
+  def take(self, rows: slice | np.ndarray) -> 'Dataset':
+    """The examples at `rows`; images in a file stay there."""
+    table = None if self.table is None else self.table.take(rows)
+    images = file_rows.take(self.images, rows)
+    return Dataset(images, self.labels[rows], self.class_names, table)
 
 
 class Splits(NamedTuple):
@@ -32,6 +54,12 @@ class Splits(NamedTuple):
   test: Dataset
 
 
+def completed(config: ConfigDict, train: Dataset) -> ConfigDict:
+  """`config` with what it leaves to the data."""
+  columns = tuple(map(config_lib.inputs_text, train.columns))
+  return config_lib.with_data(config, len(train.class_names), columns)
+
+
 def fingerprint(*splits: Dataset) -> str:
   """A hash of images, labels and class names: the same for the same data, from whichever files."""
   digest = hashlib.blake2b(digest_size=16)
@@ -39,7 +67,9 @@ def fingerprint(*splits: Dataset) -> str:
     digest.update(repr((split.images.shape, split.class_names)).encode())
     for rows in file_rows.pieces(split.images):
       digest.update(np.ascontiguousarray(split.images[rows]))
-    digest.update(np.ascontiguousarray(split.labels))
+    digest.update(np.ascontiguousarray(split.conditions))
+    if split.table:
+      digest.update(repr(split.columns).encode())
   return digest.hexdigest()
 
 
@@ -47,7 +77,7 @@ def describe(train: Dataset, validation: Dataset) -> dict[str, int | str]:
   """Facts that tell in words what has changed where fingerprints differ."""
   digest = hashlib.blake2b(digest_size=8)
   for split in (train, validation):
-    digest.update(np.ascontiguousarray(split.labels))
+    digest.update(np.ascontiguousarray(split.conditions))
   return {
     'training images': len(train.labels),
     'validation images': len(validation.labels),
@@ -75,6 +105,9 @@ def load(config, at_most: int | None = None, source: Source | None = None) -> Sp
   data = config.data
   if source is None:
     source = DATASETS[data.name](data)
+  has_table = config_lib.has_table(config)
+  if has_table:
+    source = tables.choose(source, data)
   _check_classes(config, source)
   if not source.is_mixed:
     source = source._replace(splits=in_random_order(source.splits))
@@ -89,14 +122,21 @@ def load(config, at_most: int | None = None, source: Source | None = None) -> Sp
   _check_batch_size(config, splits['train'])  # again: broken pictures are gone
   if config.conditional and at_most is None:
     _check_every_class(data, source, splits['train'])
+  names, found = source.class_names, dict.fromkeys(splits)
+  if has_table:
+    splits = tables.measured(splits, source.columns)
+    found = tables.standardized(splits, source.columns)
   return Splits(
-    **{name: Dataset(*split.take(first), source.class_names) for name, split in splits.items()}
+    **{
+      name: Dataset(images, labels, names, found[name]).take(first)
+      for name, (images, labels, _) in splits.items()
+    }
   )
 
 
 def _check_classes(config, source: Source) -> None:
-  data, expected = config.data, len(source.class_names)
-  if config.conditional and not expected:
+  data, expected, has_table = config.data, len(source.class_names), bool(source.columns)
+  if config.conditional and not expected and not has_table:
     images = source.splits['train'].images
     are_files = isinstance(images, list) and isinstance(images[0], Path)
     raise InputError(
@@ -105,18 +145,19 @@ def _check_classes(config, source: Source) -> None:
       f'{", or put the pictures of each class in a folder of its own" if are_files else ""}.'
     )
   # Runs of earlier versions were trained on one class; their configs say so.
-  if config.conditional and expected == 1 != data.num_classes:
+  if config.conditional and expected == 1 != data.num_classes and not has_table:
     raise InputError(
       f'{data.name!r} has one class only, {source.class_names[0]!r}: it tells a conditional model '
       'nothing. Set --config.conditional=False, or --config.data.num_classes=1 to do it anyway.'
     )
-  if config.conditional and data.num_classes not in (0, expected):
+  if config.conditional and data.num_classes not in (0, expected) and not has_table:
     raise InputError(
       f'data.num_classes={data.num_classes}, but {data.name!r} has {expected} classes. '
       f'Set --config.data.num_classes={expected}.'
     )
   for name, split in source.splits.items():
-    wrong = split.labels[(split.labels < 0) | (split.labels >= max(expected, 1))]
+    lowest = -1 if has_table else 0
+    wrong = split.labels[(split.labels < lowest) | (split.labels >= max(expected, 1))]
     if len(wrong):
       raise InputError(
         f'The {name} split of {data.name!r} has a label {wrong[0]}, expected 0 to {expected - 1}.'
@@ -125,8 +166,8 @@ def _check_classes(config, source: Source) -> None:
 
 def _check_every_class(data, source: Source, train: Split) -> None:
   class_names = source.class_names
-  counts = np.bincount(train.labels, minlength=len(class_names))
-  if not counts.all():
+  counts = _counts(train.labels, len(class_names))
+  if class_names and not counts.all():
     is_held_out = np.isin(np.flatnonzero(counts == 0), source.splits['train'].labels).any()
     missing = [name for name, count in zip(class_names, counts, strict=True) if not count]
     shown = ', '.join(map(repr, missing[:5])) + (', ...' if len(missing) > 5 else '')
@@ -141,10 +182,15 @@ def _check_every_class(data, source: Source, train: Split) -> None:
     )
 
 
+def _counts(labels: np.ndarray, num_classes: int) -> np.ndarray:
+  """How many images each class has; missing labels do not count."""
+  return np.bincount(labels[labels >= 0], minlength=num_classes)
+
+
 def class_counts(splits: Splits) -> list[str]:
   """Lines that show how many images of each class each split has; a warning for small classes."""
   class_names = splits.train.class_names
-  counts = [np.bincount(labels, minlength=len(class_names)) for _, labels, _ in splits]
+  counts = [_counts(split.labels, len(class_names)) for split in splits]
   if not class_names:
     return []
   if len(class_names) > MAX_COUNTED:
@@ -230,8 +276,8 @@ def _to_arrays(data, splits: dict[str, Split], cache: bool) -> dict[str, Split]:
           f'Set --config.data.channels={channels}.'
         )
     return {
-      name: Split(decoding.fit(images, geometry), labels)
-      for name, (images, labels) in splits.items()
+      name: split._replace(images=decoding.fit(split.images, geometry))
+      for name, split in splits.items()
     }
   decoding.check_channels(data)
   # All at once and sorted: another split of the same pictures finds them in the cache.
@@ -244,5 +290,6 @@ def _to_arrays(data, splits: dict[str, Split], cache: bool) -> dict[str, Split]:
     kept = readable[rows]
     if not kept.any():
       raise InputError(f'No picture of the {name} split of {data.dir!r} can be read.')
-    decoded[name] = Split(file_rows.take(images, rows[kept]), split.labels[kept])
+    rest = split.take(np.flatnonzero(kept))
+    decoded[name] = rest._replace(images=file_rows.take(images, rows[kept]))
   return decoded

@@ -32,6 +32,7 @@ class Terms(NamedTuple):
 
   reconstruction: np.ndarray  # [N], −log p(x | z, c)
   kl: np.ndarray  # KL(q(z | x, c) ‖ p(z | c)), [N, latent] or [N, 1]; see `priors.Density`
+  class_kl: np.ndarray  # [N], KL(q(c | x) ‖ p(c)) of a missing class, else 0
   mean: np.ndarray  # [N, latent]
   logvar: np.ndarray  # [N, latent]
   latents: np.ndarray  # [N, latent], the samples
@@ -39,11 +40,11 @@ class Terms(NamedTuple):
   @property
   def negative_elbo(self) -> np.ndarray:
     """[N], β = 1."""
-    return self.reconstruction + self.kl.sum(axis=-1)
+    return self.reconstruction + self.kl.sum(axis=-1) + self.class_kl
 
 
 def elbo(
-  task: VAE, variables: Variables, images: np.ndarray, labels: np.ndarray, key: Array
+  task: VAE, variables: Variables, images: np.ndarray, conditions: np.ndarray, key: Array
 ) -> Terms:
   """The terms of the ELBO of each image, one posterior sample each.
 
@@ -51,22 +52,22 @@ def elbo(
     task: of the model.
     variables: its weights.
     images: uint8 [N, H, W, C].
-    labels: int32 [N].
+    conditions: [N, ...] labels, or rows of the table of conditions.
     key: for all draws.
   """
   compute = _compiled_elbo(task)
-  indices = np.arange(len(labels), dtype=np.int32)
+  indices = np.arange(len(images), dtype=np.int32)
   return batches.map_rows(
-    lambda *rows: compute(variables, key, *rows), BATCH_SIZE, images, labels, indices
+    lambda *rows: compute(variables, key, *rows), BATCH_SIZE, images, conditions, indices
   )
 
 
 @functools.cache
 def _compiled_elbo(task: VAE):
-  def compute(variables, key, images, labels, indices):
+  def compute(variables, key, images, conditions, indices):
     image_keys = keys.per_example(key, indices)
-    terms, forward = task.bound(variables, (images, labels), image_keys)
-    return Terms(*terms, forward.mean, forward.logvar, forward.latents)
+    bound = task.bound(variables, (images, conditions), image_keys)
+    return Terms(*bound.terms, bound.class_kl, bound.mean, bound.logvar, bound.latents)
 
   return jax.jit(compute, compiler_options=task.compiler_options)
 
@@ -75,7 +76,7 @@ def iwae(
   task: VAE,
   variables: Variables,
   images: np.ndarray,
-  labels: np.ndarray,
+  conditions: np.ndarray,
   key: Array,
   num_samples: int,
   advance: Callable[[float], None] = lambda fraction: None,
@@ -90,7 +91,7 @@ def iwae(
     task: of the model.
     variables: its weights.
     images: uint8 [N, H, W, C].
-    labels: int32 [N].
+    conditions: [N, ...] labels, or rows of the table of conditions.
     key: that of `elbo` binarizes the images in the same way.
     num_samples: K.
     advance: progress callback; receives the finished fraction of the images.
@@ -103,21 +104,21 @@ def iwae(
   chunk = max(1, min(num_samples, _decoded_at_once(task.network.image_shape) // IWAE_BATCH))
   firsts = np.arange(0, num_samples, chunk, dtype=np.int32)
   numbers = np.arange(chunk, dtype=np.int32)
-  done, total_count = 0, len(labels)
+  done, total_count = 0, len(images)
 
-  def estimate(images, labels, indices):
+  def estimate(images, conditions, indices):
     nonlocal done
-    posterior = prepare(variables, key, images, labels, indices)
-    constants = (variables, posterior, labels, numbers, np.int32(num_samples))
-    nothing = np.full(len(labels), -np.inf, np.float32)
+    posterior = prepare(variables, key, images, conditions, indices)
+    constants = (variables, posterior, conditions, numbers, np.int32(num_samples))
+    nothing = np.full(len(images), -np.inf, np.float32)
     total = jax.block_until_ready(run(constants, nothing, firsts))
-    done += len(labels)
+    done += len(images)
     advance(min(done / total_count, 1.0))
     return total - np.log(np.float32(num_samples))
 
   if indices is None:
-    indices = np.arange(len(labels), dtype=np.int32)
-  return batches.map_rows(estimate, IWAE_BATCH, images, labels, np.int32(indices))
+    indices = np.arange(len(images), dtype=np.int32)
+  return batches.map_rows(estimate, IWAE_BATCH, images, conditions, np.int32(indices))
 
 
 def _decoded_at_once(image_shape: tuple[int, int, int]) -> int:
@@ -130,24 +131,24 @@ def _compiled_iwae(task: VAE):
   """(a function of images that is computed once, a fold over chunks of their samples)."""
   network = task.network
 
-  def prepare(variables, key, images, labels, indices):
+  def prepare(variables, key, images, conditions, indices):
     images, draw_keys = task.observed(images, keys.per_example(key, indices))
     pixels = task.to_pixels(images)
-    mean, logvar = network.apply(variables, pixels, labels, train=False, method='encode')
+    mean, logvar = network.apply(variables, pixels, conditions, train=False, method='encode')
     return pixels, draw_keys, mean, logvar
 
   def draw(number, key, mean, logvar):
     return gaussians.reparameterize(jax.random.fold_in(key, number), mean, logvar)
 
   def add_chunk(constants, total, first):
-    variables, (pixels, draw_keys, mean, logvar), labels, numbers, num_samples = constants
+    variables, (pixels, draw_keys, mean, logvar), conditions, numbers, num_samples = constants
     numbers = first + numbers
     draw_all = jax.vmap(jax.vmap(draw, (None, 0, 0, 0)), (0, None, None, None))
     latents = draw_all(numbers, draw_keys, mean, logvar)
-    outputs = network.apply(variables, latents, labels, train=False, method='decode')
+    outputs = network.apply(variables, latents, conditions, train=False, method='decode')
     weights = log_weights(
       task.likelihood.log_prob(pixels[None], outputs),
-      network.apply(variables, latents, labels, method='log_prior'),
+      network.apply(variables, latents, conditions, method='log_prior'),
       latents,
       mean,
       logvar,

@@ -8,16 +8,25 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from cvae_jax import config as config_lib
-from cvae_jax.models import blocks, likelihoods, priors
+from cvae_jax.models import blocks, likelihoods, missing, priors
+from cvae_jax.models import conditions as conditions_lib
 from cvae_jax.models.architectures import ARCHITECTURES
+from cvae_jax.models.conditions import Input
 
 Images = Float[ArrayLike, 'batch h w c']  # in the likelihood's pixel range
-Labels = Int[ArrayLike, ' batch']
-Mixtures = Float[ArrayLike, 'batch classes']  # weights of classes, for embeddings between them
 
+
+class Mixtures(NamedTuple):
+  """Inputs of the embedding that lie between those of conditions; see `conditions.inputs_of`."""
+
+  inputs: Float[ArrayLike, 'batch inputs']
+
+
+# Numbers of classes, or the rows of a table (see `config.Column`), where NaN is unknown.
+Conditions = Int[ArrayLike, ' batch'] | Float[ArrayLike, 'batch columns'] | Mixtures
 
 # Classes whose embeddings are a product with one-hot labels, which is quick for few, and has the
 # same bits each time on a GPU too. The cost of that product grows with their number.
@@ -38,7 +47,7 @@ class Forward(NamedTuple):
 class CVAE(nn.Module):
   """q(z | x, c), p(z | c) and the parameters of p(x | z, c).
 
-  One embedding of the class is concatenated to the encoder's features before the heads, and to the
+  One embedding of the conditions is concatenated to the encoder's features before the heads, and to the
   latents before the decoder (Sohn et al. 2015). An unconditional model has none, and ignores its
   labels.
   """
@@ -49,6 +58,7 @@ class CVAE(nn.Module):
   image_shape: tuple[int, int, int]
   conditional: bool
   num_classes: int
+  columns: tuple[Input, ...]  # of the table of conditions; () where they are numbers of classes
   latent_dim: int
   embed_dim: int
   activation: Callable[[Array], Array]
@@ -59,79 +69,117 @@ class CVAE(nn.Module):
     highest = jax.lax.Precision.HIGHEST
     if self.conditional:
       self.class_embedding = nn.Dense(self.embed_dim, precision=highest)
+    names = [column.num_names for column in self.columns if column.is_inferred]
+    self.classifiers = [nn.Dense(count, precision=highest) for count in names]
     self.mean_head = nn.Dense(self.latent_dim, precision=highest)
     self.logvar_head = nn.Dense(self.latent_dim, precision=highest)
     if self.initial_sigma is not None:
       begin = nn.initializers.constant(math.log(self.initial_sigma))
       self.log_sigma = self.param('log_sigma', begin, self.image_shape[-1:])
 
-  def embed(self, labels: Labels | Mixtures) -> Float[Array, 'batch embedding']:
-    """The embedding of classes, or of mixtures of classes."""
-    if labels.ndim == 1 and self.num_classes > MAX_ONE_HOT and not self.is_initializing():
+  def embed(self, conditions: Conditions) -> Float[Array, 'batch embedding']:
+    """SiLU(Dense(·)) of all conditions together, with the model's activation."""
+    is_number = not isinstance(conditions, Mixtures) and not self.columns
+    if is_number and self.num_classes > MAX_ONE_HOT and not self.is_initializing():
       weights = self.class_embedding.variables['params']
-      return self.activation(weights['kernel'][labels] + weights['bias'][None])
-    if labels.ndim == 1:
-      labels = jax.nn.one_hot(labels, self.num_classes)
-    return self.activation(self.class_embedding(labels))
+      return self.activation(weights['kernel'][conditions] + weights['bias'][None])
+    return self.activation(self.class_embedding(self._inputs(conditions)))
 
-  def _with_class(self, features: ArrayLike, labels: Labels | Mixtures) -> Array:
+  def _inputs(self, conditions: Conditions) -> Float[Array, 'batch inputs']:
+    if isinstance(conditions, Mixtures):
+      return conditions.inputs
+    if not self.columns:
+      return jax.nn.one_hot(conditions, self.num_classes)
+    return conditions_lib.inputs_of(self.columns, conditions)
+
+  def _with_embedding(self, features: ArrayLike, conditions: Conditions) -> Array:
     """Features [..., B, F] with the embedding, [..., B, F + embed_dim], or unchanged."""
     if not self.conditional:
       return features
-    embedding = self.embed(labels)
+    embedding = self.embed(conditions)
     embedding = jnp.broadcast_to(embedding, (*features.shape[:-1], self.embed_dim))
     return jnp.concatenate([features, embedding], axis=-1)
 
   def encode(
-    self, images: Images, labels: Labels, train: bool
+    self, images: Images, conditions: Conditions, train: bool
   ) -> tuple[Float[Array, 'batch latent'], Float[Array, 'batch latent']]:
     """Mean and log-variance of q(z | x, c).
 
     Args:
       images: see `Images`.
-      labels: their classes.
+      conditions: theirs; a missing class is taken for the likeliest, where there is a q(c | x).
       train: batch norms use the statistics of this batch and update theirs; dropout is drawn.
     """
-    features = self._with_class(self.encoder(images, train), labels)
+    features = self.encoder(images, train)
+    if self.is_inferring:
+      log_probs = self._log_probs(features)
+      conditions = missing.likeliest(self.columns, conditions, log_probs)
+    return self._posterior(features, conditions)
+
+  def _posterior(self, features: ArrayLike, conditions: Conditions) -> tuple[Array, Array]:
+    features = self._with_embedding(features, conditions)
     return self.mean_head(features), self.logvar_head(features)
 
+  @property
+  def is_inferring(self) -> bool:
+    """Whether there is a q(c | x)."""
+    return any(column.is_inferred for column in self.columns)
+
+  def infer(self, images: Images, train: bool) -> missing.LogProbs:
+    """log q(c | x) of each category that may be missing."""
+    return self._log_probs(self.encoder(images, train))
+
+  def _log_probs(self, features: ArrayLike) -> missing.LogProbs:
+    return tuple(jax.nn.log_softmax(head(features)) for head in self.classifiers)
+
   def log_prior(
-    self, latents: Float[ArrayLike, '*draws batch latent'], labels: Labels
+    self, latents: Float[ArrayLike, '*draws batch latent'], conditions: Conditions
   ) -> Float[Array, '*draws batch']:
     """log p(z | c), in nats."""
-    return self._prior(labels).log_prob(latents)
+    return self._prior(conditions).log_prob(latents)
 
   def draw_prior(
-    self, keys: Key[Array, ' batch'], labels: Labels, temperature: Float[ArrayLike, '']
+    self, keys: Key[Array, ' batch'], conditions: Conditions, temperature: Float[ArrayLike, '']
   ) -> Float[Array, 'batch latent']:
     """z ~ p(z | c); see `priors.Density.draw`."""
-    return self._prior(labels).draw(keys, temperature)
+    return self._prior(conditions).draw(keys, temperature)
 
-  def change_class(
-    self, latents: Float[ArrayLike, 'batch latent'], labels: Labels, others: Labels
+  def change_conditions(
+    self, latents: Float[ArrayLike, 'batch latent'], conditions: Conditions, others: Conditions
   ) -> Float[Array, 'batch latent']:
-    """Latents of the classes `others` from the noise that gives `latents` in `labels`."""
-    return self._prior(others).to_latents(self._prior(labels).to_noise(latents))
+    """Latents of the conditions `others` from the noise that gives `latents` in `conditions`."""
+    return self._prior(others).to_latents(self._prior(conditions).to_noise(latents))
 
-  def _prior(self, labels: Labels) -> priors.Density:
+  def _prior(self, conditions: Conditions) -> priors.Density:
     if not self.conditional:
-      labels = jnp.zeros_like(labels)
-    return self.prior(labels, lambda images, labels: self.encode(images, labels, train=False))
+      conditions = jnp.zeros_like(conditions)
+    labels = conditions
+    if self.columns:
+      labels = conditions_lib.labels_of(self.columns, conditions)
+      context = self.embed(conditions)
+    else:
+      context = jax.nn.one_hot(labels, self.num_classes if self.conditional else 0)
+
+    def encode(images, labels):
+      conditions = conditions_lib.rows_of(self.columns, labels) if self.columns else labels
+      return self.encode(images, conditions, train=False)
+
+    return self.prior(labels, context, encode)
 
   def decode(
     self,
     latents: Float[ArrayLike, '*draws batch latent'],
-    labels: Labels | Mixtures,
+    conditions: Conditions,
     train: bool,
   ) -> Float[Array, '*draws batch h w outputs']:
     """The parameters of p(x | z, c): a value per channel, and log σ of each if it is learned.
 
     Args:
-      latents: one draw, or several, for each label.
-      labels: classes, or mixtures of them.
+      latents: one draw, or several, for each condition.
+      conditions: theirs, or mixtures.
       train: as in `encode`.
     """
-    features = self._with_class(latents, labels)
+    features = self._with_embedding(latents, conditions)
     outputs = self.decoder(features.reshape(-1, features.shape[-1]), train)
     outputs = outputs.reshape(*latents.shape[:-1], *self.image_shape)
     if self.initial_sigma is None:
@@ -142,16 +190,62 @@ class CVAE(nn.Module):
   def __call__(
     self,
     images: Images,
-    labels: Labels,
+    conditions: Conditions,
     draw: Callable[[Array, Array], Array],
     train: bool,
   ) -> Forward:
     """Encodes, draws latents with `draw(mean, logvar)`, one or several of each, and decodes."""
-    mean, logvar = self.encode(images, labels, train)
+    features = self.encoder(images, train)
+    if self.is_initializing():
+      self._log_probs(features)
+    return self._pass(features, conditions, draw, train)
+
+  def every_completion(
+    self,
+    images: Images,
+    conditions: Float[ArrayLike, 'batch columns'],
+    hidden: Bool[ArrayLike, ' batch'] | None,
+    draw: Callable[[Array, Array], Array],
+    train: bool,
+  ) -> tuple[Forward, missing.LogProbs]:
+    """`__call__` with every choice for missing classes, and log q(c | x).
+
+    Args:
+      images: see `Images`.
+      conditions: theirs.
+      hidden: which images are decoded without conditions, if any.
+      draw: of mean and log-variance [K, B, latent].
+      train: as in `encode`.
+
+    Returns:
+      The results of all K completions, [K, B, ...] each.
+    """
+    features = self.encoder(images, train)
+    rows = missing.completions(self.columns, conditions)
+    if hidden is not None:
+      rows = jnp.where(hidden[:, None], jnp.nan, rows)
+    flat = jnp.tile(features, (len(rows), 1))
+    unflat = lambda x: x.reshape(len(rows), -1, *x.shape[1:])  # noqa: E731
+    forward = self._pass(
+      flat,
+      rows.reshape(-1, rows.shape[-1]),
+      lambda mean, logvar: draw(unflat(mean), unflat(logvar)).reshape(mean.shape),
+      train,
+    )
+    return Forward(*map(unflat, forward)), self._log_probs(features)
+
+  def _pass(
+    self,
+    features: ArrayLike,
+    conditions: Conditions,
+    draw: Callable[[Array, Array], Array],
+    train: bool,
+  ) -> Forward:
+    mean, logvar = self._posterior(features, conditions)
     latents = draw(mean, logvar)
-    prior = self._prior(labels)
+    prior = self._prior(conditions)
     return Forward(
-      self.decode(latents, labels, train),
+      self.decode(latents, conditions, train),
       latents,
       mean,
       logvar,
@@ -176,6 +270,7 @@ def build(config) -> CVAE:
     image_shape=image_shape,
     conditional=config.conditional,
     num_classes=config.data.num_classes,
+    columns=conditions_lib.of_config(config),
     latent_dim=config.latent_dim,
     embed_dim=config.model.embed_dim,
     activation=activation,
@@ -185,8 +280,10 @@ def build(config) -> CVAE:
 
 def init(model: CVAE, key: Key[Array, '']) -> dict:
   """The variables of an untrained model: 'params' and, with a batch norm, 'batch_stats'."""
-  images, labels = jnp.zeros((1, *model.image_shape)), jnp.zeros((1,), jnp.int32)
-  return model.init(key, images, labels, draw=lambda mean, logvar: mean, train=False)
+  images, conditions = jnp.zeros((1, *model.image_shape)), jnp.zeros((1,), jnp.int32)
+  if model.columns:
+    conditions = jnp.zeros((1, len(model.columns)))
+  return model.init(key, images, conditions, draw=lambda mean, logvar: mean, train=False)
 
 
 def abstract_variables(model: CVAE) -> dict:

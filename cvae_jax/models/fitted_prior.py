@@ -44,8 +44,8 @@ class FittedPrior(NamedTuple):
 
 
 def num_classes(config) -> int:
-  """The number of mixtures for a checked config: 1 for an unconditional model."""
-  return config.data.num_classes if config.conditional else 1
+  """The number of mixtures for a checked config: 1 for a model without classes."""
+  return max(config.data.num_classes, 1) if config.conditional else 1
 
 
 @jax.jit

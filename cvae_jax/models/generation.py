@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from cvae_jax.data import transforms
 from cvae_jax.models import priors
-from cvae_jax.models.cvae import CVAE
+from cvae_jax.models.cvae import CVAE, Conditions
 from cvae_jax.models.likelihoods import Likelihood
 from cvae_jax.runtime import keys
 
@@ -21,11 +21,11 @@ def encode(
   likelihood: Likelihood,
   variables: dict,
   images: Float[Array, 'batch h w c'],
-  labels: Int[Array, ' batch'],
+  conditions: Conditions,
 ) -> tuple[Float[Array, 'batch latent'], Float[Array, 'batch latent']]:
   """Mean and log-variance of q(z | x, c), of images in [0, 1]."""
   pixels = transforms.to_pixel_range(images, likelihood.pixel_range)
-  return network.apply(variables, pixels, labels, train=False, method='encode')
+  return network.apply(variables, pixels, conditions, train=False, method='encode')
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -34,10 +34,10 @@ def decode(
   likelihood: Likelihood,
   variables: dict,
   latents: Float[Array, 'batch latent'],
-  labels: Int[Array, ' batch'] | Float[Array, 'batch classes'],
+  conditions: Conditions,
 ) -> Float[Array, 'batch h w c']:
   """E[x | z, c], images in [0, 1]."""
-  outputs = network.apply(variables, latents, labels, train=False, method='decode')
+  outputs = network.apply(variables, latents, conditions, train=False, method='decode')
   return transforms.to_display(likelihood.mean(outputs), likelihood.pixel_range)
 
 
@@ -47,12 +47,12 @@ def decode_draw(
   likelihood: Likelihood,
   variables: dict,
   latents: Float[Array, 'batch latent'],
-  labels: Int[Array, ' batch'] | Float[Array, 'batch classes'],
+  conditions: Conditions,
   key: Key[Array, ''],
   indices: Int[Array, ' batch'],
 ) -> Float[Array, 'batch h w c']:
   """x ~ p(x | z, c), images in [0, 1]; pixels depend on the key and the image's index."""
-  outputs = network.apply(variables, latents, labels, train=False, method='decode')
+  outputs = network.apply(variables, latents, conditions, train=False, method='decode')
   pixels = jax.vmap(likelihood.sample)(keys.per_example(key, indices), outputs)
   return transforms.to_display(pixels, likelihood.pixel_range)
 
@@ -61,29 +61,29 @@ def decode_draw(
 def draw_prior(
   network: CVAE,
   variables: dict,
-  labels: Int[Array, ' batch'],
+  conditions: Conditions,
   key: Key[Array, ''],
   indices: Int[Array, ' batch'],
   temperature: Float[Array, ''] | float,
 ) -> Float[Array, 'batch latent']:
-  """z ~ p(z | c); a latent depends on the key, its index and its class.
+  """z ~ p(z | c); a latent depends on the key, its index and its conditions.
 
   The temperature is a factor on the standard deviation of what is drawn from; 1 is the prior.
   """
   image_keys = keys.per_example(key, indices)
-  return network.apply(variables, image_keys, labels, temperature, method='draw_prior')
+  return network.apply(variables, image_keys, conditions, temperature, method='draw_prior')
 
 
 @partial(jax.jit, static_argnums=0)
-def change_class(
+def change_conditions(
   network: CVAE,
   variables: dict,
   latents: Float[Array, 'batch latent'],
-  labels: Int[Array, ' batch'],
-  others: Int[Array, ' batch'],
+  conditions: Conditions,
+  others: Conditions,
 ) -> Float[Array, 'batch latent']:
-  """What the noise that gives `latents` in the classes `labels` gives in the classes `others`."""
-  return network.apply(variables, latents, labels, others, method='change_class')
+  """What the noise that gives `latents` under `conditions` gives under `others`."""
+  return network.apply(variables, latents, conditions, others, method='change_conditions')
 
 
 @jax.jit

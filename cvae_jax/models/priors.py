@@ -1,6 +1,8 @@
 """p(z | c): what latents are drawn from, and what the KL is measured against.
 
-A prior is a module: called with labels, it gives the `Density` of their classes. All in float32.
+A prior is a module: called with (labels, context, encode), it gives the `Density` of each image.
+Its arguments are the classes, all conditions as numbers, and a function of the encoder. All in
+float32.
 """
 
 import dataclasses
@@ -23,13 +25,14 @@ from cvae_jax.runtime.registry import Registry
 MAX_LOG_SCALE = 2.0
 MAX_PSEUDO_PIXELS = 1 << 24  # of a vamp prior's pseudo-inputs, 64 MB
 
-# A function of (config, image shape, activation) -> a module, called with labels and an `Encode`.
+# Functions of (config, image shape, activation) -> a module; see above.
 PRIORS = Registry('prior')
 
 Labels = Int[ArrayLike, ' batch']
 Latents = Float[ArrayLike, 'batch latent']  # of one draw; also means, log-variances and noise
 Draws = Float[ArrayLike, '*draws batch latent']
-Classes = Float[ArrayLike, 'batch classes']  # one-hot
+# All conditions: one-hot classes or, of a table, its embedding. Of size 0 without conditions.
+Context = Float[ArrayLike, 'batch context']
 # (images [N, H, W, C], labels [N]) -> mean and log-variance of q(z | x, c), [N, latent] each.
 Encode = Callable[[ArrayLike, ArrayLike], tuple[Array, Array]]
 
@@ -132,7 +135,7 @@ class StandardNormal(nn.Module):
 
   latent_dim: int
 
-  def __call__(self, labels: Labels, encode: Encode) -> Gaussian:
+  def __call__(self, labels: Labels, context: Context, encode: Encode) -> Gaussian:
     zeros = jnp.zeros((len(labels), self.latent_dim))
     return Gaussian(zeros, zeros)
 
@@ -144,7 +147,7 @@ class ClassGaussian(nn.Module):
   latent_dim: int
 
   @nn.compact
-  def __call__(self, labels: Labels, encode: Encode) -> Gaussian:
+  def __call__(self, labels: Labels, context: Context, encode: Encode) -> Gaussian:
     shape = (self.num_classes, self.latent_dim)
     mean = self.param('mean', nn.initializers.zeros, shape)
     logvar = self.param('logvar', nn.initializers.zeros, shape)
@@ -163,7 +166,7 @@ class Vamp(nn.Module):
   image_shape: tuple[int, int, int]
 
   @nn.compact
-  def __call__(self, labels: Labels, encode: Encode) -> Mixture:
+  def __call__(self, labels: Labels, context: Context, encode: Encode) -> Mixture:
     count = self.num_classes * self.num_components
     inputs = self.param('inputs', nn.initializers.uniform(1.0), (count, *self.image_shape))
     own = jnp.repeat(jnp.arange(self.num_classes), self.num_components, total_repeat_length=count)
@@ -176,11 +179,10 @@ class Vamp(nn.Module):
 class Flow(nn.Module):
   """A conditional RealNVP (Dinh et al. 2017): z = f_c(u) with u ~ N(0, I).
 
-  Each coupling moves half of the dimensions, given the other half and the class. At initialization
+  Each coupling moves half of the dimensions, given the other half and the conditions. At initialization
   it is the identity.
   """
 
-  num_classes: int  # 0 in an unconditional model
   latent_dim: int
   num_layers: int
   hidden_dim: int
@@ -192,11 +194,11 @@ class Flow(nn.Module):
       for layer in range(self.num_layers)
     ]
 
-  def __call__(self, labels: Labels, encode: Encode) -> 'FlowDensity':
-    return FlowDensity(self, jax.nn.one_hot(labels, self.num_classes))
+  def __call__(self, labels: Labels, context: Context, encode: Encode) -> 'FlowDensity':
+    return FlowDensity(self, context)
 
   def to_noise(
-    self, latents: Draws, context: Classes
+    self, latents: Draws, context: Context
   ) -> tuple[Draws, Float[Array, '*draws batch']]:
     """u = f_c⁻¹(z), and log |det ∂u/∂z|."""
     log_det = jnp.zeros(latents.shape[:-1])
@@ -206,7 +208,7 @@ class Flow(nn.Module):
       log_det -= jnp.sum(log_scale, axis=-1)
     return latents, log_det
 
-  def to_latents(self, noise: Draws, context: Classes) -> Draws:
+  def to_latents(self, noise: Draws, context: Context) -> Draws:
     """z = f_c(u)."""
     for coupling in reversed(self.couplings):
       # A coupling reads only what it does not change, so that both directions see the same.
@@ -223,7 +225,7 @@ class Coupling(nn.Module):
   activation: Callable[[Array], Array]
 
   @nn.compact
-  def __call__(self, values: Draws, context: Classes) -> tuple[Draws, Draws]:
+  def __call__(self, values: Draws, context: Context) -> tuple[Draws, Draws]:
     """Shift and log-scale; 0 where the mask is 1."""
     kept = _like(jnp.asarray(self.mask, jnp.float32), values)
     context = jnp.broadcast_to(_like(context, values), (*values.shape[:-1], context.shape[-1]))
@@ -246,7 +248,7 @@ class FlowDensity(Density):
   """The density of a flow at the classes of a batch."""
 
   flow: Flow
-  context: Classes
+  context: Context
 
   def log_prob(self, latents: Draws) -> Float[Array, '*draws batch']:
     noise, log_det = self.flow.to_noise(latents, self.context)
@@ -278,6 +280,7 @@ def _standard(config, image_shape, activation) -> StandardNormal:
 
 
 def _check_classes(config) -> None:
+  _check_table(config, config.prior)
   if not config.conditional:
     raise InputError(
       "prior='class_gaussian' has a Gaussian for each class, but conditional=False. Choose one of: "
@@ -290,7 +293,28 @@ def _class_gaussian(config, image_shape, activation) -> ClassGaussian:
   return ClassGaussian(_num_classes(config), config.latent_dim)
 
 
+def _check_table(config, prior: str) -> None:
+  """Raises InputError where the class of an image, of which a mixture needs one, may be unknown."""
+  if not config.conditional:
+    return
+  if config.condition_dropout:
+    raise InputError(
+      f'prior={prior!r} needs the class of every image, but '
+      f'condition_dropout={config.condition_dropout} hides it. Choose prior=standard or flow, or '
+      'set --config.condition_dropout=0.'
+    )
+  columns = list(map(config_lib.inputs_of, config.data.columns))
+  number = config_lib.class_column([column.kind for column in columns])
+  if columns and (number is None or columns[number].has_empty and not config.classifier_weight):
+    state = 'no column is a category' if number is None else 'some cells of its column are empty'
+    raise InputError(
+      f'prior={prior!r} needs the class of every image, the first category of '
+      f'data.conditions={config.data.conditions!r}, but {state}. Choose prior=standard or flow.'
+    )
+
+
 def _check_vamp(config) -> None:
+  _check_table(config, config.prior)
   if config.model.norm == 'batch':
     raise InputError(
       "prior='vamp' is made of posteriors, which model.norm='batch' changes from batch to batch. "
@@ -323,7 +347,6 @@ def _check_flow(config) -> None:
 def _flow(config, image_shape, activation) -> Flow:
   model = config.model
   return Flow(
-    _num_classes(config),
     config.latent_dim,
     model.num_flow_layers,
     model.flow_hidden_dim,

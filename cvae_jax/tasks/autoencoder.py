@@ -4,13 +4,14 @@ import math
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Int, Key, UInt8
+from jaxtyping import Array, Bool, Float, Key, UInt8
 
 from cvae_jax.data import augmentation, batches, transforms
 from cvae_jax.models import architectures, cvae, generation, likelihoods
-from cvae_jax.models.cvae import Forward
+from cvae_jax.models.cvae import Conditions, Forward
 from cvae_jax.tasks.task import Batch, Task, Variables
 
 ENCODED_BATCH = 256
@@ -31,6 +32,7 @@ class Autoencoder(Task):
     self.network = cvae.build(config)
     self.likelihood = likelihoods.build(config)
     self.binarize = config.data.binarize
+    self._condition_dropout = config.condition_dropout
     self.compiler_options = architectures.compiler_options(config.model.name, config.deterministic)
     has_alpha = config.data.alpha == 'keep'
     self._augment = augmentation.make_augment(config.data.augment, has_alpha)
@@ -87,7 +89,7 @@ class Autoencoder(Task):
     self,
     variables: Variables,
     pixels: Float[ArrayLike, 'batch h w c'],
-    labels: Int[ArrayLike, ' batch'],
+    conditions: Conditions,
     draw: Callable,
     dropout_key: Key[Array, ''],
   ) -> tuple[Forward, Variables]:
@@ -96,19 +98,32 @@ class Autoencoder(Task):
     Args:
       variables: the model's.
       pixels: images in the likelihood's pixel range.
-      labels: their classes.
+      conditions: theirs; some are hidden, see `hidden`.
       draw: (mean, logvar) -> latents.
-      dropout_key: of the dropout.
+      dropout_key: of features and conditions.
     """
     return self.network.apply(
       variables,
       pixels,
-      labels,
+      self.with_hidden(conditions, self.hidden(dropout_key, len(pixels))),
       draw=draw,
       train=True,
       mutable=['batch_stats'],
       rngs={'dropout': dropout_key},
     )
+
+  def hidden(self, dropout_key: Key[Array, ''], count: int) -> Bool[Array, ' batch'] | None:
+    """Which of `count` images a training step sees without their conditions; None: of none."""
+    if not self._condition_dropout:
+      return None
+    # Another key than the dropout of features has.
+    key = jax.random.fold_in(dropout_key, 1)
+    return jax.random.bernoulli(key, self._condition_dropout, (count,))
+
+  @staticmethod
+  def with_hidden(conditions: Conditions, hidden: Bool[Array, ' batch'] | None) -> Conditions:
+    """Conditions [..., B, columns] that are unknown where they are hidden."""
+    return conditions if hidden is None else jnp.where(hidden[:, None], jnp.nan, conditions)
 
   @property
   def omitted_nats(self) -> float:
@@ -119,24 +134,24 @@ class Autoencoder(Task):
     self,
     variables: Variables,
     images: Float[ArrayLike, 'batch h w c'],
-    labels: Int[ArrayLike, ' batch'],
+    conditions: Conditions,
   ) -> tuple[Float[Array, 'batch latent'], Float[Array, 'batch latent']]:
     """Mean and log-variance of q(z | x, c), of images in [0, 1]."""
-    return generation.encode(self.network, self.likelihood, variables, images, labels)
+    return generation.encode(self.network, self.likelihood, variables, images, conditions)
 
   def decode(
     self,
     variables: Variables,
     latents: Float[ArrayLike, 'batch latent'],
-    labels: Int[ArrayLike, ' batch'] | Float[ArrayLike, 'batch classes'],
+    conditions: Conditions,
   ) -> Float[Array, 'batch h w c']:
     """E[x | z, c] in [0, 1]."""
-    return generation.decode(self.network, self.likelihood, variables, latents, labels)
+    return generation.decode(self.network, self.likelihood, variables, latents, conditions)
 
   def latents(self, variables: Variables, batch: Batch) -> Float[np.ndarray, 'batch latent']:
     """Posterior means of the grey values, without binarization."""
     mean, _ = batches.map_rows(
-      lambda images, labels: self.encode(variables, np.float32(images) / 255, labels),
+      lambda images, conditions: self.encode(variables, np.float32(images) / 255, conditions),
       ENCODED_BATCH,
       *batch,
     )
@@ -152,11 +167,11 @@ class Autoencoder(Task):
 
     `corrupt` changes images in [0, 1] before they are encoded and shown.
     """
-    images, labels = batch
+    images, conditions = batch
     columns = min(GRID_COLUMNS, len(images))
     count = min(RECONSTRUCTION_ROWS, len(images) // columns) * columns
     seen = corrupt(transforms.to_unit_interval(images[:count]))
-    mean, _ = self.encode(variables, seen, labels[:count])
-    decoded = self.decode(variables, mean, labels[:count])
+    mean, _ = self.encode(variables, seen, conditions[:count])
+    decoded = self.decode(variables, mean, conditions[:count])
     rows = [np.reshape(x, (-1, columns, *x.shape[1:])) for x in jax.device_get((seen, decoded))]
     return np.stack(rows, axis=1).reshape(-1, *rows[0].shape[1:])

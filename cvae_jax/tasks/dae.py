@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, Key
 
 from cvae_jax.data import corruption
+from cvae_jax.models import conditions as conditions_lib
 from cvae_jax.runtime import keys as keys_lib
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.tasks.autoencoder import Autoencoder
@@ -17,6 +18,12 @@ from cvae_jax.tasks.task import TASKS, Batch, Terms, Variables
 
 
 def _check(config) -> None:
+  if any(column.is_inferred for column in conditions_lib.of_config(config)):
+    raise InputError(
+      "objective='dae' has no bound to sum over classes, but some classes of "
+      f'data.conditions={config.data.conditions!r} are missing. Set --config.classifier_weight=0: '
+      'then the network is told that a class is unknown.'
+    )
   for field, value in (('num_importance_samples', 1), ('free_bits', 0), ('prior', 'standard')):
     if config[field] != value:
       raise InputError(
@@ -52,13 +59,13 @@ class DAE(Autoencoder):
     step: Int[ArrayLike, ''],
   ) -> tuple[Float[Array, ''], tuple[Terms, Variables]]:
     """−log p(x | z, c), mean over images, without the constant `likelihood.omitted`."""
-    images, labels = batch
+    images, conditions = batch
     # The keys of a VAE: both see the same images in every step.
     pixels_key, _, augment_key, dropout_key, noise_key = jax.random.split(key, 5)
     images = self.augmented(images, augment_key, pixels_key)
     seen = self._corrupt(noise_key, images)
     forward, updated = self.training_pass(
-      variables, self.to_pixels(seen), labels, lambda mean, logvar: mean, dropout_key
+      variables, self.to_pixels(seen), conditions, lambda mean, logvar: mean, dropout_key
     )
     reconstruction = -jnp.mean(self.likelihood.log_prob(self.to_pixels(images), forward.outputs))
     return reconstruction - self.omitted_nats, ({'reconstruction': reconstruction}, updated)
@@ -66,11 +73,11 @@ class DAE(Autoencoder):
   def evaluate(
     self, variables: Variables, batch: Batch, keys: Key[Array, ' batch']
   ) -> dict[str, Float[Array, ' batch']]:
-    images, labels = batch
+    images, conditions = batch
     images, noise_keys = self.observed(images, keys)
     seen = self.to_pixels(jax.vmap(self._corrupt)(noise_keys, images))
     forward = self.network.apply(
-      variables, seen, labels, draw=lambda mean, logvar: mean, train=False
+      variables, seen, conditions, draw=lambda mean, logvar: mean, train=False
     )
     log_prob = self.likelihood.log_prob(self.to_pixels(images), forward.outputs)
     return {'reconstruction': -log_prob}

@@ -9,10 +9,11 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, Key, UInt8
 
 from cvae_jax.data.datasets import Dataset
+from cvae_jax.models.cvae import Conditions
 from cvae_jax.runtime.registry import Registry
 
 Variables = dict[str, Any]  # of linen: 'params' and perhaps 'batch_stats'
-Batch = tuple[UInt8[ArrayLike, 'batch h w c'], Int[ArrayLike, ' batch']]  # images, labels
+Batch = tuple[UInt8[ArrayLike, 'batch h w c'], Conditions]  # images, and theirs
 Terms = dict[str, Float[Array, '']]  # by name; densities are in nats
 
 # Classes of tasks, made with (config, steps_per_epoch). Trait: `protocol`, how the validation terms
@@ -73,7 +74,7 @@ class Task:
 
     Args:
       variables: the model's.
-      batch: images and labels.
+      batch: images and conditions.
       hyper: `hyperparameters`, or those of another run of the same program.
       key: for everything that this step draws.
       step: steps taken before.
@@ -91,7 +92,7 @@ class Task:
 
     Args:
       variables: the model's.
-      batch: images and labels.
+      batch: images and conditions.
       keys: one for each image, the same at every validation.
     """
     raise NotImplementedError
@@ -103,7 +104,7 @@ class Task:
 
     Args:
       variables: the model's.
-      batch: validation images and labels.
+      batch: validation images and conditions.
       key: the run's; see `keys.named`.
     """
     return {}

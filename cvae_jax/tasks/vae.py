@@ -17,8 +17,9 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from cvae_jax.config import MAX_STEPS
 from cvae_jax.data import batches
 from cvae_jax.data.datasets import Dataset
-from cvae_jax.models import fitted_prior, gaussians, generation, likelihoods
-from cvae_jax.models.cvae import Forward
+from cvae_jax.models import conditions as conditions_lib
+from cvae_jax.models import fitted_prior, gaussians, generation, likelihoods, missing
+from cvae_jax.models.cvae import Conditions, Forward
 from cvae_jax.models.likelihoods import Likelihood
 from cvae_jax.runtime import keys as keys_lib
 from cvae_jax.runtime.errors import InputError
@@ -27,6 +28,7 @@ from cvae_jax.tasks.autoencoder import Autoencoder
 from cvae_jax.tasks.task import TASKS, Artifact, Batch, Terms, Variables
 
 ACTIVE_VARIANCE = 0.01  # of posterior means over images (Burda et al. 2016, section 5.2)
+MAX_COMPLETIONS = 256  # of a row of conditions; each is decoded
 MAX_CLASS_ROWS = 20  # of the grid of samples
 SQUARE_COLUMNS = 8  # of the square grid of an unconditional model
 
@@ -75,6 +77,31 @@ def beta_objective(
   return jnp.mean(terms.reconstruction) + beta * kl
 
 
+class Missing(NamedTuple):
+  """What the bound of images whose class may be missing has beside the ELBO (Kingma et al. 2014)."""
+
+  kl: Float[Array, ' batch']  # KL(q(c | x) ‖ p(c)), 0 where the class is known
+  cross_entropy: Float[Array, '']  # −log q(c | x), mean over images whose class is known
+
+
+class Bound(NamedTuple):
+  """The bound of each image and the posterior that it is computed from."""
+
+  terms: Elbo
+  class_kl: Float[Array, ' batch']  # see `Missing`
+  mean: Float[Array, 'batch latent']
+  logvar: Float[Array, 'batch latent']
+  latents: Float[Array, 'batch latent']
+
+
+def expected(terms: Elbo, weights: Float[ArrayLike, 'k batch']) -> Elbo:
+  """Σ_c q(c | x) ELBO(x, c), from the terms [K, B] of every class (M2, eq. 7)."""
+  return Elbo(
+    jnp.sum(weights * terms.reconstruction, axis=0),
+    jnp.sum(weights[..., None] * terms.kl, axis=0),
+  )
+
+
 def log_weights(
   log_likelihood: Float[ArrayLike, 'draws batch'],
   log_prior: Float[ArrayLike, 'draws batch'],
@@ -104,6 +131,20 @@ def bits_per_dimension(
 
 
 def _check(config) -> None:
+  columns = conditions_lib.of_config(config)
+  choices = math.prod(column.num_names for column in columns if column.is_inferred)
+  if choices > MAX_COMPLETIONS:
+    raise InputError(
+      f'data.conditions={config.data.conditions!r}: an image with missing classes has up to '
+      f'{choices:,} completions to sum over, more than {MAX_COMPLETIONS}. Leave a column out, or '
+      'set --config.classifier_weight=0: then the network is told that a class is unknown.'
+    )
+  if choices > 1 < config.num_importance_samples:
+    raise InputError(
+      f'num_importance_samples={config.num_importance_samples}, but some classes of '
+      f'data.conditions={config.data.conditions!r} are missing, and their sum is of the ELBO. Set '
+      '--config.num_importance_samples=1, or --config.classifier_weight=0.'
+    )
   if config.free_bits and config.num_importance_samples > 1:
     raise InputError(
       f'free_bits={config.free_bits} limits the KL of the ELBO, but '
@@ -116,7 +157,6 @@ def _check(config) -> None:
 class VAE(Autoencoder):
   """q(z | x, c), p(z | c) and p(x | z, c), trained on a bound on log p(x | c)."""
 
-  terms = ('reconstruction', 'kl', 'beta')
   score = 'negative_elbo'  # at β = 1, whatever β the run is trained with
   artifacts = ('prior',)
   commands = (
@@ -129,6 +169,8 @@ class VAE(Autoencoder):
     self._config = config
     self._total_steps = config.num_epochs * steps_per_epoch
     self._has_bits = likelihoods.is_probability(config)
+    missing_terms = ('class_kl', 'cross_entropy') if self.network.is_inferring else ()
+    self.terms = ('reconstruction', 'kl', *missing_terms, 'beta')
     delay = config.beta_delay_steps or round(config.beta_delay_epochs * steps_per_epoch)
     delay = min(delay, MAX_STEPS)
     rise = config.beta_warmup_steps or config.beta_warmup_epochs * steps_per_epoch
@@ -158,7 +200,9 @@ class VAE(Autoencoder):
 
   @property
   def validation_terms(self) -> tuple[str, ...]:
-    return 'negative_elbo', 'reconstruction', 'kl', *(('bits_per_dim',) if self._has_bits else ())
+    of_classes = ('class_kl',) if self.network.is_inferring else ()
+    bits = ('bits_per_dim',) if self._has_bits else ()
+    return 'negative_elbo', 'reconstruction', 'kl', *of_classes, *bits
 
   def loss(
     self,
@@ -173,10 +217,35 @@ class VAE(Autoencoder):
     The terms 'reconstruction' and 'kl' are those of the ELBO in both cases, with all constants; the
     loss omits `likelihood.omitted`.
     """
-    images, labels = batch
+    images, conditions = batch
     # A key for each use; new ones are added at the end.
     pixels_key, posterior_key, augment_key, dropout_key, _ = jax.random.split(key, 5)
     pixels = self.to_pixels(self.augmented(images, augment_key, pixels_key))
+    beta = self._beta(hyper, step)
+    if self.network.is_inferring:
+      terms, classes, updated = self._bound_of_every_class(
+        variables, pixels, conditions, posterior_key, dropout_key
+      )
+      loss = beta_objective(terms, beta, self._free_nats(hyper, terms))
+      loss += beta * jnp.mean(classes.kl)
+      loss += self._config.classifier_weight * classes.cross_entropy
+      shown = {'class_kl': jnp.mean(classes.kl), 'cross_entropy': classes.cross_entropy}
+    else:
+      loss, terms, updated = self._loss_of_known(
+        variables, pixels, conditions, beta, hyper, posterior_key, dropout_key
+      )
+      shown = {}
+    shown |= {
+      'reconstruction': jnp.mean(terms.reconstruction),
+      'kl': jnp.mean(jnp.sum(terms.kl, axis=-1)),
+      'beta': beta,
+    }
+    return loss - self.omitted_nats, (shown, updated)
+
+  def _loss_of_known(
+    self, variables, pixels, conditions, beta, hyper, posterior_key, dropout_key
+  ) -> tuple[Float[Array, ''], Elbo, Variables]:
+    """The loss where conditions are known, or the network is told that they are not."""
     num_samples = self._config.num_importance_samples
 
     def draw(mean, logvar):
@@ -184,30 +253,49 @@ class VAE(Autoencoder):
         mean, logvar = (jnp.broadcast_to(x, (num_samples, *x.shape)) for x in (mean, logvar))
       return gaussians.reparameterize(posterior_key, mean, logvar)
 
-    forward, updated = self.training_pass(variables, pixels, labels, draw, dropout_key)
-    beta = self._beta(hyper, step)
+    forward, updated = self.training_pass(variables, pixels, conditions, draw, dropout_key)
     terms = elbo(self.likelihood, pixels, forward)
-    if num_samples > 1:
-      weights = log_weights(
-        -terms.reconstruction,
-        forward.log_prior,
-        forward.latents,
-        forward.mean,
-        forward.logvar,
-        beta,
-      )
-      loss = -jnp.mean(importance_weighted(weights))
-    else:
-      # A KL of several dimensions together has the free bits of all of them.
-      free_nats = hyper['free_bits'] * (forward.mean.shape[-1] // forward.kl.shape[-1])
-      loss = beta_objective(terms, beta, free_nats)
-    loss -= self.omitted_nats
-    shown_terms = {
-      'reconstruction': jnp.mean(terms.reconstruction),
-      'kl': jnp.mean(jnp.sum(forward.kl, axis=-1)),
-      'beta': beta,
-    }
-    return loss, (shown_terms, updated)
+    if num_samples == 1:
+      return beta_objective(terms, beta, self._free_nats(hyper, terms)), terms, updated
+    weights = log_weights(
+      -terms.reconstruction,
+      forward.log_prior,
+      forward.latents,
+      forward.mean,
+      forward.logvar,
+      beta,
+    )
+    return -jnp.mean(importance_weighted(weights)), terms, updated
+
+  def _bound_of_every_class(
+    self, variables, pixels, conditions, posterior_key, dropout_key
+  ) -> tuple[Elbo, Missing, Variables]:
+    """The ELBO expected under q(c | x), where classes may be missing, and what it has beside it."""
+    columns, hidden = self.network.columns, self.hidden(dropout_key, len(pixels))
+    draw = jax.vmap(gaussians.reparameterize, (None, 0, 0))  # the same noise for all classes
+    (forward, log_probs), updated = self.network.apply(
+      variables,
+      pixels,
+      conditions,
+      hidden,
+      draw=functools.partial(draw, posterior_key),
+      train=True,
+      method='every_completion',
+      mutable=['batch_stats'],
+      rngs={'dropout': dropout_key},
+    )
+    weights = missing.weights(columns, conditions, log_probs)
+    kl = missing.kl(columns, conditions, log_probs)
+    classes = Missing(
+      # Without conditions no class fits better than another: q(c | x) would forget them.
+      kl if hidden is None else jnp.where(hidden, 0.0, kl),
+      missing.cross_entropy(columns, conditions, log_probs),
+    )
+    return expected(elbo(self.likelihood, pixels, forward), weights), classes, updated
+
+  def _free_nats(self, hyper: Mapping[str, ArrayLike], terms: Elbo) -> Float[Array, '']:
+    """Of a group of latents: a KL of several dimensions together has the free bits of all."""
+    return hyper['free_bits'] * (self.network.latent_dim // terms.kl.shape[-1])
 
   def _beta(self, hyper: Mapping[str, ArrayLike], step: Int[ArrayLike, '']) -> Float[Array, '']:
     schedule = schedules.beta_schedule(
@@ -220,31 +308,53 @@ class VAE(Autoencoder):
     )
     return jnp.asarray(schedule(step), jnp.float32)
 
-  def bound(
-    self, variables: Variables, batch: Batch, keys: Key[Array, ' batch']
-  ) -> tuple[Elbo, Forward]:
-    """The ELBO of each image, from one posterior draw, with the pass that it is computed from.
+  def bound(self, variables: Variables, batch: Batch, keys: Key[Array, ' batch']) -> Bound:
+    """The ELBO of each image from one posterior draw, with what it is computed from.
 
-    The keys are those of `Autoencoder.observed`.
+    The keys are those of `Autoencoder.observed`. Where a class is missing, the ELBO is the expected
+    one under q(c | x), and the posterior that of the likeliest class.
     """
-    images, labels = batch
+    images, conditions = batch
     images, draw_keys = self.observed(images, keys)
     pixels = self.to_pixels(images)
     draw = functools.partial(jax.vmap(gaussians.reparameterize), draw_keys)
-    forward = self.network.apply(variables, pixels, labels, draw=draw, train=False)
-    return elbo(self.likelihood, pixels, forward), forward
+    if not self.network.is_inferring:
+      forward = self.network.apply(variables, pixels, conditions, draw=draw, train=False)
+      terms = elbo(self.likelihood, pixels, forward)
+      nothing = jnp.zeros(len(pixels))
+      return Bound(terms, nothing, forward.mean, forward.logvar, forward.latents)
+    columns = self.network.columns
+    forward, log_probs = self.network.apply(
+      variables,
+      pixels,
+      conditions,
+      None,
+      draw=jax.vmap(draw),
+      train=False,
+      method='every_completion',
+    )
+    weights = missing.weights(columns, conditions, log_probs)
+    best = jnp.argmax(weights, axis=0)[None, :, None]
+    posterior = (
+      jnp.take_along_axis(x, best, axis=0)[0]
+      for x in (forward.mean, forward.logvar, forward.latents)
+    )
+    terms = expected(elbo(self.likelihood, pixels, forward), weights)
+    return Bound(terms, missing.kl(columns, conditions, log_probs), *posterior)
 
   def evaluate(
     self, variables: Variables, batch: Batch, keys: Key[Array, ' batch']
   ) -> dict[str, Float[Array, ' batch']]:
     """The terms of the ELBO at β = 1, from one posterior draw of each image."""
-    bound, _ = self.bound(variables, batch, keys)
-    kl = jnp.sum(bound.kl, axis=-1)
+    bound = self.bound(variables, batch, keys)
+    kl = jnp.sum(bound.terms.kl, axis=-1)
     terms = {
-      'negative_elbo': bound.reconstruction + kl,
-      'reconstruction': bound.reconstruction,
+      'negative_elbo': bound.terms.reconstruction + kl + bound.class_kl,
+      'reconstruction': bound.terms.reconstruction,
       'kl': kl,
     }
+    if self.network.is_inferring:
+      terms['class_kl'] = bound.class_kl
     if self._has_bits:
       terms['bits_per_dim'] = bits_per_dimension(terms['negative_elbo'], batch[0].shape[1:])
     return terms
@@ -254,22 +364,33 @@ class VAE(Autoencoder):
   ) -> dict[str, Float[np.ndarray, '_ _ h w c']]:
     """Samples, a row for each class, from the same noise at every step; and reconstructions."""
     columns, rows = autoencoder.GRID_COLUMNS, min(self.network.num_classes, MAX_CLASS_ROWS)
-    if not self.network.conditional:
+    has_classes = self.network.conditional and rows > 0
+    if not has_classes:
       columns = rows = SQUARE_COLUMNS
-    labels = jnp.repeat(jnp.arange(rows, dtype=jnp.int32) * self.network.conditional, columns)
+    labels = jnp.repeat(jnp.arange(rows, dtype=jnp.int32) * has_classes, columns)
+    conditions = self._conditions_of(labels, batch[1])
     latents = generation.draw_prior(
       self.network,
       variables,
-      labels,
+      conditions,
       keys_lib.named(key, 'samples'),
       jnp.arange(len(labels)),
       1.0,
     )
-    samples = jax.device_get(self.decode(variables, latents, labels))
+    samples = jax.device_get(self.decode(variables, latents, conditions))
     return {
       'samples': samples.reshape(rows, columns, *samples.shape[1:]),
       'reconstructions': self.reconstructions(variables, batch),
     }
+
+  def _conditions_of(self, labels: Int[Array, ' rows'], known: Conditions) -> Conditions:
+    """Conditions of these classes; all else is as in the rows of `known`, one after another."""
+    if not self.network.columns:
+      return labels
+    columns = self.network.columns
+    rows = jnp.resize(jnp.asarray(known), (len(labels), len(columns)))
+    own = conditions_lib.rows_of(columns, labels)
+    return jnp.where(jnp.isnan(own), rows, own)
 
   def warning(self, variables: Variables, batch: Batch) -> str | None:
     """Warns of posterior collapse: few latents depend on the image."""
@@ -289,7 +410,7 @@ class VAE(Autoencoder):
   ) -> dict[str, Artifact]:
     """The prior fitted to the encoded training images."""
     classes = dataset.labels if self.network.conditional else np.zeros_like(dataset.labels)
-    num_classes = self.network.num_classes if self.network.conditional else 1
+    num_classes = fitted_prior.num_classes(self._config)
     fitted_prior.check_size(num_classes, self.network.latent_dim)
     rows = fitted_prior.rows_to_fit(classes, num_classes, self.network.latent_dim)
     key = keys_lib.named(key, 'fitted_prior')
@@ -310,8 +431,8 @@ class VAE(Autoencoder):
     observe = _compiled_observed(self)
 
     def encode(rows, indices):
-      images, labels = dataset.images[rows], dataset.labels[rows]
-      return self.encode(variables, observe(images, key, indices), labels)
+      images, conditions = dataset.images[rows], dataset.conditions[rows]
+      return self.encode(variables, observe(images, key, indices), conditions)
 
     indices = np.arange(len(rows), dtype=np.int32)
     return batches.map_rows(encode, autoencoder.ENCODED_BATCH, rows, indices)

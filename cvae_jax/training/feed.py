@@ -33,7 +33,8 @@ class Feed(NamedTuple):
   # (bounds, order) -> chunks, for bounds that do not cross the end of an epoch and an order that
   # gives each epoch's [steps, batch] row numbers.
   chunks: Callable[[Iterable[tuple[int, int]], Callable[[int], Array]], Iterator[Chunk]]
-  # (a chunk's data, step) -> images uint8 [B, H, W, C] and labels [B], inside the compiled step.
+  # (a chunk's data, step) -> images uint8 [B, H, W, C] and conditions [B, ...], inside the compiled
+  # step.
   pick: Callable[[Any, Array], tuple[Array, Array]]
   # For each element of a chunk's data: 0 if every run has its own, None if runs share it.
   axes: tuple[int | None, ...]
@@ -86,14 +87,16 @@ def make_feed(
     placement = _choose_placement(train, validation)
   if placement == 'stream':
     return streamed(train, steps_per_epoch, config.batch_size, mesh), train, validation
-  train, validation = (
-    dataset._replace(images=images, labels=labels)
-    for dataset in (train, validation)
-    for images, labels in [
-      devices.place((np.asarray(dataset.images), dataset.labels), devices.replicated(mesh))
-    ]
-  )
-  return on_device(train.images, train.labels, steps_per_epoch, mesh), train, validation
+  train, validation = (_on_every_device(dataset, mesh) for dataset in (train, validation))
+  return on_device(train.images, train.conditions, steps_per_epoch, mesh), train, validation
+
+
+def _on_every_device(dataset: Dataset, mesh: Mesh) -> Dataset:
+  everywhere = devices.replicated(mesh)
+  images, conditions = devices.place((np.asarray(dataset.images), dataset.conditions), everywhere)
+  if dataset.table is None:
+    return dataset._replace(images=images, labels=conditions)
+  return dataset._replace(images=images, table=dataset.table._replace(values=conditions))
 
 
 def _choose_placement(train: Dataset, validation: Dataset) -> str:
@@ -106,12 +109,12 @@ def _choose_placement(train: Dataset, validation: Dataset) -> str:
   return 'stream' if any(processes.gather(is_too_large)) else 'device'
 
 
-def on_device(images: Array, labels: Array, steps_per_epoch: int, mesh: Mesh) -> Feed:
+def on_device(images: Array, conditions: Array, steps_per_epoch: int, mesh: Mesh) -> Feed:
   """All images lie on the device, and each step gathers its batch.
 
   Args:
     images: uint8 [N, H, W, C], on every device.
-    labels: int32 [N], the same.
+    conditions: [N, ...], the same.
     steps_per_epoch: steps in one epoch.
     mesh: the devices over which each batch is split.
   """
@@ -121,12 +124,12 @@ def on_device(images: Array, labels: Array, steps_per_epoch: int, mesh: Mesh) ->
     for epoch, group in itertools.groupby(bounds, lambda bound: bound[0] // steps_per_epoch):
       rows = order(epoch)
       for begin, end in group:
-        yield Chunk(begin, end, (images, labels, rows))
+        yield Chunk(begin, end, (images, conditions, rows))
 
   def pick(data, step):
-    images, labels, rows = data
+    images, conditions, rows = data
     batch = jax.lax.with_sharding_constraint(rows[step % len(rows)], split)
-    return images[batch], labels[batch]
+    return images[batch], conditions[batch]
 
   return Feed(chunks, pick, (None, None, 0), devices.chunk_steps(), 'device')
 
@@ -161,7 +164,7 @@ def streamed(
         begin, end = bound
         first = begin % steps_per_epoch
         chosen = rows[first : first + end - begin, columns]
-        return bound, (dataset.images[chosen], dataset.labels[chosen], np.int32(begin))
+        return bound, (dataset.images[chosen], dataset.conditions[chosen], np.int32(begin))
 
       source = grain.MapDataset.source(list(group)).map(read)
       options = grain.ReadOptions(READ_THREADS, PREFETCHED_CHUNKS)
@@ -169,8 +172,8 @@ def streamed(
         yield Chunk(begin, end, jax.make_array_from_process_local_data(placement, arrays))
 
   def pick(data, step):
-    images, labels, begin = data
-    return images[step - begin], labels[step - begin]
+    images, conditions, begin = data
+    return images[step - begin], conditions[step - begin]
 
   bytes_per_step = dataset.images[0].nbytes * batch_size
   longest = max(1, min(devices.chunk_steps(), MAX_STREAMED_BYTES // bytes_per_step))

@@ -54,13 +54,22 @@ def _write_pictures(
     variables = devices.own_copy(state.eval_variables)
     latents = program.task.latents(variables, program.shown)
     if latents is not None:
-      images, labels = program.shown
+      images, conditions = program.shown
       images = grids.shown(images, config_lib.shown_channels(program.config.data))
-      projector.write(workdir, latents, images, labels, program.validation.class_names)
+      projector.write(workdir, latents, images, _described(program.validation, conditions))
   # Written last: its presence marks the run as finished.
   with survived('the picture of the last step is', reporter.line):
     if pictures := hooks.task_pictures(program, state.eval_variables):
       grids.save_png(path, next(iter(pictures.values())))
+
+
+def _described(dataset: Dataset, conditions: np.ndarray) -> dict[str, list[str]]:
+  """Conditions in words, by the name of their column."""
+  if dataset.columns:
+    columns = zip(dataset.columns, conditions.T, strict=True)
+    return {column.name: list(map(column.text, values)) for column, values in columns}
+  names = dataset.class_names
+  return {'': [names[label] if names else str(row) for row, label in enumerate(conditions)]}
 
 
 def _write_artifacts(
@@ -95,8 +104,9 @@ def on_host(dataset: Dataset) -> Dataset:
   """A dataset with its images in this process, or in their file where they are streamed."""
   if not isinstance(dataset.images, jax.Array):
     return dataset
-  images, labels = (np.asarray(x) for x in jax.device_get(devices.own_copy(dataset[:2])))
-  return dataset._replace(images=images, labels=labels)
+  own = lambda x: np.asarray(jax.device_get(devices.own_copy(x)))  # noqa: E731
+  table = dataset.table and dataset.table._replace(values=own(dataset.table.values))
+  return dataset._replace(images=own(dataset.images), labels=own(dataset.labels), table=table)
 
 
 def _belongs_to(path: Path, digest: str) -> bool:

@@ -80,9 +80,9 @@ class Program(NamedTuple):
 
   def validate(self, state: TrainState) -> dict[str, float]:
     """The validation terms, with the same noise at every validation of the run."""
-    images, labels, _ = self.validation
+    images, conditions = self.validation.images, self.validation.conditions
     key = keys.stream(self.config.seed, 'validation')
-    return self.evaluate(state.eval_variables, images, labels, key)
+    return self.evaluate(state.eval_variables, images, conditions, key)
 
 
 def build(config, at_most: int | None = None, source: Source | None = None) -> Program:
@@ -116,12 +116,14 @@ def assemble(config, train: Dataset, validation: Dataset, mesh: Mesh | None = No
     InputError: the config does not go with the devices, or with so many images.
   """
   mesh = mesh or devices.mesh(config.batch_size)
-  config = config_lib.with_classes(config, len(train.class_names))
+  config = datasets.completed(config, train)
+  config_lib.check(config)  # again: the data may have columns that its prior cannot use
   saved = SavedConfig(
     config,
     train.class_names,
     datasets.fingerprint(train, validation),
     datasets.describe(train, validation),
+    train.columns,
   )
   processes.check_same({'the hash of images and labels': saved.data_fingerprint})
   num_train = len(train.labels)
@@ -133,7 +135,7 @@ def assemble(config, train: Dataset, validation: Dataset, mesh: Mesh | None = No
     )
   task = tasks.build(config, steps_per_epoch)
   # Copies: a view would keep all images on the host.
-  shown = validation.images[:MAX_SHOWN].copy(), validation.labels[:MAX_SHOWN].copy()
+  shown = validation.images[:MAX_SHOWN].copy(), validation.conditions[:MAX_SHOWN].copy()
   feed, train, validation = feed_lib.make_feed(config, train, validation, mesh)
   step = make_step(config, task, steps_per_epoch, feed.pick)
   everywhere = devices.replicated(mesh)
@@ -178,7 +180,7 @@ def varied(program: Program, config) -> Program:
   Raises:
     ValueError: it differs in more.
   """
-  config = config_lib.with_classes(config, len(program.train.class_names))
+  config = datasets.completed(config, program.train)
   if not config_lib.shares_program(program.config, config):
     different = config_lib.differences(program.config, config)
     raise ValueError(f'other programs: {"; ".join(map(str, different))}')

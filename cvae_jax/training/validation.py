@@ -26,7 +26,7 @@ def make_evaluate(task: Task, batch_size: int, mesh) -> Callable[..., dict[str, 
     mesh: the devices over which they are split.
 
   Returns:
-    evaluate(variables, images, labels, key) with images uint8 [N, H, W, C]: means by name. Images
+    evaluate(variables, images, conditions, key) with images uint8 [N, H, W, C]: means by name. Images
     on the device are read where they lie, those on the host (NumPy) are brought there in pieces.
   """
   sharding = devices.split_batch(mesh)
@@ -35,17 +35,17 @@ def make_evaluate(task: Task, batch_size: int, mesh) -> Callable[..., dict[str, 
   )
 
   def evaluate_batch(constants, collected, batch):
-    variables, images, labels, first, key = constants
+    variables, images, conditions, first, key = constants
     rows, mask = jax.lax.with_sharding_constraint(batch, sharding)
     image_keys = keys.per_example(key, first + rows)
-    terms = task.evaluate(variables, (images[rows], labels[rows]), image_keys)
+    terms = task.evaluate(variables, (images[rows], conditions[rows]), image_keys)
     return collected.merge(means.single_from_model_output(**terms, mask=mask))
 
   run = devices.compile_fold(evaluate_batch, dict(task.compiler_options))
 
-  def evaluate(variables, images: Array, labels: Array, key: Array) -> dict[str, float]:
+  def evaluate(variables, images: Array, conditions: Array, key: Array) -> dict[str, float]:
     collected = means.empty()
-    for first, *piece in _pieces(images, labels, batch_size, devices.replicated(mesh)):
+    for first, *piece in _pieces(images, conditions, batch_size, devices.replicated(mesh)):
       padded = batches.padded(len(piece[0]), batch_size)
       collected = run((variables, *piece, np.int32(first), key), collected, padded)
     values = jax.device_get(collected.compute())
@@ -54,13 +54,13 @@ def make_evaluate(task: Task, batch_size: int, mesh) -> Callable[..., dict[str, 
   return evaluate
 
 
-def _pieces(images: Array | np.ndarray, labels: Array | np.ndarray, batch_size: int, sharding):
-  """(number of its first image, images, labels) of pieces that lie on the device."""
+def _pieces(images: Array | np.ndarray, conditions: Array | np.ndarray, batch_size: int, sharding):
+  """(number of its first image, images, conditions) of pieces that lie on the device."""
   if isinstance(images, jax.Array):
-    yield 0, images, labels
+    yield 0, images, conditions
     return
   # Whole batches, so that only the last one is padded.
   size = max(1, PIECE_BYTES // images[0].nbytes // batch_size) * batch_size
   for first in range(0, len(images), size):
-    piece = images[first : first + size], labels[first : first + size]
+    piece = images[first : first + size], conditions[first : first + size]
     yield first, *devices.place(piece, sharding)

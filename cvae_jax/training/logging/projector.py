@@ -1,6 +1,6 @@
 """Latents for TensorBoard's projector, which shows them in three dimensions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,27 +30,26 @@ def write(
   workdir: Path,
   latents: np.ndarray,
   images: np.ndarray,
-  labels: np.ndarray,
-  class_names: Sequence[str],
+  described: Mapping[str, Sequence[str]],
 ) -> None:
-  """Writes the latents with their labels and images.
+  """Writes the latents with their images and what these are.
 
   Args:
     workdir: the run's folder.
     latents: [N, latent].
     images: uint8 [N, H, W, 1 or 3], N at most MAX_IMAGES.
-    labels: [N].
-    class_names: () of a set without labels.
+    described: columns of [N] texts. The name of one alone is left out, as TensorBoard wants it.
   """
   folder = workdir / FOLDER
   height, width = images.shape[1:3]
   columns = int(np.ceil(np.sqrt(len(images))))
   tiles = np.pad(images, ((0, columns**2 - len(images)), (0, 0), (0, 0), (0, 0)))
   grids.save_png(folder / 'sprite.png', grids.tile(grids.rows_of(tiles, columns), border=0))
-  names = [class_names[label] if class_names else str(row) for row, label in enumerate(labels)]
+  rows = ['\t'.join(' '.join(text.split()) for text in row) for row in zip(*described.values(), strict=True)]
+  header = ['\t'.join(' '.join(name.split()) for name in described)] if len(described) > 1 else []
   lines = {
     folder / 'latents.tsv': ['\t'.join(f'{value:.6g}' for value in row) for row in latents],
-    folder / 'labels.tsv': [' '.join(name.split()) for name in names],
+    folder / 'labels.tsv': header + rows,
     workdir / CONFIG_NAME: [CONFIG.format(folder=FOLDER, width=width, height=height).rstrip()],
   }
   for path, texts in lines.items():

@@ -1,0 +1,72 @@
+"""Rows of a table of conditions as the network's inputs."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Int
+
+from cvae_jax import config as config_lib
+
+Rows = Float[ArrayLike, '*batch columns']  # see `config.Column`; NaN is unknown
+
+
+class Input(NamedTuple):
+  """What the network is given of one column."""
+
+  kind: str  # 'category', 'flag' or 'number'
+  num_names: int  # of a category; else 0
+  has_unknown: bool  # there is an input that says so
+  is_inferred: bool  # where it is missing, q(c | x) says what it may be; see `missing`
+
+
+def of_config(config) -> tuple[Input, ...]:
+  """The inputs of a checked config; () where conditions are numbers of classes."""
+  return tuple(
+    _input(config, *config_lib.inputs_of(text)) for text in config.data.columns
+  )
+
+
+def _input(config, kind: str, num_names: int, has_empty: bool) -> Input:
+  is_inferred = kind == 'category' and has_empty and config.classifier_weight > 0
+  has_unknown = config.condition_dropout > 0 or (has_empty and not is_inferred)
+  return Input(kind, num_names, has_unknown, is_inferred)
+
+
+def inputs_of(columns: tuple[Input, ...], rows: Rows) -> Float[Array, '*batch inputs']:
+  """The inputs of the embedding: one-hots, flags and numbers, and which of them are unknown.
+
+  An unknown value is all zeros and, where its column has an input for that, a one.
+
+  Args:
+    columns: of the table.
+    rows: their values.
+  """
+  inputs = []
+  for number, column in enumerate(columns):
+    values = rows[..., number]
+    is_unknown = jnp.isnan(values)[..., None]
+    if column.kind == 'category':  # one_hot of −1 is zeros
+      labels = jnp.where(is_unknown[..., 0], -1, values).astype(jnp.int32)
+      inputs.append(jax.nn.one_hot(labels, column.num_names))
+    else:
+      inputs.append(jnp.where(is_unknown, 0.0, values[..., None]))
+    if column.has_unknown:
+      inputs.append(is_unknown.astype(jnp.float32))
+  return jnp.concatenate(inputs, axis=-1)
+
+
+def labels_of(columns: tuple[Input, ...], rows: Rows) -> Int[Array, '*batch']:
+  """The class of each row, the value of the first category; 0 where there is none."""
+  number = config_lib.class_column([column.kind for column in columns])
+  if number is None:
+    return jnp.zeros(rows.shape[:-1], jnp.int32)
+  return jnp.nan_to_num(rows[..., number]).astype(jnp.int32)
+
+
+def rows_of(columns: tuple[Input, ...], labels: Int[ArrayLike, ' batch']) -> Rows:
+  """Rows of these classes; all else is unknown."""
+  rows = jnp.full((len(labels), len(columns)), jnp.nan, jnp.float32)
+  number = config_lib.class_column([column.kind for column in columns])
+  return rows if number is None else rows.at[:, number].set(labels)
