@@ -7,7 +7,7 @@ from cvae_jax.data.readers.sources import DATASETS, Source, Split
 NUM_TEST_IMAGES = 300
 
 
-@DATASETS.register('digits', own_test_split=False)
+@DATASETS.register('digits', own_test_split=False, label_column='digit')
 def source(_) -> Source:
   """The digits; 300 are the test split, whatever `data.split_seed` is."""
   from sklearn import datasets, model_selection

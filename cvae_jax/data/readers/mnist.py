@@ -44,6 +44,7 @@ register(
   'mnist',
   tuple('0123456789'),
   'https://storage.googleapis.com/cvdf-datasets/mnist/train-labels-idx1-ubyte.gz',
+  label_column='digit',
 )
 FASHION_CLASSES = (
   'T-shirt/top', 'Trouser', 'Pullover', 'Dress', 'Coat', 'Sandal', 'Shirt', 'Sneaker', 'Bag',
