@@ -90,9 +90,9 @@ def asked(text: str) -> dict[str, str | None] | None:
     if kind not in KINDS or not name:
       name, kind = item.strip(), None
     if not name or name in columns:
+      problem = f'names {name!r} twice' if name else 'has an empty name'
       raise InputError(
-        f'data.conditions={text!r} names {"a column without a name" if not name else name + " twice"}'
-        ", expected 'all' or names such as 'digit,angle:number'."
+        f"data.conditions={text!r} {problem}: expected 'all', or names such as 'digit,angle:number'."
       )
     columns[name] = kind
   return columns
@@ -104,9 +104,7 @@ def from_plain(content: Any) -> tuple[Column, ...]:
   Raises:
     KeyError, TypeError, ValueError: they are none.
   """
-  columns = tuple(
-    Column(**{**column, 'names': tuple(column['names'])}) for column in content
-  )
+  columns = tuple(Column(**{**column, 'names': tuple(column['names'])}) for column in content)
   for column in columns:
     texts = column.name, column.unit, *column.names
     numbers = column.mean, column.std, column.low, column.high

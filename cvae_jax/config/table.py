@@ -145,7 +145,6 @@ TRIPLE = Rule(
 )
 
 
-
 def _are_inputs(value) -> bool:
   try:
     return isinstance(value, tuple) and all(map(inputs_of, value))

@@ -113,9 +113,7 @@ def measured(splits: dict[str, Split], columns: Sequence[Column]) -> dict[str, S
   return splits
 
 
-def standardized(
-  splits: dict[str, Split], columns: Sequence[Column]
-) -> dict[str, Table]:
+def standardized(splits: dict[str, Split], columns: Sequence[Column]) -> dict[str, Table]:
   """The tables of splits: numbers in standard deviations from the mean of the split 'train'.
 
   Args:

@@ -23,9 +23,7 @@ class Input(NamedTuple):
 
 def of_config(config) -> tuple[Input, ...]:
   """The inputs of a checked config; () where conditions are numbers of classes."""
-  return tuple(
-    _input(config, *config_lib.inputs_of(text)) for text in config.data.columns
-  )
+  return tuple(_input(config, *config_lib.inputs_of(text)) for text in config.data.columns)
 
 
 def _input(config, kind: str, num_names: int, has_empty: bool) -> Input:

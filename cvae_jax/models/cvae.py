@@ -47,9 +47,9 @@ class Forward(NamedTuple):
 class CVAE(nn.Module):
   """q(z | x, c), p(z | c) and the parameters of p(x | z, c).
 
-  One embedding of the conditions is concatenated to the encoder's features before the heads, and to the
-  latents before the decoder (Sohn et al. 2015). An unconditional model has none, and ignores its
-  labels.
+  One embedding of the conditions is concatenated to the encoder's features before the heads, and
+  to the latents before the decoder (Sohn et al. 2015). An unconditional model has none, and
+  ignores its labels.
   """
 
   encoder: nn.Module

@@ -1,8 +1,8 @@
 """Missing classes: every way to complete a row of conditions, and how likely each is.
 
 A model of images without a class has q(c | x) beside q(z | x, c), and its bound is a sum over the
-classes (M2; Kingma et al. 2014, eq. 7). Here a row is completed in each category that has a q(c | x);
-these are independent given x.
+classes (M2; Kingma et al. 2014, eq. 7). Here a row is completed in each category that has a
+q(c | x); these are independent given x.
 """
 
 import itertools
@@ -39,9 +39,7 @@ def completions(columns: tuple[Input, ...], rows: Rows) -> Float[Array, 'k batch
   return completed
 
 
-def weights(
-  columns: tuple[Input, ...], rows: Rows, log_probs: LogProbs
-) -> Float[Array, 'k batch']:
+def weights(columns: tuple[Input, ...], rows: Rows, log_probs: LogProbs) -> Float[Array, 'k batch']:
   """q(c | x) of each completion; 1 for one of those of a row whose classes are known, else 0."""
   choices = _combinations(columns)
   product = jnp.ones((len(choices), len(rows)))
@@ -53,9 +51,7 @@ def weights(
   return product
 
 
-def kl(
-  columns: tuple[Input, ...], rows: Rows, log_probs: LogProbs
-) -> Float[Array, ' batch']:
+def kl(columns: tuple[Input, ...], rows: Rows, log_probs: LogProbs) -> Float[Array, ' batch']:
   """KL(q(c | x) ‖ p(c)) of the missing classes, with all equally likely in p(c), in nats."""
   total = jnp.zeros(len(rows))
   for place, number in enumerate(inferred(columns)):
@@ -65,9 +61,7 @@ def kl(
   return total
 
 
-def cross_entropy(
-  columns: tuple[Input, ...], rows: Rows, log_probs: LogProbs
-) -> Float[Array, '']:
+def cross_entropy(columns: tuple[Input, ...], rows: Rows, log_probs: LogProbs) -> Float[Array, '']:
   """−log q(c | x) of the known classes, summed over columns, mean over the rows that have them."""
   total = jnp.zeros(())
   for place, number in enumerate(inferred(columns)):

@@ -179,8 +179,8 @@ class Vamp(nn.Module):
 class Flow(nn.Module):
   """A conditional RealNVP (Dinh et al. 2017): z = f_c(u) with u ~ N(0, I).
 
-  Each coupling moves half of the dimensions, given the other half and the conditions. At initialization
-  it is the identity.
+  Each coupling moves half of the dimensions, given the other half and the conditions. At
+  initialization it is the identity.
   """
 
   latent_dim: int
@@ -305,7 +305,7 @@ def _check_table(config, prior: str) -> None:
     )
   columns = list(map(config_lib.inputs_of, config.data.columns))
   number = config_lib.class_column([column.kind for column in columns])
-  if columns and (number is None or columns[number].has_empty and not config.classifier_weight):
+  if columns and (number is None or (columns[number].has_empty and not config.classifier_weight)):
     state = 'no column is a category' if number is None else 'some cells of its column are empty'
     raise InputError(
       f'prior={prior!r} needs the class of every image, the first category of '

@@ -78,7 +78,7 @@ def beta_objective(
 
 
 class Missing(NamedTuple):
-  """What the bound of images whose class may be missing has beside the ELBO (Kingma et al. 2014)."""
+  """What the bound of images whose class may be missing has beside the ELBO (M2)."""
 
   kl: Float[Array, ' batch']  # KL(q(c | x) ‖ p(c)), 0 where the class is known
   cross_entropy: Float[Array, '']  # −log q(c | x), mean over images whose class is known

@@ -15,8 +15,8 @@ from cvae_jax.runtime.registry import Registry
 # Functions of a config's `data` that return a `Source`, and raise InputError where files are
 # missing or broken. Their traits: `binary` (default False), all pixels are 0 or 255; `mirrored`
 # (False), flipping an image left to right keeps its class; `own_test_split` (True), False where
-# `data.split_seed` may decide which images are in the test split; `label_column` ('label'), what the
-# class is called in a table of conditions.
+# `data.split_seed` may decide which images are in the test split; `label_column` ('label'), what
+# the class is called in a table of conditions.
 DATASETS = Registry('data.name', 'cvae_jax.data.readers')
 
 

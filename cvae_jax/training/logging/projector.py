@@ -45,7 +45,10 @@ def write(
   columns = int(np.ceil(np.sqrt(len(images))))
   tiles = np.pad(images, ((0, columns**2 - len(images)), (0, 0), (0, 0), (0, 0)))
   grids.save_png(folder / 'sprite.png', grids.tile(grids.rows_of(tiles, columns), border=0))
-  rows = ['\t'.join(' '.join(text.split()) for text in row) for row in zip(*described.values(), strict=True)]
+  rows = [
+    '\t'.join(' '.join(text.split()) for text in row)
+    for row in zip(*described.values(), strict=True)
+  ]
   header = ['\t'.join(' '.join(name.split()) for name in described)] if len(described) > 1 else []
   lines = {
     folder / 'latents.tsv': ['\t'.join(f'{value:.6g}' for value in row) for row in latents],
