@@ -1,0 +1,307 @@
+"""Conditions that a user names, as a model takes them."""
+
+import dataclasses
+import difflib
+import math
+import unicodedata
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cvae_jax.config import Column, class_column
+from cvae_jax.data.measures import measure
+from cvae_jax.data.readers import array_labels
+from cvae_jax.runtime import keys, paths
+from cvae_jax.runtime.errors import InputError, did_you_mean
+
+YES, NO = ('yes', 'true', '1'), ('no', 'false', '0')
+MAX_LISTED = 20  # names in a message
+
+
+@dataclasses.dataclass(frozen=True, eq=False)  # arrays have no one truth value
+class Conditions:
+  """Conditions of N images as a model takes them; `Model.conditions` makes them.
+
+  Attributes:
+    columns: what is known of an image; the label alone is one column. () of an unconditional model.
+    values: [N] int32 labels, or float32 [N, columns] (see `config.Column`), where NaN is unknown.
+  """
+
+  columns: tuple[Column, ...]
+  values: np.ndarray
+
+  def __len__(self) -> int:
+    return len(self.values)
+
+  def __getitem__(self, rows) -> 'Conditions':
+    """The conditions at `rows`, a slice or an array of indices."""
+    return dataclasses.replace(self, values=self.values[rows])
+
+  @property
+  def table(self) -> np.ndarray:
+    """Float [N, columns], also of labels."""
+    return self.values if self.values.ndim == 2 else self.values[:, None].astype(np.float32)
+
+  @property
+  def labels(self) -> np.ndarray:
+    """The classes, int32 [N]: the values of the first category, −1 where unknown; else 0."""
+    if self.values.ndim == 1:
+      return self.values
+    number = class_column([column.kind for column in self.columns])
+    if number is None:
+      return np.zeros(len(self), np.int32)
+    return np.nan_to_num(self.values[:, number], nan=-1).astype(np.int32)
+
+  def replaced(self, number: int, values) -> 'Conditions':
+    """With other values in one column: a number for all, or [N]."""
+    table = self.table.copy()
+    table[:, number] = values
+    return self.of_table(table)
+
+  def of_table(self, table: np.ndarray) -> 'Conditions':
+    """Conditions of the same kind from float [N, columns]."""
+    values = table[:, 0] if self.values.ndim == 1 else table
+    return dataclasses.replace(self, values=values.astype(self.values.dtype))
+
+  def repeat(self, count: int) -> 'Conditions':
+    """Each row `count` times, one after another."""
+    return dataclasses.replace(self, values=np.repeat(self.values, count, axis=0))
+
+  def texts(self) -> tuple[str, ...]:
+    """Each row in words: 'digit 3, slant 0.4'; of a label its name alone."""
+    if len(self.columns) == 1 and self.columns[0].kind == 'category':
+      return tuple(map(self.columns[0].text, self.table[:, 0]))
+    return tuple(
+      ', '.join(f'{column.name} {column.text(value)}' for column, value in zip(self.columns, row))
+      for row in self.table
+    )
+
+
+class Conditioning(NamedTuple):
+  """What a model is conditioned on, and how what a user names becomes `Conditions`."""
+
+  columns: tuple[Column, ...]  # () of an unconditional model
+  has_table: bool  # whether the model takes rows of a table, instead of labels
+  may_be_unknown: tuple[bool, ...]  # of each column
+  training: np.ndarray | None  # float32 [rows, columns] of training images, if they were kept
+
+  @property
+  def class_number(self) -> int | None:
+    """The number of the column that is the class."""
+    return class_column([column.kind for column in self.columns])
+
+  def number(self, name: str) -> int:
+    """The number of a column.
+
+    Raises:
+      InputError: there is no such column.
+    """
+    names = [column.name for column in self.columns]
+    if not names:
+      raise InputError(f'This model is unconditional: it has no column {name!r}.')
+    if name not in names:
+      raise InputError(
+        f'This model has no column {str(name)[:40]!r}: it has {", ".join(names)[:500]}.'
+        f'{did_you_mean(str(name), names)}'
+      )
+    return names.index(name)
+
+  def rows(self, values: np.ndarray) -> Conditions:
+    """Conditions of float [N, columns]."""
+    return Conditions(self.columns, np.zeros(len(values), np.int32)).of_table(values) if (
+      not self.has_table
+    ) else Conditions(self.columns, values.astype(np.float32))
+
+  def of(
+    self,
+    labels: Any,
+    conditions: Mapping[str, Any] | Conditions | None,
+    count: int | None,
+    images: np.ndarray | None = None,
+    seed: int = 0,
+  ) -> Conditions:
+    """The conditions of N images.
+
+    A column that is not named is, of images, measured or left unknown. Without images it is as in a
+    training image that agrees with the named categories and flags, if there is one.
+
+    Args:
+      labels: [N] names or numbers of classes, or None.
+      conditions: by the name of the column a value, or [N] of them; or what this function returned.
+      count: N; None is what labels and conditions say.
+      images: uint8 [N, H, W, C], whose conditions these are.
+      seed: of the choice of training images.
+
+    Raises:
+      InputError: there is no such column or name, numbers of rows differ, or a column is missing.
+    """
+    if isinstance(conditions, Conditions):
+      return _of_length(conditions, count)
+    given = dict(conditions or {})
+    if labels is not None:
+      if not self.columns:
+        raise InputError('This model is unconditional: leave out the labels.')
+      if self.class_number is None:
+        names = ', '.join(column.name for column in self.columns)
+        raise InputError(f'This model has no classes: give conditions, of its columns {names}.')
+      name = self.columns[self.class_number].name
+      if name in given:
+        raise InputError(f'labels and conditions both give {name!r}: leave one out.')
+      given[name] = labels
+    named = {self.number(name): name for name in given}
+    arrays = {n: values_of(self.columns[n], given[name]) for n, name in named.items()}
+    count = _common_length(given, arrays.values(), count)
+    if not self.columns:
+      return Conditions((), np.zeros(count, np.int32))
+    table = np.full((count, len(self.columns)), np.nan, np.float32)
+    for number, values in arrays.items():
+      table[:, number] = values
+    missing = [number for number in range(len(self.columns)) if number not in named]
+    if missing and images is not None:
+      self._read_from(images, table, missing)
+    elif missing and count:
+      self._draw(table, missing, seed)
+    return self.rows(table)
+
+  def _read_from(self, images: np.ndarray, table: np.ndarray, missing: list[int]) -> None:
+    for number in missing:
+      column = self.columns[number]
+      if column.measured:
+        table[:, number] = (measure(column.name, images) - column.mean) / column.std
+      elif not self.may_be_unknown[number]:
+        raise InputError(f'Give {self._needed(missing)} of the images.')
+
+  def _needed(self, missing: list[int]) -> str:
+    if not self.has_table:
+      return 'the labels: this model is conditional'
+    names = [self.columns[n].name for n in missing if not self.columns[n].measured]
+    return f'conditions: the {"columns" if len(names) > 1 else "column"} {", ".join(names)[:500]}'
+
+  def _draw(self, table: np.ndarray, missing: list[int], seed: int) -> None:
+    if self.training is None:
+      raise InputError(f'Give {self._needed(missing)}.')
+    uniforms = np.random.RandomState(seed % 2**32).random_sample(len(table))
+    decisive = [
+      number
+      for number, column in enumerate(self.columns)
+      if number not in missing and column.kind != 'number'
+    ]
+    groups, own = np.unique(table[:, decisive], axis=0, return_inverse=True)
+    for group, wanted in enumerate(groups):
+      rows = np.flatnonzero(own.reshape(-1) == group)
+      agrees = np.flatnonzero((self.training[:, decisive] == wanted).all(axis=1))
+      if not len(agrees):
+        agrees = np.arange(len(self.training))
+      chosen = agrees[(uniforms[rows] * len(agrees)).astype(int)]
+      table[np.ix_(rows, missing)] = self.training[np.ix_(chosen, missing)]
+
+
+def _of_length(conditions: Conditions, count: int | None) -> Conditions:
+  if count is not None and len(conditions) != count:
+    raise InputError(
+      f'conditions and examples differ in number: {len(conditions)} and {count}.'
+    )
+  return conditions
+
+
+def _common_length(given: Mapping[str, Any], arrays, count: int | None) -> int:
+  for name, values in zip(given, arrays, strict=True):
+    if values.ndim:
+      if count is not None and len(values) != count:
+        raise InputError(f'{name} and examples differ in number: {len(values)} and {count}.')
+      count = len(values)
+  return 1 if count is None else count
+
+
+def values_of(column: Column, given: Any) -> np.ndarray:
+  """Values of a column, [N] or [] float32, from what a user writes.
+
+  Args:
+    column: theirs.
+    given: one value or [N]: names or numbers of a category; yes or no, or a bool; numbers in the
+      column's unit. None and NaN are unknown.
+
+  Raises:
+    InputError: the column holds no such value.
+  """
+  array_labels.refuse_masked(given, column.name)
+  try:
+    array = np.asarray(given, object)
+  except ValueError as error:
+    raise InputError(f'{column.name} is not one array: rows differ in length.') from error
+  if array.ndim > 1 and array.shape[1:] == (1,):
+    array = array[:, 0]
+  if array.ndim > 1:
+    raise InputError(f'{column.name} has shape {array.shape}, expected [N].')
+  known: dict[Any, float] = {}
+  for value in array.reshape(-1).tolist():
+    if value not in known:
+      known[value] = value_of(column, value)
+  values = np.array([known[value] for value in array.reshape(-1).tolist()], np.float32)
+  if column.kind == 'number':
+    warn_outside(column, values)
+  return values.reshape(array.shape)
+
+
+def value_of(column: Column, given: Any) -> float:
+  """One value of a column; see `values_of`."""
+  if given is None or (isinstance(given, float) and math.isnan(given)):
+    return math.nan
+  if column.kind == 'category':
+    return float(name_number(column, given))
+  text = str(given).strip().lower()
+  if column.kind == 'flag':
+    if text.removesuffix('.0') in (*YES, *NO):
+      return float(text.removesuffix('.0') in YES)
+    raise InputError(f'{column.name}={str(given)[:40]!r} is neither yes nor no.')
+  try:
+    number = float(given)
+  except (TypeError, ValueError):
+    number = math.inf
+  if not math.isfinite(number):
+    unit = f' in {column.unit}' if column.unit else ''
+    raise InputError(f'{column.name}={str(given)[:40]!r} is not a number{unit}.')
+  return (number - column.mean) / column.std
+
+
+def name_number(column: Column, given: Any) -> int:
+  """The number of a category's name, from the name in any case or from the number.
+
+  Raises:
+    InputError: there is no such name.
+  """
+  if isinstance(given, float) and given == int(given):
+    given = int(given)
+  text = unicodedata.normalize('NFC', str(given))  # as the names are
+  if text not in column.names:
+    text = paths.printable(text)  # typed as the bytes of a folder's name
+  if text in column.names:
+    return column.names.index(text)
+  names = [name.lower() for name in column.names]
+  if text.lower() in names:
+    return names.index(text.lower())
+  is_number = text.isascii() and text.isdecimal()
+  if is_number and len(text) < 10 and int(text) < len(names):
+    return int(text)
+  known = ', '.join(
+    name if name == str(number) else f'{number} ({name})'
+    for number, name in enumerate(column.names)
+  )
+  suggestion = '' if is_number else did_you_mean(text, column.names)
+  raise InputError(
+    f'{text[:40]!r} is not a {column.name} of this model, which has {known}.{suggestion}'
+  )
+
+
+def warn_outside(column: Column, values: np.ndarray) -> None:
+  """Prints a line where numbers lie outside of what the model was trained on."""
+  numbers = column.mean + column.std * values.astype(np.float64)
+  slack = 1e-5 * (column.high - column.low)
+  outside = numbers[(numbers < column.low - slack) | (numbers > column.high + slack)]
+  if len(outside):
+    unit = f' {column.unit}' if column.unit else ''
+    print(
+      f'Warning: {column.name}={outside[0]:.4g} is outside of the trained range, '
+      f'{column.low:.4g} to {column.high:.4g}{unit}. Expect little of it.'
+    )
