@@ -9,6 +9,9 @@ Examples:
   python sample.py --mode interpolate --images a.png b.png --interpolation spherical
   python sample.py --mode posterior --indices 0,1,2 --num_draws 8 --data_dir DIR
   python sample.py --mode traverse --digit 3
+  python sample.py --workdir mnist_style --condition digit=3,slant=0.4
+  python sample.py --workdir mnist_style --mode sweep --condition digit=all,slant=-0.6:0.6:9
+  python sample.py --mode edit --images a.png --condition digit=7    the same latent
   python sample.py --mode arithmetic --indices 4,8,15         the first − the second + the third
 
 Without --workdir it takes the newest run under runs/, or the shipped mnist. Latents come from the
@@ -21,12 +24,14 @@ from cvae_jax import cli
 from cvae_jax.runtime.errors import InputError
 
 _MODES = ['prior', 'posterior', 'reconstruct', 'interpolate', 'traverse', 'arithmetic']
-_MODES += ['manifold', 'style']
+_MODES += ['manifold', 'style', 'sweep', 'edit']
 flags.DEFINE_enum('mode', 'prior', _MODES, 'What to draw.')
 flags.DEFINE_string('workdir', None, 'A run, one of its checkpoints, or shipped weights.')
 flags.DEFINE_string('checkpoint', 'best', 'best (by validation ELBO), last, or a step.')
 flags.DEFINE_list('label', None, 'Classes, by name, else by number: 3 or 3,8.')
 flags.DEFINE_list('digit', None, 'The same as --label.')
+_CONDITION = 'Conditions by column: digit=3,slant=0.4; ranges for sweep and edit: slant=-1:1:9.'
+flags.DEFINE_list('condition', None, _CONDITION)
 flags.DEFINE_multi_string('images', None, 'Your own pictures to start from: files or folders.')
 flags.DEFINE_list('indices', None, "Images of the run's dataset to start from: 0,1,2.")
 _SPLITS = ['train', 'validation', 'test']

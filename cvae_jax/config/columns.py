@@ -92,7 +92,7 @@ def asked(text: str) -> dict[str, str | None] | None:
     if not name or name in columns:
       problem = f'names {name!r} twice' if name else 'has an empty name'
       raise InputError(
-        f"data.conditions={text!r} {problem}: expected 'all', or names such as 'digit,angle:number'."
+        f"data.conditions={text!r} {problem}: expected 'all', or such as 'digit,angle:number'."
       )
     columns[name] = kind
   return columns

@@ -18,8 +18,8 @@ from cvae_jax.runtime import paths, progress
 from cvae_jax.runtime.registry import Registry
 
 # Each entry takes images, uint8 [N, H, W, C], to float32 [N]: NaN where an image has no stroke.
-# Traits: `unit`, and for a slow measure `version`. Then its values are kept on disk, until the version
-# is raised.
+# Traits: `unit`, and for a slow measure `version`. Then its values are kept on disk, until the
+# version is raised.
 MEASURES = Registry('measure')
 
 ENLARGEMENT = 4  # before strokes are thinned, as in Morpho-MNIST
@@ -93,8 +93,8 @@ def thickness(images: np.ndarray) -> np.ndarray:
 
   Morpho-MNIST's skeleton is the medial axis, which takes 20 times longer. On 500 training images of
   MNIST the two correlate by 0.995, and this one is 0.02 pixels less in the mean. As edges are
-  blurred, a stroke that is one pixel wide measures 1.3 to 2; from 2 pixels on the error of a straight
-  upright stroke is below half a pixel.
+  blurred, a stroke that is one pixel wide measures 1.3 to 2; from 2 pixels on the error of a
+  straight upright stroke is below half a pixel.
 
   Args:
     images: [N, H, W, C].

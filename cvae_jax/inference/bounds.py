@@ -5,7 +5,7 @@ key, two models are compared on the same draws.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -160,32 +160,31 @@ def _compiled_iwae(task: VAE):
   return jax.jit(prepare, compiler_options=options), devices.compile_fold(add_chunk, options)
 
 
-def class_log_probabilities(
+def log_probabilities(
   task: VAE,
   variables: Variables,
-  num_classes: int,
   images: np.ndarray,
+  candidates: Sequence[np.ndarray],
   key: Array,
   advance: Callable[[float], None] = lambda fraction: None,
 ) -> np.ndarray:
-  """log p(c | x) by Bayes, with the ELBO instead of log p(x | c) and equally likely classes.
+  """log p(c | x) by Bayes, with the ELBO instead of log p(x | c) and equally likely candidates.
 
-  All classes get the same noise.
+  All candidates get the same noise.
 
   Args:
     task: of a conditional model.
     variables: its weights.
-    num_classes: that it knows.
     images: uint8 [N, H, W, C].
+    candidates: conditions [N, ...] each, such as one class for all images.
     key: see `elbo`.
     advance: progress callback; receives the finished fraction.
 
   Returns:
-    [N, classes].
+    [N, candidates].
   """
   elbos = []
-  for label in range(num_classes):
-    labels = np.full(len(images), label, np.int32)
-    elbos.append(-elbo(task, variables, images, labels, key).negative_elbo)
-    advance((label + 1) / num_classes)
+  for number, conditions in enumerate(candidates, start=1):
+    elbos.append(-elbo(task, variables, images, conditions, key).negative_elbo)
+    advance(number / len(candidates))
   return special.log_softmax(np.stack(elbos, axis=1).astype(np.float64), axis=1)

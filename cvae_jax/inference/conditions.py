@@ -1,7 +1,6 @@
 """Conditions that a user names, as a model takes them."""
 
 import dataclasses
-import difflib
 import math
 import unicodedata
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ import numpy as np
 from cvae_jax.config import Column, class_column
 from cvae_jax.data.measures import measure
 from cvae_jax.data.readers import array_labels
-from cvae_jax.runtime import keys, paths
+from cvae_jax.runtime import paths
 from cvae_jax.runtime.errors import InputError, did_you_mean
 
 YES, NO = ('yes', 'true', '1'), ('no', 'false', '0')
@@ -72,10 +71,11 @@ class Conditions:
     """Each row in words: 'digit 3, slant 0.4'; of a label its name alone."""
     if len(self.columns) == 1 and self.columns[0].kind == 'category':
       return tuple(map(self.columns[0].text, self.table[:, 0]))
-    return tuple(
-      ', '.join(f'{column.name} {column.text(value)}' for column, value in zip(self.columns, row))
-      for row in self.table
-    )
+    columns = [
+      [f'{column.name} {column.text(value)}' for value in values]
+      for column, values in zip(self.columns, self.table.T, strict=True)
+    ]
+    return tuple(map(', '.join, zip(*columns, strict=True)))
 
 
 class Conditioning(NamedTuple):
@@ -85,6 +85,11 @@ class Conditioning(NamedTuple):
   has_table: bool  # whether the model takes rows of a table, instead of labels
   may_be_unknown: tuple[bool, ...]  # of each column
   training: np.ndarray | None  # float32 [rows, columns] of training images, if they were kept
+
+  @property
+  def names(self) -> tuple[str, ...]:
+    """Of the columns."""
+    return tuple(column.name for column in self.columns)
 
   @property
   def class_number(self) -> int | None:
@@ -97,7 +102,7 @@ class Conditioning(NamedTuple):
     Raises:
       InputError: there is no such column.
     """
-    names = [column.name for column in self.columns]
+    names = list(self.names)
     if not names:
       raise InputError(f'This model is unconditional: it has no column {name!r}.')
     if name not in names:
@@ -109,9 +114,9 @@ class Conditioning(NamedTuple):
 
   def rows(self, values: np.ndarray) -> Conditions:
     """Conditions of float [N, columns]."""
-    return Conditions(self.columns, np.zeros(len(values), np.int32)).of_table(values) if (
-      not self.has_table
-    ) else Conditions(self.columns, values.astype(np.float32))
+    if self.has_table:
+      return Conditions(self.columns, values.astype(np.float32))
+    return Conditions(self.columns, values[:, 0].astype(np.int32))
 
   def of(
     self,
@@ -143,8 +148,9 @@ class Conditioning(NamedTuple):
       if not self.columns:
         raise InputError('This model is unconditional: leave out the labels.')
       if self.class_number is None:
-        names = ', '.join(column.name for column in self.columns)
-        raise InputError(f'This model has no classes: give conditions, of its columns {names}.')
+        raise InputError(
+          f'This model has no classes: give conditions, of its columns {", ".join(self.names)}.'
+        )
       name = self.columns[self.class_number].name
       if name in given:
         raise InputError(f'labels and conditions both give {name!r}: leave one out.')
@@ -170,7 +176,7 @@ class Conditioning(NamedTuple):
       if column.measured:
         table[:, number] = (measure(column.name, images) - column.mean) / column.std
       elif not self.may_be_unknown[number]:
-        raise InputError(f'Give {self._needed(missing)} of the images.')
+        raise InputError(f'Give {self._needed(missing)}.')
 
   def _needed(self, missing: list[int]) -> str:
     if not self.has_table:
@@ -199,9 +205,7 @@ class Conditioning(NamedTuple):
 
 def _of_length(conditions: Conditions, count: int | None) -> Conditions:
   if count is not None and len(conditions) != count:
-    raise InputError(
-      f'conditions and examples differ in number: {len(conditions)} and {count}.'
-    )
+    raise InputError(f'conditions and examples differ in number: {len(conditions)} and {count}.')
   return conditions
 
 

@@ -2,38 +2,42 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from cvae_jax.config import Column
 from cvae_jax.data.datasets import Dataset
 from cvae_jax.data.readers import decoding, pictures
 from cvae_jax.data.readers.classes import class_name
 from cvae_jax.data.readers.decoding import FORMAT_NAMES
 from cvae_jax.data.readers.entries import counted, walk
 from cvae_jax.inference import bounds
+from cvae_jax.inference.conditions import Conditions
 from cvae_jax.inference.model import Model
 from cvae_jax.runtime import keys
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.runtime.paths import printable
+
+NUMBER_STEPS = 21  # of the trained range, to find the number of a picture from its bounds
 
 
 class Inputs(NamedTuple):
   """Images to start from."""
 
   images: np.ndarray  # float32 [N, H, W, C] in [0, 1]
-  labels: np.ndarray | None  # int32 [N]; None for an unconditional model
+  conditions: Conditions
   names: tuple[str, ...]
 
 
-class FoundLabels(NamedTuple):
-  """Classes of pictures, from their folders or found by a model."""
+class Found(NamedTuple):
+  """Conditions of pictures, given, from their folders or found by a model."""
 
-  labels: np.ndarray  # int32 [N]
-  from_folder: np.ndarray  # bool [N]
-  probabilities: np.ndarray  # [N]; 1 for those from folders
+  conditions: Conditions
+  from_folder: np.ndarray  # bool [N], whether the class is
+  probabilities: np.ndarray  # [N], of the class; 1 for those from folders
 
 
 def from_dataset(model: Model, dataset: Dataset, rows: Sequence[int]) -> Inputs:
@@ -48,7 +52,15 @@ def from_dataset(model: Model, dataset: Dataset, rows: Sequence[int]) -> Inputs:
   labels, classes = dataset.labels[rows], dataset.class_names
   names = tuple(classes[label] for label in labels) if classes else tuple(map(str, rows))
   images = dataset.images[rows].astype(np.float32) / 255
-  return Inputs(images, labels if model.conditional else None, names)
+  return Inputs(images, conditions_of(model, dataset, rows), names)
+
+
+def conditions_of(
+  model: Model, dataset: Dataset, rows: slice | np.ndarray = slice(None)
+) -> Conditions:
+  """The conditions of images of a dataset; an unconditional model ignores them."""
+  given = dataset.conditions[rows]
+  return Conditions(model.columns, given if model.conditional else np.zeros(len(given), np.int32))
 
 
 def find_pictures(folder: Path) -> list[Path]:
@@ -110,38 +122,76 @@ def read_pictures(
   return images[readable], [path for path, whole in zip(paths, readable, strict=True) if whole]
 
 
-def find_labels(model: Model, images: np.ndarray, paths: Sequence[Path]) -> FoundLabels | None:
-  """The class of each picture; None for an unconditional model.
+def find_conditions(
+  model: Model, images: np.ndarray, paths: Sequence[Path], given: Mapping[str, Any] | None = None
+) -> Found:
+  """The conditions of each picture; of an unconditional model there are none.
 
-  A picture in a folder with the name or number of a class has that class. Of the others the model
-  finds the likeliest, by Bayes from the bounds.
+  A picture in a folder with the name or number of a class has that class. What else is not given is
+  measured, or the model finds the likeliest, by Bayes from the bounds: first the class, then flags
+  and numbers one after another, numbers at steps of their trained range.
 
   Args:
     model: a trained model.
     images: uint8 [N, H, W, C].
     paths: their N files.
+    given: conditions by column, a value or [N].
 
   Raises:
-    InputError: the model has no bounds, but classes are to be found.
+    InputError: the model has no bounds, but conditions are to be found.
   """
-  if not model.conditional:
-    return None
-  of_folders = [_label_of_folder(model, path) for path in paths]
-  labels = np.array([-1 if label is None else label for label in of_folders], np.int32)
-  unknown, probabilities = labels < 0, np.ones(len(paths))
-  if unknown.any():
-    if not model.has_prior:
-      raise InputError(
-        'A denoising autoencoder cannot find the class of a picture: name it with --label, or by '
-        'the name of its folder.'
-      )
-    key = keys.stream(model.config.seed, 'prediction')
-    log_probabilities = bounds.class_log_probabilities(
-      model.task, model.variables, len(model.class_names), images[unknown], key
+  space, given = model.conditioning, dict(given or {})
+  count, number = len(paths), space.class_number
+  of_folders, probabilities = np.full(count, -1), np.ones(count)
+  if number is not None and space.names[number] not in given:
+    found = (_label_of_folder(model, path) for path in paths)
+    of_folders = np.array([-1 if label is None else label for label in found])
+  # The first guess of what is to be found: no number stands out, no flag is set.
+  guessed = {name: _guess(column) for name, column in zip(space.names, space.columns, strict=True)
+             if name not in given and not column.measured}  # fmt: skip
+  conditions = space.of(None, given | guessed, count, images)
+  if not guessed:
+    return Found(conditions, np.zeros(count, bool), probabilities)
+  if number is not None and space.names[number] in guessed:
+    conditions = conditions.replaced(number, np.maximum(of_folders, 0))
+  known_class = of_folders >= 0
+  if (
+    not (list(guessed) == [space.names[number or 0]] and known_class.all()) and not model.has_prior
+  ):
+    raise InputError(
+      'A denoising autoencoder cannot find the conditions of a picture: name its class with '
+      '--label, or by the name of its folder, and others with --condition.'
     )
-    labels[unknown] = log_probabilities.argmax(axis=1)
-    probabilities[unknown] = np.exp(log_probabilities.max(axis=1))
-  return FoundLabels(labels, ~unknown, probabilities)
+  for name in sorted(guessed, key=lambda name: name != space.names[number or 0]):
+    column = space.number(name)
+    unknown = ~known_class if column == number else np.ones(count, bool)
+    if unknown.any():
+      best, highest = _likeliest(model, images[unknown], conditions[unknown], column)
+      table = conditions.table.copy()
+      table[unknown, column] = best
+      conditions = conditions.of_table(table)
+      if column == number:
+        probabilities[unknown] = highest
+  return Found(conditions, known_class, probabilities)
+
+
+def _guess(column: Column):
+  return {'category': column.names[:1], 'flag': [0]}.get(column.kind, [column.mean])[0]
+
+
+def _likeliest(
+  model: Model, images: np.ndarray, conditions: Conditions, number: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """The likeliest values [N] of a column, the others as they are, and their probabilities."""
+  column = model.columns[number]
+  values = np.arange(len(column.value_names), dtype=np.float32)
+  if column.kind == 'number':
+    ends = (np.array([column.low, column.high]) - column.mean) / column.std
+    values = np.linspace(*ends, NUMBER_STEPS, dtype=np.float32)
+  candidates = [conditions.replaced(number, value).values for value in values]
+  key = keys.stream(model.config.seed, 'prediction')
+  found = bounds.log_probabilities(model.task, model.variables, images, candidates, key)
+  return values[found.argmax(axis=1)], np.exp(found.max(axis=1))
 
 
 def folder_name(path: Path) -> str:

@@ -9,10 +9,11 @@ import jax
 import numpy as np
 
 from cvae_jax.data import batches
+from cvae_jax.inference.conditions import Conditions
 from cvae_jax.models import fitted_prior
 from cvae_jax.models.fitted_prior import FittedPrior
 from cvae_jax.runtime import keys
-from cvae_jax.runtime.errors import InputError, check_integer, did_you_mean
+from cvae_jax.runtime.errors import InputError, did_you_mean
 
 NAMES = ('fitted', 'model')
 MAX_TEMPERATURE = 100  # far outside of anything a decoder has seen, and far from overflow
@@ -43,20 +44,18 @@ class LatentPrior:
   Attributes:
     kind: `config.prior`; 'none' for an autoencoder without a distribution of latents.
     latent_dim: the size of z.
-    num_classes: 1 for an unconditional model.
     fitted: the fitted prior, if there is one.
     fitted_error: why the fitted prior on disk cannot be used, if so.
-    draw_own: (labels, key, indices, temperature) -> [N, latent], from the model's own prior.
-    change_class: (latents, labels, other labels) -> [N, latent], by the model's own prior.
+    draw_own: (conditions, key, indices, temperature) -> [N, latent], from the model's own prior.
+    change_conditions: (latents, conditions, others) -> [N, latent], by the model's own prior.
   """
 
   kind: str
   latent_dim: int
-  num_classes: int
   fitted: FittedPrior | None
   fitted_error: str
   draw_own: Callable
-  change_class: Callable
+  change_conditions: Callable
 
   @property
   def exists(self) -> bool:
@@ -111,7 +110,7 @@ class LatentPrior:
 
   def draw(
     self,
-    labels: np.ndarray,
+    conditions: Conditions,
     temperature: float = 1.0,
     seed: int = 0,
     prior: str | None = None,
@@ -119,50 +118,48 @@ class LatentPrior:
     """z ~ p(z | c).
 
     Args:
-      labels: [N] int32; zeros for an unconditional model.
+      conditions: of N images.
       temperature: factor on the standard deviation of each Gaussian of the prior, or of a flow's
         noise.
-      seed: with one seed, a latent depends on its row and label only.
+      seed: with one seed, a latent depends on its row and conditions only.
       prior: 'fitted', 'model' or None.
 
     Returns:
       [N, latent] float32.
     """
     key, temperature = keys.of_user(seed, 'prior'), check_temperature(temperature)
-    draw, batch_size = self.draw_own, MAX_BATCH
+    draw, batch_size, given = self.draw_own, MAX_BATCH, conditions.values
     if self.choose(prior) == 'fitted':
+      given = np.maximum(conditions.labels, 0)
       draw = functools.partial(fitted_prior.draw, self.fitted)
       batch_size = int(np.clip(MAX_DRAWN_FACTORS // self.latent_dim**2, 1, MAX_BATCH))
     return batches.map_rows(
-      lambda labels, indices: draw(labels, key, indices, temperature),
+      lambda given, indices: draw(given, key, indices, temperature),
       batch_size,
-      labels,
-      np.arange(len(labels), dtype=np.int32),
+      given,
+      np.arange(len(given), dtype=np.int32),
     )
 
-  def in_all_classes(self, latents: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Latents of every class from the noise that gives `latents` [N, latent] of classes [N].
+  def under(self, latents: np.ndarray, conditions: Conditions, others: Conditions) -> np.ndarray:
+    """Latents [N, latent] under `others` from the noise that gives `latents` under `conditions`.
 
-    Returns:
-      [N, classes, latent] float32; copies of the latents if the model's prior is N(0, I).
+    They are the same if the model's prior is N(0, I).
     """
-    repeated = np.repeat(latents, self.num_classes, axis=0)
-    if not self.is_standard('model'):
-      others = np.tile(np.arange(self.num_classes, dtype=np.int32), len(labels))
-      own = np.repeat(labels, self.num_classes)
-      repeated = batches.map_rows(self.change_class, MAX_BATCH, repeated, own, others)
-    return repeated.reshape(len(labels), self.num_classes, self.latent_dim)
+    if self.is_standard('model'):
+      return latents
+    values = conditions.values, others.values
+    return batches.map_rows(self.change_conditions, MAX_BATCH, latents, *values)
 
-  def moments(self, label: int, prior: str | None = None) -> tuple[np.ndarray, np.ndarray]:
+  def moments(
+    self, condition: Conditions, prior: str | None = None
+  ) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of p(z | c) in each dimension, [latent] float32 each.
 
-    Those of a learned prior are estimated from draws; the others are exact. The label of an
-    unconditional model is 0.
+    Those of a learned prior are estimated from draws; the others are exact.
     """
-    check_integer('label', label, 0, self.num_classes - 1)
     if self.is_standard(prior):
       return np.zeros(self.latent_dim, np.float32), np.ones(self.latent_dim, np.float32)
     if self.choose(prior) == 'fitted':
-      return fitted_prior.moments(jax.device_get(self.fitted), int(label))
-    draws = self.draw(np.full(MOMENT_DRAWS, label, np.int32), prior=prior)
+      return fitted_prior.moments(jax.device_get(self.fitted), max(int(condition.labels[0]), 0))
+    draws = self.draw(condition.repeat(MOMENT_DRAWS), prior=prior)
     return draws.mean(axis=0), draws.std(axis=0)

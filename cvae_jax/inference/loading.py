@@ -8,14 +8,17 @@ from jax import Array
 
 from cvae_jax import config as config_lib
 from cvae_jax import tasks
+from cvae_jax.config import Column, SavedConfig
+from cvae_jax.data.readers import DATASETS
 from cvae_jax.inference import shipped
+from cvae_jax.inference.conditions import Conditioning
 from cvae_jax.inference.latent_prior import LatentPrior
 from cvae_jax.inference.model import Model
 from cvae_jax.models import cvae, fitted_prior, generation
 from cvae_jax.runtime import numerics, paths, tensor_files
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.tasks.autoencoder import Autoencoder
-from cvae_jax.training import run_folder
+from cvae_jax.training import run_folder, training_table
 
 DEFAULT_MODEL = 'mnist'  # of the commands, before anything has been trained
 SHIPPED_RESULTS = Path('shipped')  # results of shipped models go to a folder in it
@@ -67,7 +70,7 @@ def load(path: str | Path | None = None, checkpoint: str | int = 'best') -> Mode
   variables, step = restoring.restore_variables(run, str(checkpoint), saved.config, like)
   files = run_folder.checkpoint_path(run, step)
   asked_step = None if checkpoint == 'best' else step
-  return _model(saved, task, variables, step, files, _as_given(run), asked_step)
+  return _model(saved, task, variables, step, files, run, _as_given(run), asked_step)
 
 
 def _exported(folder: Path, results: Path) -> Model:
@@ -76,7 +79,7 @@ def _exported(folder: Path, results: Path) -> Model:
   task = _task(saved.config)
   like = cvae.abstract_variables(task.network)
   variables, step = tensor_files.read(folder / shipped.WEIGHTS_FILE, like)
-  return _model(saved, task, jax.device_put(variables), step, folder, results)
+  return _model(saved, task, jax.device_put(variables), step, folder, folder, results)
 
 
 def _shipped_name(path: Path) -> str | None:
@@ -93,18 +96,23 @@ def _as_given(run: Path) -> Path:
 
 
 def _model(
-  saved: config_lib.SavedConfig,
+  saved: SavedConfig,
   task: Autoencoder,
   variables: dict,
   step: int,
   files: Path,
+  tables_in: Path,
   folder: Path,
   asked_step: int | None = None,
 ) -> Model:
-  """The model with these variables and the fitted prior in `files`; its results go to `folder`."""
+  """The model with these variables; its results go to `folder`.
+
+  The fitted prior is in `files`, the training table in `tables_in`.
+  """
   return Model(
     config=saved.config,
     class_names=saved.class_names,
+    conditioning=_conditioning(saved, task, tables_in),
     image_shape=task.network.image_shape,
     step=step,
     asked_step=asked_step,
@@ -114,6 +122,18 @@ def _model(
     variables=variables,
     prior=_prior(saved.config, task, variables, files),
   )
+
+
+def _conditioning(saved: SavedConfig, task: Autoencoder, folder: Path) -> Conditioning:
+  """What the model is conditioned on, with the table of training images in `folder`."""
+  config, inputs = saved.config, task.network.columns
+  if saved.columns:
+    unknown = tuple(each.has_unknown or each.is_inferred for each in inputs)
+    return Conditioning(saved.columns, True, unknown, training_table.read(folder, saved.columns))
+  if not config.conditional:
+    return Conditioning((), False, (), None)
+  name = DATASETS.trait(config.data.name, 'label_column', 'label')
+  return Conditioning((Column(name, 'category', saved.class_names),), False, (False,), None)
 
 
 def _task(config) -> Autoencoder:
@@ -136,11 +156,10 @@ def _prior(config, task: Autoencoder, variables: dict, files: Path) -> LatentPri
   return LatentPrior(
     kind=config.prior if task.is_generative else 'none',
     latent_dim=config.latent_dim,
-    num_classes=fitted_prior.num_classes(config),
     fitted=jax.device_put(fitted),
     fitted_error=fitted_error,
     draw_own=functools.partial(_draw_prior, task, variables),
-    change_class=functools.partial(_change_class, task, variables),
+    change_conditions=functools.partial(_change_conditions, task, variables),
   )
 
 
@@ -149,5 +168,5 @@ def _draw_prior(task: Autoencoder, variables: dict, *request) -> Array:
   return generation.draw_prior(task.network, variables, *request)
 
 
-def _change_class(task: Autoencoder, variables: dict, *request) -> Array:
-  return generation.change_class(task.network, variables, *request)
+def _change_conditions(task: Autoencoder, variables: dict, *request) -> Array:
+  return generation.change_conditions(task.network, variables, *request)

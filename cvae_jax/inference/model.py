@@ -1,24 +1,31 @@
 """A trained model: NumPy arrays in, NumPy arrays out."""
 
 import dataclasses
-import unicodedata
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from cvae_jax import config as config_lib
+from cvae_jax.config import Column
 from cvae_jax.data import batches, datasets
 from cvae_jax.data.datasets import Splits
 from cvae_jax.data.readers import DATASETS, Source, array_images, array_labels
 from cvae_jax.inference import bounds, interpolation, latent_prior
+from cvae_jax.inference import conditions as conditions_lib
+from cvae_jax.inference.conditions import Conditioning, Conditions
 from cvae_jax.inference.latent_prior import MAX_BATCH, LatentPrior
 from cvae_jax.models import generation
+from cvae_jax.models.conditions import inputs_of
+from cvae_jax.models.cvae import Mixtures
 from cvae_jax.plots import grids
-from cvae_jax.runtime import keys, paths
+from cvae_jax.runtime import keys
 from cvae_jax.runtime.errors import InputError, check_integer, did_you_mean
 from cvae_jax.tasks.autoencoder import Autoencoder
+
+Given = Mapping[str, Any] | Conditions | None  # conditions as a user gives them
 
 
 class Elbo(NamedTuple):
@@ -35,11 +42,14 @@ class Model:
 
   Images are floats in [0, 1] or uint8, [N, H, W, C], or [N, H, W] if C = 1; results are float32 in
   [0, 1]. Labels are [N] numbers of classes or their names; an unconditional model takes none.
-  Latents are float32 [N, latent]. Each batch shape is compiled once.
+  Conditions give a value, or [N] of them, by the name of a column: `conditions={'digit': ['3',
+  '7'], 'slant': [0.1, 0.4]}`. A column that is not named is, of images, measured or unknown;
+  samples take it from training images. Latents are float32 [N, latent]. Each batch shape is compiled once.
 
   Attributes:
     config: that of the training.
     class_names: of the labels 0, 1, ...
+    conditioning: what the model is conditioned on.
     image_shape: (H, W, C).
     step: of the checkpoint that the weights are from.
     asked_step: the same step, or None if the best checkpoint was asked for.
@@ -52,6 +62,7 @@ class Model:
 
   config: ConfigDict = dataclasses.field(repr=False)
   class_names: tuple[str, ...]
+  conditioning: Conditioning = dataclasses.field(repr=False)
   image_shape: tuple[int, int, int]
   step: int
   asked_step: int | None
@@ -63,8 +74,23 @@ class Model:
 
   @property
   def conditional(self) -> bool:
-    """Whether the model is conditioned on classes."""
+    """Whether the model is conditioned on anything."""
     return self.config.conditional
+
+  @property
+  def has_classes(self) -> bool:
+    """Whether it is conditioned on a class, perhaps among other conditions."""
+    return self.conditioning.class_number is not None
+
+  @property
+  def class_column(self) -> Column:
+    """The column of the class, of a model that has classes."""
+    return self.columns[self.conditioning.class_number]
+
+  @property
+  def columns(self) -> tuple[Column, ...]:
+    """What the model is conditioned on; the label alone is one column."""
+    return self.conditioning.columns
 
   def shown(self, images: np.ndarray) -> np.ndarray:
     """Images [..., C] as pictures show them, [..., 1 or 3]: by `data.shown_channels`."""
@@ -86,25 +112,29 @@ class Model:
     Raises:
       InputError: there is no such class.
     """
-    text = unicodedata.normalize('NFC', str(text))  # as the names are
-    if text not in self.class_names:
-      text = paths.printable(text)  # typed as the bytes of a folder's name
-    if not self.conditional:
-      raise InputError(f'This model is unconditional: it has no class {text[:40]!r}.')
-    if text in self.class_names:
-      return self.class_names.index(text)
-    names = [name.lower() for name in self.class_names]
-    if text.lower() in names:
-      return names.index(text.lower())
-    is_number = text.isascii() and text.isdecimal()
-    if is_number and len(text) < 10 and int(text) < len(names):
-      return int(text)
-    known = ', '.join(
-      name if name == str(number) else f'{number} ({name})'
-      for number, name in enumerate(self.class_names)
-    )
-    suggestion = '' if is_number else did_you_mean(text, self.class_names)
-    raise InputError(f'{text[:40]!r} is not a class of this model, which has {known}.{suggestion}')
+    if not self.has_classes:
+      raise InputError(f'This model knows no classes: it has no class {str(text)[:40]!r}.')
+    return conditions_lib.name_number(self.class_column, text)
+
+  @property
+  def usual(self) -> Conditions:
+    """One row: the first class, the means of numbers, and flags that are not set."""
+    if not self.conditioning.has_table:
+      return Conditions(self.columns, np.zeros(1, np.int32))
+    return Conditions(self.columns, np.zeros((1, len(self.columns)), np.float32))
+
+  def conditions(
+    self,
+    labels=None,
+    conditions: Given = None,
+    count: int | None = None,
+    images: np.ndarray | None = None,
+    seed: int = 0,
+  ) -> Conditions:
+    """What the methods make of the labels or conditions of N images; see `Conditioning.of`."""
+    if images is not None:
+      images, count = self._as_bytes(self._check_images(images)), len(images)
+    return self.conditioning.of(labels, conditions, count, images, seed)
 
   def class_text(self, label: int) -> str:
     """The name of a class; where it is the number of another, its own number too: '1' (class 0)."""
@@ -131,6 +161,12 @@ class Model:
       raise InputError(
         f'{error} The config of a trained model is fixed, but --data_dir replaces its data.dir.'
       ) from error
+    mine, theirs = self.conditioning.names, tuple(column.name for column in splits.train.columns)
+    if self.conditioning.has_table and mine != theirs:
+      raise InputError(
+        f'The data have the columns {", ".join(theirs)[:100]}, the model {", ".join(mine)[:100]}. '
+        'Name its data with --data_dir.'
+      )
     if self.conditional and splits.train.class_names != self.class_names:
       raise InputError(
         f'The classes of the data are {", ".join(splits.train.class_names)[:100]}, those of the '
@@ -161,23 +197,29 @@ class Model:
     draw: bool = False,
     num_images: int | None = None,
     prior: str | None = None,
+    conditions: Given = None,
   ) -> np.ndarray:
-    """Images of the given classes, from z ~ p(z | c).
+    """Images of the given conditions, from z ~ p(z | c).
 
     Args:
-      labels: [N] class numbers; None for an unconditional model.
+      labels: [N] class numbers or names; None for an unconditional model.
       temperature: factor on the standard deviation of each Gaussian of the prior, or of a flow's
         noise.
-      seed: with one seed, an image depends on its position and label only, to float tolerance.
+      seed: with one seed, an image depends on its position and conditions only, to float
+        tolerance.
       draw: also sample the pixels, instead of the decoder's mean.
-      num_images: N, for an unconditional model.
+      num_images: N, where labels and conditions do not say it.
       prior: 'fitted', 'model' or None; see `LatentPrior`.
+      conditions: by column; see the class.
 
     Returns:
       [N, H, W, C] float32 in [0, 1].
     """
-    latents = self.draw_latents(labels, temperature, seed, num_images, prior)
-    return self.decode_draw(latents, labels, seed) if draw else self.decode(latents, labels)
+    rows = self._to_draw(labels, conditions, num_images, seed)
+    latents = self.prior.draw(rows, temperature, seed, prior)
+    if draw:
+      return self.decode_draw(latents, conditions=rows, seed=seed)
+    return self.decode(latents, conditions=rows)
 
   def draw_latents(
     self,
@@ -186,13 +228,24 @@ class Model:
     seed: int = 0,
     num_images: int | None = None,
     prior: str | None = None,
+    conditions: Given = None,
   ) -> np.ndarray:
     """z ~ p(z | c), [N, latent]: the latents of `sample` with the same arguments."""
-    if (num_images is None) == (labels is None):
-      raise InputError('Give labels to a conditional model, num_images to an unconditional one.')
+    rows = self._to_draw(labels, conditions, num_images, seed)
+    return self.prior.draw(rows, temperature, seed, prior)
+
+  def _to_draw(self, labels, conditions, num_images, seed) -> Conditions:
+    """The conditions of samples."""
     if num_images is not None:
       check_integer('num_images', num_images, 0)
-    return self.prior.draw(self._check_labels(labels, num_images), temperature, seed, prior)
+    is_known = labels is not None or conditions is not None
+    if not (is_known or num_images is not None) or (
+      num_images is not None and not self.columns and is_known
+    ):
+      raise InputError('Give labels to a conditional model, num_images to an unconditional one.')
+    if self.conditional and not is_known and not self.conditioning.has_table:
+      raise InputError('Give labels to a conditional model, num_images to an unconditional one.')
+    return self.conditioning.of(labels, conditions, num_images, seed=seed)
 
   def draw_styles(
     self, count: int, temperature: float = 1.0, seed: int = 0, prior: str | None = None
@@ -204,23 +257,35 @@ class Model:
     self._check_styles()
     check_integer('count', count, 0)
     labels = np.arange(count, dtype=np.int32) % len(self.class_names)
-    return self.restyle(self.prior.draw(labels, temperature, seed, prior), labels)
+    rows = self.conditioning.of(labels, None, count, seed=seed)
+    return self.restyle(self.prior.draw(rows, temperature, seed, prior), conditions=rows)
 
-  def restyle(self, latents, labels) -> np.ndarray:
+  def restyle(self, latents, labels=None, conditions: Given = None) -> np.ndarray:
     """Latents of the same style in all classes, [N, classes, latent], for latents [N, latent].
 
-    The noise that gives a latent in its own class [N] gives those of the others, by the prior that
-    the model was trained with. If that is N(0, I), the latent is the same in all classes.
+    The noise that gives a latent under its own conditions gives those of the other classes, by the
+    prior that the model was trained with. If that is N(0, I), the latent is the same in all.
     """
     self._check_styles()
     latents = self._check_latents(latents)
-    return self.prior.in_all_classes(latents, self._check_labels(labels, len(latents)))
+    own = self.conditioning.of(labels, conditions, len(latents))
+    count = len(self.class_names)
+    repeated = np.repeat(latents, count, axis=0)
+    changed = self.prior.under(repeated, own.repeat(count), self.in_all_classes(own))
+    return changed.reshape(len(latents), count, -1)
+
+  def in_all_classes(self, conditions: Conditions) -> Conditions:
+    """Each row in every class, [N · classes]."""
+    self._check_styles()
+    count = len(self.class_names)
+    classes = np.tile(np.arange(count), len(conditions))
+    return conditions.repeat(count).replaced(self.conditioning.class_number, classes)
 
   def _check_styles(self) -> None:
-    if not self.conditional:
-      raise InputError('This model is unconditional: it cannot draw one style in all classes.')
+    if not self.has_classes:
+      raise InputError('This model knows no classes: it cannot draw one style in all of them.')
 
-  def encode(self, images, labels=None) -> tuple[np.ndarray, np.ndarray]:
+  def encode(self, images, labels=None, conditions: Given = None) -> tuple[np.ndarray, np.ndarray]:
     """Mean and log-variance of q(z | x, c), [N, latent] each. Grey values are not binarized.
 
     As features, take the means with one and the same label for all images: the encoder leaves out
@@ -229,57 +294,93 @@ class Model:
     latents that were encoded with the true labels.
     """
     images = self._check_images(images)
-    labels = self._check_labels(labels, len(images))
+    rows = self.conditioning.of(labels, conditions, len(images), self._as_bytes(images))
     return batches.map_rows(
-      lambda *rows: self.task.encode(self.variables, *rows), MAX_BATCH, images, labels
+      lambda *rows: self.task.encode(self.variables, *rows), MAX_BATCH, images, rows.values
     )
 
-  def decode(self, latents, labels=None) -> np.ndarray:
+  def decode(self, latents, labels=None, conditions: Given = None, seed: int = 0) -> np.ndarray:
     """E[x | z, c], [N, H, W, C] in [0, 1].
 
     Labels may also be mixtures of classes, floats [N, classes], with embeddings between theirs.
+    The seed is that of conditions that are not named.
     """
     latents = self._check_latents(latents)
-    labels = self._check_labels(labels, len(latents), mixtures=True)
+    if (mixtures := self._mixtures(labels, len(latents))) is not None:
+      return self.decode_mixtures(latents, mixtures)
+    values = self.conditioning.of(labels, conditions, len(latents), seed=seed).values
     return batches.map_rows(
-      lambda *rows: self.task.decode(self.variables, *rows), MAX_BATCH, latents, labels
+      lambda *rows: self.task.decode(self.variables, *rows), MAX_BATCH, latents, values
     )
 
-  def decode_draw(self, latents, labels=None, seed: int = 0) -> np.ndarray:
+  def decode_mixtures(self, latents: np.ndarray, inputs: np.ndarray) -> np.ndarray:
+    """`decode` with inputs of the embedding [N, inputs], such as lie between `mixable` ones."""
+    return batches.map_rows(
+      lambda latents, inputs: self.task.decode(self.variables, latents, Mixtures(inputs)),
+      MAX_BATCH,
+      latents,
+      inputs,
+    )
+
+  def mixable(self, conditions: Conditions) -> np.ndarray:
+    """The inputs of the embedding, float32 [N, inputs]."""
+    if self.conditioning.has_table:
+      return np.asarray(inputs_of(self.task.network.columns, conditions.values))
+    return np.eye(len(self.class_names), dtype=np.float32)[conditions.values]
+
+  def decode_draw(
+    self, latents, labels=None, seed: int = 0, conditions: Given = None
+  ) -> np.ndarray:
     """x ~ p(x | z, c), [N, H, W, C] in [0, 1]."""
     latents = self._check_latents(latents)
-    labels = self._check_labels(labels, len(latents))
+    rows = self.conditioning.of(labels, conditions, len(latents), seed=seed)
     key = keys.of_user(seed, 'pixels')
     return batches.map_rows(
-      lambda latents, labels, indices: generation.decode_draw(
-        self.task.network, self.task.likelihood, self.variables, latents, labels, key, indices
+      lambda latents, values, indices: generation.decode_draw(
+        self.task.network, self.task.likelihood, self.variables, latents, values, key, indices
       ),
       MAX_BATCH,
       latents,
-      labels,
+      rows.values,
       np.arange(len(latents), dtype=np.int32),
     )
 
-  def reconstruct(self, images, labels=None) -> np.ndarray:
+  def reconstruct(self, images, labels=None, conditions: Given = None) -> np.ndarray:
     """E[x | z, c] at the posterior mean of each image, [N, H, W, C] in [0, 1]."""
-    mean, _ = self.encode(images, labels)
-    return self.decode(mean, labels)
+    rows = self.inferred(images, self.conditions(labels, conditions, images=images))
+    mean, _ = self.encode(images, conditions=rows)
+    return self.decode(mean, conditions=rows)
 
-  def elbo(self, images, labels=None, seed: int = 0) -> Elbo:
+  def inferred(self, images, conditions: Conditions) -> Conditions:
+    """Conditions with the likeliest class where it is missing and the model has a q(c | x)."""
+    network = self.task.network
+    if not network.is_inferring:
+      return conditions
+    values = batches.map_rows(
+      lambda *rows: generation.complete(network, self.task.likelihood, self.variables, *rows),
+      MAX_BATCH,
+      self._check_images(images),
+      conditions.values,
+    )
+    return dataclasses.replace(conditions, values=values)
+
+  def elbo(self, images, labels=None, seed: int = 0, conditions: Given = None) -> Elbo:
     """The ELBO of each image at β = 1, with one posterior sample.
 
     Pixels are rounded to bytes, and binarized if those of the training were. The draws of an image
-    depend on the seed and on its position.
+    depend on the seed and on its position. Where a class is missing, `kl` is that of latents and
+    class (M2; see docs/models.md).
 
     Raises:
       InputError: wrong images or labels, or a denoising autoencoder, which has no bound.
     """
-    pixels, labels, key = self._bounded(images, labels, seed)
-    terms = bounds.elbo(self.task, self.variables, pixels, labels, key)
-    return Elbo(-terms.negative_elbo, terms.reconstruction, terms.kl.sum(axis=-1))
+    pixels, values, key = self._bounded(images, labels, conditions, seed)
+    terms = bounds.elbo(self.task, self.variables, pixels, values, key)
+    kl = terms.kl.sum(axis=-1) + terms.class_kl
+    return Elbo(-terms.negative_elbo, terms.reconstruction, kl)
 
   def log_likelihood(
-    self, images, labels=None, num_samples: int = 5000, seed: int = 0
+    self, images, labels=None, num_samples: int = 5000, seed: int = 0, conditions: Given = None
   ) -> np.ndarray:
     """The IWAE bound on log p(x | c) of each image, [N] nats (Burda et al. 2016).
 
@@ -289,22 +390,33 @@ class Model:
       InputError: as of `elbo`.
     """
     check_integer('num_samples', num_samples, 1)
-    pixels, labels, key = self._bounded(images, labels, seed)
-    return bounds.iwae(self.task, self.variables, pixels, labels, key, num_samples)
+    pixels, values, key = self._bounded(images, labels, conditions, seed)
+    return bounds.iwae(self.task, self.variables, pixels, values, key, num_samples)
 
-  def classify(self, images, seed: int = 0) -> np.ndarray:
+  def classify(self, images, seed: int = 0, conditions: Given = None) -> np.ndarray:
     """p(c | x), [N, classes], by Bayes from the ELBO of every class; classes are equally likely.
 
+    Args:
+      images: of the model.
+      seed: as of `elbo`.
+      conditions: of the other columns.
+
     Raises:
-      InputError: as of `elbo`, or the model is unconditional.
+      InputError: as of `elbo`, or the model knows no classes.
     """
-    if not self.conditional:
-      raise InputError('This model is unconditional: it knows no classes.')
-    # The labels do not matter here.
-    pixels, _, key = self._bounded(images, np.zeros(len(images), np.int32), seed)
-    return np.exp(
-      bounds.class_log_probabilities(self.task, self.variables, len(self.class_names), pixels, key)
-    )
+    if not self.has_classes:
+      raise InputError('This model knows no classes.')
+    given = conditions
+    if not isinstance(conditions, Conditions):  # whose class does not matter
+      name = self.class_column.name
+      given = {**(conditions or {}), name: self.class_names[0]}
+    pixels, values, key = self._bounded(images, None, given, seed)
+    own = Conditions(self.columns, values)
+    candidates = [
+      own.replaced(self.conditioning.class_number, label).values
+      for label in range(len(self.class_names))
+    ]
+    return np.exp(bounds.log_probabilities(self.task, self.variables, pixels, candidates, key))
 
   def as_transformer(self, label: str | int | None = None):
     """The encoder as a step of a scikit-learn pipeline: a `PosteriorMeans`.
@@ -322,15 +434,21 @@ class Model:
       self.label(label)
     return PosteriorMeans(self, label)
 
-  def _bounded(self, images, labels, seed):
-    """Images as bytes, labels and the key, for `bounds`."""
+  def _bounded(self, images, labels, conditions, seed):
+    """Images as bytes, their conditions and the key, for `bounds`."""
     self.prior.check_exists()
-    images = self._check_images(images)
-    labels = self._check_labels(labels, len(images))
-    return np.rint(255 * images).astype(np.uint8), labels, keys.of_user(seed, 'validation')
+    pixels = self._as_bytes(self._check_images(images))
+    rows = self.conditioning.of(labels, conditions, len(pixels), pixels)
+    return pixels, rows.values, keys.of_user(seed, 'validation')
 
   def vary(
-    self, images, labels=None, num_draws: int = 8, temperature: float = 1.0, seed: int = 0
+    self,
+    images,
+    labels=None,
+    num_draws: int = 8,
+    temperature: float = 1.0,
+    seed: int = 0,
+    conditions: Given = None,
   ) -> np.ndarray:
     """E[x | z, c] at draws from the posterior of each image, [N, num_draws, H, W, C] in [0, 1].
 
@@ -340,10 +458,12 @@ class Model:
       num_draws: of each image.
       temperature: factor on the posterior's standard deviation.
       seed: the same seed gives the same draws.
+      conditions: by column; see the class.
     """
     check_integer('num_draws', num_draws, 1)
     self.prior.check_exists()
-    mean, logvar = self.encode(images, labels)
+    rows = self.inferred(images, self.conditions(labels, conditions, images=images))
+    mean, logvar = self.encode(images, conditions=rows)
     count = len(mean)
     mean, logvar = (np.repeat(x, num_draws, axis=0) for x in (mean, logvar))
     temperature = latent_prior.check_temperature(temperature)
@@ -355,11 +475,17 @@ class Model:
       logvar,
       np.arange(len(mean), dtype=np.int32),
     )
-    repeated = None if labels is None else np.repeat(labels, num_draws, axis=0)
-    return self.decode(latents, repeated).reshape(count, num_draws, *self.image_shape)
+    decoded = self.decode(latents, conditions=rows.repeat(num_draws))
+    return decoded.reshape(count, num_draws, *self.image_shape)
 
   def interpolate(
-    self, first, second, labels=None, num_steps: int = 11, method: str = 'linear'
+    self,
+    first,
+    second,
+    labels=None,
+    num_steps: int = 11,
+    method: str = 'linear',
+    conditions: tuple[Given, Given] | None = None,
   ) -> np.ndarray:
     """Decoded interpolations of the latents from each image of `first` to that in `second`.
 
@@ -367,9 +493,10 @@ class Model:
       first: [N, H, W, C] in [0, 1].
       second: the same.
       labels: for a conditional model the classes of `first` and of `second`, [2, N]; between two
-        classes, their embeddings are interpolated too.
+        conditions, their embeddings are interpolated too.
       num_steps: images of each interpolation, both ends included.
       method: 'linear' or 'spherical'; see `interpolation`.
+      conditions: those of `first` and of `second`, by column.
 
     Returns:
       [N, num_steps, H, W, C] in [0, 1].
@@ -381,21 +508,22 @@ class Model:
         f'method={method!r} is not one of: {", ".join(interpolation.METHODS)}.'
         f'{did_you_mean(method, interpolation.METHODS)}'
       )
-    sides = (None, None) if labels is None else labels
-    if len(sides) != 2:
-      raise InputError(
-        f'labels have {len(sides)} rows, expected two: the classes of first, and those of second.'
-      )
-    means = [self.encode(x, y)[0] for x, y in zip((first, second), sides, strict=True)]
+    sides = [(None, None) if given is None else given for given in (labels, conditions)]
+    for name, given in zip(('labels', 'conditions'), sides, strict=True):
+      if len(given) != 2:
+        raise InputError(f'{name} have {len(given)} rows, expected two: of first, and of second.')
+    rows, means = [], []
+    for images, *given in zip((first, second), *sides, strict=True):
+      rows.append(self.inferred(images, self.conditions(*given, images=images)))
+      means.append(self.encode(images, conditions=rows[-1])[0])
     if len(means[0]) != len(means[1]):
       raise InputError(f'{len(means[0])} images cannot be paired with {len(means[1])}.')
-    latents = interpolate(*means, num_steps)
-    mixtures = None
+    latents = interpolate(*means, num_steps).reshape(-1, self.config.latent_dim)
     if self.conditional:
-      one_hot = [np.eye(len(self.class_names), dtype=np.float32)[np.asarray(y, int)] for y in sides]
-      mixtures = interpolation.linear(*one_hot, num_steps)
-      mixtures = mixtures.reshape(-1, len(self.class_names))
-    images = self.decode(latents.reshape(-1, self.config.latent_dim), mixtures)
+      mixtures = interpolation.linear(*map(self.mixable, rows), num_steps)
+      images = self.decode_mixtures(latents, mixtures.reshape(len(latents), -1))
+    else:
+      images = self.decode(latents)
     return images.reshape(-1, num_steps, *self.image_shape)
 
   def _check_images(self, images) -> np.ndarray:
@@ -423,31 +551,20 @@ class Model:
       raise InputError(f'latents have shape {latents.shape}, expected [N, {expected}].')
     return latents
 
-  def _check_labels(self, labels, num_examples: int | None, mixtures: bool = False) -> np.ndarray:
-    if not self.conditional:
-      if labels is not None:
-        raise InputError('This model is unconditional: leave out the labels.')
-      return np.zeros(num_examples, np.int32)
-    if labels is None:
-      raise InputError('This model is conditional: give the labels.')
-    labels, count = _array('labels', labels), len(self.class_names)
-    if mixtures and labels.dtype.kind == 'f' and labels.shape == (num_examples, count):
-      if not np.isfinite(labels).all():
-        raise InputError('labels (mixtures of classes) are not all finite: expected numbers.')
-      return labels.astype(np.float32)
-    if labels.size or labels.ndim != 1:
-      labels = array_labels.labels_of(labels, 'labels')
-    if labels.dtype.kind in 'Ub':
-      labels = np.array([self.label(str(name)) for name in labels], np.int32)
-    if num_examples is not None and len(labels) != num_examples:
-      raise InputError(f'labels and examples differ in number: {len(labels)} and {num_examples}.')
-    if labels.size and not (labels.min() >= 0 and labels.max() < count):
-      wrong = labels[(labels < 0) | (labels >= count)][0]
-      raise InputError(
-        f'label {wrong} is not the number of a class of this model: expected 0 to {count - 1}, or '
-        f'the names as texts: {", ".join(self.class_names)[:100]}.'
-      )
-    return labels.astype(np.int32)
+  def _mixtures(self, labels, count: int) -> np.ndarray | None:
+    """Weights of classes [N, classes], if the labels are such."""
+    if labels is None or not self.conditional or self.conditioning.has_table:
+      return None
+    labels = _array('labels', labels)
+    if labels.dtype.kind != 'f' or labels.shape != (count, len(self.class_names)):
+      return None
+    if not np.isfinite(labels).all():
+      raise InputError('labels (mixtures of classes) are not all finite: expected numbers.')
+    return labels.astype(np.float32)
+
+  @staticmethod
+  def _as_bytes(images: np.ndarray) -> np.ndarray:
+    return np.rint(255 * images).astype(np.uint8)
 
 
 def _array(name: str, values) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn import metrics
 
 from cvae_jax.inference import bounds, inputs
+from cvae_jax.inference.conditions import Conditions
 from cvae_jax.inference.model import Model
 from cvae_jax.plots import tables
 from cvae_jax.runtime import keys
@@ -43,17 +44,17 @@ def contrast(model: Model, first: Path, second: Path, data_dir: str | None = Non
     InputError: as of `predict` and `Model.data`.
   """
   model.prior.check_exists()
-  images, labels, _ = model.data(data_dir).test
-  usual = np.sort(_elbo(model, images, labels).negative_elbo)
+  test = model.data(data_dir).test
+  usual = np.sort(_elbo(model, test.images, inputs.conditions_of(model, test)).negative_elbo)
   found = [predict(model, folder, usual) for folder in (first, second)]
   is_second = np.repeat([0, 1], [len(each.negative_elbo) for each in found])
   scores = np.concatenate([each.negative_elbo for each in found])
   return Contrast(*found, float(metrics.roc_auc_score(is_second, scores)))
 
 
-def _elbo(model: Model, images: np.ndarray, labels: np.ndarray) -> bounds.Terms:
+def _elbo(model: Model, images: np.ndarray, conditions: Conditions) -> bounds.Terms:
   key = keys.stream(model.config.seed, 'prediction')
-  return bounds.elbo(model.task, model.variables, images, labels, key)
+  return bounds.elbo(model.task, model.variables, images, conditions.values, key)
 
 
 def predict(model: Model, folder: Path, usual: np.ndarray | None = None) -> Prediction:
@@ -74,11 +75,10 @@ def predict(model: Model, folder: Path, usual: np.ndarray | None = None) -> Pred
   """
   model.prior.check_exists()
   images, paths = inputs.read_pictures(model, inputs.find_pictures(folder), skip_broken=True)
-  found = inputs.find_labels(model, images, paths)
-  labels = np.zeros(len(images), np.int32) if found is None else found.labels
-  terms = _elbo(model, images, labels)
-  grey, known = images.astype(np.float32) / 255, labels if model.conditional else None
-  mean, logvar = model.encode(grey, known)
+  found = inputs.find_conditions(model, images, paths)
+  conditions, labels = found.conditions, found.conditions.labels
+  terms = _elbo(model, images, conditions)
+  mean, logvar = model.encode(images, conditions=conditions)
   files = [printable(path.relative_to(folder)) for path in paths]
   columns = {
     'file': files,
@@ -89,7 +89,7 @@ def predict(model: Model, folder: Path, usual: np.ndarray | None = None) -> Pred
   if usual is not None:
     ranks = np.searchsorted(usual, terms.negative_elbo, side='right')
     columns['quantile'] = (ranks / len(usual)).tolist()
-  if found is not None:
+  if model.has_classes:
     classes = np.array(model.class_names, object)[labels].tolist()
     origins = ['folder' if row else 'model' for row in found.from_folder]
     columns |= {
@@ -103,13 +103,21 @@ def predict(model: Model, folder: Path, usual: np.ndarray | None = None) -> Pred
     'files': np.array(files),
     'mean': mean,
     'logvar': logvar,
-    'reconstructions': model.decode(mean, known),
+    'reconstructions': model.decode(mean, conditions=conditions),
     'negative_elbo': terms.negative_elbo,
     'reconstruction': terms.reconstruction,
     'kl': terms.kl,
   }
-  if known is not None:
-    arrays['labels'] = known
+  if model.has_classes:
+    arrays['labels'] = labels
+  others = [
+    (column, values)
+    for number, (column, values) in enumerate(zip(model.columns, conditions.table.T, strict=False))
+    if number != model.conditioning.class_number
+  ]
+  for column, values in others:
+    columns[column.name] = [column.text(value) for value in values]
+    arrays[f'condition_{column.name}'] = column.mean + column.std * values
   # Folders in several places may have the same name.
   whole = folder.resolve()
   name = (

@@ -8,11 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cvae_jax.data.datasets import Dataset
-from cvae_jax.inference import drawings, latent_prior
+from cvae_jax.inference import conditions as conditions_lib
+from cvae_jax.inference import drawings, latent_prior, sweeps
 from cvae_jax.inference import inputs as inputs_lib
+from cvae_jax.inference.conditions import Conditions
 from cvae_jax.inference.drawings import Drawing
-from cvae_jax.inference.inputs import Inputs
+from cvae_jax.inference.inputs import Found, Inputs
 from cvae_jax.inference.model import Model
+from cvae_jax.inference.sweeps import Asked
 from cvae_jax.runtime import paths
 from cvae_jax.runtime.errors import InputError
 
@@ -27,6 +30,7 @@ class Request(NamedTuple):
 
   mode: str = 'prior'
   label: list[str] | None = None  # names or numbers of classes
+  condition: list[str] | None = None  # column=value, or column=first:last:steps
   images: list[str] | None = None  # picture files, or folders of them
   indices: list[str] | None = None  # row numbers of a split
   split: str | None = None
@@ -62,27 +66,35 @@ class Drawer(NamedTuple):
   counts: tuple[int, ...] = ()  # possible numbers of images, or of labels; () is any
 
 
-_IMAGES = ('images', 'indices', 'split', 'data_dir', 'label')
+_CONDITIONS = ('label', 'condition')
+_IMAGES = ('images', 'indices', 'split', 'data_dir', *_CONDITIONS)
 _NOISE = ('temperature', 'seed')
 # By mode, and whether it starts from images: functions of (model, `Inputs`), else of a model alone,
 # with keyword arguments for the other flags; see `draw`.
 DRAWERS = {
-  ('prior', False): Drawer(drawings.samples, ('label', 'num_images', 'draw', 'prior', *_NOISE)),
+  ('prior', False): Drawer(
+    drawings.samples, (*_CONDITIONS, 'num_images', 'draw', 'prior', *_NOISE)
+  ),
   ('posterior', True): Drawer(drawings.variations, (*_IMAGES, 'num_draws', *_NOISE)),
   ('reconstruct', True): Drawer(drawings.reconstructions, _IMAGES),
   ('interpolate', True): Drawer(drawings.interpolate_images, (*_IMAGES, 'interpolation')),
   ('interpolate', False): Drawer(
-    drawings.interpolate_classes, ('label', 'num_images', 'prior', *_NOISE), (2,)
+    drawings.interpolate_conditions, (*_CONDITIONS, 'num_images', 'prior', *_NOISE), (2,)
   ),
   ('traverse', True): Drawer(drawings.traverse_image, (*_IMAGES, 'prior'), (1,)),
-  ('traverse', False): Drawer(drawings.traverse, ('label', 'prior'), (0, 1)),
+  ('traverse', False): Drawer(drawings.traverse, (*_CONDITIONS, 'prior'), (0, 1)),
   ('arithmetic', True): Drawer(drawings.arithmetic, _IMAGES, (3,)),
-  ('arithmetic', False): Drawer(drawings.class_arithmetic, ('label', 'split', 'data_dir'), (3,)),
-  ('manifold', False): Drawer(drawings.manifold, ('label', 'dims', 'prior'), (0, 1)),
+  ('arithmetic', False): Drawer(
+    drawings.class_arithmetic, (*_CONDITIONS, 'split', 'data_dir'), (3,)
+  ),
+  ('manifold', False): Drawer(drawings.manifold, (*_CONDITIONS, 'dims', 'prior'), (0, 1)),
   ('style', True): Drawer(drawings.restyle, _IMAGES),
   ('style', False): Drawer(drawings.styles, ('num_images', 'prior', *_NOISE)),
+  ('sweep', False): Drawer(sweeps.sweep, (*_CONDITIONS, 'num_images', 'prior', *_NOISE)),
+  ('edit', True): Drawer(sweeps.edit, _IMAGES),
 }
-ANIMATED = ('interpolate', 'traverse')
+ANIMATED = ('interpolate', 'traverse', 'sweep', 'edit')
+BY_RANGES = ('sweep', 'edit')  # modes whose --condition may have ranges
 
 
 def format_of(given: str | None, output: Path | None) -> str:
@@ -106,7 +118,7 @@ def check(request: Request) -> None:
     takers = list(dict.fromkeys(name for (name, _), x in DRAWERS.items() if flag in x.flags))
     if mode not in takers:
       raise InputError(f'--{flag} has no meaning in --mode={mode}: it is for {", ".join(takers)}.')
-  for flag in ('label', 'images', 'indices', 'dims'):
+  for flag in ('label', 'condition', 'images', 'indices', 'dims'):
     if flag in given and not all(text.strip() for text in given[flag] or ['']):
       raise InputError(f'--{flag} is empty, or has an empty item.')
   if request.images and request.indices:
@@ -136,21 +148,55 @@ def draw(model: Model, request: Request) -> Drawing:
     InputError: the model cannot do that, or there are no such images.
   """
   drawer = DRAWERS[request.mode, request.has_images]
-  options = {flag: value for flag, value in request.given.items() if flag not in _IMAGES}
+  flags = {*_IMAGES, *_CONDITIONS}
+  options = {flag: value for flag, value in request.given.items() if flag not in flags}
   if request.dims is not None:
     options['dims'] = _integers('dims', request.dims)
   if request.format == 'png' and not {'num_images', 'num_draws'}.isdisjoint(drawer.flags):
     options['max_pixels'] = drawings.MAX_PIXELS
   labels = None if request.label is None else _labels(model, request.label)
+  asked = sweeps.parse(model, request.condition or ())
+  if asked.axes and request.mode not in BY_RANGES:
+    raise InputError(
+      f'--condition has a range, which is for --mode={" and ".join(BY_RANGES)}: give one value.'
+    )
   if request.has_images:
-    inputs = _inputs(model, request, labels)
+    inputs = _inputs(model, request, labels, {} if request.mode == 'edit' else asked.fixed)
     _check_count(request, len(inputs.images))
-    return drawer.draw(model, inputs, **options)
-  if 'label' in drawer.flags:
-    options['labels'] = labels
+    return drawer.draw(
+      model, inputs, **({'asked': asked} if request.mode == 'edit' else {}), **options
+    )
   if 'split' in drawer.flags:
     options['dataset'] = _split(model, request)
+  if request.mode == 'sweep':
+    return drawer.draw(model, _with_label(model, asked, labels), **options)
+  if request.mode == 'prior':
+    return drawer.draw(model, labels, asked.fixed, **options)
+  if 'label' in drawer.flags and (labels or asked.fixed):
+    options['conditions'] = _of_labels(model, labels, asked.fixed)
   return drawer.draw(model, **options)
+
+
+def _with_label(model: Model, asked: Asked, labels: list[int] | None) -> Asked:
+  """--label is the value of the class; of several, the range."""
+  if labels is None:
+    return asked
+  name, number = model.class_column.name, model.conditioning.class_number
+  if name in asked.fixed or number in [axis.number for axis in asked.axes]:
+    raise InputError(f'--label and --condition both give {name!r}: leave one out.')
+  if len(labels) == 1:
+    return asked._replace(fixed={name: model.class_names[labels[0]], **asked.fixed})
+  axis = sweeps.axis(model, number, np.array(labels, np.float32))
+  return asked._replace(axes=(axis, *asked.axes))
+
+
+def _of_labels(model: Model, labels: list[int] | None, fixed: dict[str, str]) -> Conditions:
+  """A row for each label; they differ in nothing else."""
+  first = None if labels is None else [labels[0]]
+  rows = model.conditions(first, fixed, 1)
+  if labels is None or len(labels) == 1:
+    return rows
+  return rows.repeat(len(labels)).replaced(model.conditioning.class_number, labels)
 
 
 def file_name(request: Request, model: Model) -> str:
@@ -162,8 +208,10 @@ def file_name(request: Request, model: Model) -> str:
   parts = [] if request.mode == 'prior' else [request.mode]
   if request.label is not None:
     parts.append('-'.join(request.label))
-  elif request.mode == 'prior':
+  elif request.mode == 'prior' and request.condition is None:
     parts.append('all')
+  if request.condition is not None:
+    parts.append('-'.join(request.condition))
   if request.indices:
     parts.append('i' + '-'.join(request.indices))
   if request.images:
@@ -216,38 +264,68 @@ def _labels(model: Model, texts: list[str]) -> list[int]:
   return labels
 
 
-def _inputs(model: Model, request: Request, labels: list[int] | None) -> Inputs:
+def _inputs(
+  model: Model, request: Request, labels: list[int] | None, fixed: dict[str, str]
+) -> Inputs:
   """The images to start from; one label is that of all of them."""
-  if request.indices:
-    rows = _integers('indices', request.indices)
-    inputs = inputs_lib.from_dataset(model, _split(model, request), rows)
-  else:
-    inputs = _pictures(model, request.images, labels is None)
-  if labels is None:
-    return inputs
-  count = len(inputs.images)
-  if len(labels) not in (1, count):
+  given: dict[str, Any] = dict(fixed)
+  if labels is not None:
+    name = model.class_column.name
+    if name in given:
+      raise InputError(f'--label and --condition both give {name!r}: leave one out.')
+    given[name] = labels[0] if len(labels) == 1 else labels
+  if not request.indices:
+    return _pictures(model, request.images, given, labels)
+  rows = _integers('indices', request.indices)
+  _check_labels(labels, len(rows))
+  inputs = inputs_lib.from_dataset(model, _split(model, request), rows)
+  conditions = inputs.conditions
+  for name, values in given.items():
+    number = model.conditioning.number(name)
+    values = conditions_lib.values_of(model.columns[number], values)
+    conditions = conditions.replaced(number, values)
+  return inputs._replace(conditions=conditions)
+
+
+def _check_labels(labels: list[int] | None, count: int) -> None:
+  if labels is not None and len(labels) not in (1, count):
     raise InputError(f'{len(labels)} classes are named for {count} images: give one, or {count}.')
-  return inputs._replace(labels=np.resize(np.array(labels, np.int32), count))
 
 
-def _pictures(model: Model, given: list[str], find_labels: bool) -> Inputs:
-  """Picture files; their classes, if asked for, are those of their folders or found."""
+def _pictures(model: Model, given: list[str], known: dict[str, Any], labels) -> Inputs:
+  """Picture files with their known conditions; others are read, see `inputs.find_conditions`."""
   files: list[Path] = []
   for path in map(paths.from_user, given):
     files += inputs_lib.find_pictures(path) if path.is_dir() else [path]
   if len(files) > MAX_IMAGES:
     raise InputError(f'{len(files):,} pictures are too many: expected at most {MAX_IMAGES:,}.')
+  _check_labels(labels, len(files))
   images, _ = inputs_lib.read_pictures(model, files, skip_broken=False)
-  found = inputs_lib.find_labels(model, images, files) if find_labels else None
-  if found is not None:
-    for path, label, is_given, probability in zip(files, *found, strict=True):
-      origin = f'taken for {model.class_text(label)} (p = {probability:.2f})'
-      if is_given:
-        origin = f'{model.class_text(label)}, from its folder {inputs_lib.folder_name(path)}'
-      print(f'{paths.printable(path.name)}: {origin}')
+  found = inputs_lib.find_conditions(model, images, files, known)
+  if model.conditional and len(known) < len(model.columns):
+    for path, text in zip(files, _origins(model, found, files, known), strict=True):
+      print(f'{paths.printable(path.name)}: {text}')
   names = tuple(paths.printable(path.stem)[:SHOWN_NAME] for path in files)
-  return Inputs(images.astype(np.float32) / 255, None if found is None else found.labels, names)
+  return Inputs(images.astype(np.float32) / 255, found.conditions, names)
+
+
+def _origins(model: Model, found: Found, files: list[Path], known: dict[str, Any]) -> list[str]:
+  """What was found of each picture, in words."""
+  number, lines = model.conditioning.class_number, []
+  for row, path in enumerate(files):
+    texts = [
+      f'{column.name} {column.text(value)}'
+      for column, value in zip(model.columns, found.conditions.table[row], strict=True)
+      if column.name not in known and column is not model.columns[number or 0]
+    ]
+    if number is not None and model.class_column.name not in known:
+      label = int(found.conditions.labels[row])
+      text = f'taken for {model.class_text(label)} (p = {found.probabilities[row]:.2f})'
+      if found.from_folder[row]:
+        text = f'{model.class_text(label)}, from its folder {inputs_lib.folder_name(path)}'
+      texts.insert(0, text)
+    lines.append(', '.join(texts))
+  return lines
 
 
 def _split(model: Model, request: Request) -> Dataset:

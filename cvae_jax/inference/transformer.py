@@ -31,11 +31,10 @@ class PosteriorMeans(TransformerMixin, BaseEstimator):
     shape = self.model.image_shape
     if images.shape[1:] == (math.prod(shape),):
       images = images.reshape(-1, *shape)
-    labels = None
-    if self.model.conditional:
-      label = 0 if self.label is None else self.model.label(self.label)
-      labels = np.full(len(images), label)
-    return self.model.encode(images, labels)[0]
+    if not self.model.has_classes:
+      return self.model.encode(images)[0]
+    label = 0 if self.label is None else self.model.label(self.label)
+    return self.model.encode(images, np.full(len(images), label))[0]
 
   def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
     """z0, z1, ..."""

@@ -9,7 +9,7 @@ import jax
 from jaxtyping import Array, Float, Int, Key
 
 from cvae_jax.data import transforms
-from cvae_jax.models import priors
+from cvae_jax.models import missing, priors
 from cvae_jax.models.cvae import CVAE, Conditions
 from cvae_jax.models.likelihoods import Likelihood
 from cvae_jax.runtime import keys
@@ -26,6 +26,28 @@ def encode(
   """Mean and log-variance of q(z | x, c), of images in [0, 1]."""
   pixels = transforms.to_pixel_range(images, likelihood.pixel_range)
   return network.apply(variables, pixels, conditions, train=False, method='encode')
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def complete(
+  network: CVAE,
+  likelihood: Likelihood,
+  variables: dict,
+  images: Float[Array, 'batch h w c'],
+  conditions: Float[Array, 'batch columns'],
+) -> Float[Array, 'batch columns']:
+  """Conditions with the likeliest class where it is missing, by q(c | x); images in [0, 1]."""
+  log_probs = infer(network, likelihood, variables, images)
+  return missing.likeliest(network.columns, conditions, log_probs)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def infer(
+  network: CVAE, likelihood: Likelihood, variables: dict, images: Float[Array, 'batch h w c']
+) -> missing.LogProbs:
+  """log q(c | x) of each category that may be missing, of images in [0, 1]."""
+  pixels = transforms.to_pixel_range(images, likelihood.pixel_range)
+  return network.apply(variables, pixels, train=False, method='infer')
 
 
 @partial(jax.jit, static_argnums=(0, 1))

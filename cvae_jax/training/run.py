@@ -10,7 +10,15 @@ from clu import parameter_overview
 from cvae_jax import config as config_lib
 from cvae_jax.runtime import devices, processes
 from cvae_jax.runtime.errors import WriteError, reason
-from cvae_jax.training import feed, hooks, restoring, run_folder, start, stopping
+from cvae_jax.training import (
+  feed,
+  hooks,
+  restoring,
+  run_folder,
+  start,
+  stopping,
+  training_table,
+)
 from cvae_jax.training.checkpoints import Checkpoints
 from cvae_jax.training.finish import finish
 from cvae_jax.training.logging import metrics_file
@@ -170,6 +178,7 @@ def opened(program: Program, workdir: Path, name: str = '') -> Iterator[Run]:
         run_folder.check_usable(workdir, config)  # again: another process may have been faster
         start.check_same_data(workdir, program.saved)
         config_lib.save(workdir, program.saved)
+        training_table.save(workdir, program.train)
     log_path = workdir / 'train.log' if processes.is_main() else None
     reporter = Reporter(log_path, config.num_epochs, program.steps_per_epoch, name)
     held.callback(reporter.close)

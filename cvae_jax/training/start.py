@@ -10,7 +10,7 @@ from cvae_jax.config import SavedConfig
 from cvae_jax.data import batches
 from cvae_jax.runtime import numerics, paths, processes, progress
 from cvae_jax.runtime.errors import InputError, OccupiedError
-from cvae_jax.training import restoring, run_folder
+from cvae_jax.training import restoring, run_folder, training_table
 from cvae_jax.training import state as state_lib
 from cvae_jax.training.checkpoints import Checkpoints
 from cvae_jax.training.program import Program
@@ -172,3 +172,4 @@ def begin_at(source: CheckpointPath, program: Program, workdir: Path) -> None:
     saved.close()
     if processes.is_main():
       config_lib.save(unfinished, program.saved)
+      training_table.save(unfinished, program.train)

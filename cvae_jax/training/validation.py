@@ -26,8 +26,9 @@ def make_evaluate(task: Task, batch_size: int, mesh) -> Callable[..., dict[str, 
     mesh: the devices over which they are split.
 
   Returns:
-    evaluate(variables, images, conditions, key) with images uint8 [N, H, W, C]: means by name. Images
-    on the device are read where they lie, those on the host (NumPy) are brought there in pieces.
+    evaluate(variables, images, conditions, key) with images uint8 [N, H, W, C]: means by name.
+    Images on the device are read where they lie, those on the host (NumPy) are brought there in
+    pieces.
   """
   sharding = devices.split_batch(mesh)
   means = metrics.Collection.create(

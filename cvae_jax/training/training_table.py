@@ -1,0 +1,36 @@
+"""conditions.safetensors in the folder of a run: conditions of training images, to draw from."""
+
+from pathlib import Path
+
+import numpy as np
+
+from cvae_jax.config import Column
+from cvae_jax.data.datasets import Dataset
+from cvae_jax.runtime import devices, tensor_files
+from cvae_jax.runtime.errors import InputError
+
+FILE_NAME = 'conditions.safetensors'
+MAX_ROWS = 10_000  # the first; training images are in random order
+
+
+def save(folder: Path, train: Dataset) -> None:
+  """Writes the first rows of the table of training images, if they have one, into a folder."""
+  if train.table is not None:
+    values = devices.own_copy(train.table.values)[:MAX_ROWS]
+    tensor_files.save(folder / FILE_NAME, {'values': values})
+
+
+def read(folder: Path, columns: tuple[Column, ...]) -> np.ndarray | None:
+  """The rows that `save` wrote, float32 [rows, columns]; None where there are none.
+
+  Raises:
+    InputError: the file is damaged, or has other columns.
+  """
+  path = folder / FILE_NAME
+  if not path.is_file():
+    return None
+  arrays, _ = tensor_files.read_arrays(path)
+  values = arrays.get('values', np.zeros(0))
+  if values.ndim != 2 or values.shape[1] != len(columns) or not len(values):
+    raise InputError(f'{path} has another shape than the {len(columns)} columns of the run.')
+  return values.astype(np.float32)
