@@ -405,6 +405,7 @@ def kept(model: Model, conditions: Conditions, arrange) -> dict[str, Any]:
 
 
 def check_size(count: int, image_shape: Sequence[int], max_pixels: int | None) -> None:
+  """Raises InputError if so many images are too large for one picture."""
   height, width = image_shape[:2]
   if max_pixels is not None and count * height * width > max_pixels:
     raise InputError(

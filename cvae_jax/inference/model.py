@@ -44,7 +44,8 @@ class Model:
   [0, 1]. Labels are [N] numbers of classes or their names; an unconditional model takes none.
   Conditions give a value, or [N] of them, by the name of a column: `conditions={'digit': ['3',
   '7'], 'slant': [0.1, 0.4]}`. A column that is not named is, of images, measured or unknown;
-  samples take it from training images. Latents are float32 [N, latent]. Each batch shape is compiled once.
+  samples take it from training images. Latents are float32 [N, latent]. Each batch shape is
+  compiled once.
 
   Attributes:
     config: that of the training.

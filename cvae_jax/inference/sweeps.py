@@ -105,7 +105,7 @@ def sweep(
   prior: str | None = None,
   max_pixels: int | None = None,
 ) -> Drawing:
-  """Images along one range, a row for each of `num_images` latents; along two, a grid of one latent.
+  """Images along one range, a row for each of `num_images` latents; along two, of one latent.
 
   What is neither fixed nor a range is as in a training image.
 
