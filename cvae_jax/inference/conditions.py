@@ -154,16 +154,21 @@ class Conditioning(NamedTuple):
       name = self.columns[self.class_number].name
       if name in given:
         raise InputError(f'labels and conditions both give {name!r}: leave one out.')
-      given[name] = labels
-    named = {self.number(name): name for name in given}
-    arrays = {n: values_of(self.columns[n], given[name]) for n, name in named.items()}
+    arrays = {
+      number: values_of(self.columns[number], values)
+      for number, values in ((self.number(name), values) for name, values in given.items())
+    }
     count = _common_length(given, arrays.values(), count)
+    if labels is not None:
+      arrays[self.class_number] = labels_of(self.columns[self.class_number], labels, count)
+      count = len(arrays[self.class_number])
+    count = 1 if count is None else count
     if not self.columns:
       return Conditions((), np.zeros(count, np.int32))
     table = np.full((count, len(self.columns)), np.nan, np.float32)
     for number, values in arrays.items():
       table[:, number] = values
-    missing = [number for number in range(len(self.columns)) if number not in named]
+    missing = [number for number in range(len(self.columns)) if number not in arrays]
     if missing and images is not None:
       self._read_from(images, table, missing)
     elif missing and count:
@@ -209,13 +214,41 @@ def _of_length(conditions: Conditions, count: int | None) -> Conditions:
   return conditions
 
 
-def _common_length(given: Mapping[str, Any], arrays, count: int | None) -> int:
+def _common_length(given: Mapping[str, Any], arrays, count: int | None) -> int | None:
   for name, values in zip(given, arrays, strict=True):
     if values.ndim:
       if count is not None and len(values) != count:
         raise InputError(f'{name} and examples differ in number: {len(values)} and {count}.')
       count = len(values)
-  return 1 if count is None else count
+  return count
+
+
+def labels_of(column: Column, labels: Any, count: int | None) -> np.ndarray:
+  """Labels as numbers of classes, int32 [N].
+
+  Args:
+    column: the class.
+    labels: [N] numbers of classes, or names as texts.
+    count: N, if it is known.
+
+  Raises:
+    InputError: they are no such labels.
+  """
+  if not (isinstance(labels, list | np.ndarray) and not len(labels)):
+    labels = array_labels.labels_of(labels, 'labels')
+  labels = np.asarray(labels)
+  if labels.dtype.kind in 'Ub':
+    labels = np.array([name_number(column, str(name)) for name in labels], np.int32)
+  if count is not None and len(labels) != count:
+    raise InputError(f'labels and examples differ in number: {len(labels)} and {count}.')
+  known = len(column.names)
+  if labels.size and not (labels.min() >= 0 and labels.max() < known):
+    wrong = labels[(labels < 0) | (labels >= known)][0]
+    raise InputError(
+      f'label {wrong} is not the number of a class of this model: expected 0 to {known - 1}, or '
+      f'the names as texts: {", ".join(column.names)[:100]}.'
+    )
+  return labels.astype(np.int32)
 
 
 def values_of(column: Column, given: Any) -> np.ndarray:

@@ -8,8 +8,7 @@ from jax import Array
 
 from cvae_jax import config as config_lib
 from cvae_jax import tasks
-from cvae_jax.config import Column, SavedConfig
-from cvae_jax.data.readers import DATASETS
+from cvae_jax.config import SavedConfig
 from cvae_jax.inference import shipped
 from cvae_jax.inference.conditions import Conditioning
 from cvae_jax.inference.latent_prior import LatentPrior
@@ -112,7 +111,6 @@ def _model(
   return Model(
     config=saved.config,
     class_names=saved.class_names,
-    conditioning=_conditioning(saved, task, tables_in),
     image_shape=task.network.image_shape,
     step=step,
     asked_step=asked_step,
@@ -121,19 +119,16 @@ def _model(
     task=task,
     variables=variables,
     prior=_prior(saved.config, task, variables, files),
+    of_table=_of_table(saved, task, tables_in),
   )
 
 
-def _conditioning(saved: SavedConfig, task: Autoencoder, folder: Path) -> Conditioning:
-  """What the model is conditioned on, with the table of training images in `folder`."""
-  config, inputs = saved.config, task.network.columns
-  if saved.columns:
-    unknown = tuple(each.has_unknown or each.is_inferred for each in inputs)
-    return Conditioning(saved.columns, True, unknown, training_table.read(folder, saved.columns))
-  if not config.conditional:
-    return Conditioning((), False, (), None)
-  name = DATASETS.trait(config.data.name, 'label_column', 'label')
-  return Conditioning((Column(name, 'category', saved.class_names),), False, (False,), None)
+def _of_table(saved: SavedConfig, task: Autoencoder, folder: Path) -> Conditioning | None:
+  """The columns that a model is conditioned on, with those of training images in `folder`."""
+  if not saved.columns:
+    return None
+  unknown = tuple(each.has_unknown or each.is_inferred for each in task.network.columns)
+  return Conditioning(saved.columns, True, unknown, training_table.read(folder, saved.columns))
 
 
 def _task(config) -> Autoencoder:

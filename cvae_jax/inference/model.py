@@ -50,7 +50,6 @@ class Model:
   Attributes:
     config: that of the training.
     class_names: of the labels 0, 1, ...
-    conditioning: what the model is conditioned on.
     image_shape: (H, W, C).
     step: of the checkpoint that the weights are from.
     asked_step: the same step, or None if the best checkpoint was asked for.
@@ -59,11 +58,11 @@ class Model:
     task: computes losses and bounds.
     variables: the weights.
     prior: of the latents.
+    of_table: what the model is conditioned on, if that is a table.
   """
 
   config: ConfigDict = dataclasses.field(repr=False)
   class_names: tuple[str, ...]
-  conditioning: Conditioning = dataclasses.field(repr=False)
   image_shape: tuple[int, int, int]
   step: int
   asked_step: int | None
@@ -72,11 +71,22 @@ class Model:
   task: Autoencoder = dataclasses.field(repr=False)
   variables: dict = dataclasses.field(repr=False)
   prior: LatentPrior = dataclasses.field(repr=False)
+  of_table: Conditioning | None = dataclasses.field(default=None, repr=False)
 
   @property
   def conditional(self) -> bool:
     """Whether the model is conditioned on anything."""
     return self.config.conditional
+
+  @property
+  def conditioning(self) -> Conditioning:
+    """What the model is conditioned on."""
+    if self.of_table is not None:
+      return self.of_table
+    if not self.conditional:
+      return Conditioning((), False, (), None)
+    name = DATASETS.trait(self.config.data.name, 'label_column', 'label')
+    return Conditioning((Column(name, 'category', self.class_names),), False, (False,), None)
 
   @property
   def has_classes(self) -> bool:
@@ -114,7 +124,8 @@ class Model:
       InputError: there is no such class.
     """
     if not self.has_classes:
-      raise InputError(f'This model knows no classes: it has no class {str(text)[:40]!r}.')
+      kind = 'not conditioned on a class' if self.conditional else 'unconditional'
+      raise InputError(f'This model is {kind}: it has no class {str(text)[:40]!r}.')
     return conditions_lib.name_number(self.class_column, text)
 
   @property
@@ -273,7 +284,7 @@ class Model:
     count = len(self.class_names)
     repeated = np.repeat(latents, count, axis=0)
     changed = self.prior.under(repeated, own.repeat(count), self.in_all_classes(own))
-    return changed.reshape(len(latents), count, -1)
+    return changed.reshape(len(latents), count, self.config.latent_dim)
 
   def in_all_classes(self, conditions: Conditions) -> Conditions:
     """Each row in every class, [N · classes]."""
@@ -284,7 +295,8 @@ class Model:
 
   def _check_styles(self) -> None:
     if not self.has_classes:
-      raise InputError('This model knows no classes: it cannot draw one style in all of them.')
+      kind = 'not conditioned on a class' if self.conditional else 'unconditional'
+      raise InputError(f'This model is {kind}: it cannot draw one style in all classes.')
 
   def encode(self, images, labels=None, conditions: Given = None) -> tuple[np.ndarray, np.ndarray]:
     """Mean and log-variance of q(z | x, c), [N, latent] each. Grey values are not binarized.
@@ -522,7 +534,7 @@ class Model:
     latents = interpolate(*means, num_steps).reshape(-1, self.config.latent_dim)
     if self.conditional:
       mixtures = interpolation.linear(*map(self.mixable, rows), num_steps)
-      images = self.decode_mixtures(latents, mixtures.reshape(len(latents), -1))
+      images = self.decode_mixtures(latents, mixtures.reshape(len(latents), mixtures.shape[-1]))
     else:
       images = self.decode(latents)
     return images.reshape(-1, num_steps, *self.image_shape)
