@@ -43,13 +43,16 @@ class LinearGaussian(nn.Module):
   def __call__(self, images, labels, draw, train):
     mean, logvar = self.encode(images, labels, train)
     latents = draw(mean, logvar)
-    prior = self.prior(labels, lambda images, labels: self.encode(images, labels, train))
+    prior = self._prior(labels, train)
     kl, log_prior = prior.kl(mean, logvar, latents), prior.log_prob(latents)
     return Forward(self.decode(latents, labels, train), latents, mean, logvar, kl, log_prior)
 
   def log_prior(self, latents, labels):
-    encode = lambda images, labels: self.encode(images, labels, False)  # noqa: E731
-    return self.prior(labels, encode).log_prob(latents)
+    return self._prior(labels, False).log_prob(latents)
+
+  def _prior(self, labels, train):
+    encode = lambda images, labels: self.encode(images, labels, train)  # noqa: E731
+    return self.prior(labels, nn.one_hot(labels, CLASSES), encode)
 
 
 def variables():

@@ -193,7 +193,7 @@ def test_a_number_of_classes_left_to_the_data_is_that_of_the_saved_run():
   assert [each.field for each in config_lib.differences(saved, tiny_config())] == [
     'data.num_classes'
   ]
-  assert config_lib.with_classes(given, 7).data.num_classes == 7
+  assert config_lib.with_data(given, 7).data.num_classes == 7
   assert given.data.num_classes == 0
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float
 
 from cvae_jax.models.conditions import Input, Rows
 
-LogProbs = tuple[Float[Array, 'batch names'], ...]  # log q(c | x) of each inferred column
+LogProbs = tuple[Float[Array, 'batch _'], ...]  # log q(c | x) of each inferred column
 
 
 def inferred(columns: tuple[Input, ...]) -> tuple[int, ...]:
@@ -74,6 +74,7 @@ def cross_entropy(columns: tuple[Input, ...], rows: Rows, log_probs: LogProbs) -
 
 def likeliest(columns: tuple[Input, ...], rows: Rows, log_probs: LogProbs) -> Rows:
   """Rows with the likeliest name where a class is missing."""
+  rows = jnp.asarray(rows)
   for place, number in enumerate(inferred(columns)):
     best = jnp.argmax(log_probs[place], axis=-1).astype(jnp.float32)
     rows = rows.at[:, number].set(jnp.where(_is_missing(rows, number), best, rows[:, number]))

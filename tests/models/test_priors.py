@@ -23,12 +23,16 @@ def encode(images, labels):
   return sums + 0.3 * labels[:, None], -1 - 0.2 * sums * labels[:, None]
 
 
+def density(module, labels):
+  return module(labels, jax.nn.one_hot(labels, CLASSES), encode)
+
+
 METHODS = {
-  'log_prob': lambda self, labels, z: self(labels, encode).log_prob(z),
-  'draw': lambda self, labels, *noise: self(labels, encode).draw(*noise),
-  'kl': lambda self, labels, *posterior: self(labels, encode).kl(*posterior),
-  'move': lambda self, labels, others, z: self(others, encode).to_latents(
-    self(labels, encode).to_noise(z)
+  'log_prob': lambda self, labels, z: density(self, labels).log_prob(z),
+  'draw': lambda self, labels, *noise: density(self, labels).draw(*noise),
+  'kl': lambda self, labels, *posterior: density(self, labels).kl(*posterior),
+  'move': lambda self, labels, others, z: density(self, others).to_latents(
+    density(self, labels).to_noise(z)
   ),
 }
 
@@ -64,7 +68,7 @@ def draw(module, variables, count, label, temperature=1.0):
   )
 
 
-FLOW = priors.Flow(CLASSES, LATENT, 4, 8, nn.silu)
+FLOW = priors.Flow(LATENT, 4, 8, nn.silu)
 VAMP = priors.Vamp(CLASSES, 5, (2, 2, 1))
 GAUSSIAN = priors.ClassGaussian(CLASSES, LATENT)
 STANDARD = priors.StandardNormal(LATENT)
@@ -79,8 +83,8 @@ def test_the_density_of_each_class_integrates_to_1(module):
   ticks = np.linspace(-20, 20, 401, dtype='float32')
   points = np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 1, LATENT)
   latents = np.broadcast_to(points, (len(points), len(LABELS), LATENT))
-  density = np.exp(np.float64(log_prob(module, variables, latents)))
-  np.testing.assert_allclose(density.sum(axis=0) * (ticks[1] - ticks[0]) ** 2, 1, atol=2e-3)
+  values = np.exp(np.float64(log_prob(module, variables, latents)))
+  np.testing.assert_allclose(values.sum(axis=0) * (ticks[1] - ticks[0]) ** 2, 1, atol=2e-3)
 
 
 @ALL
@@ -111,7 +115,7 @@ def test_temperature_0_takes_the_noise_away_and_1_gives_other_classes_other_late
 
 
 def test_the_flow_inverts():
-  module = priors.Flow(CLASSES, 16, 8, 8, nn.silu)
+  module = priors.Flow(16, 8, 8, nn.silu)
   variables = scattered(module)
   noise = np.random.RandomState(1).randn(200, 16).astype('float32')
   context = np.eye(CLASSES, dtype='float32')[np.arange(200) % CLASSES]

@@ -12,7 +12,8 @@ def written(tmp_path):
   random = np.random.RandomState(0)
   images = random.randint(0, 256, (7, 8, 6, 1), np.uint8)
   latents = random.randn(7, 3)
-  projector.write(tmp_path, latents, images, np.arange(7) % 2, ('T-shirt/top', 'two\twords'))
+  names = ['T-shirt/top', 'two\twords'] * 3 + ['T-shirt/top']
+  projector.write(tmp_path, latents, images, {'': names})
   return tmp_path, latents, images
 
 
@@ -44,9 +45,11 @@ def test_rows_labels_and_tiles_belong_together(written):
     np.testing.assert_array_equal(tile, image[..., 0])
 
 
-def test_images_without_labels_are_numbered(tmp_path):
-  projector.write(tmp_path, np.zeros((3, 2)), np.zeros((3, 8, 8, 3), np.uint8), np.zeros(3), ())
-  assert (tmp_path / 'projector' / 'labels.tsv').read_text() == '0\n1\n2\n'
+def test_several_columns_have_a_header(tmp_path):
+  described = {'digit': ['a', 'b', 'unknown'], 'stroke\nwidth': ['1 px', '2 px', '3 px']}
+  projector.write(tmp_path, np.zeros((3, 2)), np.zeros((3, 8, 8, 3), np.uint8), described)
+  lines = (tmp_path / 'projector' / 'labels.tsv').read_text().splitlines()
+  assert lines == ['digit\tstroke width', 'a\t1 px', 'b\t2 px', 'unknown\t3 px']
 
 
 def test_a_finished_run_has_its_latents(tiny_run):
