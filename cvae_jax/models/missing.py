@@ -45,7 +45,7 @@ def weights(columns: tuple[Input, ...], rows: Rows, log_probs: LogProbs) -> Floa
   product = jnp.ones((len(choices), len(rows)))
   for place, number in enumerate(inferred(columns)):
     chosen = choices[:, place].astype(int)
-    is_it = rows[:, number] == chosen[:, None]
+    is_it = rows[None, :, number] == chosen[:, None]
     probabilities = jnp.exp(log_probs[place]).T[chosen]
     product *= jnp.where(_is_missing(rows, number), probabilities, is_it)
   return product

@@ -162,7 +162,7 @@ class Autoencoder(Task):
     variables: Variables,
     batch: Batch,
     corrupt: Callable[[ArrayLike], ArrayLike] = lambda x: x,
-  ) -> Float[np.ndarray, 'rows columns h w c']:
+  ) -> Float[np.ndarray, '_ _ h w c']:
     """Rows of the first images in [0, 1], each above the row of their reconstructions.
 
     `corrupt` changes images in [0, 1] before they are encoded and shown.

@@ -293,7 +293,7 @@ class VAE(Autoencoder):
     )
     return expected(elbo(self.likelihood, pixels, forward), weights), classes, updated
 
-  def _free_nats(self, hyper: Mapping[str, ArrayLike], terms: Elbo) -> Float[Array, '']:
+  def _free_nats(self, hyper: Mapping[str, ArrayLike], terms: Elbo) -> Float[ArrayLike, '']:
     """Of a group of latents: a KL of several dimensions together has the free bits of all."""
     return hyper['free_bits'] * (self.network.latent_dim // terms.kl.shape[-1])
 
@@ -383,7 +383,9 @@ class VAE(Autoencoder):
       'reconstructions': self.reconstructions(variables, batch),
     }
 
-  def _conditions_of(self, labels: Int[Array, ' rows'], known: Conditions) -> Conditions:
+  def _conditions_of(
+    self, labels: Int[Array, ' rows'], known: Conditions
+  ) -> Int[Array, ' rows'] | Float[Array, 'rows columns']:
     """Conditions of these classes; all else is as in the rows of `known`, one after another."""
     if not self.network.columns:
       return labels

@@ -170,7 +170,7 @@ def test_one_category_without_empty_cells_is_as_labels_are(prior):
   small = {'prior': prior, 'model__num_flow_layers': 2, 'model__num_pseudo_inputs': 2}
   network, variables = built(**small)
   table, same = built(('category:10',), **small)
-  # The flow, the identity so far, is given the embedding of a table, and one-hot labels without one.
+  # The flow, the identity so far, is given the embedding of a table, else one-hot labels.
   others = lambda params: params | {'prior': 0} if prior == 'flow' else params  # noqa: E731
   jax.tree.map(np.testing.assert_array_equal, others(same['params']), others(variables['params']))
   expected = forward(network, variables, images, labels)

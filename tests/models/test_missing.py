@@ -29,6 +29,7 @@ ROWS = np.float32(
     [NAN, NAN, NAN, NAN],
   ]
 )
+TABLE = jnp.asarray(ROWS)
 CHOICES = list(itertools.product(range(3), range(4)))
 
 
@@ -57,7 +58,7 @@ def test_which_columns_are_inferred():
 
 
 def test_completions_are_all_choices_for_what_is_missing():
-  actual = np.asarray(missing.completions(COLUMNS, ROWS))
+  actual = np.asarray(missing.completions(COLUMNS, TABLE))
   assert actual.shape == (12, 5, 4)
   for image, row in enumerate(ROWS):
     for choice, completed in zip(CHOICES, actual[:, image], strict=True):
@@ -68,7 +69,7 @@ def test_completions_are_all_choices_for_what_is_missing():
 
 
 def test_weights_are_the_probabilities_of_the_choices_that_fit():
-  actual = np.asarray(missing.weights(COLUMNS, ROWS, LOG_PROBS))
+  actual = np.asarray(missing.weights(COLUMNS, TABLE, LOG_PROBS))
   expected = np.zeros((12, 5))
   for image, row in enumerate(ROWS):
     for k, choice in enumerate(CHOICES):
@@ -84,9 +85,9 @@ def test_weights_are_the_probabilities_of_the_choices_that_fit():
 
 def test_expectations_under_the_weights_are_those_of_the_completions():
   """Rows and weights belong together: E[f(completed row)] by hand."""
-  completed = np.asarray(missing.completions(COLUMNS, ROWS))
+  completed = np.asarray(missing.completions(COLUMNS, TABLE))
   values = 10 * completed[..., 1] + completed[..., 3]
-  actual = np.sum(np.asarray(missing.weights(COLUMNS, ROWS, LOG_PROBS)) * values, axis=0)
+  actual = np.sum(np.asarray(missing.weights(COLUMNS, TABLE, LOG_PROBS)) * values, axis=0)
   for image, row in enumerate(ROWS):
     means = [
       sum(name * probability(image, place, name) for name in range(COLUMNS[number].num_names))
@@ -98,7 +99,7 @@ def test_expectations_under_the_weights_are_those_of_the_completions():
 
 
 def test_the_kl_to_equally_likely_names():
-  actual = missing.kl(COLUMNS, ROWS, LOG_PROBS)
+  actual = missing.kl(COLUMNS, TABLE, LOG_PROBS)
   for image in range(len(ROWS)):
     # Of the joint distribution of what is missing.
     places = [p for p, number in enumerate(INFERRED) if np.isnan(ROWS[image, number])]
@@ -127,12 +128,14 @@ def test_the_cross_entropy_is_of_known_names_alone():
     assert len(known) == 2
     losses = [-LOG_PROBS[place][image, int(ROWS[image, number])] for image in known]
     expected += np.mean(losses)
-  assert float(missing.cross_entropy(COLUMNS, ROWS, LOG_PROBS)) == pytest.approx(expected, rel=1e-5)
-  assert float(missing.cross_entropy(COLUMNS, ROWS[4:], tuple(x[4:] for x in LOG_PROBS))) == 0
+  assert float(missing.cross_entropy(COLUMNS, TABLE, LOG_PROBS)) == pytest.approx(
+    expected, rel=1e-5
+  )
+  assert float(missing.cross_entropy(COLUMNS, TABLE[4:], tuple(x[4:] for x in LOG_PROBS))) == 0
 
 
 def test_the_likeliest_names_stand_where_none_do():
-  actual = np.asarray(missing.likeliest(COLUMNS, ROWS, LOG_PROBS))
+  actual = np.asarray(missing.likeliest(COLUMNS, TABLE, LOG_PROBS))
   expected = ROWS.copy()
   for image in range(len(ROWS)):
     for place, number in enumerate(INFERRED):
