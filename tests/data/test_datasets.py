@@ -40,7 +40,7 @@ def test_a_data_set_of_the_user_s(monkeypatch):
   config = config_of('ramps', '', data__num_classes=2, data__validation_examples=5)
   splits = load(config)
   assert [len(split.labels) for split in splits] == [30, 5, 5]
-  for images, labels, _ in splits:
+  for images, labels, *_ in splits:
     np.testing.assert_array_equal(images, np.tile(200 * labels[:, None, None, None], (8, 8, 1)))
 
 
@@ -185,7 +185,7 @@ def folder_config(folder, num_classes=2, **changes):
 
 
 def assert_labels_fit(splits):
-  for images, labels, _ in splits:
+  for images, labels, *_ in splits:
     levels = images.reshape(len(labels), -1)
     expected = np.broadcast_to(40 + 20 * labels[:, None], levels.shape)
     np.testing.assert_array_equal(levels, expected)
