@@ -84,8 +84,15 @@ def asked(text: str) -> dict[str, str | None] | None:
   """
   if text.strip() == ALL:
     return None
+  try:
+    items = next(csv.reader([text], skipinitialspace=True, strict=True), [])
+  except csv.Error as error:
+    raise InputError(
+      f'data.conditions={text!r} cannot be read: {error}. Expected one line, with names that '
+      'contain a comma in double quotes.'
+    ) from error
   columns: dict[str, str | None] = {}
-  for item in next(csv.reader([text], skipinitialspace=True), []):
+  for item in items:
     name, _, kind = item.strip().rpartition(':')
     if kind not in KINDS or not name:
       name, kind = item.strip(), None

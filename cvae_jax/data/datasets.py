@@ -135,7 +135,8 @@ def load(config, at_most: int | None = None, source: Source | None = None) -> Sp
 
 
 def _check_classes(config, source: Source) -> None:
-  data, expected, has_table = config.data, len(source.class_names), bool(source.columns)
+  data, expected = config.data, len(source.class_names)
+  has_table = config_lib.has_table(config)
   if config.conditional and not expected and not has_table:
     images = source.splits['train'].images
     are_files = isinstance(images, list) and isinstance(images[0], Path)

@@ -92,7 +92,9 @@ def labels_of(columns: Sequence[Column], values: np.ndarray) -> np.ndarray:
 def _label_column(source: Source, data):
   """The labels of a source as its one column."""
   if not source.class_names:
-    return (), {name: np.zeros((len(split.labels), 0)) for name, split in source.splits.items()}
+    return (), {
+      name: np.zeros((len(split.labels), 0), np.float32) for name, split in source.splits.items()
+    }
   name = DATASETS.trait(data.name, 'label_column', 'label')
   column = Column(name, 'category', source.class_names)
   return (column,), {

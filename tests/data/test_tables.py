@@ -311,7 +311,5 @@ def test_digits_by_class_and_slant():
     np.testing.assert_array_equal(split.conditions[:, 0], other.labels)
     slant = splits.train.columns[1]
     measured = measure('slant', split.images)
-    np.testing.assert_allclose(
-      split.conditions[:, 1] * slant.std + slant.mean, measured, atol=1e-5
-    )
+    np.testing.assert_allclose(split.conditions[:, 1] * slant.std + slant.mean, measured, atol=1e-5)
   assert datasets.completed(config, splits.train).data.columns == ('category:10', 'number')
