@@ -40,7 +40,7 @@ def test_columns_that_are_asked_for(text, expected):
     assert list(config_lib.asked(text)) == list(expected)
 
 
-@pytest.mark.parametrize('text', [' ', ',', 'a,', 'a,,b', 'a,a', 'a:flag,a:number', 'a\nb', '"a'])
+@pytest.mark.parametrize('text', [' ', ',', 'a,', 'a,,b', 'a,a', 'a:flag,a:number', 'a\nb'])
 def test_columns_that_cannot_be_asked_for(text):
   config = tiny_config(data__conditions=text)
   assert f'data.conditions={text!r}' in refused(config)
@@ -63,11 +63,13 @@ def test_inputs_are_written_and_read():
     assert config_lib.inputs_of(text) == inputs
 
 
-@pytest.mark.parametrize(
-  'text',
-  ['', 'category', 'category:', 'category:x', 'category:-1', 'category:1000000', 'flag:2']
-  + ['number??', 'text', 'category:3:4', '?category:3'],
-)
+NO_INPUTS = [
+  '', 'category', 'category:', 'category:x', 'category:-1', 'category:1000000', 'category:3:4',
+  '?category:3', 'flag:2', 'number??', 'text',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize('text', NO_INPUTS)
 def test_inputs_that_are_none(text):
   with pytest.raises(ValueError, match='category:N'):
     config_lib.inputs_of(text)

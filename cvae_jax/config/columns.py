@@ -85,7 +85,7 @@ def asked(text: str) -> dict[str, str | None] | None:
   if text.strip() == ALL:
     return None
   try:
-    items = next(csv.reader([text], skipinitialspace=True, strict=True), [])
+    items = next(csv.reader([text], skipinitialspace=True), [])
   except csv.Error as error:
     raise InputError(
       f'data.conditions={text!r} cannot be read: {error}. Expected one line, with names that '

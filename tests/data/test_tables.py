@@ -296,7 +296,7 @@ def test_a_fingerprint_and_its_description_depend_on_conditions_and_columns(mine
 
 def test_labels_and_columns_that_no_table_uses_are_read_as_before(mine):
   """Without data.conditions a data set of columns alone has nothing to give."""
-  with pytest.raises(InputError, match="'mine' has no labels.*conditional=False"):
+  with pytest.raises(InputError, match=r"'mine' has no labels.*conditional=False"):
     datasets.load(config_of('mine', ''))
   assert datasets.load(config_of('mine', '', conditional=False)).train.table is None
 
