@@ -59,10 +59,10 @@ def choose(source: Source, data) -> Source:
     if number is not None:
       column = columns[number]
     if column is None:
-      known = ', '.join([*numbers, *(name for name in MEASURES if name not in numbers)])
+      names = list(dict.fromkeys([*numbers, *source.others, *MEASURES]))
       raise InputError(
         f'data.conditions={data.conditions!r}: {data.name!r} has no column {name!r}. It has '
-        f'{known[:500]}.{did_you_mean(name, [*numbers, *MEASURES])}'
+        f'{", ".join(names)[:500]}.{did_you_mean(name, names)}'
       )
     if kind not in (None, column.kind):
       raise InputError(

@@ -2,11 +2,20 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from cvae_jax.data.readers import array_images, array_labels, classes, numpy_files, roles
+from cvae_jax.data.readers import (
+  array_columns,
+  array_images,
+  array_labels,
+  cells,
+  classes,
+  numpy_files,
+  roles,
+)
 from cvae_jax.data.readers.roles import Role
 from cvae_jax.data.readers.sources import DATASETS, Source, Split, in_order_of_content
 from cvae_jax.runtime import paths
@@ -28,17 +37,35 @@ def source(data) -> Source:
     )
   path = paths.from_user(data.dir)
   places = _places(path)
+  asked = array_columns.asked_names(data.conditions, places)
   advice = 'Rename one, or save the arrays that you mean in a file of their own.'
-  found = roles.assign(places, printable(path), advice)
-  if others := [name for name in places if name not in found.values()]:
+  found = roles.assign([name for name in places if name not in asked], printable(path), advice)
+  arrays = {role: numpy_files.read(*places[name]) for role, name in found.items()}
+  names = [name for name in places if name not in found.values()]
+  columns = {}
+  if data.conditions:
+    num_images = {role.split: len(array) for role, array in arrays.items() if role.kind == 'images'}
+    columns = array_columns.find({name: places[name] for name in names}, asked, num_images)
+  kinds = cells.wanted(data.conditions, columns) if columns else {}
+  read = {name for column in kinds for name in columns[column].values()}
+  if others := [name for name in names if name not in read]:
     print(f'Passed over in {printable(path)}: {", ".join(map(printable, others[:10]))}.')
-  return source_of_roles(
-    path, {role: numpy_files.read(*places[name]) for role, name in found.items()}, data
-  )
+  given = {
+    column: {
+      split: numpy_files.read(*places[name]) for split, name in by_split.items() if name in read
+    }
+    for column, by_split in columns.items()
+  }
+  return source_of_roles(path, arrays, data, given)
 
 
-def source_of_roles(path: Path, arrays: Mapping[Role, np.ndarray], data) -> Source:
-  """`source_of` the arrays in these roles; errors name `path`."""
+def source_of_roles(
+  path: Path,
+  arrays: Mapping[Role, np.ndarray],
+  data,
+  columns: Mapping[str, Mapping[str, np.ndarray]] = MappingProxyType({}),
+) -> Source:
+  """`source_of` the arrays in these roles and columns; errors name `path`."""
   splits = dict.fromkeys(roles.SPLITS.values())
   given = {
     split: tuple(arrays.get(Role(split, kind)) for kind in ('images', 'labels')) for split in splits
@@ -47,12 +74,17 @@ def source_of_roles(path: Path, arrays: Mapping[Role, np.ndarray], data) -> Sour
     raise InputError(f'{printable(path)} holds {alone[0]} labels, but no {alone[0]} images.')
   present = {split: pair for split, pair in given.items() if pair[0] is not None}
   try:
-    return source_of(present, data.bit_depth)
+    return source_of(present, data.bit_depth, data.conditions, columns)
   except InputError as error:
     raise InputError(f'{printable(path)}: {error}') from error
 
 
-def source_of(splits: Mapping[str, tuple[Any, Any | None]], bit_depth: int = 0) -> Source:
+def source_of(
+  splits: Mapping[str, tuple[Any, Any | None]],
+  bit_depth: int = 0,
+  conditions: str = '',
+  columns: array_columns.Columns = MappingProxyType({}),
+) -> Source:
   """A data set of arrays; a run does not depend on the order of their rows.
 
   Large uint8 images that are mapped from a file stay there.
@@ -62,6 +94,10 @@ def source_of(splits: Mapping[str, tuple[Any, Any | None]], bit_depth: int = 0) 
       as in `array_images.images_of`, of one shape in all splits. Labels as in
       `array_labels.labels_of`, or None in every split: then there are no classes.
     bit_depth: bits of integer images that are wider than a byte; 0: their values are bytes.
+    conditions: `data.conditions`. If it is given, labels are one of the columns, 'label', and may
+      have empty cells.
+    columns: the cells of further columns, for each split; see `array_columns.columns_of`. Those
+      that `conditions` does not ask for may be empty.
 
   Raises:
     InputError: the arrays cannot be used, or do not fit each other.
@@ -70,16 +106,24 @@ def source_of(splits: Mapping[str, tuple[Any, Any | None]], bit_depth: int = 0) 
     name: array_images.images_of(given, f'{name} images', bit_depth)
     for name, (given, _) in splits.items()
   }
-  labels = {
-    name: array_labels.labels_of(given, f'{name} labels')
-    for name, (_, given) in splits.items()
-    if given is not None
-  }
-  if labels and (without := [name for name in splits if name not in labels]):
-    raise InputError(
-      f'The {without[0]} images have no labels, but those of {next(iter(labels))} have. '
-      'Give the labels of every split, or of none.'
-    )
+  _check_same_shape(images)
+  labels = {name: given for name, (_, given) in splits.items() if given is not None}
+  if conditions:
+    columns = {cells.CLASS: labels, **columns} if labels else columns
+    counts = {name: len(split) for name, split in images.items()}
+    columns, values, others = array_columns.columns_of(columns, conditions, counts)
+    source = {
+      name: Split(split, np.zeros(len(split), np.int32), values.get(name))
+      for name, split in images.items()
+    }
+    source = in_order_of_content(source)
+    return Source(source, (), is_mixed=True, columns=columns, others=others)
+  labels, names = _numbered(images, labels)
+  source = {name: Split(images[name], labels[name]) for name in splits}
+  return Source(in_order_of_content(source), names, is_mixed=True)
+
+
+def _check_same_shape(images: Mapping[str, np.ndarray]) -> None:
   shape = images['train'].shape[1:]
   for name, split in images.items():
     if split.shape[1:] != shape:
@@ -87,18 +131,27 @@ def source_of(splits: Mapping[str, tuple[Any, Any | None]], bit_depth: int = 0) 
         f'The {name} images are of shape {list(split.shape[1:])}, the train images of '
         f'{list(shape)}: expected height, width and channels to be the same.'
       )
-    if labels and len(split) != len(labels[name]):
+
+
+def _numbered(
+  images: Mapping[str, np.ndarray], given: Mapping[str, Any]
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+  """Labels int32 [N] of each split and the names of classes; zeros and () where none are given."""
+  if not given:
+    return {name: np.zeros(len(split), np.int32) for name, split in images.items()}, ()
+  labels = {name: array_labels.labels_of(array, f'{name} labels') for name, array in given.items()}
+  for name, split in images.items():
+    if name not in labels:
+      raise InputError(
+        f'The {name} images have no labels, but those of {next(iter(labels))} have. '
+        'Give the labels of every split, or of none.'
+      )
+    if len(split) != len(labels[name]):
       raise InputError(
         f'The {name} images and labels differ in number: {len(split):,} images, '
         f'{len(labels[name]):,} labels.'
       )
-  names = ()
-  if labels:
-    labels, names = classes.numbered(labels)
-  else:
-    labels = {name: np.zeros(len(split), np.int32) for name, split in images.items()}
-  source = {name: Split(images[name], labels[name]) for name in splits}
-  return Source(in_order_of_content(source), names, is_mixed=True)
+  return classes.numbered(labels)
 
 
 def _places(path: Path) -> dict[str, tuple[Path, str]]:

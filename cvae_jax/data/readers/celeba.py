@@ -2,14 +2,13 @@
 
 import bisect
 import os
-import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 import numpy as np
 
-from cvae_jax.data.readers import decoding, files, tfds
+from cvae_jax.data.readers import celeba_lists, cells, decoding, tfds
 from cvae_jax.data.readers.sources import DATASETS, Source, Split, in_random_order
 from cvae_jax.runtime.errors import InputError, did_you_mean
 
@@ -17,8 +16,6 @@ SPLITS = ('train', 'validation', 'test')  # numbered 0, 1 and 2 by the partition
 LAST_NUMBERS = (162_770, 182_637, 202_599)  # of each published split
 DOWNLOAD_URL = 'https://drive.google.com'
 RAW_FILES = 'img_align_celeba/ and list_attr_celeba.txt'
-PICTURE_NAME = re.compile(r'[0-9]{1,9}\.jpg')
-MAX_BYTES = 1 << 28  # of a text file; the largest original has 27 million
 
 
 class CelebaFiles(NamedTuple):
@@ -31,12 +28,20 @@ class CelebaFiles(NamedTuple):
 
 @DATASETS.register('celeba', mirrored=True)
 def source(data) -> Source:
-  """CelebA: 202,599 faces, RGB 178×218, in two classes by `data.label_attribute`."""
-  attribute = data.label_attribute
+  """CelebA: 202,599 faces, RGB 178×218, in two classes by `data.label_attribute`.
+
+  Attributes that `data.conditions` asks for are columns of flags instead.
+  """
+  attribute, kinds, others = data.label_attribute, {}, []
+
+  def choose(attributes):
+    kinds.update(cells.wanted(data.conditions, attributes) if data.conditions else {})
+    others[:] = [name for name in attributes if name not in kinds]
+    return [*kinds] or _checked(attribute, attributes)
 
   def label(columns):
-    _check_attribute(attribute, sorted(columns['attributes']))
-    return columns['attributes'][attribute]
+    chosen = choose(sorted(columns['attributes']))
+    return np.stack([columns['attributes'][name] for name in chosen], axis=1)
 
   def fit(images):
     # Crops and shrinks only: `load` crops again, and would cut into an enlarged picture.
@@ -47,11 +52,23 @@ def source(data) -> Source:
     return decoding.fit(images, geometry._replace(height=height, width=width))
 
   def read_raw(found):
-    return in_random_order(read(found, attribute))
+    return in_random_order(list_pictures(found, choose))
 
   options = {'splits': SPLITS, 'label': label, 'fit': fit}
   splits = tfds.load(data, find, read_raw, RAW_FILES, DOWNLOAD_URL, **options)
-  return Source(splits, (f'not {attribute}', attribute), is_mixed=True)
+  if not kinds:
+    names = (f'not {attribute}', attribute)
+    return Source(_of_one_attribute(splits), names, is_mixed=True, others=tuple(others))
+  given = {
+    name: {split: found.labels[:, number] == 1 for split, found in splits.items()}
+    for number, name in enumerate(kinds)
+  }
+  columns, values = cells.read(given, kinds, lambda split, row: f'Picture {row:,} of {split}')
+  splits = {
+    name: Split(split.images, np.zeros(len(split.labels), np.int32), values[name])
+    for name, split in splits.items()
+  }
+  return Source(splits, (), is_mixed=True, columns=columns, others=tuple(others))
 
 
 def find(folder: Path) -> CelebaFiles | None:
@@ -90,15 +107,32 @@ def _find_list(home, name):
 
 
 def read(found: CelebaFiles, attribute: str) -> dict[str, Split]:
-  """Lists the pictures of 'train', 'validation' and 'test', with one attribute as label.
+  """`list_pictures` with one attribute as label, int32 [N]: 1 where a picture has it."""
+
+  def choose(attributes):
+    return _checked(attribute, attributes, f'{found.attributes}: ')
+
+  return _of_one_attribute(list_pictures(found, choose))
+
+
+def _of_one_attribute(splits: dict[str, Split]) -> dict[str, Split]:
+  return {name: split._replace(labels=split.labels[:, 0]) for name, split in splits.items()}
+
+
+def list_pictures(found: CelebaFiles, choose: Callable[[list[str]], list[str]]) -> dict[str, Split]:
+  """Lists the pictures of 'train', 'validation' and 'test', with some attributes as labels.
 
   Without a partition file the published ranges of the file numbers are the splits.
 
+  Args:
+    found: the files.
+    choose: given the names of all attributes, those to read.
+
   Returns:
-    Paths in order of the file numbers, and labels int32 [N]: 1 where a picture has the attribute.
+    Paths in order of the file numbers, and labels int32 [N, attributes]: 1 where a picture has one.
 
   Raises:
-    InputError: an unknown attribute, a broken list, or pictures and lists that differ.
+    InputError: a broken list, or pictures and lists that differ.
   """
   try:
     names = os.listdir(found.pictures)
@@ -106,11 +140,11 @@ def read(found: CelebaFiles, attribute: str) -> dict[str, Split]:
     raise InputError(f'{found.pictures} cannot be read: {error}.') from error
   # Without hidden files: macOS leaves a ._000001.jpg beside each picture.
   pictures = {n for n in names if n.lower().endswith('.jpg') and not n.startswith('.')}
-  labels = _read_attribute(found.attributes, attribute)
+  chosen, labels = celeba_lists.attributes_of(found.attributes, choose)
   numbers = {name: int(name.removesuffix('.jpg')) for name in labels}
   _check_same((pictures, found.pictures), (labels, found.attributes))
   if found.partition:
-    partition = _read_partition(found.partition)
+    partition = celeba_lists.partition_of(found.partition)
     _check_same((labels, found.attributes), (partition, found.partition))
   else:
     partition = {name: bisect.bisect_left(LAST_NUMBERS, numbers[name]) for name in labels}
@@ -130,85 +164,18 @@ def read(found: CelebaFiles, attribute: str) -> dict[str, Split]:
         f'{found.pictures} holds no picture of split {split!r} (by {given}). Expected some of each.'
       )
     paths = [found.pictures / name for name in names]
-    splits[split] = Split(paths, np.array([labels[name] for name in names], np.int32))
+    flags = np.frombuffer(b''.join(labels[name] for name in names), np.uint8)
+    splits[split] = Split(paths, flags.reshape(len(names), len(chosen)).astype(np.int32))
   return splits
 
 
-def _check_attribute(attribute, attributes, prefix=''):
+def _checked(attribute, attributes, prefix=''):
   if attribute not in attributes:
     raise InputError(
       f'{prefix}data.label_attribute={attribute!r} is not one of: {", ".join(attributes)[:2000]}.'
       f'{did_you_mean(attribute, attributes)}'
     )
-
-
-def _read_attribute(path: Path, attribute: str) -> dict[str, int]:
-  """0 or 1 by the name of each picture."""
-  rows, num_pictures = _read_rows(path), None
-  number, header = next(rows)
-  if path.suffix == '.csv':
-    first, *attributes = header
-    if first != 'image_id':
-      _refuse(path, 1, f'begins with {first[:40]!r}, expected image_id and names of attributes')
-  else:
-    num_pictures = ' '.join(header)
-    if not num_pictures.isdigit():
-      _refuse(path, 1, f'is {num_pictures[:40]!r}, expected the number of pictures')
-    number, attributes = next(rows, (2, ()))
-  if not attributes or len(set(attributes)) < len(attributes):
-    named = ', '.join(attributes)[:200] or 'none'
-    _refuse(path, number, f'names the attributes {named}, expected each of them once')
-  _check_attribute(attribute, attributes, f'{path}: ')
-  column = attributes.index(attribute)
-  values = _values(path, rows, len(attributes), ('-1', '1'))
-  labels = {name: int(of_name[column] == '1') for name, of_name in values}
-  if num_pictures not in (None, str(len(labels))):
-    raise InputError(
-      f'{path} has {len(labels):,} pictures, expected {num_pictures[:40]!r} by its line 1. '
-      'Fetch it again.'
-    )
-  return labels
-
-
-def _read_partition(path: Path) -> dict[str, int]:
-  """0, 1 or 2 by the name of each picture."""
-  rows = _read_rows(path)
-  if path.suffix == '.csv' and (header := ','.join(next(rows)[1])) != 'image_id,partition':
-    _refuse(path, 1, f'is {header[:40]!r}, expected image_id,partition')
-  return {name: int(split) for name, (split,) in _values(path, rows, 1, ('0', '1', '2'))}
-
-
-def _read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-  """The number and the cells of each line of a list, without blank lines at the end."""
-  try:
-    text = files.read_bytes(path, MAX_BYTES).decode('utf-8-sig')
-  except UnicodeDecodeError as error:
-    raise InputError(f'{path} is not a text file: {str(error)[-200:]}. Fetch it again.') from error
-  separator = ',' if path.suffix == '.csv' else None
-  lines = text.replace('\r\n', '\n').rstrip().split('\n')
-  return ((number, line.split(separator)) for number, line in enumerate(lines, 1))
-
-
-def _values(path, rows, num_values, allowed):
-  """Yields the name and the values of each picture; refuses a line that has others."""
-  seen = set()
-  for number, cells in rows:
-    name, *values = cells or ['']
-    if len(values) != num_values:
-      _refuse(path, number, f'has {len(values):,} values, expected a file name and {num_values}')
-    if others := set(values) - set(allowed):
-      expected = f'{", ".join(allowed[:-1])} or {allowed[-1]}'
-      _refuse(path, number, f'has the value {min(others)[:40]!r}, expected {expected}')
-    if not PICTURE_NAME.fullmatch(name):
-      _refuse(path, number, f'begins with {name[:40]!r}, expected a file name like 000001.jpg')
-    if name in seen:
-      _refuse(path, number, f'names {name} a second time')
-    seen.add(name)
-    yield name, values
-
-
-def _refuse(path: Path, line: int, problem: str) -> NoReturn:
-  raise InputError(f'{path}, line {line} {problem}. Fetch it again.')
+  return [attribute]
 
 
 def _check_same(*lists: tuple[Collection[str], Path]) -> None:

@@ -25,12 +25,13 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 
 def numbered(
-  labels: Mapping[str, np.ndarray],
+  labels: Mapping[str, np.ndarray], what: str = 'labels'
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
   """Numbers the classes of the split 'train': 0, 1, ... in the order of `in_order`.
 
   Args:
     labels: of each split, [N] integers, bools or texts.
+    what: they are, for messages.
 
   Returns:
     Labels int32 [N] of each split, and the names of the classes. Integers sort as numbers.
@@ -45,7 +46,7 @@ def numbered(
     if '' in names[split]:
       count = np.count_nonzero(rows[split] == names[split].index(''))
       raise InputError(
-        f'{count:,} of the {len(given):,} {split} labels are empty. Give each image a class.'
+        f'{count:,} of the {len(given):,} {split} {what} are empty. Give each image a class.'
       )
   are_texts = values['train'].dtype.kind not in 'biu'
   ordered = in_order(names['train']) if are_texts else names['train']
@@ -53,7 +54,7 @@ def numbered(
   for split in labels:
     if unknown := [name for name in names[split] if name not in numbers]:
       raise InputError(
-        f'The {split} labels hold {listed(unknown)}, expected those of the training images: '
+        f'The {split} {what} hold {listed(unknown)}, expected those of the training images: '
         f'{listed(ordered, 10)}. Add training images of it, or leave its {split} images out.'
       )
   return {

@@ -24,6 +24,12 @@ class Embedded(NamedTuple):
     return f'{self.file}, row {self.row} of column {self.column.removesuffix(".bytes")!r}'
 
 
+def rows_of(files: Sequence[Path], counts: Sequence[int], column: str) -> list[Embedded]:
+  """All pictures in a column of files that have so many rows."""
+  pairs = zip(files, counts, strict=True)
+  return [Embedded(file, column, row) for file, count in pairs for row in range(count)]
+
+
 def library():
   """The module `pyarrow.parquet`.
 

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cvae_jax.data.readers import class_folders, labels_file, split_folders
+from cvae_jax.config import Column
+from cvae_jax.data.readers import class_folders, labels_columns, labels_file, split_folders
 from cvae_jax.data.readers.class_folders import NO_CLASS
 from cvae_jax.data.readers.decoding import FORMAT_NAMES
 from cvae_jax.data.readers.entries import counted, entries_of, stray
@@ -24,6 +25,8 @@ class Listing(NamedTuple):
   class_names: tuple[str, ...]  # () where there are no classes
   passed_over: Counter  # what else is there, by its kind
   labels_files: tuple[Path, ...]  # that name the classes
+  columns: tuple[Column, ...] = ()  # of conditions; see `Source`
+  others: tuple[str, ...] = ()
 
 
 @DATASETS.register('folder', own_test_split=False)
@@ -36,15 +39,17 @@ def source(data) -> Source:
       'or *.png.'
     )
   folder = paths.from_user(data.dir)
-  listing = read(folder, data.class_level)
+  listing = read(folder, data.class_level, data.conditions)
   if listing.labels_files:
-    print(f'Classes from {", ".join(map(printable, listing.labels_files))}.')
+    what = 'Conditions' if data.conditions else 'Classes'
+    print(f'{what} from {", ".join(map(printable, listing.labels_files))}.')
   if listing.passed_over:
     print(f'Passed over in {printable(folder)}: {counted(listing.passed_over)}.')
-  return Source(listing.splits, listing.class_names)
+  splits, names = listing.splits, listing.class_names
+  return Source(splits, names, columns=listing.columns, others=listing.others)
 
 
-def read(folder: Path, class_level: int = 0) -> Listing:
+def read(folder: Path, class_level: int = 0, conditions: str = '') -> Listing:
   """Lists `folder/train/<class>/*`, with validation/ and test/ where they are.
 
   A folder without folders of splits, `folder/<class>/*`, becomes the split 'train' alone. Pictures
@@ -55,9 +60,11 @@ def read(folder: Path, class_level: int = 0) -> Listing:
   Args:
     folder: the folder.
     class_level: see `class_folders.read`. Unless 0, class folders count, and no file of labels.
+    conditions: `data.conditions`. If it is given, a file of labels becomes columns of conditions.
 
   Returns:
-    The paths sorted by class and file name. Classes that are all numbers sort as numbers.
+    The paths sorted by class and file name, or with `conditions` by file name. Classes that are all
+    numbers sort as numbers.
 
   Raises:
     InputError: the folder is missing or laid out in another way; the message says how.
@@ -78,6 +85,9 @@ def read(folder: Path, class_level: int = 0) -> Listing:
   if found:
     strays = entries.passed_over() + stray(entries.pictures)
     passed_over += strays - Counter(path.suffix.lower() for path in tables if path.parent == folder)
+  if tables and conditions:
+    splits, columns, names, others = labels_columns.read(tables, conditions)
+    return Listing(splits, (), passed_over + others, tuple(tables), columns, names)
   for path, labelled in tables.items():
     classes, others = labels_file.read(path, labelled)
     contents |= classes

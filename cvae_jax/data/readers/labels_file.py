@@ -1,22 +1,20 @@
 """labels.csv or .tsv beside pictures: the file in its first column, its class in the second."""
 
 import os
-import posixpath
-import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from cvae_jax.data.readers import tables
+from cvae_jax.data.readers.cells import CLASS
 from cvae_jax.data.readers.classes import class_name, in_order
-from cvae_jax.data.readers.decoding import FORMAT_NAMES, SUFFIXES
+from cvae_jax.data.readers.decoding import FORMAT_NAMES
 from cvae_jax.data.readers.entries import entries_of, walk
+from cvae_jax.data.readers.picture_rows import PictureRows
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.runtime.paths import printable
 
 NAMES = ('labels.csv', 'labels.tsv')
-SHOWN = 3
 
 
 def find(folder: Path) -> Path | None:
@@ -43,6 +41,23 @@ def read(
   Raises:
     InputError: as `classes_of`; or a folder holds no picture.
   """
+  pictures, passed_over = pictures_in(path, folders)
+  names = names_of(path, pictures)
+  classes, contents = classes_of(path, list(names.values())), {}
+  for split, found in pictures.items():
+    by_class = {}
+    for picture in found:
+      by_class.setdefault(classes[names[picture]], []).append(picture)
+    contents[split] = {name: by_class[name] for name in in_order(by_class)}
+  return contents, passed_over
+
+
+def pictures_in(path: Path, folders: Mapping[str, Path]) -> tuple[dict[str, list[Path]], Counter]:
+  """The pictures in the folders of splits, by their names, and what else but `path` is there.
+
+  Raises:
+    InputError: a folder holds no picture.
+  """
   pictures, passed_over = {}, Counter()
   for split, folder in folders.items():
     pictures[split] = []
@@ -53,100 +68,40 @@ def read(
     if not pictures[split]:
       raise InputError(f'{printable(folder)} holds no picture ({FORMAT_NAMES}).')
     pictures[split].sort(key=os.fsencode)
+  return pictures, passed_over
+
+
+def names_of(path: Path, pictures: Mapping[str, list[Path]]) -> dict[Path, str]:
+  """The name of each picture for `PictureRows`: relative to the folder of `path`."""
   every = chain(*pictures.values())
-  names = {picture: picture.relative_to(path.parent).as_posix() for picture in every}
-  classes, contents = classes_of(path, list(names.values())), {}
-  for split, found in pictures.items():
-    by_class = {}
-    for picture in found:
-      by_class.setdefault(classes[names[picture]], []).append(picture)
-    contents[split] = {name: by_class[name] for name in in_order(by_class)}
-  return contents, passed_over
+  return {picture: picture.relative_to(path.parent).as_posix() for picture in every}
 
 
 def classes_of(path: Path, pictures: Sequence[str]) -> dict[str, str]:
   """The class of each picture.
 
   Args:
-    path: a table, see `tables`. A first row whose first cell names no picture is a header.
-    pictures: their paths, relative to the folder of `path`, with slashes. A row names one by this
-      path, by the end of it, or without its suffix.
+    path: a table; see `PictureRows`.
+    pictures: as there.
 
   Raises:
-    InputError: the file is no such table, names missing files, or leaves pictures out.
+    InputError: as `PictureRows` and its `match`; or a class is missing.
   """
-  rows = tables.rows_of(path)
-  known = _Known(pictures)
-  (_, first), shown = rows[0], printable(path)
-  if not (known.find(first[0]) or first[0].lower().endswith(SUFFIXES)):
-    if twice := sorted({name for name in first if first.count(name) > 1}):
-      raise InputError(f'{shown} has two columns of the name {twice[0]!r}. Rename or remove one.')
-    if others := first[2:]:
-      ignored = ', '.join(map(repr, others[:10]))
-      print(f'{shown}: classes are the column {first[1]!r}; passed over: {ignored}.')
-    rows = rows[1:]
-  classes, missing, differing = {}, [], []
-  for line, (given, name, *_) in rows:
-    found = known.find(given)
-    if len(found) > 1:
-      raise InputError(
-        f'{shown}, line {line}: {given!r} may be {" or ".join(map(repr, found[:SHOWN]))}. Write '
-        'the folder before the name.'
-      )
+
+  shown, table = printable(path), PictureRows(path, pictures)
+  column, *others = table.columns
+
+  def class_of(line, given, name, *_):
     if not name:
-      raise InputError(f'{shown}, line {line}: {given!r} has no class. Give each picture one.')
-    if not found:
-      missing.append(given)
-    elif classes.setdefault(found[0], class_name(name)) != class_name(name):
-      differing.append(given)
-  if differing:
-    raise InputError(
-      f'{shown} gives {len(differing):,} picture(s) different classes in different rows: '
-      f'{_listed(differing)}. Leave one row for each.'
+      raise InputError(
+        f'{shown}, line {line}: {given!r} has no class. Give each picture one, or train with '
+        f'missing ones: --config.data.conditions={column or CLASS}.'
+      )
+    return class_name(name)
+
+  if any(others):
+    print(
+      f'{shown}: classes are the column {column!r}; passed over: '
+      f'{", ".join(map(repr, others[:10]))}. --config.data.conditions=all takes all columns.'
     )
-  left_out = [picture for picture in pictures if picture not in classes]
-  problems = []
-  if missing:
-    problems.append(f'names {len(missing):,} file(s) that are not there ({_listed(missing)})')
-  if left_out:
-    problems.append(f'leaves out {len(left_out):,} of {len(pictures):,} pictures '
-                    f'({_listed(map(printable, left_out))})')  # fmt: skip
-  if problems:
-    raise InputError(
-      f'{shown} {" and ".join(problems)}. Expected a row for each picture, the file in the first '
-      'column and the class in the second.'
-    )
-  return classes
-
-
-class _Known:
-  """Pictures by the names that rows may give them."""
-
-  def __init__(self, pictures):
-    self._found = {}
-    for picture in pictures:
-      path = PurePosixPath(_composed(picture))
-      for name in {path.name, path.stem}:
-        self._found.setdefault(name, []).append((path, picture))
-
-  def find(self, given):
-    """The pictures that `given` may be."""
-    path = PurePosixPath(posixpath.normpath(_composed(given.replace('\\', '/'))))
-    found = self._found.get(path.name, [])
-    exact = [picture for known, picture in found if path in (known, known.with_suffix(''))]
-    return exact or [picture for known, picture in found if _ends_alike(path.parts, known.parts)]
-
-
-def _ends_alike(one, other):
-  """Whether the folders of one path are the last of the other."""
-  count = min(len(one), len(other)) - 1
-  return count == 0 or one[-1 - count : -1] == other[-1 - count : -1]
-
-
-def _composed(name):
-  return unicodedata.normalize('NFC', name)
-
-
-def _listed(names):
-  names = list(names)
-  return ', '.join(names[:SHOWN]) + (', ...' if len(names) > SHOWN else '')
+  return {picture: name for picture, (_, name) in table.match(class_of).items()}

@@ -7,6 +7,7 @@ import struct
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -42,39 +43,57 @@ def read(path: Path, name: str) -> np.ndarray:
   Raises:
     InputError: the file is damaged or cut off, or the array holds Python objects.
   """
+  with _opened(path, name) as (file, begin, num_bytes):
+    shape, is_fortran, dtype = _header(file)
+    if dtype.hasobject:
+      raise ValueError(
+        'it holds Python objects, which are never unpickled: save an array of numbers or texts'
+      )
+    header_bytes, array_bytes = file.tell(), math.prod(shape) * dtype.itemsize
+    if header_bytes + array_bytes != num_bytes:
+      raise ValueError(
+        f'it has {num_bytes - header_bytes:,} bytes, expected {array_bytes:,} of {dtype} {shape}'
+      )
+    if begin is not None and array_bytes > file_rows.MAX_IN_MEMORY:
+      order = 'F' if is_fortran else 'C'
+      return np.memmap(path, dtype, 'r', begin + header_bytes, shape, order)
+    file.seek(0)
+    return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def shape_of(path: Path, name: str) -> tuple[int, ...]:
+  """The shape of the array `name` of a file.
+
+  Raises:
+    InputError: the file is damaged or cut off.
+  """
+  with _opened(path, name) as (file, _, _):
+    return _header(file)[0]
+
+
+@contextlib.contextmanager
+def _opened(path: Path, name: str) -> Iterator[tuple[IO[bytes], int | None, int]]:
+  """The file of an array, where its bytes begin in `path`, and how many they are.
+
+  The beginning is None where the bytes are compressed.
+  """
   if path.suffix.lower() == '.npy':
     with _refused(path), open(path, 'rb') as file:
-      return _read(path, file, 0, os.fstat(file.fileno()).st_size)
+      yield file, 0, os.fstat(file.fileno()).st_size
+    return
   with _refused(f'{path}, array {name!r},'), zipfile.ZipFile(path) as archive:
     info = archive.getinfo(f'{name}.npy')
     is_stored = info.compress_type == zipfile.ZIP_STORED
     with archive.open(info) as member:
-      return _read(path, member, _begin(path, info) if is_stored else None, info.file_size)
+      yield member, _begin(path, info) if is_stored else None, info.file_size
 
 
-def _read(path, file, begin, num_bytes):
-  """The array in an opened file of `num_bytes`, which begins at the byte `begin` of `path`.
-
-  `begin` is None where the bytes are compressed there.
-  """
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+  """The shape of an array, whether it is in Fortran's order, and its type."""
   version = np.lib.format.read_magic(file)
   if version not in _HEADERS:
     raise ValueError(f'its format is version {version}')
-  shape, is_fortran, dtype = _HEADERS[version](file)
-  if dtype.hasobject:
-    raise ValueError(
-      'it holds Python objects, which are never unpickled: save an array of numbers or texts'
-    )
-  header_bytes, array_bytes = file.tell(), math.prod(shape) * dtype.itemsize
-  if header_bytes + array_bytes != num_bytes:
-    raise ValueError(
-      f'it has {num_bytes - header_bytes:,} bytes, expected {array_bytes:,} of {dtype} {shape}'
-    )
-  if begin is not None and array_bytes > file_rows.MAX_IN_MEMORY:
-    order = 'F' if is_fortran else 'C'
-    return np.memmap(path, dtype, 'r', begin + header_bytes, shape, order)
-  file.seek(0)
-  return np.lib.format.read_array(file, allow_pickle=False)
+  return _HEADERS[version](file)
 
 
 def _begin(path: Path, info: zipfile.ZipInfo) -> int:

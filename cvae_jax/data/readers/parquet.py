@@ -5,15 +5,19 @@ from pathlib import Path
 
 import numpy as np
 
-from cvae_jax.data.readers import array_labels, classes, parquet_columns
-from cvae_jax.data.readers.embedded import Embedded
+from cvae_jax.data.readers import (
+  array_labels,
+  classes,
+  embedded,
+  parquet_columns,
+  parquet_conditions,
+)
 from cvae_jax.data.readers.roles import SPLITS
 from cvae_jax.data.readers.sources import DATASETS, Source, Split
 from cvae_jax.runtime import paths
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.runtime.paths import printable
 
-HIDDEN = -1  # stands for labels that are kept secret, as for a competition
 SHARD = re.compile(r'-(\d{4,6})-of-(\d{4,6})')
 
 
@@ -26,15 +30,13 @@ def source(data) -> Source:
       'which holds train-00000-of-00001.parquet, ..., there or in data/.'
     )
   shards = find(paths.from_user(data.dir))
+  if data.conditions:
+    return parquet_conditions.source_of(shards, data)
   columns = parquet_columns.find(shards['train'][0], data.image_column, data.label_column)
   pictures, labels = {}, {}
   for split, files in shards.items():
     found = [parquet_columns.read(file, columns) for file in files]
-    pictures[split] = [
-      Embedded(file, columns.image, row)
-      for file, (num_rows, _) in zip(files, found, strict=True)
-      for row in range(num_rows)
-    ]
+    pictures[split] = embedded.rows_of(files, [num_rows for num_rows, _ in found], columns.image)
     if not pictures[split]:
       raise InputError(f'{printable(files[0])} holds no rows: the {split} split is empty.')
     if columns.label:
@@ -42,9 +44,7 @@ def source(data) -> Source:
       labels[split] = array_labels.labels_of(given, f'{split} labels (column {columns.label!r})')
   names = columns.class_names
   if names:
-    hidden = [split for split, column in labels.items() if (column == HIDDEN).all()]
-    for split in {*hidden} - {'train'}:
-      print(f'Passed over: the {split} split, whose labels are not public ({HIDDEN}).')
+    for split in parquet_columns.hidden(labels):
       del pictures[split], labels[split]
     labels = {split: column.astype(np.int32) for split, column in labels.items()}
   elif labels:

@@ -2,8 +2,9 @@
 
 import contextlib
 import json
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from cvae_jax.runtime.paths import printable
 
 IMAGES = ('image', 'img', 'images')  # the usual names, in this order
 LABELS = ('label', 'labels', 'fine_label')
+HIDDEN = -1  # the number of a class that is not told
 LFS_POINTER = b'version https://git-lfs'
 
 
@@ -35,7 +37,7 @@ def find(file: Path, image_column: str, label_column: str) -> Columns:
   Raises:
     InputError: there is no such column, or it holds something else, or there are several.
   """
-  schema = _read(file, ())[0]
+  schema, _ = read_table(file, ())
   types = {field.name: field.type for field in schema}
   features = _features(schema)
   image = _image(file, types, features, image_column)
@@ -44,11 +46,18 @@ def find(file: Path, image_column: str, label_column: str) -> Columns:
     others = ', '.join(name for name in types if name != image.split('.')[0])
     advice = f' If one of {others} is, name it with --config.data.label_column.' if others else ''
     print(f'{printable(file)} has no column of labels.{advice}')
-  return Columns(image, label, _class_names(schema, label))
+  return Columns(image, label, class_names(schema, label))
 
 
-def _class_names(schema, label_column):
-  """The names of the integers in a column of labels; () where the file has none."""
+def find_image(file: Path, image_column: str) -> str:
+  """The column of pictures, as `find` finds it."""
+  schema, _ = read_table(file, ())
+  types = {field.name: field.type for field in schema}
+  return _image(file, types, _features(schema), image_column)
+
+
+def class_names(schema: Any, label_column: str) -> tuple[str, ...]:
+  """The names of the integers in a column; () where the file has none."""
   if label_column not in schema.names or 'int' not in str(schema.field(label_column).type):
     return ()
   names = _features(schema).get(label_column, {}).get('names')
@@ -61,28 +70,50 @@ def read(file: Path, columns: Columns) -> tuple[int, np.ndarray | None]:
   Raises:
     InputError: the file lacks a column, labels are missing, or they number other classes.
   """
-  schema, table = _read(file, (columns.label,) if columns.label else ())
+  schema, table = read_table(file, (columns.label,) if columns.label else ())
   if lacking := {columns.image.split('.')[0], columns.label or schema.names[0]} - {*schema.names}:
     raise InputError(f'{printable(file)} has no column {min(lacking)!r}, but other files have.')
-  if (names := _class_names(schema, columns.label)) != columns.class_names:
-    raise InputError(
-      f'{printable(file)} names its classes {classes.listed(names)}, another file '
-      f'{classes.listed(columns.class_names)}: a number means another class there. Fetch both '
-      'again, or leave one out.'
-    )
+  check_class_names(file, schema, columns.label, columns.class_names)
   if not columns.label:
     return table.num_rows, None
   column = table.column(0)
   if missing := column.null_count:
     shown = f'{missing:,} of {len(column):,} rows have no {columns.label!r}'
     raise InputError(f'{printable(file)}: {shown}.')
+  return table.num_rows, plain(column)
+
+
+def check_class_names(file: Path, schema: Any, column: str, expected: tuple[str, ...]) -> None:
+  """Raises InputError if a file gives the classes in a column other names than another file."""
+  if (names := class_names(schema, column)) != expected:
+    raise InputError(
+      f'{printable(file)} names its classes {classes.listed(names)}, another file '
+      f'{classes.listed(expected)}: a number means another class there. Fetch both again, or leave '
+      'one out.'
+    )
+
+
+def hidden(labels: Mapping[str, np.ndarray]) -> list[str]:
+  """Splits but 'train' whose labels are all kept secret, as for a competition; prints them."""
+  found = [name for name, cells in labels.items() if name != 'train' and (cells == HIDDEN).all()]
+  for split in found:
+    print(f'Passed over: the {split} split, whose labels are not public ({HIDDEN}).')
+  return found
+
+
+def plain(column: Any) -> np.ndarray:
+  """The cells of a column; empty ones are None or NaN."""
   if str(column.type).startswith('dictionary'):
     column = column.cast(column.type.value_type)
-  return table.num_rows, column.to_numpy()
+  return column.to_numpy()
 
 
-def _read(file, columns):
-  """The schema of a file, and a table of some of its columns."""
+def read_table(file: Path, columns: Collection[str]) -> tuple[Any, Any]:
+  """The schema of a file, and a table of those of `columns` that it has.
+
+  Raises:
+    InputError: it cannot be read.
+  """
   parquet = embedded.library()
   try:
     with parquet.ParquetFile(file) as opened:

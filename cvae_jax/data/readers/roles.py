@@ -16,6 +16,9 @@ _KINDS = {
   **dict.fromkeys(('images', 'image', 'imgs', 'img', 'x'), 'images'),
   **dict.fromkeys(('labels', 'label', 'targets', 'y'), 'labels'),
 }
+_SPLIT = f'(?P<split>{"|".join(SPLITS)})'
+_BEFORE = re.compile(rf'{_SPLIT}[^A-Za-z0-9]+(?P<column>.+)', re.IGNORECASE)
+_AFTER = re.compile(rf'(?P<column>.+?)[^A-Za-z0-9]+{_SPLIT}', re.IGNORECASE)
 
 
 class Role(NamedTuple):
@@ -34,6 +37,12 @@ def role_of(name: str) -> Role | None:
   kinds = {_KINDS[word] for word in words if word in _KINDS}
   splits = {_SPLITS[word] for word in words if word in _SPLITS} or {'train'}
   return Role(splits.pop(), kinds.pop()) if len(kinds) == len(splits) == 1 else None
+
+
+def column_of(name: str) -> tuple[str, str]:
+  """The split and the column that a name such as 'train_angle', 'angle_test' or 'angle' says."""
+  found = _BEFORE.fullmatch(name) or _AFTER.fullmatch(name)
+  return (SPLITS[found['split'].lower()], found['column']) if found else ('train', name)
 
 
 def assign(names: Iterable[str], place: str, advice: str) -> dict[Role, str]:

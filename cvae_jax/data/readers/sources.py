@@ -49,6 +49,7 @@ class Source(NamedTuple):
   # Of a table of conditions: the number of a category's name, 0 or 1 of a flag, a number in its own
   # unit; NaN is an empty cell. () of a data set that has labels alone.
   columns: tuple[Column, ...] = ()
+  others: tuple[str, ...] = ()  # names of columns that were not asked for
   stratify: bool = False  # hold out the same fraction of each class, as small data sets need
 
 

@@ -87,11 +87,11 @@ def read(
   Args:
     version_folder: from `find`.
     splits: their names.
-    label: gives the labels of a batch from its columns.
+    label: gives the labels of a batch from its columns, or several for each image.
     fit: resizes each batch of images as it is read, so that large images need no memory.
 
   Returns:
-    Images [N, H, W, C] uint8 and labels [N] int32 of each split.
+    Images [N, H, W, C] uint8 and labels [N], or [N, labels], int32 of each split.
 
   Raises:
     InputError: the prepared files are broken.

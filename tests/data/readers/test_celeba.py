@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cvae_jax.data.readers import celeba
+from cvae_jax.data.readers import celeba, celeba_lists
 from cvae_jax.runtime.errors import InputError
 
 ATTRIBUTES = ['5_o_Clock_Shadow', 'Smiling', 'Young']
@@ -329,7 +329,7 @@ def test_lists_that_are_no_text_are_named(tmp_path, content):
 
 def test_files_too_large_are_not_read(tmp_path, monkeypatch):
   write(tmp_path)
-  monkeypatch.setattr(celeba, 'MAX_BYTES', 100)
+  monkeypatch.setattr(celeba_lists, 'MAX_BYTES', 100)
   check_refused(tmp_path, tmp_path / 'list_attr_celeba.txt', '100 bytes')
 
 

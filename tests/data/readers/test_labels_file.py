@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from cvae_jax.data.readers import folder, labels_file
+from cvae_jax.data.readers import folder, picture_rows
 from cvae_jax.runtime.errors import InputError
 from made_data import make_empty, names_in
 
@@ -153,8 +153,8 @@ def test_a_name_that_two_pictures_have_is_refused(tmp_path):
 
 def test_a_picture_of_another_folder_is_no_match():
   known = ['train/a.png']
-  assert labels_file._Known(known).find('a.png') == known
-  assert labels_file._Known(known).find('test/a.png') == []
+  assert picture_rows.Known(known).find('a.png') == known
+  assert picture_rows.Known(known).find('test/a.png') == []
 
 
 def test_classes_of_other_splits_are_those_of_training(tmp_path):
