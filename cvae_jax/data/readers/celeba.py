@@ -3,6 +3,7 @@
 import bisect
 import os
 from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,10 +35,10 @@ def source(data) -> Source:
   """
   attribute, kinds, others = data.label_attribute, {}, []
 
-  def choose(attributes):
+  def choose(attributes, prefix=''):
     kinds.update(cells.wanted(data.conditions, attributes) if data.conditions else {})
     others[:] = [name for name in attributes if name not in kinds]
-    return [*kinds] or _checked(attribute, attributes)
+    return [*kinds] or _checked(attribute, attributes, prefix)
 
   def label(columns):
     chosen = choose(sorted(columns['attributes']))
@@ -52,7 +53,7 @@ def source(data) -> Source:
     return decoding.fit(images, geometry._replace(height=height, width=width))
 
   def read_raw(found):
-    return in_random_order(list_pictures(found, choose))
+    return in_random_order(list_pictures(found, partial(choose, prefix=f'{found.attributes}: ')))
 
   options = {'splits': SPLITS, 'label': label, 'fit': fit}
   splits = tfds.load(data, find, read_raw, RAW_FILES, DOWNLOAD_URL, **options)

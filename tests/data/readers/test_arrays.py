@@ -26,7 +26,7 @@ def test_the_order_of_rows_has_no_effect():
   other = arrays.source_of({'train': (IMAGES[order] / 255, LABELS[order].astype(str))})
   assert content(one) == content(other)
   assert one.class_names == other.class_names == ('0', '1', '2', '3')
-  images, labels = one.splits['train']
+  images, labels, _ = one.splits['train']
   pairs = {(image.tobytes(), label) for image, label in zip(images, labels, strict=True)}
   assert pairs == {(image.tobytes(), label) for image, label in zip(IMAGES, LABELS, strict=True)}
 
@@ -37,7 +37,7 @@ def test_arrays_are_as_the_same_images_in_idx_files(tmp_path):
   config = config_of('mnist', tmp_path, conditional=False)
   read = mnist.read_split(*mnist.find(tmp_path, 'mnist')['train'])
   from_files = DATASETS['mnist'](config.data)
-  source = arrays.source_of({'train': read, 'test': (IMAGES, labels)})
+  source = arrays.source_of({'train': (read.images, read.labels), 'test': (IMAGES, labels)})
   assert content(source) == content(from_files)
   assert source.class_names == from_files.class_names
   assert source.is_mixed is from_files.is_mixed
@@ -137,7 +137,7 @@ def test_the_arrays_of_a_file_or_folder(tmp_path, name, arrays_in, counts):
   if len(arrays_in) > 1:
     of_image = {image.tobytes(): label for image, label in zip(IMAGES, LABELS, strict=True)}
     assert splits.train.class_names == ('0', '1', '2', '3')
-    for images, labels, _ in splits:
+    for images, labels, *_ in splits:
       assert [of_image[image.tobytes()] for image in images] == labels.tolist()
 
 

@@ -63,7 +63,7 @@ def read(folder, attribute='Smiling'):
 
 
 def names(splits):
-  return {split: [path.name for path in paths] for split, (paths, _) in splits.items()}
+  return {split: [path.name for path in paths] for split, (paths, _, _) in splits.items()}
 
 
 PUBLISHED = {
@@ -78,12 +78,12 @@ def test_published_splits_are_in_order_of_the_numbers(tmp_path, csv):
   write(tmp_path, csv)
   splits = read(tmp_path)
   assert names(splits) == PUBLISHED
-  assert {split: labels.tolist() for split, (_, labels) in splits.items()} == {
+  assert {name: split.labels.tolist() for name, split in splits.items()} == {
     'train': [1, 0],
     'validation': [1, 0],
     'test': [1, 0],
   }
-  for paths, labels in splits.values():
+  for paths, labels, _ in splits.values():
     assert labels.dtype == np.int32
     assert all(path.is_file() for path in paths)
 
@@ -101,7 +101,7 @@ def test_a_partition_file_overrides_the_published_splits(tmp_path, csv):
 @pytest.mark.parametrize(('attribute', 'column'), [('5_o_Clock_Shadow', 0), ('Young', 2)])
 def test_labels_are_the_column_of_the_attribute(tmp_path, attribute, column):
   write(tmp_path)
-  for paths, labels in read(tmp_path, attribute).values():
+  for paths, labels, _ in read(tmp_path, attribute).values():
     assert labels.tolist() == [int(ROWS[path.name][column] == 1) for path in paths]
 
 
@@ -142,7 +142,7 @@ def test_where_pictures_and_lists_are_found(tmp_path, inside, layout):
     assert files.partition == home / layout['partitions'] / f'list_eval_partition{end}'
   else:
     assert files.partition is None
-  assert sum(len(paths) for paths, _ in celeba.read(files, 'Young').values()) == 6
+  assert sum(len(split.images) for split in celeba.read(files, 'Young').values()) == 6
 
 
 def test_pictures_or_lists_alone_are_an_error_unless_both_are_elsewhere(tmp_path):

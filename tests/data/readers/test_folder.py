@@ -18,7 +18,7 @@ def test_classes_alone_are_the_training_split(tmp_path):
   listing = folder.read(tmp_path)
   assert listing.class_names == ('cats', 'dogs')
   assert list(listing.splits) == ['train']
-  paths, labels = listing.splits['train']
+  paths, labels, _ = listing.splits['train']
   assert names(tmp_path, paths) == [
     'cats/y.webp',
     'cats/z.jpeg',
@@ -43,7 +43,7 @@ def test_splits_are_found_in_every_spelling(tmp_path, train, validation, test):
     f'{test}/c/4.png',
   )
   splits = folder.read(tmp_path).splits
-  assert [labels.tolist() for _, labels in splits.values()] == [[0, 1, 2], [0, 1], [2, 2]]
+  assert [split.labels.tolist() for split in splits.values()] == [[0, 1, 2], [0, 1], [2, 2]]
   assert list(splits) == ['train', 'validation', 'test']
   assert names(tmp_path, splits['test'][0]) == [f'{test}/c/3.png', f'{test}/c/4.png']
 
@@ -107,7 +107,7 @@ def test_pictures_without_class_folders_have_no_labels(tmp_path, layout):
   listing = folder.read(tmp_path)
   assert listing.class_names == ()
   assert len(listing.splits) == len(layout)
-  for place, (paths, labels) in zip(layout, listing.splits.values(), strict=True):
+  for place, (paths, labels, _) in zip(layout, listing.splits.values(), strict=True):
     assert names(tmp_path, paths) == [f'{place}a.tif', f'{place}b.png']
     assert labels.tolist() == [0, 0]
     assert labels.dtype == np.int32
@@ -122,14 +122,14 @@ def test_composed_and_decomposed_names_are_one_class(tmp_path):
   make(tmp_path, f'val/{COMPOSED}/a.png', f'val/{DECOMPOSED}/b.png', 'val/z/b.png')
   listing = folder.read(tmp_path)
   assert listing.class_names == (COMPOSED, 'z')
-  files = {split: names(tmp_path, paths) for split, (paths, _) in listing.splits.items()}
+  files = {split: names(tmp_path, paths) for split, (paths, _, _) in listing.splits.items()}
   assert files == {  # by the bytes on disk
     'train': [f'train/{DECOMPOSED}/1.png', 'train/z/1.png'],
     'validation': [f'val/{DECOMPOSED}/b.png', f'val/{COMPOSED}/a.png', 'val/z/b.png'],
     'test': [f'test/{COMPOSED}/2.png'],
   }
   assert listing.splits['validation'].labels.tolist() == [0, 0, 1]
-  assert all(path.exists() for paths, _ in listing.splits.values() for path in paths)
+  assert all(path.exists() for split in listing.splits.values() for path in split.images)
 
 
 def test_names_that_are_no_utf8_become_printable_classes(tmp_path):
@@ -152,7 +152,7 @@ def test_links_are_followed_and_broken_ones_are_listed(tmp_path):
   (tmp_path / 'set' / 'a' / 'l.png').symlink_to(tmp_path / 'elsewhere' / 'x.png')
   (tmp_path / 'set' / 'a' / 'm.png').symlink_to(tmp_path / 'nowhere')
   (tmp_path / 'set' / 'a' / 'n.png').symlink_to('n.png')
-  paths, labels = folder.read(tmp_path / 'set').splits['train']
+  paths, labels, _ = folder.read(tmp_path / 'set').splits['train']
   assert names(tmp_path / 'set', paths) == ['a/l.png', 'a/m.png', 'a/n.png', 'b/x.png']
   assert labels.tolist() == [0, 0, 0, 1]
 

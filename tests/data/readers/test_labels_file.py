@@ -25,7 +25,7 @@ def test_every_spelling_is_read(tmp_path, header, separator, encoding):
   write(tmp_path / 'labels.csv', [*header, *CLASSES.items()], separator, encoding)
   listing = folder.read(tmp_path)
   assert listing.class_names == ('caf\xe9', 'cat', 'dog')
-  paths, labels = listing.splits['train']
+  paths, labels, _ = listing.splits['train']
   assert dict(zip(names_in(tmp_path, paths), labels.tolist(), strict=True)) == {
     name: listing.class_names.index(kind) for name, kind in CLASSES.items()
   }
@@ -68,11 +68,11 @@ def test_one_table_for_all_splits_or_one_for_each(tmp_path):
     write(tmp_path / 'each' / split / 'labels.csv', CLASSES.items())
   for place in ('one', 'each'):
     splits = folder.read(tmp_path / place).splits
-    assert {split: labels.tolist() for split, (_, labels) in splits.items()} == {
+    assert {name: split.labels.tolist() for name, split in splits.items()} == {
       'train': [0, 1, 1, 2],
       'test': [0, 1, 1, 2],
     }
-    assert names_in(tmp_path / place, splits['test'][0])[0] == 'test/d.png'
+    assert names_in(tmp_path / place, splits['test'].images)[0] == 'test/d.png'
   (tmp_path / 'each' / 'test' / 'labels.csv').unlink()
   with pytest.raises(InputError, match=r'each/test has no labels\.csv'):
     folder.read(tmp_path / 'each')

@@ -21,7 +21,7 @@ def find(folder):
 @pytest.mark.parametrize('compress', [True, False])
 def test_what_was_written_is_read(tmp_path, compress):
   write(tmp_path, compress=compress)
-  images, labels = mnist.read_split(*find(tmp_path)['test'])
+  images, labels, _ = mnist.read_split(*find(tmp_path)['test'])
   np.testing.assert_array_equal(images[..., 0], IMAGES)
   np.testing.assert_array_equal(labels, LABELS)
   assert images.shape == (7, 5, 4, 1)
@@ -40,7 +40,7 @@ def test_the_names_of_mirrors_are_found(tmp_path, compress, in_folders):
     else:
       path.rename(path.with_name(name))
   for split in ('train', 'test'):
-    images, labels = mnist.read_split(*find(tmp_path)[split])
+    images, labels, _ = mnist.read_split(*find(tmp_path)[split])
     np.testing.assert_array_equal(images[..., 0], IMAGES)
     np.testing.assert_array_equal(labels, LABELS)
 
@@ -138,7 +138,7 @@ def test_an_empty_file_is_refused(tmp_path):
 
 @pytest.mark.data('mnist')
 def test_real_mnist(real_data):
-  images, labels = mnist.read_split(*find(real_data)['train'])
+  images, labels, _ = mnist.read_split(*find(real_data)['train'])
   assert images.shape == (60_000, 28, 28, 1)
   assert labels[:5].tolist() == [5, 0, 4, 1, 9]
   assert np.bincount(labels)[:2].tolist() == [5923, 6742]

@@ -173,7 +173,7 @@ def test_prepared_cifar10(tmp_path):
   )
   splits = load(config_of('cifar10', tmp_path, data__channels=3, conditional=False))
   assert [len(split.labels) for split in splits] == [4, 2, 3]
-  for images, labels, _ in splits:
+  for images, labels, *_ in splits:
     np.testing.assert_array_equal(images, np.tile(labels[:, None, None, None], (1, 8, 8, 3)))
 
 
@@ -201,12 +201,12 @@ def test_prepared_celeba(tmp_path):
   splits = load(config)
   assert [len(split.labels) for split in splits] == [6, 3, 3]
   assert splits.train.class_names == ('not Young', 'Young')
-  for images, labels, _ in splits:
+  for images, labels, *_ in splits:
     assert images.shape[1:] == (8, 8, 3)
     np.testing.assert_array_equal(images.mean((1, 2, 3)) > 128, labels == 1)
     assert images[labels == 1].min() >= 200
   config.data.crop_size = 4  # enlarged to 8
-  for images, labels, _ in load(config):
+  for images, labels, *_ in load(config):
     expected = decoding.fit(
       bright[None] * labels[:, None, None, None].astype(np.uint8), decoding.Geometry(8, 8, 4, 1)
     )
