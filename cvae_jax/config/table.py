@@ -232,6 +232,7 @@ FIELDS: dict[str, Field] = {
   'data.validation_examples': Field(200, integer(0), 'images held out for each split that the dataset lacks; 0: 10 %'),
   'data.split_seed': Field(0, SEED, 'which images are held out'),
   'data.num_labels': Field(0, integer(0), 'keep the labels of only this many training images, as many of each class; 0 keeps all'),
+  'data.labelled_fraction': Field(0.0, number(0, below=1), 'of each batch, the images whose class is known; 0: as they come'),
   'data.balance': Field('none', one_of('none', 'classes'), 'classes: every class equally often in an epoch; none: every image once'),
   'data.placement': Field('auto', one_of('auto', 'device', 'stream'), 'images on the device, or streamed from the host', FREE),
   'data.skip_broken': Field(False, FLAG, 'skip and list unreadable pictures, instead of stopping'),

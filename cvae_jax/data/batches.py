@@ -61,6 +61,38 @@ def balanced_order(
   return members[begins[classes] + turns % counts[classes]].reshape(steps, batch_size)
 
 
+def labelled_order(
+  key: Array, epoch: Array, is_labelled: Array, num_labelled: int, batch_size: int
+) -> Array:
+  """As `epoch_order`, but each batch has `num_labelled` images whose class is known.
+
+  Of the images with and without a class, each is as often in an epoch as any other, up to one.
+
+  Args:
+    key: the run's stream 'order'.
+    epoch: from 0.
+    is_labelled: bool [N], some of each.
+    num_labelled: in a batch.
+    batch_size: examples of a batch.
+
+  Returns:
+    [steps, batch] int32 indices.
+  """
+  key = jax.random.fold_in(key, epoch)
+  steps = steps_per_epoch(len(is_labelled), batch_size)
+
+  def turns(key, members, count):
+    order_key, slots_key = jax.random.split(key)
+    members = jax.random.permutation(order_key, members)
+    slots = jax.random.permutation(slots_key, steps * count)
+    return members[slots % len(members)].reshape(steps, count)
+
+  labelled, others = np.flatnonzero(is_labelled), np.flatnonzero(~is_labelled)
+  counts = num_labelled, batch_size - num_labelled
+  groups = zip(jax.random.split(key), (labelled, others), counts, strict=True)
+  return jnp.concatenate([turns(*group) for group in groups], axis=1).astype(jnp.int32)
+
+
 def padded(num_examples: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
   """Batches that hold every example exactly once, in order.
 

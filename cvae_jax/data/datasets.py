@@ -115,6 +115,14 @@ def load(config, at_most: int | None = None, source: Source | None = None) -> Sp
   for name in ('train', 'validation'):
     splits[name] = splits[name].take(slice(data.max_examples or None))
   _check_batch_size(config, splits['train'])
+  if data.num_labels:
+    few = data.num_labels, data.split_seed
+    train = tables.with_few_labels(splits['train'], source.columns, *few)
+    if at_most is not None:  # half of a trial has labels
+      is_missing = train.labels < 0
+      halves = (np.flatnonzero(x)[: at_most // 2] for x in (~is_missing, is_missing))
+      train = train.take(np.concatenate([*halves]))
+    splits['train'] = train
   first = slice(at_most)
   if not data.skip_broken:  # Otherwise broken pictures decide how many are needed.
     splits = {name: split.take(first) for name, split in splits.items()}

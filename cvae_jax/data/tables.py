@@ -115,6 +115,36 @@ def measured(splits: dict[str, Split], columns: Sequence[Column]) -> dict[str, S
   return splits
 
 
+def with_few_labels(split: Split, columns: Sequence[Column], count: int, seed: int) -> Split:
+  """A split that keeps the classes of only `count` images, as many of each class up to one.
+
+  Raises:
+    InputError: there are no classes, too few images of one, or `count` is less than the classes.
+  """
+  number = class_of(columns)
+  if number is None:
+    raise InputError(
+      f'data.num_labels={count} keeps some labels, but no column is a category. Set '
+      '--config.data.num_labels=0.'
+    )
+  names, random = columns[number].names, np.random.RandomState(seed)
+  kept = []
+  for label in range(len(names)):
+    rows = np.flatnonzero(split.labels == label)
+    wanted = count // len(names) + (label < count % len(names))
+    if not 1 <= wanted <= len(rows):
+      raise InputError(
+        f'data.num_labels={count} of {len(names)} classes are {wanted} of {names[label]!r}, which '
+        f'has {len(rows):,} training images: expected 1 or more of each, and no more than there are.'
+      )
+    kept.append(random.permutation(rows)[:wanted])
+  kept = np.concatenate(kept)
+  labels, cells = np.full_like(split.labels, -1), split.cells.copy()
+  labels[kept] = split.labels[kept]
+  cells[:, number] = np.where(labels < 0, np.nan, labels)
+  return split._replace(labels=labels, cells=cells)
+
+
 def standardized(splits: dict[str, Split], columns: Sequence[Column]) -> dict[str, Table]:
   """The tables of splits: numbers in standard deviations from the mean of the split 'train'.
 

@@ -411,16 +411,34 @@ class VAE(Autoencoder):
     self, variables: Variables, dataset: Dataset, key: Key[Array, '']
   ) -> dict[str, Artifact]:
     """The prior fitted to the encoded training images."""
-    classes = dataset.labels if self.network.conditional else np.zeros_like(dataset.labels)
     num_classes = fitted_prior.num_classes(self._config)
     fitted_prior.check_size(num_classes, self.network.latent_dim)
-    rows = fitted_prior.rows_to_fit(classes, num_classes, self.network.latent_dim)
+    classes = self._classes(variables, dataset)
+    known = np.flatnonzero(classes >= 0)
+    classes = classes[known]
+    fitted_to = fitted_prior.rows_to_fit(classes, num_classes, self.network.latent_dim)
     key = keys_lib.named(key, 'fitted_prior')
-    moments = self.posteriors(variables, dataset, rows, key)
-    fitted = fitted_prior.fit(*moments, classes[rows], num_classes)
+    moments = self.posteriors(variables, dataset, known[fitted_to], key)
+    fitted = fitted_prior.fit(*moments, classes[fitted_to], num_classes)
     few = int(np.sum(~fitted_prior.has_own(classes, num_classes)))
     note = f' ({few} with few images: the fit of all)' if few else ''
     return {'prior': Artifact(fitted._asdict(), f'{fitted}{note}')}
+
+  def _classes(self, variables: Variables, dataset: Dataset) -> Int[np.ndarray, ' images']:
+    """The class of each image, the likeliest one where it is missing; −1 without a q(c | x)."""
+    if not self.network.conditional:
+      return np.zeros_like(dataset.labels)
+    if not self.network.is_inferring:
+      return dataset.labels
+    network, likelihood = self.network, self.likelihood
+
+    def complete(images, conditions):
+      images = np.float32(images) / 255
+      return generation.complete(network, likelihood, variables, images, conditions)
+
+    size = autoencoder.ENCODED_BATCH
+    values = batches.map_rows(complete, size, dataset.images, dataset.conditions)
+    return np.asarray(conditions_lib.labels_of(network.columns, values))
 
   def posteriors(
     self,

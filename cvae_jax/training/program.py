@@ -161,6 +161,8 @@ def assemble(config, train: Dataset, validation: Dataset, mesh: Mesh | None = No
 def _order(config, train: Dataset) -> Callable[[Array, int], Array]:
   """(key, epoch) -> [steps, batch] row numbers of the training images."""
   size = config.batch_size
+  if config.data.labelled_fraction:
+    return _labelled_order(config, np.asarray(train.labels) >= 0)
   if config.data.balance == 'none':
     return partial(batches.epoch_order, num_examples=len(train.labels), batch_size=size)
   if not train.class_names:
@@ -168,9 +170,29 @@ def _order(config, train: Dataset) -> Callable[[Array, int], Array]:
       f'data.balance={config.data.balance!r} needs classes, which {config.data.name!r} does not '
       'have. Set --config.data.balance=none.'
     )
-  present, labels = np.unique(train.labels, return_inverse=True)
+  present, labels = np.unique(train.labels, return_inverse=True)  # a missing class counts as one
   return partial(
     batches.balanced_order, labels=np.int32(labels), num_classes=len(present), batch_size=size
+  )
+
+
+def _labelled_order(config, is_labelled: np.ndarray) -> Callable[[Array, int], Array]:
+  """`_order` with a fraction of images whose class is known."""
+  fraction, size = config.data.labelled_fraction, config.batch_size
+  if config.data.balance != 'none':
+    raise InputError(
+      f'data.balance={config.data.balance!r} and data.labelled_fraction={fraction:g} both say what '
+      'is in a batch. Leave one out.'
+    )
+  if is_labelled.all() or not is_labelled.any():
+    raise InputError(
+      f'data.labelled_fraction={fraction:g} needs images with and without a class, but '
+      f'{"all" if is_labelled.all() else "none"} of the {len(is_labelled):,} training images have '
+      'one. Set --config.data.labelled_fraction=0.'
+    )
+  count = int(np.clip(round(fraction * size), 1, size - 1))
+  return partial(
+    batches.labelled_order, is_labelled=is_labelled, num_labelled=count, batch_size=size
   )
 
 
