@@ -6,7 +6,8 @@
   python -m tools.ship_weights --front_matter mnist            renews that of the shipped card
 
 A model becomes `config.json`, `weights.safetensors` (the moving average of the best checkpoint),
-`prior.safetensors` (the fitted prior) and a card, `README.md`, with the numbers of evaluate.py for
+`prior.safetensors` (the fitted prior), `conditions.safetensors` (rows of the table of conditions,
+if it has one) and a card, `README.md`, with the numbers of evaluate.py for
 the same step. Its front matter is what model hubs read: licence, tags, data and the numbers of the
 table.
 """
@@ -15,6 +16,7 @@ import contextlib
 import csv
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -32,6 +34,7 @@ from cvae_jax.inference.model import Model
 from cvae_jax.models import fitted_prior
 from cvae_jax.runtime import progress, tensor_files
 from cvae_jax.runtime.errors import InputError
+from cvae_jax.training import training_table
 
 CARD = """# {name}
 
@@ -89,9 +92,10 @@ def ship(run: Path, machine: str, name: str = 'test') -> Path:
   folder = shipped.FOLDER / config.name
   folder.mkdir(parents=True, exist_ok=True)
   config.data.dir = ''  # a folder of this machine only
-  config_lib.save(
-    folder, config_lib.SavedConfig(config, model.class_names, model.data_fingerprint, None)
-  )
+  saved = config_lib.read(run)._replace(config=config, data_parts=None)
+  config_lib.save(folder, saved)
+  if model.conditioning.has_table:
+    shutil.copyfile(run / training_table.FILE_NAME, folder / training_table.FILE_NAME)
   tensor_files.save(folder / shipped.WEIGHTS_FILE, model.variables, step=model.step)
   (folder / fitted_prior.FILE_NAME).unlink(missing_ok=True)  # of earlier weights
   if model.prior.fitted is not None:
