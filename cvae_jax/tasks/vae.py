@@ -224,7 +224,7 @@ class VAE(Autoencoder):
     beta = self._beta(hyper, step)
     if self.network.is_inferring:
       terms, classes, updated = self._bound_of_every_class(
-        variables, pixels, conditions, posterior_key, dropout_key
+        variables, pixels, conditions, step, posterior_key, dropout_key
       )
       loss = beta_objective(terms, beta, self._free_nats(hyper, terms))
       loss += beta * jnp.mean(classes.kl)
@@ -268,7 +268,7 @@ class VAE(Autoencoder):
     return -jnp.mean(importance_weighted(weights)), terms, updated
 
   def _bound_of_every_class(
-    self, variables, pixels, conditions, posterior_key, dropout_key
+    self, variables, pixels, conditions, step, posterior_key, dropout_key
   ) -> tuple[Elbo, Missing, Variables]:
     """The ELBO expected under q(c | x), where classes may be missing, and what it has beside it."""
     columns, hidden = self.network.columns, self.hidden(dropout_key, len(pixels))
@@ -284,14 +284,26 @@ class VAE(Autoencoder):
       mutable=['batch_stats'],
       rngs={'dropout': dropout_key},
     )
-    weights = missing.weights(columns, conditions, log_probs)
-    kl = missing.kl(columns, conditions, log_probs)
+    taught = self._taught(log_probs, step)
+    weights = missing.weights(columns, conditions, taught)
+    kl = missing.kl(columns, conditions, taught)
     classes = Missing(
       # Without conditions no class fits better than another: q(c | x) would forget them.
       kl if hidden is None else jnp.where(hidden, 0.0, kl),
       missing.cross_entropy(columns, conditions, log_probs),
     )
     return expected(elbo(self.likelihood, pixels, forward), weights), classes, updated
+
+  def _taught(self, log_probs: missing.LogProbs, step: Int[ArrayLike, '']) -> missing.LogProbs:
+    """log q(c | x) with a gradient that rises during `classifier_warmup_epochs`.
+
+    Before q(c | x) knows the classes, the bound would make of them what suits the decoder.
+    """
+    steps = self._config.classifier_warmup_epochs * self._made_with[1]
+    if not steps:
+      return log_probs
+    rise = jnp.minimum(step / steps, 1.0)
+    return tuple(rise * x + jax.lax.stop_gradient((1 - rise) * x) for x in log_probs)
 
   def _free_nats(self, hyper: Mapping[str, ArrayLike], terms: Elbo) -> Float[ArrayLike, '']:
     """Of a group of latents: a KL of several dimensions together has the free bits of all."""

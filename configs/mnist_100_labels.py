@@ -1,0 +1,31 @@
+"""MNIST with 100 labels: the other 54,900 training images have none (M2; Kingma et al. 2014)."""
+
+from ml_collections import ConfigDict
+
+from cvae_jax import default_config
+
+
+def get_config() -> ConfigDict:
+  config = default_config()
+  config.name = 'mnist_100_labels'
+  config.data.name = 'mnist'
+  config.data.binarize = 'dynamic'
+  config.data.validation_examples = 5000
+  config.data.num_labels = 100
+  config.data.labelled_fraction = 1 / 3
+  config.data.augment.shift = 2.0
+  config.data.augment.rotation = 15.0
+  config.num_epochs = 20
+  config.batch_size = 150
+  config.latent_dim = 8
+  config.beta_warmup_epochs = 0.0
+  config.clip_norm = 0.0
+  config.classifier_weight = 33.0
+  config.classifier_warmup_epochs = 4.0
+  config.model.name = 'conv_mlp'
+  config.model.channels = (32, 64, 128)
+  config.model.hidden_dim = 200
+  config.model.embed_dim = 32
+  config.model.norm = 'batch'
+  config.model.dropout = 0.3
+  return config
