@@ -209,6 +209,8 @@ def class_counts(splits: Splits) -> list[str]:
     columns = zip(class_names, *counts, strict=True)
     listed = ', '.join(f'{name} {"/".join(map(str, numbers))}' for name, *numbers in columns)
     lines = [f'images of each class (training/validation/test): {listed}']
+  if missing := np.count_nonzero(splits.train.labels < 0):
+    return [*lines, f'{missing:,} of {len(splits.train.labels):,} training images have no class']
   few = [f'{class_names[label]!r} ({counts[0][label]})' for label in np.argsort(counts[0])]
   if num_few := int(np.sum(counts[0] < FEW_IMAGES)):
     shown = ', '.join(few[: min(num_few, 5)]) + (', ...' if num_few > 5 else '')

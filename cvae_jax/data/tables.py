@@ -135,7 +135,7 @@ def with_few_labels(split: Split, columns: Sequence[Column], count: int, seed: i
     if not 1 <= wanted <= len(rows):
       raise InputError(
         f'data.num_labels={count} of {len(names)} classes are {wanted} of {names[label]!r}, which '
-        f'has {len(rows):,} training images: expected 1 or more of each, and no more than there are.'
+        f'has {len(rows):,} training images: expected 1 or more of each, up to as many as it has.'
       )
     kept.append(random.permutation(rows)[:wanted])
   kept = np.concatenate(kept)
