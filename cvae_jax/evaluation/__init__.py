@@ -8,6 +8,7 @@ GROUPS = (
   'latent',
   'generation',
   'classifier',
+  'conditions',
   'pictures',
   'iwae',
 )

@@ -11,7 +11,7 @@ import functools
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -54,6 +54,7 @@ MAX_ROTATION = 8.0  # degrees
 
 Images = Num[np.ndarray, 'images height width channels']  # bytes, or floats in [0, 1]
 Labels = Int[np.ndarray, ' images']
+Judge = TypeVar('Judge')  # has `variables`
 Judgement = tuple[Float[np.ndarray, 'images features'], Float[np.ndarray, 'images classes']]
 
 
@@ -148,7 +149,7 @@ def train(
   num_epochs: int = NUM_EPOCHS,
   advance: Callable[[float], None] = lambda fraction: None,
 ) -> Classifier:
-  """Trains a classifier with AdamW, a one-cycle learning rate, label smoothing and augmentation.
+  """Trains a classifier with label smoothing and augmentation; see `fit`.
 
   Args:
     images: to train on.
@@ -158,52 +159,90 @@ def train(
     num_epochs: passes over the images; up to MAX_EPOCHS to make MIN_STEPS steps.
     advance: progress callback; receives the finished fraction.
   """
+
+  def loss(logits, labels):
+    targets = smoothed(labels, num_classes)
+    return optax.softmax_cross_entropy(logits, targets).mean()
+
+  changed = functools.partial(augment, mirrored=mirrored)
+  labels = labels.astype(np.int32)
+  variables = fit(images, labels, num_classes, loss, changed, num_epochs, advance)
+  return Classifier(variables, num_classes)
+
+
+def smoothed(labels: Int[Array, ' batch'], num_classes: int) -> Float[Array, 'batch classes']:
+  """One-hot targets with label smoothing."""
+  return optax.smooth_labels(jax.nn.one_hot(labels, num_classes), LABEL_SMOOTHING)
+
+
+def fit(
+  images: UInt8[np.ndarray, 'images height width channels'],
+  targets: Num[np.ndarray, 'images ...'],
+  num_outputs: int,
+  loss: Callable[[Array, Array], Array],
+  changed: Callable[[Array, Array], Array] = lambda key, image: image,
+  num_epochs: int = NUM_EPOCHS,
+  advance: Callable[[float], None] = lambda fraction: None,
+) -> dict:
+  """Trains a network with AdamW and a one-cycle learning rate.
+
+  Args:
+    images: to train on.
+    targets: what the network is to say of them.
+    num_outputs: of the network.
+    loss: (outputs, targets) of a batch -> their mean loss.
+    changed: (key, image) -> the image augmented, in [0, 1].
+    num_epochs: passes over the images; up to MAX_EPOCHS to make MIN_STEPS steps.
+    advance: progress callback; receives the finished fraction.
+
+  Returns:
+    The variables.
+  """
   batch_size = min(BATCH_SIZE, len(images))
   steps_per_epoch = batches.steps_per_epoch(len(images), batch_size)
   num_epochs = max(num_epochs, min(MAX_EPOCHS, -(-MIN_STEPS // steps_per_epoch)))
-  network = Network(num_classes)
+  network = Network(num_outputs)
   schedule = optax.cosine_onecycle_schedule(num_epochs * steps_per_epoch, PEAK_LEARNING_RATE)
   optimizer = optax.adamw(schedule, weight_decay=WEIGHT_DECAY)
 
   def step(constants, carry, batch):
-    all_images, all_labels, noise_key = constants
+    all_images, all_targets, noise_key = constants
     (variables, opt_state), (number, rows) = carry, batch
     augment_key, dropout_key = jax.random.split(jax.random.fold_in(noise_key, number))
-    augment = jax.vmap(functools.partial(_augment, mirrored=mirrored))
     images = transforms.to_unit_interval(all_images[rows])
-    images = augment(jax.random.split(augment_key, batch_size), images)
-    targets = jax.nn.one_hot(all_labels[rows], num_classes)
-    targets = optax.smooth_labels(targets, LABEL_SMOOTHING)
+    images = jax.vmap(changed)(jax.random.split(augment_key, batch_size), images)
 
-    def loss(params):
+    def batch_loss(params):
       options = {'rngs': {'dropout': dropout_key}, 'mutable': ['batch_stats']}
       given = {**variables, 'params': params}
-      (_, logits), updated = network.apply(given, images, train=True, **options)
-      return optax.softmax_cross_entropy(logits, targets).mean(), updated
+      (_, outputs), updated = network.apply(given, images, train=True, **options)
+      return loss(outputs, all_targets[rows]), updated
 
-    gradient, updated = jax.grad(loss, has_aux=True)(variables['params'])
+    gradient, updated = jax.grad(batch_loss, has_aux=True)(variables['params'])
     updates, opt_state = optimizer.update(gradient, opt_state, variables['params'])
     return {'params': optax.apply_updates(variables['params'], updates), **updated}, opt_state
 
   run = devices.compile_fold(step, architectures.compiler_options('resnet'))
-  variables = jax.jit(_initializer(num_classes, images.shape))(keys.stream(0, 'init'))
+  variables = jax.jit(initializer(num_outputs, images.shape))(keys.stream(0, 'init'))
   order_key = keys.stream(0, 'order')
   carry = dict(variables), optimizer.init(variables['params'])
-  constants = *jax.device_put((images, labels.astype(np.int32))), keys.stream(0, 'noise')
+  constants = *jax.device_put((images, targets)), keys.stream(0, 'noise')
   for epoch in range(num_epochs):
     order = jax.device_get(batches.epoch_order(order_key, epoch, len(images), batch_size))
     numbers = epoch * steps_per_epoch + np.arange(steps_per_epoch, dtype=np.int32)
     carry = jax.block_until_ready(run(constants, carry, (numbers, order)))
     advance((epoch + 1) / num_epochs)
-  return Classifier(carry[0], num_classes)
+  return carry[0]
 
 
-def _initializer(num_classes: int, images_shape: tuple[int, ...]) -> Callable[[Array], dict]:
+def initializer(num_outputs: int, images_shape: tuple[int, ...]) -> Callable[[Array], dict]:
+  """(key) -> the initial variables of the network for such images."""
   image = jnp.zeros((1, *images_shape[1:]))
-  return lambda key: Network(num_classes).init(key, image, train=False)
+  return lambda key: Network(num_outputs).init(key, image, train=False)
 
 
-def _augment(key: Array, image: Array, mirrored: bool) -> Array:
+def augment(key: Array, image: Array, mirrored: bool) -> Array:
+  """The image shifted and rotated, or shifted and mirrored, a little."""
   uniforms = jax.random.uniform(key, (4,), jnp.float32, -1.0, 1.0)
   sides = np.array(image.shape[:2])
   reach = np.float32((MAX_SHIFT_IF_MIRRORED if mirrored else MAX_SHIFT) * sides)
@@ -217,30 +256,64 @@ def reference(data, training: Dataset, validation: Dataset) -> Classifier:
 
   Files of the same names and shape may hold other images. A shipped classifier is taken where it is
   nearly as accurate on the validation images as on its own, wherever they are from and however few
-  of them are used. Those in the cache are kept by the content of their training images.
+  of them are used. Those in the cache are kept by the content of their training images. Images
+  without a class are left out.
 
   Args:
     data: `config.data`.
     training: the images for a classifier of their own, if there is none yet.
     validation: images to try the shipped classifier on.
   """
+  training, validation = labelled(training), labelled(validation)
   num_classes, shape = len(training.class_names), training.images.shape
-  like = jax.eval_shape(_initializer(num_classes, shape), jax.random.key(0))
+  like = jax.eval_shape(initializer(num_classes, shape), jax.random.key(0))
   kept = shipped.CLASSIFIERS / f'{data.name}.safetensors'
   # Classifiers of other image sizes may have the same shapes.
-  is_usual = shape[1:] == SHIPPED_SHAPE and data.crop_size == 0
+  is_usual = shape[1:] == SHIPPED_SHAPE and data.crop_size == 0 and len(validation.labels) > 0
   if is_usual and kept.is_file() and (known := _shipped(data.name, kept, like, validation)):
     return known
   mirrored = DATASETS.trait(data.name, 'mirrored', False)
   recipe = f'{datasets.fingerprint(training)}-{mirrored}-{RECIPE}'
+
+  def trained(advance):
+    images = np.asarray(training.images)  # they may lie in a file
+    return train(images, training.labels, num_classes, mirrored, advance=advance)
+
+  restore = functools.partial(Classifier, num_classes=num_classes)
+  task = f'training a reference classifier for {data.name}, once'
+  return cached(recipe, like, restore, task, trained)
+
+
+def labelled(dataset: Dataset) -> Dataset:
+  """The images whose class is known, with the class alone."""
+  if dataset.table is None:
+    return dataset
+  return dataset.take(np.flatnonzero(dataset.labels >= 0))._replace(table=None)
+
+
+def cached(
+  recipe: str,
+  like: Any,
+  restore: Callable[[dict], Judge],
+  task: str,
+  train: Callable[[Callable[[float], None]], Judge],
+) -> Judge:
+  """A judge from the user's cache, or trained and stored there.
+
+  Args:
+    recipe: all that decides what is trained.
+    like: the shapes of its variables.
+    restore: makes it of its variables.
+    task: what training it is, in words.
+    train: (progress callback) -> the judge.
+  """
   name = hashlib.blake2b(recipe.encode(), digest_size=16).hexdigest()
   kept = paths.cache_folder() / 'classifiers' / f'{name}.safetensors'
   if kept.is_file():
     with contextlib.suppress(InputError):  # damaged: trained again
-      return Classifier(tensor_files.read(kept, like)[0], num_classes)
-  with progress.shown(f'training a reference classifier for {data.name}, once') as advance:
-    images = np.asarray(training.images)  # they may lie in a file
-    trained = train(images, training.labels, num_classes, mirrored, advance=advance)
+      return restore(tensor_files.read(kept, like)[0])
+  with progress.shown(task) as advance:
+    trained = train(advance)
   with contextlib.suppress(OSError):  # cannot be stored: trained again next time
     tensor_files.save(kept, trained.variables)
   return trained
@@ -266,7 +339,13 @@ def _shipped(name: str, path: Path, like: dict, validation: Dataset) -> Classifi
 
 @functools.partial(jax.jit, static_argnames='num_classes')
 def _judge(num_classes: int, variables, images: Array) -> tuple[Array, Array]:
+  features, logits = outputs(num_classes, variables, images)
+  return features, jax.nn.log_softmax(logits)
+
+
+@functools.partial(jax.jit, static_argnames='num_outputs')
+def outputs(num_outputs: int, variables, images: Array) -> tuple[Array, Array]:
+  """Features and outputs of a trained network of images, bytes or in [0, 1]."""
   if images.dtype == jnp.uint8:
     images = transforms.to_unit_interval(images)
-  features, logits = Network(num_classes).apply(variables, images, train=False)
-  return features, jax.nn.log_softmax(logits)
+  return Network(num_outputs).apply(variables, images, train=False)

@@ -9,13 +9,14 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from cvae_jax.config import Column
 from cvae_jax.data import batches, corruption
 from cvae_jax.data.datasets import Dataset, Splits
 from cvae_jax.data.readers import DATASETS
 from cvae_jax.evaluation import generation, pictures, reconstruction, samples, scatter
 from cvae_jax.evaluation.generation import Judged
 from cvae_jax.evaluation.pictures import Make
-from cvae_jax.inference import loading
+from cvae_jax.inference import inputs, loading
 from cvae_jax.inference.model import Model
 from cvae_jax.plots import figures, html, tables
 from cvae_jax.plots.style import Figure
@@ -80,24 +81,23 @@ def compare(runs: Sequence[str], checkpoint: str, data_dir: str | None) -> Path:
     raise InputError(f'--compare takes two runs or more, not only {runs[0]}.')
   if text := difference(models):
     raise InputError(f'{text}: they have no test images in common. Compare runs on the same ones.')
-  first = next(iter(models.values()))
-  data = first.data(data_dir)
-  judged = judge(first, data) if any(model.has_prior for model in models.values()) else None
+  data = data_of(models, data_dir)
+  judged = judge(models, data)
   measured = {}
   with progress.shown(f'measuring {len(models)} models') as advance:
     for name, model in models.items():
-      measured[name] = of_model(model, data, judged)
+      measured[name] = of_model(model, data[name], judged)
       advance(len(measured) / len(models))
   named = table('model', {name: [values] for name, values in measured.items()})
   steps = ', '.join(f'{name} at step {model.step}' for name, model in models.items())
   notes = [
-    protocol(data, judged),
+    protocol(next(iter(data.values())), judged),
     '–: there is no such number: a denoising autoencoder has no samples, a conditional encoder is '
     f'given the class, a set may have none. Weights: {steps}',
   ]
   progress.log(f'\n{tables.as_text(*named)}\n\n' + '\n'.join(notes) + '\n')
-  makers = {'comparison': lambda: ('Side by side', side_by_side(models, data.test))}
-  makers |= scatters(models, data.test)
+  makers = {'comparison': lambda: ('Side by side', side_by_side(models, data))}
+  makers |= scatters(models, data)
   elements = [html.table(*named), *(html.paragraph(text, 'protocol') for text in notes)]
   numbers = (
     [name, model.folder, model.step, *map(measured[name].get, MEASURES)]
@@ -112,9 +112,30 @@ def compare(runs: Sequence[str], checkpoint: str, data_dir: str | None) -> Path:
   return folder / 'comparison.html'
 
 
-def judge(model: Model, data: Splits) -> Judged | None:
-  """The first test images as their reference classifier sees them; None if they have no classes."""
-  return generation.judged(model.config.data, data, _first(data.test, NUM_IMAGES))
+def data_of(models: Mapping[str, Model], data_dir: str | None = None) -> dict[str, Splits]:
+  """The data of models with the same test images: loaded once for all with the same conditions."""
+  loaded: dict[tuple[Column, ...], Splits] = {}
+  for model in models.values():
+    if _table_columns(model) not in loaded:
+      loaded[_table_columns(model)] = model.data(data_dir)
+  return {name: loaded[_table_columns(model)] for name, model in models.items()}
+
+
+def _table_columns(model: Model) -> tuple[Column, ...]:
+  return model.columns if model.conditioning.has_table else ()
+
+
+def judge(models: Mapping[str, Model], data: Mapping[str, Splits]) -> Judged | None:
+  """The first test images as their reference classifier sees them.
+
+  None if they have no classes, or no model has samples.
+  """
+  if not any(model.has_prior for model in models.values()):
+    return None
+  known = (name for name, splits in data.items() if splits.test.class_names)
+  name = next(known, next(iter(models)))
+  test = data[name].test.take(slice(NUM_IMAGES))
+  return generation.judged(models[name].config.data, data[name], test)
 
 
 def of_model(model: Model, data: Splits, judged: Judged | None) -> dict[str, float]:
@@ -122,16 +143,14 @@ def of_model(model: Model, data: Splits, judged: Judged | None) -> dict[str, flo
 
   `judged` is from `judge`, and the same for all models on these images.
   """
-  dataset = _first(data.test, NUM_IMAGES)
+  dataset = data.test.take(slice(NUM_IMAGES))
   values = {'mse': _error(model, dataset)}
   for level in NOISE_LEVELS:
     values[f'denoising_{level:g}'] = _error(model, dataset, level)
   means = scatter.means(model, dataset)
   values['active_units'] = float(active_units(means).sum())
-  if not dataset.class_names:
-    return values
-  if not model.conditional:  # whose encoder is given the class
-    training = _first(data.train, NUM_IMAGES)
+  if dataset.class_names and not model.conditional:  # whose encoder is given the class
+    training = data.train.take(slice(NUM_IMAGES))
     training_means = scatter.means(model, training)
     values |= _class_measures(training_means, training.labels, means, dataset.labels)
   if model.has_prior and judged and not judged.standing.is_blind:
@@ -168,28 +187,29 @@ def difference(models: Mapping[str, Model]) -> str:
   (first, expected), *others = ((name, _test_images(model)) for name, model in models.items())
   for name, given in others:
     for field, value in given.items():
-      if value != expected[field]:
+      # A model of conditions without a class does not know the classes of its images.
+      if value != expected[field] and not (field == 'classes' and () in (value, expected[field])):
         return f'{name} has {field}={value!r}, but {first} {field}={expected[field]!r}'
   return ''
 
 
-def side_by_side(models: Mapping[str, Model], dataset: Dataset) -> Figure:
+def side_by_side(models: Mapping[str, Model], data: Mapping[str, Splits]) -> Figure:
   """A row for each model: the same images reconstructed, denoised, and samples of the same noise.
 
-  The first row holds the inputs, the first images of the dataset. Samples come from the prior that
+  The first row holds the inputs, the first test images. Samples come from the prior that
   each model was trained with, to show what its settings did; a model without one has none.
   """
-  images = dataset.images[:COLUMNS].astype(np.float32) / 255
-  labels = dataset.labels[:COLUMNS]
+  first = {name: splits.test.take(slice(COLUMNS)) for name, splits in data.items()}
+  images = next(iter(first.values())).images[:].astype(np.float32) / 255
   key = keys.stream(0, 'noise of comparisons')
   noisy = np.asarray(corruption.corrupt('gaussian', SHOWN_NOISE, key, images))
   empty = np.full_like(images, np.nan)
   gap = empty[:1]
   rows = [np.concatenate([images, gap, noisy, gap, empty])]
-  for model in models.values():
-    known = labels if model.conditional else None
-    restored, denoised = (model.reconstruct(inputs, known) for inputs in (images, noisy))
-    drawn = generation.sample(model, labels, 'model') if model.has_prior else empty
+  for name, model in models.items():
+    own = generation.conditions_to_draw(model, first[name])
+    restored, denoised = (model.reconstruct(x, conditions=own) for x in (images, noisy))
+    drawn = generation.sample(model, own, 'model') if model.has_prior else empty
     rows.append(np.concatenate([restored, gap, denoised, gap, drawn]))
   names = ['reconstructions', f'denoising (Gaussian, σ = {SHOWN_NOISE:g})']
   if any(model.has_prior for model in models.values()):
@@ -199,11 +219,11 @@ def side_by_side(models: Mapping[str, Model], dataset: Dataset) -> Figure:
   return figures.image_grid(shown, ['given', *models], headings=headings)
 
 
-def scatters(models: Mapping[str, Model], dataset: Dataset) -> dict[str, Make]:
+def scatters(models: Mapping[str, Model], data: Mapping[str, Splits]) -> dict[str, Make]:
   """The pictures of the latents of the first models, by their file names."""
 
   def make(name, model):
-    return f'Latents of {name}', scatter.draw(model, dataset, 'pca', name)
+    return f'Latents of {name}', scatter.draw(model, data[name].test, 'pca', name)
 
   return {
     f'latents_{position}': functools.partial(make, name, model)
@@ -261,20 +281,17 @@ def _test_images(model: Model) -> dict[str, object]:
   return fields
 
 
-def _first(dataset: Dataset, count: int) -> Dataset:
-  return dataset._replace(images=dataset.images[:count], labels=dataset.labels[:count])
-
-
 def _error(model: Model, dataset: Dataset, level: float = 0.0) -> float:
   """The mean squared error between clean images and the reconstructions of noisy ones."""
   key, errors = keys.stream(0, 'noise of comparisons'), []
+  conditions = inputs.conditions_of(model, dataset)
   for rows in batches.pieces(len(dataset.images), PIECE):
-    inputs = clean = dataset.images[rows].astype(np.float32) / 255
+    given = clean = dataset.images[rows].astype(np.float32) / 255
     if level:
       noise_key = jax.random.fold_in(key, rows.start)
-      inputs = np.asarray(corruption.corrupt('gaussian', level, noise_key, clean))
-    known = dataset.labels[rows] if model.conditional else None
-    errors.append(reconstruction.scores(clean, model.reconstruct(inputs, known))['mse'])
+      given = np.asarray(corruption.corrupt('gaussian', level, noise_key, clean))
+    restored = model.reconstruct(given, conditions=conditions[rows])
+    errors.append(reconstruction.scores(clean, restored)['mse'])
   return float(np.concatenate(errors).mean())
 
 
@@ -295,7 +312,8 @@ def _class_measures(training_means, training_labels, means, labels) -> dict[str,
 
 def _sample_measures(model: Model, judged: Judged, dataset: Dataset) -> dict[str, float]:
   """How samples compare with real images in the features of the reference classifier."""
-  drawn = np.round(255 * generation.sample(model, dataset.labels, 'model')).astype(np.uint8)
+  conditions = generation.conditions_to_draw(model, dataset)
+  drawn = np.round(255 * generation.sample(model, conditions, 'model')).astype(np.uint8)
   features, log_probabilities = judged.judge.judge(drawn)
   real = judged.features
   # One class for all, since an unconditional model has none.

@@ -1,7 +1,8 @@
 """Samples from every prior of a model, judged by a reference classifier."""
 
+import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,8 @@ from cvae_jax.evaluation import classifier, samples
 from cvae_jax.evaluation.intervals import proportion
 from cvae_jax.evaluation.report import Evaluation
 from cvae_jax.evaluation.samples import SAMPLE_METRICS
+from cvae_jax.inference import inputs
+from cvae_jax.inference.conditions import Conditions
 from cvae_jax.inference.model import Model
 from cvae_jax.runtime import progress
 
@@ -42,13 +45,15 @@ class Judged(NamedTuple):
 
 
 def judged(config_data, data: Splits, dataset: Dataset) -> Judged | None:
-  """Images as their reference classifier sees them; None if they have no classes."""
-  if not dataset.class_names:
+  """Images as their reference classifier sees them; None if none has a class."""
+  has_class = dataset.labels >= 0
+  if not dataset.class_names or not has_class.any():
     return None
   judge = classifier.reference(config_data, data.train, data.validation)
   features, log_probabilities = judge.judge(dataset.images)
   predicted = log_probabilities.argmax(axis=1)
-  return Judged(judge, classifier.standing(predicted, dataset.labels), features)
+  standing = classifier.standing(predicted[has_class], dataset.labels[has_class])
+  return Judged(judge, standing, features)
 
 
 def add_metrics(evaluation: Evaluation, data: Splits, dataset: Dataset) -> None:
@@ -62,7 +67,9 @@ def add_metrics(evaluation: Evaluation, data: Splits, dataset: Dataset) -> None:
   model, (add, miss) = evaluation.model, evaluation.group(GROUP)
   known = judged(model.config.data, data, dataset)
   if known is None:
-    reason = 'the set has no labels to train a classifier on'
+    of_split = f'no image of the {evaluation.split} split has a class'
+    of_set = 'the set has no labels to train a classifier on'
+    reason = of_split if dataset.class_names else of_set
     miss(*SAMPLE_METRICS, *CLASS_METRICS, reason=reason)
     return
   _, standing, real = known
@@ -90,7 +97,22 @@ def unseen(evaluation: Evaluation, data: Splits) -> Dataset:
   """Real images of another split; there are as many samples, of the same classes."""
   other = data.test if evaluation.split == 'validation' else data.validation
   rows = slice(min(NUM_SAMPLES, evaluation.num_images))
-  return other._replace(images=other.images[rows], labels=other.labels[rows])
+  return other.take(rows)
+
+
+def conditions_to_draw(model: Model, dataset: Dataset) -> Conditions:
+  """The conditions of images, to draw samples of: a missing class is the likeliest by q(c | x).
+
+  Without a q(c | x) it stays unknown, which such a model is told.
+  """
+  conditions = inputs.conditions_of(model, dataset)
+  if not model.task.network.is_inferring:
+    return conditions
+  pieces = [
+    model.inferred(dataset.images[rows].astype(np.float32) / 255, conditions[rows]).values
+    for rows in batches.pieces(len(conditions), PIECE)
+  ]
+  return dataclasses.replace(conditions, values=np.concatenate(pieces))
 
 
 def num_to_learn_from(evaluation: Evaluation, data: Splits) -> int:
@@ -114,10 +136,9 @@ def group_of(model: Model, prior: str) -> str:
   return f'{GROUP}, z ~ {model.prior.describe(prior)}'
 
 
-def sample(model: Model, labels: np.ndarray, prior: str, seed: int = 0) -> np.ndarray:
-  """Samples of these classes, [N, H, W, C] in [0, 1]; of an unconditional model as many."""
-  given = {'labels': labels} if model.conditional else {'num_images': len(labels)}
-  return model.sample(**given, seed=seed, prior=prior)
+def sample(model: Model, conditions: Conditions, prior: str, seed: int = 0) -> np.ndarray:
+  """Samples of these conditions, [N, H, W, C] in [0, 1]; of an unconditional model as many."""
+  return model.sample(conditions=conditions, seed=seed, prior=prior)
 
 
 def _sample_metrics(
@@ -141,10 +162,10 @@ def _add_samples(evaluation, prior, judged: Judged, data, dataset) -> None:
   model, (add, miss) = evaluation.model, evaluation.group(group_of(evaluation.model, prior))
   judge, standing, real = judged
   source = f'z ~ {model.prior.describe(prior)}'
-  labels = unseen(evaluation, data).labels
-  num_samples = len(labels)
+  conditions = conditions_to_draw(model, unseen(evaluation, data))
+  num_samples = len(conditions)
   with progress.shown(f'drawing {num_samples:,} samples, {source}') as advance:
-    features, log_probabilities = judge.judge(_draw(model, labels, prior, 0, advance))
+    features, log_probabilities = judge.judge(draw(model, conditions, prior, 0, advance))
   drawn = f'{num_samples:,} samples, {source}, decoder means as bytes'
   for name, value, *notes in _sample_metrics(judged, features):
     own = SAMPLE_METRICS.trait(name, 'protocol')
@@ -153,22 +174,25 @@ def _add_samples(evaluation, prior, judged: Judged, data, dataset) -> None:
   if not model.conditional:
     miss(*CLASS_METRICS, reason='the model is unconditional')
     return
-  correct = log_probabilities.argmax(axis=1) == labels
+  labels, known = conditions.labels, _conditions_to_learn_from(evaluation, data)
+  has_class = labels >= 0
+  if not has_class.any() or not len(known):
+    miss(*CLASS_METRICS, reason='the real images, whose conditions samples have, have no classes')
+    return
+  correct = (log_probabilities.argmax(axis=1) == labels)[has_class]
   protocol = (
     f'{drawn}: the reference classifier, {judge.origin}, right on {standing}, sees the class that '
     'was asked for'
   )
   add('conditional_accuracy', proportion(correct), protocol, warning=standing.warning)
-  known = np.concatenate([data.train.labels, data.validation.labels])
-  known = known[: num_to_learn_from(evaluation, data)]
-  learned = _train_on_samples(model, prior, known).predict(dataset.images)
-  learned = classifier.standing(learned, dataset.labels)
+  with_class = classifier.labelled(dataset)
+  learned = _train_on_samples(model, prior, known).predict(with_class.images)
+  learned = classifier.standing(learned, with_class.labels)
   protocol = (
     f'a classifier trained for {SAMPLE_CLASSIFIER_EPOCHS} epochs, or up to '
     f'{classifier.MAX_EPOCHS} to make {classifier.MIN_STEPS:,} steps, on {len(known):,} samples '
-    f'alone, {source}, decoder means as bytes; on '
-    f'{len(dataset.labels):,} real images, of which the reference classifier, {judge.origin}, is '
-    f'right on {standing.accuracy.mean:.1%}'
+    f'alone, {source}, decoder means as bytes; on {len(with_class.labels):,} real images, of which '
+    f'the reference classifier, {judge.origin}, is right on {standing.accuracy.mean:.1%}'
   )
   warning = learned.warning if learned.is_blind else standing.warning
   add('classification_accuracy_score', learned.accuracy, protocol, warning=warning)
@@ -182,20 +206,38 @@ def _add_samples(evaluation, prior, judged: Judged, data, dataset) -> None:
   add('diversity', ratio, protocol, '× real', undefined, standing.warning)
 
 
-def _train_on_samples(model: Model, prior: str, labels: np.ndarray) -> classifier.Classifier:
-  count = f'{len(labels):,} samples'
+def _conditions_to_learn_from(evaluation: Evaluation, data: Splits) -> Conditions:
+  """Those of training and validation images with a class, to train a classifier on samples of."""
+  model, missing = evaluation.model, num_to_learn_from(evaluation, data)
+  values = []
+  for split in (data.train, data.validation):
+    conditions = conditions_to_draw(model, split.take(slice(missing)))
+    missing -= len(conditions)
+    values.append(conditions.values)
+  conditions = dataclasses.replace(conditions, values=np.concatenate(values))
+  return conditions[conditions.labels >= 0]
+
+
+def _train_on_samples(model: Model, prior: str, conditions: Conditions) -> classifier.Classifier:
+  count = f'{len(conditions):,} samples'
   with progress.shown(f'drawing {count} to train a classifier on') as advance:
-    images = _draw(model, labels, prior, NUM_SAMPLES, advance)
+    images = draw(model, conditions, prior, NUM_SAMPLES, advance)
   mirrored = DATASETS.trait(model.config.data.name, 'mirrored', False)
   settings = len(model.class_names), mirrored, SAMPLE_CLASSIFIER_EPOCHS
   with progress.shown(f'training a classifier on {count}') as advance:
-    return classifier.train(images, labels, *settings, advance)
+    return classifier.train(images, conditions.labels, *settings, advance)
 
 
-def _draw(model: Model, labels: np.ndarray, prior: str, first_seed: int, advance) -> np.ndarray:
-  """Samples of these classes, uint8 [N, H, W, C]; each piece has a seed of its own."""
-  images = np.empty((len(labels), *model.image_shape), np.uint8)
-  for number, rows in enumerate(batches.pieces(len(labels), PIECE)):
-    images[rows] = np.round(255 * sample(model, labels[rows], prior, first_seed + number))
-    advance(min(rows.stop / len(labels), 1.0))
+def draw(
+  model: Model,
+  conditions: Conditions,
+  prior: str,
+  first_seed: int,
+  advance: Callable[[float], None],
+) -> np.ndarray:
+  """Samples of these conditions, uint8 [N, H, W, C]; each piece has a seed of its own."""
+  images = np.empty((len(conditions), *model.image_shape), np.uint8)
+  for number, rows in enumerate(batches.pieces(len(conditions), PIECE)):
+    images[rows] = np.round(255 * sample(model, conditions[rows], prior, first_seed + number))
+    advance(min(rows.stop / len(conditions), 1.0))
   return images

@@ -47,3 +47,42 @@ def proportion(outcomes: Bool[np.ndarray, ' images']) -> Interval:
 
   found = stats.binomtest(int(np.sum(outcomes)), len(outcomes)).proportion_ci(0.95, 'wilson')
   return Interval(float(np.mean(outcomes)), found.low, found.high)
+
+
+def auroc(
+  scores: Float[np.ndarray, ' images'], is_positive: Bool[np.ndarray, ' images']
+) -> Interval:
+  """How often a positive image has a higher score than a negative one; ties count half.
+
+  The interval is that of DeLong et al. 1988. All are nan where one of the two kinds is missing.
+  """
+  from scipy import stats  # late: half a second to import
+
+  if is_positive.all() or not is_positive.any():
+    return Interval(np.nan, np.nan, np.nan)
+  # Of each image the fraction of the other kind on the right side of it.
+  fractions, ranks = [], stats.rankdata(scores)
+  for own in (is_positive, ~is_positive):
+    fractions.append((ranks[own] - stats.rankdata(scores[own])) / np.sum(~own))
+  above, below = fractions
+  mean = float(above.mean())
+  variances = [x.var(ddof=1) / len(x) if len(x) > 1 else np.nan for x in (above, below)]
+  error = 1.96 * np.sqrt(sum(variances))
+  return Interval(mean, max(mean - error, 0.0), min(mean + error, 1.0))
+
+
+def r_squared(
+  truth: Float[np.ndarray, ' images'], predicted: Float[np.ndarray, ' images']
+) -> Interval:
+  """R² = 1 − Σ(truth − predicted)² / Σ(truth − its mean)²; nan where all truths are equal.
+
+  The interval takes the ratio of the two means as linear in both (delta method).
+  """
+  truth, predicted = (np.asarray(x, np.float64) for x in (truth, predicted))
+  errors, spread = np.square(truth - predicted), np.square(truth - truth.mean())
+  if not spread.any():
+    return Interval(np.nan, np.nan, np.nan)
+  ratio = errors.mean() / spread.mean()
+  linear = (errors - ratio * spread) / spread.mean()
+  error = 1.96 * linear.std(ddof=1) / np.sqrt(len(linear))
+  return Interval(float(1 - ratio), float(1 - ratio - error), float(1 - ratio + error))

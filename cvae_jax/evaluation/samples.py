@@ -73,10 +73,11 @@ def diversity(
 ) -> float:
   """The mean Euclidean distance of two images of one class, averaged over classes.
 
-  Only the first `MAX_PER_CLASS` images of a class count; nan if no class has two.
+  Only the first `MAX_PER_CLASS` images of a class count, and none of class −1; nan if no class has
+  two.
   """
   means = []
-  for label in np.unique(labels):
+  for label in np.unique(labels[labels >= 0]):
     own = features[labels == label][:MAX_PER_CLASS]
     if len(own) > 1:
       means.append(distance.pdist(np.asarray(own, np.float64)).mean())

@@ -1,5 +1,6 @@
 """The latents of a dataset as points in a plane, coloured by class."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ from jaxtyping import Float
 
 from cvae_jax.data import batches
 from cvae_jax.data.datasets import Dataset, Splits
+from cvae_jax.inference import inputs
 from cvae_jax.inference.model import Model
 from cvae_jax.plots import figures, projection
 from cvae_jax.plots.style import Figure
@@ -33,8 +35,7 @@ def write(model: Model, data: Splits, split: str, method: str) -> Path:
 
 def draw(model: Model, dataset: Dataset, method: str, title: str) -> Figure:
   """The posterior means of the first images of a dataset."""
-  images, labels, class_names = dataset
-  first = Dataset(images[:MAX_IMAGES], labels[:MAX_IMAGES], class_names)
+  first = dataset.take(slice(MAX_IMAGES))
   return draw_means(means(model, first), first, method, title)
 
 
@@ -46,9 +47,12 @@ def draw_means(mean: Means, dataset: Dataset, method: str, title: str = '') -> F
 
 
 def means(model: Model, dataset: Dataset) -> Means:
-  """The posterior means of images; an unconditional model ignores the labels."""
+  """The posterior means of images under their own conditions, or those that are likeliest."""
+  conditions = inputs.conditions_of(model, dataset)
 
-  def encode(images, labels):
-    return model.encode(images.astype('float32') / 255, labels if model.conditional else None)[0]
+  def encode(images, values):
+    images = images.astype('float32') / 255
+    own = model.inferred(images, dataclasses.replace(conditions, values=values))
+    return model.encode(images, conditions=own)[0]
 
-  return batches.map_rows(encode, PIECE, dataset.images, dataset.labels)
+  return batches.map_rows(encode, PIECE, dataset.images, conditions.values)

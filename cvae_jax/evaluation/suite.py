@@ -15,6 +15,7 @@ from cvae_jax.evaluation import (
   GROUPS,
   bayes,
   classifier,
+  conditions,
   generation,
   intervals,
   perceptual,
@@ -98,19 +99,21 @@ def evaluate(
   """
   model.prior.choose(None)  # raises if the fitted one is damaged, before minutes of work
   whole = getattr(data, split)
-  dataset = whole._replace(images=whole.images[:max_examples], labels=whole.labels[:max_examples])
+  dataset = whole.take(slice(max_examples))
   # With the key of the training's validation, the numbers on that split equal those of its log.
   key = keys.stream(model.config.seed, 'validation')
   counts = len(dataset.labels), len(whole.labels)
   evaluation = Evaluation(model, split, *counts, iwae_samples, asked, list(asked))
-  terms = bounds.elbo(model.task, model.variables, dataset.images, dataset.labels, key)
+  given = inputs.conditions_of(model, dataset).values
+  terms = bounds.elbo(model.task, model.variables, dataset.images, given, key)
   progress.log(_forecast(evaluation, data, terms, dataset))
   measure = {
-    'likelihood': lambda: _add_elbo(evaluation, terms),
+    'likelihood': lambda: _add_elbo(evaluation, dataset, terms),
     'reconstruction': lambda: _add_reconstruction(evaluation, dataset, lpips_weights),
     'latent': lambda: _add_latents(evaluation, terms, dataset, method),
     'generation': lambda: generation.add_metrics(evaluation, data, dataset),
-    'classifier': lambda: _add_bayes(evaluation, dataset, key),
+    'classifier': lambda: _add_classifier(evaluation, dataset, key),
+    'conditions': lambda: conditions.add_metrics(evaluation, data, dataset),
     'pictures': lambda: _add_pictures(evaluation, dataset, terms),
     'iwae': lambda: _add_iwae(evaluation, dataset, key, terms.negative_elbo),
   }
@@ -134,20 +137,23 @@ def _forecast(evaluation: Evaluation, data: Splits, terms: bounds.Terms, dataset
   times = []
   for _ in range(3):  # the first compiles, what the reconstructions need, too
     began = time.perf_counter()
-    model.decode(terms.latents[batch], dataset.labels[batch] if model.conditional else None)
+    model.decode(terms.latents[batch], conditions=inputs.conditions_of(model, dataset, batch))
     times.append(time.perf_counter() - began)
   seconds = min(times) / len(terms.latents[batch])
   work = {}  # what is done: how many images are decoded; a bound encodes as well
   if 'generation' in asked and dataset.class_names:
     judged, priors = len(generation.unseen(evaluation, data).labels), generation.priors(model)
-    learned = generation.num_to_learn_from(evaluation, data) if model.conditional else 0
+    learned = generation.num_to_learn_from(evaluation, data) if model.has_classes else 0
     text = f'generation: {judged:,} samples of each of {len(priors)} priors'
     if learned:
       text += f', and {learned:,} to train a classifier on, before its training'
     work[text] = len(priors) * (judged + learned)
-  if 'classifier' in asked and model.conditional:
+  if 'classifier' in asked and model.has_classes:
     num_bounds = len(model.class_names) * num_images
     work[f'classifier: {num_bounds:,} bounds, of every image in every class'] = 2 * num_bounds
+  if 'conditions' in asked and model.conditioning.has_table:
+    drawn = min(conditions.MAX_SAMPLES, num_images)
+    work[f'conditions: {drawn:,} samples, beside their judges'] = drawn
   if 'iwae' in asked:
     count, samples = num_in_iwae(num_images), evaluation.iwae_samples
     work[f'iwae: {samples:,} samples of each of {count:,} images'] = count * samples
@@ -190,16 +196,30 @@ def _in_bits(model: Model, nats: Interval) -> Interval:
   return Interval(*bits_per_dimension(np.array(nats), model.image_shape))
 
 
-def _add_elbo(evaluation: Evaluation, terms: bounds.Terms) -> None:
+def _knows_classes(model: Model, dataset: Dataset) -> np.ndarray:
+  """Whether each image has all the classes that the model would have to infer, bool [N]."""
+  values = inputs.conditions_of(model, dataset).table
+  inferred = [column.is_inferred for column in model.task.network.columns]
+  return ~np.isnan(values[:, inferred]).any(axis=1) if any(inferred) else np.ones(len(values), bool)
+
+
+def _add_elbo(evaluation: Evaluation, dataset: Dataset, terms: bounds.Terms) -> None:
   model, (add, _) = evaluation.model, evaluation.group('likelihood')
   protocol = (
     f'{evaluation.num_images:,} images, {_targets(model)}; one posterior sample, β = 1, '
     f'{_prior_of_bounds(model)}; sum over pixels and latents, mean over images'
   )
+  if num_missing := np.sum(~_knows_classes(model, dataset)):
+    protocol += (
+      f'; {num_missing:,} images without a class have the bound expected under q(c | x), with its '
+      'KL to equally likely classes (Kingma et al. 2014, M2)'
+    )
   elbo = interval(terms.negative_elbo)
   add('negative_elbo', elbo, protocol, 'nats')
   add('reconstruction', interval(terms.reconstruction), protocol, 'nats')
   add('kl', interval(terms.kl.sum(axis=1)), protocol, 'nats')
+  if num_missing:
+    add('class_kl', interval(terms.class_kl), f'KL(q(c | x) ‖ p(c)); {protocol}', 'nats')
   if likelihoods.is_probability(model.config):
     add('bits_per_dim', _in_bits(model, elbo), f'−ELBO; {protocol}', 'bits')
 
@@ -211,16 +231,23 @@ def num_in_iwae(num_images: int) -> int:
 
 
 def _add_iwae(evaluation: Evaluation, dataset: Dataset, key, negative_elbo: np.ndarray) -> None:
-  model, (add, _) = evaluation.model, evaluation.group('likelihood')
-  all_images, num_samples = evaluation.num_images, evaluation.iwae_samples
+  model, (add, miss) = evaluation.model, evaluation.group('likelihood')
+  known = np.flatnonzero(_knows_classes(model, dataset))
+  all_images, num_samples = len(known), evaluation.iwae_samples
+  if not all_images:
+    miss('iwae', reason='it is of known classes, which no image has')
+    return
   count = num_in_iwae(all_images)
   # Evenly spaced, since a dataset may be sorted.
-  rows = np.arange(count) * all_images // count
+  places = np.arange(count) * all_images // count
+  rows = known[places]
   name = f'−log p(x{" | c" if model.conditional else ""}), IWAE with {num_samples:,} samples'
   with progress.shown(f'{name} of {count:,} images') as advance:
-    images, labels = dataset.images[rows], dataset.labels[rows]
-    iwae = bounds.iwae(model.task, model.variables, images, labels, key, num_samples, advance, rows)
+    images, given = dataset.images[rows], inputs.conditions_of(model, dataset, rows).values
+    iwae = bounds.iwae(model.task, model.variables, images, given, key, num_samples, advance, rows)
   spaced = '' if count == all_images else f' of {all_images:,}, evenly spaced'
+  if all_images < evaluation.num_images:
+    spaced += ', of those whose class is known'
   protocol = (
     f'K = {num_samples:,}, {count:,} images{spaced}, {_targets(model)}; {_prior_of_bounds(model)}'
   )
@@ -229,7 +256,7 @@ def _add_iwae(evaluation: Evaluation, dataset: Dataset, key, negative_elbo: np.n
   if likelihoods.is_probability(model.config):
     add('iwae_bits_per_dim', _in_bits(model, bound), protocol, 'bits')
   if 1 < count < all_images:
-    estimate = intervals.difference_estimate(negative_elbo, -iwae, rows)
+    estimate = intervals.difference_estimate(negative_elbo[known], -iwae, places)
     gain = f'less what IWAE takes from it on the {count:,} (difference estimator)'
     add('iwae_of_all', estimate, f'of all {all_images:,} images: their −ELBO, {gain}', 'nats')
 
@@ -241,10 +268,10 @@ def _add_reconstruction(evaluation: Evaluation, dataset: Dataset, weights: Weigh
     f'E[x | z] at the posterior mean of {evaluation.num_images:,} images as they are{raw}; pixels '
     'in [0, 1]; mean over images'
   )
-  pieces = []
+  own, pieces = inputs.conditions_of(model, dataset), []
   for rows in batches.pieces(len(dataset.labels), PIECE):
     images = dataset.images[rows].astype(np.float32) / 255
-    reconstructions = model.reconstruct(images, dataset.labels[rows] if model.conditional else None)
+    reconstructions = model.reconstruct(images, conditions=own[rows])
     pieces.append(reconstruction.scores(images, reconstructions))
     if weights is not None:
       pieces[-1]['lpips'] = perceptual.lpips(weights, *map(model.shown, (images, reconstructions)))
@@ -320,26 +347,50 @@ def _add_latents(
   )
 
 
-def _add_bayes(evaluation: Evaluation, dataset: Dataset, key) -> None:
+def _add_classifier(evaluation: Evaluation, dataset: Dataset, key) -> None:
   model, (add, miss) = evaluation.model, evaluation.group('as a classifier')
-  if not model.conditional:
-    miss('accuracy', 'calibration_error', reason='the model is unconditional')
+  names = 'accuracy', 'calibration_error'
+  if not model.has_classes:
+    without = 'no column of the model is a category' if model.conditional else ''
+    miss(*names, reason=without or 'the model is unconditional')
     return
+  has_class = dataset.labels >= 0
+  count = f'{evaluation.num_images:,} images'
+  if not has_class.all():
+    dataset = dataset.take(np.flatnonzero(has_class))
+    count = f'{len(dataset.labels):,} of {count}, those with a class'
+  if not len(dataset.labels):
+    miss(*names, reason=f'no image of the {evaluation.split} split has a class')
+    return
+  number, own = model.conditioning.class_number, inputs.conditions_of(model, dataset)
+  inputs_of_network = model.task.network.columns
+  if inputs_of_network and inputs_of_network[number].is_inferred:
+    hidden = own.replaced(number, np.nan)
+    pieces = [
+      model.inferred(dataset.images[rows].astype(np.float32) / 255, hidden[rows]).labels
+      for rows in batches.pieces(len(own), PIECE)
+    ]
+    inferred = classifier.standing(np.concatenate(pieces), dataset.labels)
+    protocol = f"q(c | x), the head on the encoder's features, not binarized; {count}"
+    warning = inferred.warning if inferred.is_blind else ''
+    add('inferred_accuracy', inferred.accuracy, protocol, warning=warning)
+  candidates = [own.replaced(number, label).values for label in range(len(model.class_names))]
   with progress.shown('bounds of every class') as advance:
-    log_probabilities = bounds.class_log_probabilities(
-      model.task, model.variables, len(model.class_names), dataset.images, key, advance
+    log_probabilities = bounds.log_probabilities(
+      model.task, model.variables, dataset.images, candidates, key, advance
     )
+  others = ', other conditions as they are' if len(own.columns) > 1 else ''
   protocol = (
-    'p(c | x) by Bayes from the ELBO of every class, one posterior sample, classes equally likely; '
-    f'{evaluation.num_images:,} images'
+    'p(c | x) by Bayes from the ELBO of every class, one posterior sample, classes equally likely'
+    f'{others}; {count}'
   )
   standing = classifier.standing(log_probabilities.argmax(axis=1), dataset.labels)
   warning = standing.warning if standing.is_blind else ''
   add('accuracy', standing.accuracy, protocol, warning=warning)
   bins = bayes.reliability(log_probabilities, dataset.labels)
   error, few = bins.calibration_error, ''
-  if evaluation.num_images < bayes.STEADY_FROM:
-    few = f'{evaluation.num_images:,} images in {bayes.NUM_BINS} bins: too large by chance'
+  if len(own) < bayes.STEADY_FROM:
+    few = f'{len(own):,} images in {bayes.NUM_BINS} bins: too large by chance'
   add('calibration_error', error, f'{bayes.NUM_BINS} bins; {protocol}', warning=few)
   evaluation.draw('reliability', lambda: ('Calibration', figures.reliability(*bins, error)))
 
@@ -347,8 +398,8 @@ def _add_bayes(evaluation: Evaluation, dataset: Dataset, key) -> None:
 def _add_pictures(evaluation: Evaluation, dataset: Dataset, terms: bounds.Terms) -> None:
   model = evaluation.model
   count = min(GRID_ROWS * GRID_COLUMNS, len(dataset.labels))
-  shown = range(min(len(model.class_names), MAX_CLASSES)) if model.conditional else None
-  per_class = GRID_COLUMNS if model.conditional else 64
+  shown = range(min(len(model.class_names), MAX_CLASSES)) if model.has_classes else None
+  per_class = GRID_COLUMNS if model.has_classes else 64
   pairs = min(INTERPOLATED_PAIRS, count // 2)
 
   def first(number):
@@ -366,8 +417,9 @@ def _add_pictures(evaluation: Evaluation, dataset: Dataset, terms: bounds.Terms)
   add('reconstructions', lambda: drawings.reconstructions(model, first(count)))
   for prior in generation.priors(model):
     name = 'samples' if prior == model.prior.choose(None) else f'samples_{prior}_prior'
-    add(name, functools.partial(drawings.samples, model, shown, per_class, prior=prior))
-  if model.conditional and len(model.class_names) <= MAX_CLASSES:
+    draw = functools.partial(drawings.samples, model, shown, num_images=per_class, prior=prior)
+    add(name, draw)
+  if model.has_classes and len(model.class_names) <= MAX_CLASSES:
     add('styles', lambda: drawings.styles(model, 8))
   if pairs:
     add('interpolations', lambda: drawings.interpolate_images(model, first(2 * pairs)))

@@ -9,7 +9,6 @@ import numpy as np
 
 from cvae_jax import config as config_lib
 from cvae_jax import tasks
-from cvae_jax.data import datasets
 from cvae_jax.data.datasets import Splits
 from cvae_jax.evaluation import comparison, pictures
 from cvae_jax.evaluation.experiment import Experiment, Finding
@@ -230,11 +229,11 @@ def _compared(
     return [], {}
   if comparison.difference(models):
     return [html.paragraph('The runs have no images in common to be shown side by side.')], {}
-  data = datasets.load(next(iter(models.values())).config)
+  data = comparison.data_of(models)
   title = 'The same images, the same noise'
-  makers = {'runs': lambda: (title, comparison.side_by_side(models, data.test))}
+  makers = {'runs': lambda: (title, comparison.side_by_side(models, data))}
   if experiment and experiment.scatter:
-    makers |= comparison.scatters(models, data.test)
+    makers |= comparison.scatters(models, data)
   return (_measure(named, models, data) if experiment else []), makers
 
 
@@ -265,22 +264,25 @@ def _answer(experiment: Experiment, findings: Sequence[Finding]) -> str:
 
 
 def _measure(
-  settings: dict[str, list[Row]], models: Mapping[str, Model], data: Splits
+  settings: dict[str, list[Row]], models: Mapping[str, Model], data: Mapping[str, Splits]
 ) -> list[str]:
   """Adds the measures of `comparison` to the rows; returns a table of them for the page."""
   measures = {name: [] for name in settings}
-  drawing = next((model for model in models.values() if model.has_prior), None)
-  judged = drawing and comparison.judge(drawing, data)
+  judged = comparison.judge(models, data)
   with progress.shown('measuring the runs') as advance:
     for position, (name, several) in enumerate(settings.items(), start=1):
       for place, row in enumerate(several):
         if row.best_step is not None:
-          measures[name].append(comparison.of_model(loading.load(row.member.workdir), data, judged))
+          model = loading.load(row.member.workdir)
+          measures[name].append(comparison.of_model(model, data[name], judged))
           several[place] = row._replace(values={**row.values, **measures[name][-1]})
       advance(position / len(settings))
   table = comparison.table('setting', measures)
   progress.log(f'\n{tables.as_text(*table)}')
-  return [html.table(*table), html.paragraph(comparison.protocol(data, judged), 'protocol')]
+  return [
+    html.table(*table),
+    html.paragraph(comparison.protocol(next(iter(data.values())), judged), 'protocol'),
+  ]
 
 
 def _plane(findings: Sequence[Finding], names: tuple[str, str]) -> Figure:

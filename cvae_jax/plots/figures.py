@@ -16,6 +16,7 @@ from cvae_jax.runtime import paths
 COLOURS = ('#332288', '#88CCEE', '#44AA99', '#117733', '#999933',
            '#DDCC77', '#CC6677', '#882255', '#AA4499', '#888888')  # fmt: skip
 MAIN, CONTRAST, PALE, QUIET = '#332288', '#CC6677', '#88CCEE', '#888888'
+UNKNOWN = '#CCCCCC'
 TILE_PIXELS = 93  # small images are enlarged to about this size
 FEW_COLUMNS = 4  # leave room for long names
 MAX_NAME_INCHES, MAX_NAME_INCHES_IF_MANY = 2.2, 1.3
@@ -115,7 +116,7 @@ def latent_scatter(
 
   Args:
     points: [N, 2].
-    labels: [N] classes.
+    labels: [N] classes; −1 is none, a grey point.
     class_names: of all classes; () leaves the points in one colour, whatever the labels.
     axis_names: of the two dimensions.
     of: name of the model, for the title.
@@ -130,8 +131,11 @@ def latent_scatter(
   if not class_names:
     axes.scatter(*points.T, color=MAIN, **options)
   else:
+    unknown = labels < 0
+    axes.scatter(*points[unknown].T, color=UNKNOWN, **options)
     # In random order, so that the last class does not cover the others.
     order = np.random.RandomState(0).permutation(len(points))
+    order = order[~unknown[order]]
     colours = np.array([COLOURS[label % len(COLOURS)] for label in labels])
     axes.scatter(*points[order].T, c=colours[order], **options)
     _name_classes(axes, points, labels, shortened(class_names, MAX_NAME_INCHES))
@@ -222,6 +226,36 @@ def reliability(edges, confidence, accuracy, counts, calibration_error: float) -
   for x, count in zip((edges[:-1] + edges[1:])[full] / 2, counts[full], strict=True):
     axes.text(x, 0.01, f'{count:,}', rotation=90, ha='center', va='bottom', fontsize=8)
   figure.legend(loc='outside lower center', ncols=3, fontsize=9)
+  return figure
+
+
+@styled()
+def asked_against_measured(
+  asked: np.ndarray, measured: np.ndarray, name: str, unit: str, r_squared: float
+) -> Figure:
+  """The number that each sample was to show, and the one that is seen in it.
+
+  Args:
+    asked: [N] in the unit.
+    measured: [N] likewise, on the samples.
+    name: of the number.
+    unit: '' is none.
+    r_squared: of the two.
+  """
+  (name,) = shortened(fonts.drawable([name]), MAX_TITLE_INCHES)
+  named = f'{name}, {fonts.drawable([unit])[0]}' if unit else name
+  figure = Figure(figsize=(5.4, 5.2), layout='constrained')
+  axes = figure.add_subplot(xlabel=f'asked: {named}', ylabel=f'measured: {named}')
+  axes.set_title(f'{name} of {len(asked):,} samples: R² = {r_squared:.3f}')
+  both = np.concatenate([asked, measured])
+  ends = np.quantile(both, [0.001, 0.999])  # a few far ones would make all others small
+  margin = 0.04 * np.ptp(ends) or 1.0
+  ends = ends[0] - margin, ends[1] + margin
+  axes.set(xlim=ends, ylim=ends, aspect='equal')
+  size = float(np.clip(30_000 / len(asked), SMALLEST_POINT, LARGEST_POINT))
+  axes.scatter(asked, measured, s=size, linewidths=0, alpha=0.4, color=MAIN, rasterized=True)
+  axes.plot(ends, ends, color=CONTRAST, linestyle='--', label='measured = asked')
+  axes.legend(loc='upper left')
   return figure
 
 
