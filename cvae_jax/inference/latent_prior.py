@@ -114,6 +114,7 @@ class LatentPrior:
     temperature: float = 1.0,
     seed: int = 0,
     prior: str | None = None,
+    indices: np.ndarray | None = None,
   ) -> np.ndarray:
     """z ~ p(z | c).
 
@@ -123,6 +124,8 @@ class LatentPrior:
         noise.
       seed: with one seed, a latent depends on its row and conditions only.
       prior: 'fitted', 'model' or None.
+      indices: [N] numbers of the noise; None is that of the row. With one number, conditions that
+        differ get the same noise.
 
     Returns:
       [N, latent] float32.
@@ -137,7 +140,7 @@ class LatentPrior:
       lambda given, indices: draw(given, key, indices, temperature),
       batch_size,
       given,
-      np.arange(len(given), dtype=np.int32),
+      np.int32(np.arange(len(given)) if indices is None else indices),
     )
 
   def under(self, latents: np.ndarray, conditions: Conditions, others: Conditions) -> np.ndarray:

@@ -120,19 +120,20 @@ def sweep(
   if len(asked.axes) == 2 and num_images != 1:
     raise InputError(f'--num_images={num_images} has no meaning with two ranges: leave it out.')
   *first, across = asked.axes
-  rows = len(first[0].values) if first else num_images
-  check_size(rows * len(across.values), model.image_shape, max_pixels)
-  own = model.conditions(conditions=_beginning(model, asked), count=num_images, seed=seed)
-  latents = model.prior.draw(own, temperature, seed, prior)
+  rows, steps = len(first[0].values) if first else num_images, len(across.values)
+  check_size(rows * steps, model.image_shape, max_pixels)
+  begin = model.conditions(conditions=_beginning(model, asked), count=num_images, seed=seed)
   if first:
-    begin = own.repeat(rows)
-    own = begin.replaced(first[0].number, first[0].values)
-    latents = model.prior.under(np.repeat(latents, rows, axis=0), begin, own)
-  names = [model.columns[axis.number].name for axis in asked.axes]
+    begin = begin.repeat(rows).replaced(first[0].number, first[0].values)
+  conditions = _along(begin, across)
+  # One noise for each image: along the ranges its latent changes as far as the prior does.
+  noise = np.repeat(np.zeros(rows, int) if first else np.arange(rows), steps)
+  latents = model.prior.draw(conditions, temperature, seed, prior, noise)
+  columns = [model.columns[axis.number].name for axis in asked.axes]
   fixed = ''.join(f', {name} {text}' for name, text in asked.fixed.items())
-  return _along(model, latents, own, across)._replace(
-    row_names=tuple(f'{names[0]} {text}' for text in first[0].texts) if first else (),
-    title=f'Along {" and ".join(names)}{fixed}, z ~ {model.prior.describe(prior, temperature)}',
+  return _decoded(model, latents, conditions, across)._replace(
+    row_names=tuple(f'{columns[0]} {text}' for text in first[0].texts) if first else (),
+    title=f'Along {" and ".join(columns)}{fixed}, z ~ {model.prior.describe(prior, temperature)}',
   )
 
 
@@ -165,34 +166,39 @@ def edit(model: Model, inputs: Inputs, asked: Asked) -> Drawing:
   for name, text in asked.fixed.items():
     number = model.conditioning.number(name)
     wanted = wanted.replaced(number, values_of(model.columns[number], text))
-  latents = model.prior.under(mean, own, wanted)
   if asked.axes:
-    edited = _along(model, latents, wanted, asked.axes[0])
-    names, rows = edited.column_names, edited.latents
+    wanted = _along(wanted, asked.axes[0])
+  steps = len(wanted) // len(own)
+  latents = model.prior.under(np.repeat(mean, steps, axis=0), own.repeat(steps), wanted)
+  if asked.axes:
+    edited = _decoded(model, latents, wanted, asked.axes[0])
+    names = edited.column_names
   else:
-    names, rows = (', '.join(f'{name} {text}' for name, text in asked.fixed.items()),), None
-    edited = Drawing(model.decode(latents, conditions=wanted)[:, None])
-    rows = latents[:, None]
+    edited = Drawing(model.decode(latents, conditions=wanted)[:, None], latents=latents[:, None])
+    names = (', '.join(f'{name} {text}' for name, text in asked.fixed.items()),)
   shown = (inputs.images, model.decode(mean, conditions=own))
   return Drawing(
     np.concatenate([*(images[:, None] for images in shown), edited.images], axis=1),
     inputs.names,
     ('image', 'recon.', *names),
     'The latent of each image under other conditions',
-    np.concatenate([np.stack([mean, mean], axis=1), rows], axis=1),
+    np.concatenate([np.stack([mean, mean], axis=1), edited.latents], axis=1),
   )
 
 
-def _along(model: Model, latents: np.ndarray, own: Conditions, axis: Axis) -> Drawing:
-  """Each latent [N, D] under its own conditions, but for the column of an axis."""
-  rows, steps = len(latents), len(axis.values)
-  conditions = own.repeat(steps).replaced(axis.number, np.tile(axis.values, rows))
-  changed = model.prior.under(np.repeat(latents, steps, axis=0), own.repeat(steps), conditions)
-  images = model.decode(changed, conditions=conditions)
-  name = model.columns[axis.number].name
+def _along(begin: Conditions, axis: Axis) -> Conditions:
+  """Each row with every value of an axis, [N · steps]."""
+  steps = len(axis.values)
+  return begin.repeat(steps).replaced(axis.number, np.tile(axis.values, len(begin)))
+
+
+def _decoded(model: Model, latents: np.ndarray, conditions: Conditions, axis: Axis) -> Drawing:
+  """Rows of images along an axis."""
+  steps, name = len(axis.values), model.columns[axis.number].name
+  in_rows = lambda values, *_: values.reshape(-1, steps, *values.shape[1:])  # noqa: E731
   return Drawing(
-    images.reshape(rows, steps, *model.image_shape),
+    in_rows(model.decode(latents, conditions=conditions)),
     column_names=tuple(f'{name} {text}' if steps < 4 else text for text in axis.texts),
-    latents=changed.reshape(rows, steps, -1),
-    **kept(model, conditions, lambda values, _: values.reshape(rows, steps)),
+    latents=in_rows(latents),
+    **kept(model, conditions, in_rows),
   )
