@@ -46,6 +46,26 @@ def test_a_balanced_order_has_every_class_equally_often():
   np.testing.assert_array_equal(orders[3], batches.balanced_order(KEY, 3, labels, 3, 10))
 
 
+@pytest.mark.parametrize(('num_labelled', 'count'), [(3, 7), (1, 60), (9, 40)])
+def test_a_labelled_order_has_as_many_labelled_images_in_each_batch(num_labelled, count):
+  is_labelled = np.zeros(103, bool)
+  is_labelled[np.random.RandomState(0).permutation(103)[:count]] = True
+  orders = [
+    np.asarray(batches.labelled_order(KEY, epoch, is_labelled, num_labelled, batch_size=10))
+    for epoch in range(4)
+  ]
+  for order in orders:
+    assert order.shape == (10, 10)
+    assert np.all(is_labelled[order].sum(axis=1) == num_labelled)
+    times = np.bincount(order.ravel(), minlength=103)
+    for group in (is_labelled, ~is_labelled):
+      assert np.ptp(times[group]) <= 1
+  assert len({order.tobytes() for order in orders}) == 4
+  np.testing.assert_array_equal(
+    orders[3], batches.labelled_order(KEY, 3, is_labelled, num_labelled, 10)
+  )
+
+
 @pytest.mark.parametrize('num_examples', [1, 9, 10, 11, 20])
 def test_padded_batches_hold_every_example_once(num_examples):
   rows, mask = batches.padded(num_examples, 10)

@@ -301,6 +301,67 @@ def test_labels_and_columns_that_no_table_uses_are_read_as_before(mine):
   assert datasets.load(config_of('mine', '', conditional=False)).train.table is None
 
 
+SHAPES = np.int32([0, 1, 2, 2, 0, -1, 1, 2, 0, 1, 2, 2])
+
+
+def few(count, seed=0, labels=SHAPES):
+  cells = np.stack([np.arange(len(labels)), np.where(labels < 0, NAN, labels)], axis=1)
+  split = Split(images_of(len(labels)), labels, np.float32(cells))
+  return split, tables.with_few_labels(split, COLUMNS[:2], count, seed)
+
+
+@pytest.mark.parametrize(('count', 'expected'), [(3, [1, 1, 1]), (7, [3, 2, 2]), (9, [3, 3, 3])])
+def test_few_labels_are_as_many_of_each_class(count, expected):
+  before, after = few(count)
+  known = after.labels >= 0
+  np.testing.assert_array_equal(np.bincount(after.labels[known]), expected)
+  np.testing.assert_array_equal(after.labels[known], SHAPES[known])
+  np.testing.assert_array_equal(after.cells[:, 1], np.where(known, SHAPES, NAN))
+  np.testing.assert_array_equal(after.cells[:, 0], before.cells[:, 0])
+  np.testing.assert_array_equal(after.images, before.images)
+  np.testing.assert_array_equal(before.labels, SHAPES)  # as it was
+  assert np.isnan(before.cells).sum() == 1
+
+
+def test_which_labels_are_kept_follows_the_seed():
+  choices = {few(3, seed)[1].labels.tobytes() for seed in (0, 0, 1, 2, 3)}
+  assert 2 <= len(choices) <= 4
+
+
+@pytest.mark.parametrize(
+  ('count', 'labels', 'named'),
+  [
+    (2, SHAPES, "num_labels=2.*'star'"),
+    (10, SHAPES, "num_labels=10.*4 of 'disc'.* 3 training"),
+    (3, SHAPES[SHAPES != 1], "num_labels=3.*'square'.* 0 training"),
+  ],
+)
+def test_labels_that_cannot_be_kept_are_named(count, labels, named):
+  with pytest.raises(InputError, match=named):
+    few(count, labels=labels)
+  split = Split(images_of(2), np.zeros(2, np.int32), CELLS[:2, :1])
+  with pytest.raises(InputError, match=r'num_labels=3.*category'):
+    tables.with_few_labels(split, COLUMNS[:1], 3, 0)
+
+
+@pytest.mark.parametrize('at_most', [None, 40])
+def test_few_labels_of_the_digits(at_most):
+  config = tiny_config(data__num_labels=30)
+  splits, plain = (datasets.load(c, at_most) for c in (config, tiny_config()))
+  known = splits.train.labels >= 0
+  if at_most is None:
+    assert np.all(np.bincount(splits.train.labels[known]) == 3)
+    np.testing.assert_array_equal(splits.train.images, plain.train.images)
+    np.testing.assert_array_equal(splits.train.labels[known], plain.train.labels[known])
+  else:
+    assert known.sum() == 20
+    assert len(known) == 40
+  np.testing.assert_array_equal(np.isnan(splits.train.conditions[:, 0]), ~known)
+  for split, other in zip(splits[1:], plain[1:], strict=True):
+    np.testing.assert_array_equal(split.conditions[:, 0], other.labels)
+  assert datasets.completed(config, splits.train).data.columns == ('category:10?',)
+
+
 def test_digits_by_class_and_slant():
   config = tiny_config(data__conditions='digit,slant')
   splits = datasets.load(config)

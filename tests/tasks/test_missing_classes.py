@@ -50,13 +50,13 @@ def variables_of(network):
   return jax.tree.map(lambda x: np.float32(x + 0.3 * random.randn(*x.shape)), variables)
 
 
-def loss_of(task, variables, rows, images=IMAGES):
+def loss_of(task, variables, rows, images=IMAGES, step=0):
   """The loss as a function of the parameters."""
 
   def loss(params):
     batch = images, jnp.asarray(rows)
     value, (terms, _) = task.loss(
-      variables | {'params': params}, batch, task.hyperparameters, KEY, jnp.int32(0)
+      variables | {'params': params}, batch, task.hyperparameters, KEY, jnp.int32(step)
     )
     return value, terms
 
@@ -214,6 +214,29 @@ def test_images_without_a_class_teach_the_classifier_and_labels_too():
   slopes = gradient(task, variables, KNOWN)  # the weight is next to nothing
   for head in ('classifiers_0', 'classifiers_1'):
     assert np.abs(slopes[head]['kernel']).max() < 1e-6
+
+
+@pytest.mark.parametrize(('epochs', 'step', 'rise'), [(2.0, 0, 0), (2.0, 3, 0.5), (1.0, 8, 1)])
+def test_a_warm_up_scales_what_the_bound_teaches_the_classifier(epochs, step, rise):
+  """Epochs have 3 steps. Values stay; labels teach at once."""
+  plain, variables = untrained(classifier_weight=1e-9)
+  warm, _ = untrained(classifier_weight=1e-9, classifier_warmup_epochs=epochs)
+  results = [
+    loss_of(task, variables, ROWS, step=step)(variables['params']) for task in (plain, warm)
+  ]
+  (value, terms), slope = results[0]
+  (same, same_terms), other = results[1]
+  assert float(same) == pytest.approx(float(value), rel=1e-6)
+  assert float(same_terms['class_kl']) == pytest.approx(float(terms['class_kl']), rel=1e-6)
+  for head in ('classifiers_0', 'classifiers_1'):
+    expected = rise * np.asarray(slope[head]['kernel'])
+    np.testing.assert_allclose(other[head]['kernel'], expected, rtol=1e-4, atol=1e-6)
+    assert np.abs(slope[head]['kernel']).max() > 1e-2
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+    other['decoder'],
+    slope['decoder'],
+  )
 
 
 @pytest.mark.parametrize('columns', [COLUMNS, ('category:3', 'number'), ('category:3?',)])
