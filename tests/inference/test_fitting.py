@@ -96,6 +96,70 @@ def test_arrays_of_mnist_train_bit_for_bit_as_its_files(real_data, tmp_path):
   assert_same_weights(fitted, cvae_jax.load(tmp_path / 'of_files'))
 
 
+ANGLE = np.where(np.arange(160) % 4 == 0, np.nan, np.random.RandomState(0).randn(160))
+TABLE = {
+  'angle': ANGLE,
+  'colour': np.array(['red', 'blue'])[LABELS % 2],
+  'is_round': [None if label == 4 else bool(label in (0, 6, 8, 9)) for label in LABELS],
+}
+# What fits no array of NumPy's without pickling.
+OF_FILE = TABLE | {
+  'is_round': [{None: '?', True: 'yes', False: 'no'}[x] for x in TABLE['is_round']]
+}
+
+
+def rows_of(table, rows):
+  return {name: [column[row] for row in rows] for name, column in table.items()}
+
+
+def train_on_file(path, **arrays):
+  """The model that `train.py` trains on an .npz of these arrays."""
+  np.savez(path, **arrays)
+  fields = {'data.name': 'arrays', 'data.dir': str(path), 'data.validation_examples': 0}
+  given = config(**{'data.conditions': 'all', 'data.num_classes': 0} | fields)
+  loop.train(given, path.with_suffix(''))
+  return cvae_jax.load(path.with_suffix(''))
+
+
+@pytest.mark.slow
+def test_conditions_train_as_the_same_arrays_in_a_file(tmp_path):
+  order = np.random.RandomState(1).permutation(160)
+  fitted = cvae_jax.fit(
+    IMAGES[order], config=config(), workdir=tmp_path / 'fitted', conditions=rows_of(TABLE, order)
+  )
+  assert fitted.config.data.conditions == 'all'
+  assert fitted.config.data.columns == ('number?', 'category:2', 'flag?')
+  of_file = train_on_file(tmp_path / 'file.npz', images=IMAGES, **OF_FILE)
+  assert_same_weights_beside_a_test_split(fitted, of_file, tmp_path)
+
+
+def assert_same_weights_beside_a_test_split(fitted, of_file, folder):
+  """A file without test images holds some out, so they train on fewer: give it its own."""
+  assert not np.array_equal(weights(fitted)[0], weights(of_file)[0])
+  arrays = {f'train_{name}': array for name, array in {'images': IMAGES, **OF_FILE}.items()}
+  arrays |= {f'test_{name}': array[:20] for name, array in {'images': IMAGES, **OF_FILE}.items()}
+  assert_same_weights(fitted, train_on_file(folder / 'split.npz', **arrays))
+
+
+@pytest.mark.slow
+def test_chosen_conditions_and_a_validation_table(tmp_path):
+  held_out, rest = range(40), range(40, 160)
+  given = config(**{'data.conditions': 'colour,slant'})
+  fitted = cvae_jax.fit(
+    IMAGES[40:],
+    config=given,
+    workdir=tmp_path / 'fitted',
+    conditions=rows_of(TABLE, rest),
+    validation=(IMAGES[:40], rows_of(TABLE, held_out)),
+  )
+  assert fitted.config.data.conditions == 'colour,slant'
+  assert fitted.config.data.columns == ('category:2', 'number')
+  assert fitted.class_names == ('blue', 'red')
+  assert given.data.columns == ()
+  log = (tmp_path / 'fitted' / 'train.log').read_text()
+  assert '120 training and 40 validation images' in log
+
+
 def test_the_same_call_goes_on(model, tmp_path):
   with pytest.raises(StoppedError):
     cvae_jax.fit(IMAGES, LABELS, config(max_train_seconds=1e-9), tmp_path / 'run')
@@ -143,6 +207,29 @@ def test_names_of_classes_and_a_fraction(tmp_path):
     ({'images': np.ma.masked_greater(IMAGES, 9)}, 'masked'),
     ({'labels': np.ma.masked_equal(LABELS, 2)}, 'masked'),
     ({'labels': np.array([None] * 160)}, 'None'),
+    ({'conditions': TABLE}, 'labels and conditions'),
+    ({'labels': None, 'conditions': {'a': ANGLE[1:]}}, r"'a' have shape \[159\].*\[160\]"),
+    ({'labels': None, 'conditions': {'a': np.ma.masked_equal(LABELS, 2)}}, 'masked'),
+    ({'labels': None, 'conditions': {'a': [None] * 160}}, "'a' is empty"),
+    ({'labels': None, 'conditions': {'a': np.full(160, 0.5)}}, "'a' has one value"),
+    ({'labels': None, 'conditions': {'a': [[1, 2]] * 160}}, r'\[160, 2\]'),
+    ({'labels': None, 'conditions': {'a': [np.inf, *ANGLE[1:]]}}, "'inf'"),
+    ({'labels': None, 'conditions': {3: ANGLE}}, 'column 3'),
+    ({'labels': None, 'conditions': {}}, r"train conditions are '\{\}'"),
+    ({'labels': None, 'conditions': ANGLE}, 'columns by their names'),
+    ({'labels': None, 'conditions': TABLE, 'validation': (IMAGES, LABELS)}, 'validation cond'),
+    (
+      {'labels': None, 'conditions': TABLE, 'validation': (IMAGES, {'angle': ANGLE})},
+      "validation images have no 'colour'",
+    ),
+    (
+      {
+        'labels': None,
+        'conditions': {'angle': ANGLE},
+        'config': config(**{'data.conditions': 'angel'}),
+      },
+      "'angel'.*Did you mean 'angle'",
+    ),
     ({'validation': 1.5}, 'validation.*1.5'),
     ({'validation': IMAGES}, 'validation'),
     ({'validation': (IMAGES[:, :7], LABELS)}, 'validation images'),

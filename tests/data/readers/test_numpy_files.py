@@ -34,6 +34,7 @@ def test_arrays_are_read(tmp_path, monkeypatch, form, in_place):
     if form == 'npy':
       np.save(path, array)
     assert name in numpy_files.names(path)
+    assert numpy_files.shape_of(path, name) == array.shape
     read = numpy_files.read(path, name)
     assert read.dtype == array.dtype
     np.testing.assert_array_equal(read, array)

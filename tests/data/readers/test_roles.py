@@ -35,3 +35,21 @@ def test_names_are_assigned_or_refused():
     roles.assign(['x', 'images', 'x_test', 'images_test'], 'here', 'Rename one.')
   with pytest.raises(InputError, match=r'no training images.*x_test'):
     roles.assign(['x_test'], 'here', '')
+
+
+@pytest.mark.parametrize(
+  ('name', 'expected'),
+  [
+    ('angle', ('train', 'angle')),
+    ('train_angle', ('train', 'angle')),
+    ('Angle_TEST', ('test', 'Angle')),
+    ('val-stroke_width', ('validation', 'stroke_width')),
+    ('stroke.width.valid', ('validation', 'stroke.width')),
+    ('test', ('train', 'test')),
+    ('testing', ('train', 'testing')),
+    ('trainer', ('train', 'trainer')),
+    ('latest', ('train', 'latest')),
+  ],
+)
+def test_a_column_has_the_rest_of_the_name(name, expected):
+  assert roles.column_of(name) == expected

@@ -10,8 +10,9 @@ import pytest
 
 from configs import mnist
 from conftest import DATA
+from cvae_jax.config import Column
 from cvae_jax.data.datasets import load
-from cvae_jax.data.readers import decoding, tfds
+from cvae_jax.data.readers import DATASETS, decoding, tfds
 from cvae_jax.runtime import quiet_tensorflow
 from cvae_jax.runtime.errors import InputError
 from idx_files import write
@@ -211,7 +212,16 @@ def test_prepared_celeba(tmp_path):
       bright[None] * labels[:, None, None, None].astype(np.uint8), decoding.Geometry(8, 8, 4, 1)
     )
     np.testing.assert_array_equal(images, expected)
-  config.data.label_attribute = 'Yong'
+  config.data.conditions = 'all'
+  source = DATASETS['celeba'](config.data)
+  assert source.columns == (Column('Smiling', 'flag'), Column('Young', 'flag'))
+  for split in source.splits.values():
+    is_young = split.images.mean((1, 2, 3)) > 128
+    np.testing.assert_array_equal(split.cells, np.stack([is_young | True, is_young], axis=1))
+  config.data.conditions = 'Yong'
+  with pytest.raises(InputError, match=r"'Yong'.*Did you mean 'Young'"):
+    load(config)
+  config.data.conditions, config.data.label_attribute = '', 'Yong'
   with pytest.raises(InputError, match=r"'Yong'.*Did you mean 'Young'"):
     load(config)
 
