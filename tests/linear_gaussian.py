@@ -24,6 +24,8 @@ class LinearGaussian(nn.Module):
   prior: nn.Module
   image_shape: tuple[int, int, int] = (3, 3, 1)
   blur: float = 0.0  # added to the exact posterior's mean and log-variance
+  columns: tuple = ()  # its conditions are labels
+  is_inferring: bool = False
 
   def setup(self):
     self.loading = self.param('loading', nn.initializers.zeros, (LATENT, PIXELS))

@@ -15,7 +15,7 @@ from jax import Array
 from scipy import special
 
 from cvae_jax.data import batches
-from cvae_jax.models import gaussians
+from cvae_jax.models import gaussians, missing
 from cvae_jax.runtime import devices, keys
 from cvae_jax.tasks.task import Variables
 from cvae_jax.tasks.vae import VAE, log_weights
@@ -85,7 +85,8 @@ def iwae(
   """log (1/K) Σᵢ p(x | zᵢ, c) p(zᵢ | c) / q(zᵢ | x, c) of each image (Burda et al. 2016).
 
   The samples are drawn in chunks, so that memory does not depend on K. A sample depends on the key
-  and on the indices of its image and of itself.
+  and on the indices of its image and of itself. Where a class is missing and the model has a
+  q(c | x), it is log Σ_c p(c) p(x | c) of the estimates for all classes, which are equally likely.
 
   Args:
     task: of the model.
@@ -108,17 +109,29 @@ def iwae(
 
   def estimate(images, conditions, indices):
     nonlocal done
-    posterior = prepare(variables, key, images, conditions, indices)
-    constants = (variables, posterior, conditions, numbers, np.int32(num_samples))
-    nothing = np.full(len(images), -np.inf, np.float32)
-    total = jax.block_until_ready(run(constants, nothing, firsts))
+    totals = []
+    for rows in _completions(task, conditions):
+      posterior = prepare(variables, key, images, rows, indices)
+      constants = (variables, posterior, rows, numbers, np.int32(num_samples))
+      nothing = np.full(len(images), -np.inf, np.float32)
+      totals.append(jax.block_until_ready(run(constants, nothing, firsts)))
     done += len(images)
     advance(min(done / total_count, 1.0))
-    return total - np.log(np.float32(num_samples))
+    total = totals[0] if len(totals) == 1 else jax.nn.logsumexp(jnp.stack(totals), axis=0)
+    return total - np.log(np.float32(num_samples * len(totals)))
 
   if indices is None:
     indices = np.arange(len(images), dtype=np.int32)
   return batches.map_rows(estimate, IWAE_BATCH, images, conditions, np.int32(indices))
+
+
+def _completions(task: VAE, conditions: np.ndarray) -> np.ndarray:
+  """[K, N, ...] conditions with each choice of the missing classes; K = 1 where none is missing."""
+  columns = task.network.columns
+  numbers = list(missing.inferred(columns))
+  if not numbers or not np.isnan(conditions[:, numbers]).any():
+    return conditions[None]
+  return np.asarray(missing.completions(columns, conditions))
 
 
 def _decoded_at_once(image_shape: tuple[int, int, int]) -> int:

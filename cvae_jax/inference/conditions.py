@@ -2,20 +2,22 @@
 
 import dataclasses
 import math
+import numbers
 import unicodedata
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from cvae_jax.config import Column, class_column
+from cvae_jax import config as config_lib
+from cvae_jax.config import Column
 from cvae_jax.data.measures import measure
 from cvae_jax.data.readers import array_labels
+from cvae_jax.models.conditions import Input
 from cvae_jax.runtime import paths
 from cvae_jax.runtime.errors import InputError, did_you_mean
 
 YES, NO = ('yes', 'true', '1'), ('no', 'false', '0')
-MAX_LISTED = 20  # names in a message
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # arrays have no one truth value
@@ -47,7 +49,7 @@ class Conditions:
     """The classes, int32 [N]: the values of the first category, −1 where unknown; else 0."""
     if self.values.ndim == 1:
       return self.values
-    number = class_column([column.kind for column in self.columns])
+    number = config_lib.class_column([column.kind for column in self.columns])
     if number is None:
       return np.zeros(len(self), np.int32)
     return np.nan_to_num(self.values[:, number], nan=-1).astype(np.int32)
@@ -67,6 +69,12 @@ class Conditions:
     """Each row `count` times, one after another."""
     return dataclasses.replace(self, values=np.repeat(self.values, count, axis=0))
 
+  def in_every_class(self) -> 'Conditions':
+    """Each row in all classes, one after another, [N · classes]."""
+    number = config_lib.class_column([column.kind for column in self.columns])
+    count = len(self.columns[number].names)
+    return self.repeat(count).replaced(number, np.tile(np.arange(count), len(self)))
+
   def texts(self) -> tuple[str, ...]:
     """Each row in words: 'digit 3, slant 0.4'; of a label its name alone."""
     if len(self.columns) == 1 and self.columns[0].kind == 'category':
@@ -82,9 +90,9 @@ class Conditioning(NamedTuple):
   """What a model is conditioned on, and how what a user names becomes `Conditions`."""
 
   columns: tuple[Column, ...]  # () of an unconditional model
+  inputs: tuple[Input, ...]  # of the network, one for each column
   has_table: bool  # whether the model takes rows of a table, instead of labels
-  may_be_unknown: tuple[bool, ...]  # of each column
-  training: np.ndarray | None  # float32 [rows, columns] of training images, if they were kept
+  training: np.ndarray | None = None  # float32 [rows, columns] of training images, if kept
 
   @property
   def names(self) -> tuple[str, ...]:
@@ -94,7 +102,17 @@ class Conditioning(NamedTuple):
   @property
   def class_number(self) -> int | None:
     """The number of the column that is the class."""
-    return class_column([column.kind for column in self.columns])
+    return config_lib.class_column([column.kind for column in self.columns])
+
+  @property
+  def class_column(self) -> Column:
+    """The column that is the class, of a model that has classes."""
+    return self.columns[self.class_number]
+
+  @property
+  def usual(self) -> Conditions:
+    """One row: the first class, the means of numbers, and flags that are not set."""
+    return self._rows(np.zeros((1, len(self.columns)), np.float32))
 
   def number(self, name: str) -> int:
     """The number of a column.
@@ -104,19 +122,13 @@ class Conditioning(NamedTuple):
     """
     names = list(self.names)
     if not names:
-      raise InputError(f'This model is unconditional: it has no column {name!r}.')
+      raise InputError(f'This model is unconditional: it has no column {str(name)[:40]!r}.')
     if name not in names:
       raise InputError(
         f'This model has no column {str(name)[:40]!r}: it has {", ".join(names)[:500]}.'
         f'{did_you_mean(str(name), names)}'
       )
     return names.index(name)
-
-  def rows(self, values: np.ndarray) -> Conditions:
-    """Conditions of float [N, columns]."""
-    if self.has_table:
-      return Conditions(self.columns, values.astype(np.float32))
-    return Conditions(self.columns, values[:, 0].astype(np.int32))
 
   def of(
     self,
@@ -126,15 +138,12 @@ class Conditioning(NamedTuple):
     images: np.ndarray | None = None,
     seed: int = 0,
   ) -> Conditions:
-    """The conditions of N images.
-
-    A column that is not named is, of images, measured or left unknown. Without images it is as in a
-    training image that agrees with the named categories and flags, if there is one.
+    """The conditions of N images, from what a user gives; see `completed` for columns left out.
 
     Args:
       labels: [N] names or numbers of classes, or None.
       conditions: by the name of the column a value, or [N] of them; or what this function returned.
-      count: N; None is what labels and conditions say.
+      count: N; None is what labels and conditions say, or 1.
       images: uint8 [N, H, W, C], whose conditions these are.
       seed: of the choice of training images.
 
@@ -142,56 +151,99 @@ class Conditioning(NamedTuple):
       InputError: there is no such column or name, numbers of rows differ, or a column is missing.
     """
     if isinstance(conditions, Conditions):
-      return _of_length(conditions, count)
-    given = dict(conditions or {})
+      return self._given_before(labels, conditions, count)
+    values = self.values(conditions or {})
+    for number, given in values.items():
+      count = _common_count(self.names[number], given, count)
     if labels is not None:
-      if not self.columns:
-        raise InputError('This model is unconditional: leave out the labels.')
-      if self.class_number is None:
-        raise InputError(
-          f'This model has no classes: give conditions, of its columns {", ".join(self.names)}.'
-        )
-      name = self.columns[self.class_number].name
-      if name in given:
-        raise InputError(f'labels and conditions both give {name!r}: leave one out.')
-    arrays = {
-      number: values_of(self.columns[number], values)
-      for number, values in ((self.number(name), values) for name, values in given.items())
+      values[self._labelled(values)] = given = labels_of(self.class_column, labels, count)
+      count = len(given)
+    return self.completed(values, 1 if count is None else count, images, seed)
+
+  def values(self, conditions: Mapping[str, Any]) -> dict[int, np.ndarray]:
+    """By the number of the column, values as the model takes them; see `values_of`."""
+    order = [self.number(name) for name in conditions]
+    return {
+      number: values_of(self.columns[number], given)
+      for number, given in zip(order, conditions.values(), strict=True)
     }
-    count = _common_length(given, arrays.values(), count)
-    if labels is not None:
-      arrays[self.class_number] = labels_of(self.columns[self.class_number], labels, count)
-      count = len(arrays[self.class_number])
-    count = 1 if count is None else count
+
+  def completed(
+    self,
+    values: Mapping[int, Any],
+    count: int,
+    images: np.ndarray | None = None,
+    seed: int = 0,
+  ) -> Conditions:
+    """Conditions with the columns that are not given.
+
+    Of images, they are measured or unknown. Without images they are as in a training image that
+    agrees with the given categories and flags, or in any where none does.
+
+    Args:
+      values: by the number of the column one value as the model takes it, or [N].
+      count: N.
+      images: see `of`.
+      seed: see `of`.
+
+    Raises:
+      InputError: a column is needed, and not known.
+    """
     if not self.columns:
       return Conditions((), np.zeros(count, np.int32))
     table = np.full((count, len(self.columns)), np.nan, np.float32)
-    for number, values in arrays.items():
-      table[:, number] = values
-    missing = [number for number in range(len(self.columns)) if number not in arrays]
-    if missing and images is not None:
-      self._read_from(images, table, missing)
-    elif missing and count:
+    for number, given in values.items():
+      table[:, number] = given
+    missing = [number for number in range(len(self.columns)) if number not in values]
+    if images is not None:
+      for number in missing:
+        self._measure(images, table, number)
+    elif missing and self.training is not None:
       self._draw(table, missing, seed)
-    return self.rows(table)
+    self._check_known(table, of_images=images is not None)
+    return self._rows(table)
 
-  def _read_from(self, images: np.ndarray, table: np.ndarray, missing: list[int]) -> None:
-    for number in missing:
-      column = self.columns[number]
-      if column.measured:
-        table[:, number] = (measure(column.name, images) - column.mean) / column.std
-      elif not self.may_be_unknown[number]:
-        raise InputError(f'Give {self._needed(missing)}.')
+  def _given_before(self, labels: Any, conditions: Conditions, count: int | None) -> Conditions:
+    if labels is not None:
+      raise InputError('labels and conditions of all columns are both given: leave one out.')
+    if conditions.columns != self.columns:
+      raise InputError('These conditions are of another model: give them by the names of columns.')
+    if count is not None and len(conditions) != count:
+      raise InputError(f'conditions and examples differ in number: {len(conditions)} and {count}.')
+    return conditions
 
-  def _needed(self, missing: list[int]) -> str:
-    if not self.has_table:
-      return 'the labels: this model is conditional'
-    names = [self.columns[n].name for n in missing if not self.columns[n].measured]
-    return f'conditions: the {"columns" if len(names) > 1 else "column"} {", ".join(names)[:500]}'
+  def _labelled(self, values: Mapping[int, Any]) -> int:
+    """The number of the column that labels are for."""
+    if not self.columns:
+      raise InputError('This model is unconditional: leave out the labels.')
+    if self.class_number is None:
+      raise InputError(
+        f'This model has no classes: give conditions, of its columns {", ".join(self.names)[:500]}.'
+      )
+    if self.class_number in values:
+      raise InputError(
+        f'labels and conditions both give {self.class_column.name!r}: leave one out.'
+      )
+    return self.class_number
+
+  def _rows(self, table: np.ndarray) -> Conditions:
+    """Conditions of float32 [N, columns]."""
+    if self.has_table:
+      return Conditions(self.columns, table)
+    labels = table[:, 0] if self.columns else np.zeros(len(table))
+    return Conditions(self.columns, labels.astype(np.int32))
+
+  def _measure(self, images: np.ndarray, table: np.ndarray, number: int) -> None:
+    column = self.columns[number]
+    if column.measured:
+      values = (measure(column.name, images) - column.mean) / column.std
+      # The mean for an empty image, of a model that was trained on none.
+      table[:, number] = values if self.inputs[number].has_unknown else np.nan_to_num(values)
 
   def _draw(self, table: np.ndarray, missing: list[int], seed: int) -> None:
-    if self.training is None:
-      raise InputError(f'Give {self._needed(missing)}.')
+    rows_of = self.training[~np.isnan(self.training[:, self._needed(False)]).any(axis=1)]
+    if not len(rows_of):
+      return
     uniforms = np.random.RandomState(seed % 2**32).random_sample(len(table))
     decisive = [
       number
@@ -201,26 +253,35 @@ class Conditioning(NamedTuple):
     groups, own = np.unique(table[:, decisive], axis=0, return_inverse=True)
     for group, wanted in enumerate(groups):
       rows = np.flatnonzero(own.reshape(-1) == group)
-      agrees = np.flatnonzero((self.training[:, decisive] == wanted).all(axis=1))
-      if not len(agrees):
-        agrees = np.arange(len(self.training))
-      chosen = agrees[(uniforms[rows] * len(agrees)).astype(int)]
-      table[np.ix_(rows, missing)] = self.training[np.ix_(chosen, missing)]
+      is_it = (rows_of[:, decisive] == wanted) | np.isnan(wanted)
+      agree = np.flatnonzero(is_it.all(axis=1))
+      agree = agree if len(agree) else np.arange(len(rows_of))
+      chosen = agree[(uniforms[rows] * len(agree)).astype(int)]
+      table[np.ix_(rows, missing)] = rows_of[np.ix_(chosen, missing)]
+
+  def _needed(self, of_images: bool) -> list[int]:
+    """The numbers of columns that the network cannot do without; of images it may infer classes."""
+    return [
+      number
+      for number, each in enumerate(self.inputs)
+      if not (each.has_unknown or (each.is_inferred and of_images))
+    ]
+
+  def _check_known(self, table: np.ndarray, of_images: bool) -> None:
+    lacking = [n for n in self._needed(of_images) if np.isnan(table[:, n]).any()]
+    if lacking and not self.has_table:
+      raise InputError('Give the labels: this model is conditional, and needs all of them.')
+    if lacking:
+      names = ', '.join(self.names[number] for number in lacking)[:500]
+      raise InputError(f'Give conditions: this model needs {names} of each image.')
 
 
-def _of_length(conditions: Conditions, count: int | None) -> Conditions:
-  if count is not None and len(conditions) != count:
-    raise InputError(f'conditions and examples differ in number: {len(conditions)} and {count}.')
-  return conditions
-
-
-def _common_length(given: Mapping[str, Any], arrays, count: int | None) -> int | None:
-  for name, values in zip(given, arrays, strict=True):
-    if values.ndim:
-      if count is not None and len(values) != count:
-        raise InputError(f'{name} and examples differ in number: {len(values)} and {count}.')
-      count = len(values)
-  return count
+def _common_count(name: str, values: np.ndarray, count: int | None) -> int | None:
+  if not values.ndim:
+    return count
+  if count not in (None, len(values)):
+    raise InputError(f'{name} and examples differ in number: {len(values)} and {count}.')
+  return len(values)
 
 
 def labels_of(column: Column, labels: Any, count: int | None) -> np.ndarray:
@@ -271,33 +332,29 @@ def values_of(column: Column, given: Any) -> np.ndarray:
     array = array[:, 0]
   if array.ndim > 1:
     raise InputError(f'{column.name} has shape {array.shape}, expected [N].')
-  known: dict[Any, float] = {}
-  for value in array.reshape(-1).tolist():
-    if value not in known:
-      known[value] = value_of(column, value)
-  values = np.array([known[value] for value in array.reshape(-1).tolist()], np.float32)
+  values = np.array([value_of(column, value) for value in array.reshape(-1).tolist()], np.float32)
   if column.kind == 'number':
-    warn_outside(column, values)
+    _warn_outside(column, values)
   return values.reshape(array.shape)
 
 
 def value_of(column: Column, given: Any) -> float:
   """One value of a column; see `values_of`."""
-  if given is None or (isinstance(given, float) and math.isnan(given)):
+  if given is None or (isinstance(given, numbers.Real) and math.isnan(given)):
     return math.nan
   if column.kind == 'category':
     return float(name_number(column, given))
-  text = str(given).strip().lower()
   if column.kind == 'flag':
-    if text.removesuffix('.0') in (*YES, *NO):
-      return float(text.removesuffix('.0') in YES)
-    raise InputError(f'{column.name}={str(given)[:40]!r} is neither yes nor no.')
+    text = str(given).strip().lower().removesuffix('.0')
+    if text not in (*YES, *NO):
+      raise InputError(f'{column.name}={str(given)[:40]!r} is neither yes nor no.')
+    return float(text in YES)
   try:
     number = float(given)
-  except (TypeError, ValueError):
+  except (TypeError, ValueError, OverflowError):
     number = math.inf
   if not math.isfinite(number):
-    unit = f' in {column.unit}' if column.unit else ''
+    unit = f' of {column.unit}' if column.unit else ''
     raise InputError(f'{column.name}={str(given)[:40]!r} is not a number{unit}.')
   return (number - column.mean) / column.std
 
@@ -308,7 +365,7 @@ def name_number(column: Column, given: Any) -> int:
   Raises:
     InputError: there is no such name.
   """
-  if isinstance(given, float) and given == int(given):
+  if isinstance(given, float | np.floating) and given.is_integer():
     given = int(given)
   text = unicodedata.normalize('NFC', str(given))  # as the names are
   if text not in column.names:
@@ -331,14 +388,14 @@ def name_number(column: Column, given: Any) -> int:
   )
 
 
-def warn_outside(column: Column, values: np.ndarray) -> None:
+def _warn_outside(column: Column, values: np.ndarray) -> None:
   """Prints a line where numbers lie outside of what the model was trained on."""
-  numbers = column.mean + column.std * values.astype(np.float64)
+  given = column.mean + column.std * values.astype(np.float64)
   slack = 1e-5 * (column.high - column.low)
-  outside = numbers[(numbers < column.low - slack) | (numbers > column.high + slack)]
+  outside = given[(given < column.low - slack) | (given > column.high + slack)]
   if len(outside):
     unit = f' {column.unit}' if column.unit else ''
     print(
-      f'Warning: {column.name}={outside[0]:.4g} is outside of the trained range, '
+      f'Warning: {column.name}={outside[0]:.4g} lies outside of the trained range, '
       f'{column.low:.4g} to {column.high:.4g}{unit}. Expect little of it.'
     )

@@ -68,7 +68,9 @@ def samples(
     max_pixels: see above.
   """
   given = dict(conditions or {})
-  is_all = labels is None and model.has_classes and model.class_column.name not in given
+  is_all = (
+    labels is None and model.has_classes and model.conditioning.class_column.name not in given
+  )
   if is_all:
     labels = range(len(model.class_names))[:MAX_CLASSES]
   shown = 1 if labels is None else len(labels)
@@ -98,7 +100,7 @@ def samples(
     names,
     title=f'Samples{subject}, z ~ {model.prior.describe(prior, temperature)}',
     latents=grids.rows_of(latents, columns, np.nan),
-    **kept(model, rows, lambda values, fill: grids.rows_of(values, columns, fill)),
+    **_kept(model, rows, lambda values, fill: grids.rows_of(values, columns, fill)),
   )
 
 
@@ -158,19 +160,12 @@ def interpolate_conditions(
   Their embedding is interpolated and, if the prior depends on them, the latent too.
   """
   check_size(num_images * NUM_STEPS, model.image_shape, max_pixels)
-  ends = (
-    model.prior.draw(conditions[[number]].repeat(num_images), temperature, seed, prior)
-    for number in (0, 1)
-  )
-  latents = interpolation_lib.linear(*ends, NUM_STEPS)
-  inputs = model.mixable(conditions)
-  mixtures = interpolation_lib.linear(inputs[:1], inputs[1:], NUM_STEPS)
-  images = model.decode_mixtures(
-    latents.reshape(-1, latents.shape[-1]), np.tile(mixtures[0], (num_images, 1))
-  )
+  ends = [conditions[[number]].repeat(num_images) for number in (0, 1)]
+  drawn = (model.prior.draw(end, temperature, seed, prior) for end in ends)
+  latents = interpolation_lib.linear(*drawn, NUM_STEPS)
   first, second = _texts(model, conditions)
   return Drawing(
-    images.reshape(*latents.shape[:2], *model.image_shape),
+    model.decode_paths(latents, *ends),
     column_names=_fractions(),
     title=f'From {first} to {second}, z ~ {model.prior.describe(prior, temperature)}',
     latents=latents,
@@ -188,12 +183,12 @@ def traverse(
 
   Args:
     model: a trained model.
-    conditions: of one image; None is `Model.usual`.
+    conditions: of one image; None is `Conditioning.usual`.
     prior: see above.
     latent: [D] the values of the other dimensions; None is the prior's mean.
     dimensions: those to traverse; None is all.
   """
-  condition = model.usual if conditions is None else conditions
+  condition = model.conditioning.usual if conditions is None else conditions
   mean, std = model.prior.moments(condition, prior)
   shown = range(len(mean)) if dimensions is None else dimensions
   values = mean + TRAVERSED[:, None] * std
@@ -210,7 +205,7 @@ def traverse(
 
 def traverse_image(model: Model, inputs: Inputs, prior: str | None = None) -> Drawing:
   """Each latent dimension in turn as in `traverse`, the others as in one image."""
-  conditions = model.inferred(inputs.images, inputs.conditions)
+  conditions = model.inferred(inputs.images, conditions=inputs.conditions)
   (latent,), _ = model.encode(inputs.images, conditions=conditions)
   return traverse(model, conditions, prior, latent)
 
@@ -223,7 +218,7 @@ def arithmetic(model: Model, inputs: Inputs, latents: np.ndarray | None = None) 
     inputs: a, b and c, as they are to be shown.
     latents: [3, D] their latents; None encodes the images.
   """
-  conditions = model.inferred(inputs.images, inputs.conditions)
+  conditions = model.inferred(inputs.images, conditions=inputs.conditions)
   if latents is None:
     latents, _ = model.encode(inputs.images, conditions=conditions)
   last = conditions[[2]]
@@ -263,7 +258,7 @@ def manifold(
   size = model.config.latent_dim
   if size < 2:
     raise InputError(f'latent_dim={size} has no two dimensions: use --mode=traverse.')
-  condition = model.usual if conditions is None else conditions
+  condition = model.conditioning.usual if conditions is None else conditions
   if dims is None:
     traversed = traverse(model, condition, prior).images
     dims = np.argsort(-traversed.std(axis=1).mean(axis=(1, 2, 3)))[:2].tolist()
@@ -295,45 +290,91 @@ def styles(
 ) -> Drawing:
   """A row for each of `num_images` styles, in every class: one handwriting, all digits."""
   check_size(num_images * len(model.class_names), model.image_shape, max_pixels)
-  labels = np.arange(num_images) % max(len(model.class_names), 1)
-  rows = model.conditions(labels, seed=seed)
-  latents = model.restyle(model.prior.draw(rows, temperature, seed, prior), conditions=rows)
+  rows = model.styles(num_images, seed)
+  latents = model.prior.draw(rows, temperature, seed, prior)
   return _styles(model, latents, rows, f', z ~ {model.prior.describe(prior, temperature)}')
 
 
 def restyle(model: Model, inputs: Inputs) -> Drawing:
   """Each image, and its style in every class."""
-  own = model.inferred(inputs.images, inputs.conditions)
+  own = model.inferred(inputs.images, conditions=inputs.conditions)
   mean, _ = model.encode(inputs.images, conditions=own)
-  drawing = _styles(model, model.restyle(mean, conditions=own), own)
-  with_first = lambda first, others: np.concatenate([first[:, None], others], axis=1)  # noqa: E731
-  first = kept(model, own, lambda values, _: values)
-  conditions = drawing.conditions and {
-    name: with_first(first['conditions'][name], values)
-    for name, values in drawing.conditions.items()
-  }
-  return Drawing(
-    with_first(inputs.images, drawing.images),
-    inputs.names,
-    ('image', *drawing.column_names),
-    drawing.title,
-    with_first(mean, drawing.latents),
-    with_first(first['labels'], drawing.labels),
-    conditions,
-  )
+  return after_images(model, inputs, own, mean, _styles(model, mean, own))
 
 
 def _styles(model: Model, latents: np.ndarray, own: Conditions, title: str = '') -> Drawing:
-  """Latents [N, classes, D] of one style in each row, decoded in every class."""
-  count, classes = latents.shape[:2]
-  conditions = model.in_all_classes(own)
+  """Latents [N, D], a row each, in every class."""
+  names = _class_texts(model, range(len(model.class_names)))
+  title = f'One style in each row, as every class{title}'
+  return under_others(model, latents, own, own.in_every_class(), names, title)
+
+
+def under_others(
+  model: Model,
+  latents: np.ndarray,
+  own: Conditions,
+  others: Conditions,
+  column_names: tuple[str, ...],
+  title: str = '',
+) -> Drawing:
+  """A row of images for each latent, with the same noise under several other conditions.
+
+  Args:
+    model: a trained model.
+    latents: [N, D].
+    own: the conditions that they are of, [N].
+    others: those that they are decoded with, [N · columns].
+    column_names: of the images in a row.
+    title: of the drawing.
+  """
+  columns = len(others) // len(own)
+  changed = model.prior.under(np.repeat(latents, columns, axis=0), own.repeat(columns), others)
+  return in_rows(model, changed, others, column_names, title)
+
+
+def in_rows(
+  model: Model,
+  latents: np.ndarray,
+  conditions: Conditions,
+  column_names: tuple[str, ...],
+  title: str = '',
+) -> Drawing:
+  """Decoded latents [rows · columns, D] of conditions of as many, in rows."""
+  arrange = lambda values, _=None: values.reshape(-1, len(column_names), *values.shape[1:])  # noqa: E731
   return Drawing(
-    _decoded(model, latents, conditions),
-    (),
-    _class_texts(model, range(classes)),
-    f'One style in each row, as every class{title}',
-    latents,
-    **kept(model, conditions, lambda values, _: values.reshape(count, classes)),
+    arrange(model.decode(latents, conditions=conditions)),
+    column_names=column_names,
+    title=title,
+    latents=arrange(latents),
+    **_kept(model, conditions, arrange),
+  )
+
+
+def after_images(
+  model: Model, inputs: Inputs, own: Conditions, latents: np.ndarray, drawing: Drawing
+) -> Drawing:
+  """A drawing with the images that it starts from, their conditions and latents, at the left."""
+  first = Drawing(
+    inputs.images[:, None],
+    inputs.names,
+    ('image',),
+    drawing.title,
+    latents[:, None],
+    **_kept(model, own, lambda values, _: values[:, None]),
+  )
+  return beside(first, drawing)
+
+
+def beside(left: Drawing, right: Drawing) -> Drawing:
+  """Two drawings of the same rows as one."""
+  join = lambda *pair: None if pair[0] is None else np.concatenate(pair, axis=1)  # noqa: E731
+  names = left.conditions or {}
+  return left._replace(
+    images=join(left.images, right.images),
+    column_names=left.column_names + right.column_names,
+    latents=join(left.latents, right.latents),
+    labels=join(left.labels, right.labels),
+    conditions={name: join(left.conditions[name], right.conditions[name]) for name in names},
   )
 
 
@@ -391,7 +432,7 @@ def _decoded(model: Model, latents: np.ndarray, conditions: Conditions) -> np.nd
   return images.reshape(rows, columns, *model.image_shape)
 
 
-def kept(model: Model, conditions: Conditions, arrange) -> dict[str, Any]:
+def _kept(model: Model, conditions: Conditions, arrange) -> dict[str, Any]:
   """The fields `labels` and `conditions` of a drawing; `arrange(values, fill)` shapes each."""
   kept = {}
   if model.has_classes:

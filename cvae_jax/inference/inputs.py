@@ -8,14 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cvae_jax.config import Column
 from cvae_jax.data.datasets import Dataset
 from cvae_jax.data.readers import decoding, pictures
 from cvae_jax.data.readers.classes import class_name
 from cvae_jax.data.readers.decoding import FORMAT_NAMES
 from cvae_jax.data.readers.entries import counted, walk
 from cvae_jax.inference import bounds
-from cvae_jax.inference.conditions import Conditions
+from cvae_jax.inference.conditions import Conditioning, Conditions
 from cvae_jax.inference.model import Model
 from cvae_jax.runtime import keys
 from cvae_jax.runtime.errors import InputError
@@ -140,43 +139,41 @@ def find_conditions(
   Raises:
     InputError: the model has no bounds, but conditions are to be found.
   """
-  space, given = model.conditioning, dict(given or {})
-  count, number = len(paths), space.class_number
+  space, count = model.conditioning, len(paths)
+  values, number = space.values(given or {}), space.class_number
   of_folders, probabilities = np.full(count, -1), np.ones(count)
-  if number is not None and space.names[number] not in given:
-    found = (_label_of_folder(model, path) for path in paths)
-    of_folders = np.array([-1 if label is None else label for label in found])
-  # The first guess of what is to be found: no number stands out, no flag is set.
-  guessed = {name: _guess(column) for name, column in zip(space.names, space.columns, strict=True)
-             if name not in given and not column.measured}  # fmt: skip
-  conditions = space.of(None, given | guessed, count, images)
-  if not guessed:
-    return Found(conditions, np.zeros(count, bool), probabilities)
-  if number is not None and space.names[number] in guessed:
-    conditions = conditions.replaced(number, np.maximum(of_folders, 0))
-  known_class = of_folders >= 0
-  if (
-    not (list(guessed) == [space.names[number or 0]] and known_class.all()) and not model.has_prior
-  ):
-    raise InputError(
-      'A denoising autoencoder cannot find the conditions of a picture: name its class with '
-      '--label, or by the name of its folder, and others with --condition.'
-    )
-  for name in sorted(guessed, key=lambda name: name != space.names[number or 0]):
-    column = space.number(name)
-    unknown = ~known_class if column == number else np.ones(count, bool)
-    if unknown.any():
-      best, highest = _likeliest(model, images[unknown], conditions[unknown], column)
-      table = conditions.table.copy()
-      table[unknown, column] = best
-      conditions = conditions.of_table(table)
-      if column == number:
-        probabilities[unknown] = highest
-  return Found(conditions, known_class, probabilities)
+  if number is not None and number not in values:
+    of_folders = np.array([_label_of_folder(model, path) for path in paths])
+  from_folder = of_folders >= 0
+  # To begin with, what is to be found is unknown, or else usual. The class is found first.
+  first = {n: _first(space, n) for n in range(len(space.columns)) if n not in values}
+  first = {n: value for n, value in first.items() if not space.columns[n].measured}
+  conditions = space.completed(first | values, count, images)
+  if number in first and from_folder.any():
+    known = np.where(from_folder, of_folders, conditions.table[:, number])
+    conditions = conditions.replaced(number, known)
+  for column in sorted(first, key=lambda n: n != number):
+    unknown = ~from_folder if column == number else np.ones(count, bool)
+    if not unknown.any():
+      continue
+    if not model.has_prior:
+      raise InputError(
+        'A denoising autoencoder cannot find the conditions of a picture: name its class with '
+        '--label, or by the name of its folder, and others with --condition.'
+      )
+    best, highest = _likeliest(model, images[unknown], conditions[unknown], column)
+    table = conditions.table.copy()
+    table[unknown, column] = best
+    conditions = conditions.of_table(table)
+    if column == number:
+      probabilities[unknown] = highest
+  return Found(conditions, from_folder, probabilities)
 
 
-def _guess(column: Column):
-  return {'category': column.names[:1], 'flag': [0]}.get(column.kind, [column.mean])[0]
+def _first(space: Conditioning, number: int) -> float:
+  """What a column is before it is found: unknown, if the network takes that."""
+  inputs = space.inputs[number]
+  return np.nan if inputs.has_unknown or inputs.is_inferred else 0.0
 
 
 def _likeliest(
@@ -199,8 +196,9 @@ def folder_name(path: Path) -> str:
   return class_name(os.path.basename(os.path.dirname(os.path.abspath(path))))
 
 
-def _label_of_folder(model, path):
+def _label_of_folder(model: Model, path: Path) -> int:
+  """−1 where the folder has no name of a class."""
   try:
     return model.label(folder_name(path))
   except InputError:  # a folder that is no class
-    return None
+    return -1

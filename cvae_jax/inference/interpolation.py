@@ -5,6 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from scipy import special
 
+from cvae_jax.runtime.errors import InputError, did_you_mean
+
 # The ends of an interpolation count as parallel below this sine of their angle: no great circle
 # through them is defined.
 MIN_SINE = 1e-4
@@ -48,6 +50,19 @@ METHODS: dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]] = {
   'linear': linear,
   'spherical': spherical,
 }
+
+
+def of_name(name: str) -> Callable[[np.ndarray, np.ndarray, int], np.ndarray]:
+  """One of METHODS.
+
+  Raises:
+    InputError: there is no such method.
+  """
+  if name not in METHODS:
+    raise InputError(
+      f'method={name!r} is not one of: {", ".join(METHODS)}.{did_you_mean(name, METHODS)}'
+    )
+  return METHODS[name]
 
 
 def traversals(centre: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -127,8 +127,8 @@ def _of_table(saved: SavedConfig, task: Autoencoder, folder: Path) -> Conditioni
   """The columns that a model is conditioned on, with those of training images in `folder`."""
   if not saved.columns:
     return None
-  unknown = tuple(each.has_unknown or each.is_inferred for each in task.network.columns)
-  return Conditioning(saved.columns, True, unknown, training_table.read(folder, saved.columns))
+  training = training_table.read(folder, saved.columns)
+  return Conditioning(saved.columns, task.network.columns, has_table=True, training=training)
 
 
 def _task(config) -> Autoencoder:

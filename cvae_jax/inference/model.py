@@ -6,23 +6,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from jax import Array
 from ml_collections import ConfigDict
 
 from cvae_jax import config as config_lib
 from cvae_jax.config import Column
-from cvae_jax.data import batches, datasets
 from cvae_jax.data.datasets import Splits
-from cvae_jax.data.readers import DATASETS, Source, array_images, array_labels
-from cvae_jax.inference import bounds, interpolation, latent_prior
+from cvae_jax.data.readers import DATASETS
+from cvae_jax.inference import arrays, bounds, interpolation, model_data, passes
 from cvae_jax.inference import conditions as conditions_lib
 from cvae_jax.inference.conditions import Conditioning, Conditions
-from cvae_jax.inference.latent_prior import MAX_BATCH, LatentPrior
-from cvae_jax.models import generation
-from cvae_jax.models.conditions import inputs_of
+from cvae_jax.inference.latent_prior import LatentPrior
+from cvae_jax.models.conditions import Input, inputs_of
 from cvae_jax.models.cvae import Mixtures
 from cvae_jax.plots import grids
 from cvae_jax.runtime import keys
-from cvae_jax.runtime.errors import InputError, check_integer, did_you_mean
+from cvae_jax.runtime.errors import InputError, check_integer
 from cvae_jax.tasks.autoencoder import Autoencoder
 
 Given = Mapping[str, Any] | Conditions | None  # conditions as a user gives them
@@ -84,19 +83,16 @@ class Model:
     if self.of_table is not None:
       return self.of_table
     if not self.conditional:
-      return Conditioning((), False, (), None)
+      return Conditioning((), (), has_table=False)
     name = DATASETS.trait(self.config.data.name, 'label_column', 'label')
-    return Conditioning((Column(name, 'category', self.class_names),), False, (False,), None)
+    column = Column(name, 'category', self.class_names)
+    known = Input('category', len(self.class_names), has_unknown=False, is_inferred=False)
+    return Conditioning((column,), (known,), has_table=False)
 
   @property
   def has_classes(self) -> bool:
     """Whether it is conditioned on a class, perhaps among other conditions."""
     return self.conditioning.class_number is not None
-
-  @property
-  def class_column(self) -> Column:
-    """The column of the class, of a model that has classes."""
-    return self.columns[self.conditioning.class_number]
 
   @property
   def columns(self) -> tuple[Column, ...]:
@@ -123,17 +119,8 @@ class Model:
     Raises:
       InputError: there is no such class.
     """
-    if not self.has_classes:
-      kind = 'not conditioned on a class' if self.conditional else 'unconditional'
-      raise InputError(f'This model is {kind}: it has no class {str(text)[:40]!r}.')
-    return conditions_lib.name_number(self.class_column, text)
-
-  @property
-  def usual(self) -> Conditions:
-    """One row: the first class, the means of numbers, and flags that are not set."""
-    if not self.conditioning.has_table:
-      return Conditions(self.columns, np.zeros(1, np.int32))
-    return Conditions(self.columns, np.zeros((1, len(self.columns)), np.float32))
+    self._check_classes(f'has no class {str(text)[:40]!r}')
+    return conditions_lib.name_number(self.conditioning.class_column, text)
 
   def conditions(
     self,
@@ -145,7 +132,8 @@ class Model:
   ) -> Conditions:
     """What the methods make of the labels or conditions of N images; see `Conditioning.of`."""
     if images is not None:
-      images, count = self._as_bytes(self._check_images(images)), len(images)
+      images = arrays.as_bytes(arrays.images_of(images, self.image_shape))
+      count = len(images)
     return self.conditioning.of(labels, conditions, count, images, seed)
 
   def class_text(self, label: int) -> str:
@@ -163,43 +151,8 @@ class Model:
     Raises:
       InputError: the data are missing, or have other classes than the model.
     """
-    config = self.config.copy_and_resolve_references()
-    config.batch_size = 1  # a dataset may be too small to train on
-    if data_dir is not None:
-      config.data.dir = data_dir
-    try:
-      splits = datasets.load(config, source=self._source(config.data))
-    except InputError as error:  # with the flags of train.py
-      raise InputError(
-        f'{error} The config of a trained model is fixed, but --data_dir replaces its data.dir.'
-      ) from error
-    mine, theirs = self.conditioning.names, tuple(column.name for column in splits.train.columns)
-    if self.conditioning.has_table and mine != theirs:
-      raise InputError(
-        f'The data have the columns {", ".join(theirs)[:100]}, the model {", ".join(mine)[:100]}. '
-        'Name its data with --data_dir.'
-      )
-    if self.conditional and splits.train.class_names != self.class_names:
-      raise InputError(
-        f'The classes of the data are {", ".join(splits.train.class_names)[:100]}, those of the '
-        f'model {", ".join(self.class_names)[:100]}. Name its data with --data_dir.'
-      )
-    if self.data_fingerprint not in (None, datasets.fingerprint(splits.train, splits.validation)):
-      print('Note: these are not the images that the model was trained on.')
-    return splits
-
-  def _source(self, data: ConfigDict) -> Source:
-    """The data set that `data` names; of a model of arrays in memory, with images to test on."""
-    source = None if config_lib.is_in_memory(data) else DATASETS[data.name](data)
-    has_test = source is not None and 'test' in source.splits
-    if config_lib.is_in_memory(self.config.data) and not has_test:
-      raise InputError(
-        'This model was trained on arrays in memory. Save these, and images to test on that are '
-        'not among them, with numpy.savez(FILE, train_images=..., train_labels=..., '
-        'test_images=..., test_labels=...), with val_... if you gave validation images, and name '
-        'that file.'
-      )
-    return source
+    known = self.config, self.conditioning, self.class_names, self.data_fingerprint
+    return model_data.load(*known, data_dir)
 
   def sample(
     self,
@@ -250,12 +203,7 @@ class Model:
     """The conditions of samples."""
     if num_images is not None:
       check_integer('num_images', num_images, 0)
-    is_known = labels is not None or conditions is not None
-    if not (is_known or num_images is not None) or (
-      num_images is not None and not self.columns and is_known
-    ):
-      raise InputError('Give labels to a conditional model, num_images to an unconditional one.')
-    if self.conditional and not is_known and not self.conditioning.has_table:
+    elif labels is None and conditions is None:
       raise InputError('Give labels to a conditional model, num_images to an unconditional one.')
     return self.conditioning.of(labels, conditions, num_images, seed=seed)
 
@@ -266,11 +214,15 @@ class Model:
 
     The rows are drawn for each class in turn, and then restyled.
     """
-    self._check_styles()
+    rows = self.styles(count, seed)
+    return self.restyle(self.prior.draw(rows, temperature, seed, prior), conditions=rows)
+
+  def styles(self, count: int, seed: int = 0) -> Conditions:
+    """The conditions that `draw_styles` draws for."""
+    self._check_classes('cannot draw one style in all classes')
     check_integer('count', count, 0)
     labels = np.arange(count, dtype=np.int32) % len(self.class_names)
-    rows = self.conditioning.of(labels, None, count, seed=seed)
-    return self.restyle(self.prior.draw(rows, temperature, seed, prior), conditions=rows)
+    return self.conditioning.of(labels, None, count, seed=seed)
 
   def restyle(self, latents, labels=None, conditions: Given = None) -> np.ndarray:
     """Latents of the same style in all classes, [N, classes, latent], for latents [N, latent].
@@ -278,25 +230,18 @@ class Model:
     The noise that gives a latent under its own conditions gives those of the other classes, by the
     prior that the model was trained with. If that is N(0, I), the latent is the same in all.
     """
-    self._check_styles()
-    latents = self._check_latents(latents)
+    self._check_classes('cannot draw one style in all classes')
+    latents = arrays.latents_of(latents, self.config.latent_dim)
     own = self.conditioning.of(labels, conditions, len(latents))
     count = len(self.class_names)
     repeated = np.repeat(latents, count, axis=0)
-    changed = self.prior.under(repeated, own.repeat(count), self.in_all_classes(own))
+    changed = self.prior.under(repeated, own.repeat(count), own.in_every_class())
     return changed.reshape(len(latents), count, self.config.latent_dim)
 
-  def in_all_classes(self, conditions: Conditions) -> Conditions:
-    """Each row in every class, [N · classes]."""
-    self._check_styles()
-    count = len(self.class_names)
-    classes = np.tile(np.arange(count), len(conditions))
-    return conditions.repeat(count).replaced(self.conditioning.class_number, classes)
-
-  def _check_styles(self) -> None:
+  def _check_classes(self, otherwise: str) -> None:
     if not self.has_classes:
       kind = 'not conditioned on a class' if self.conditional else 'unconditional'
-      raise InputError(f'This model is {kind}: it cannot draw one style in all classes.')
+      raise InputError(f'This model is {kind}: it {otherwise}.')
 
   def encode(self, images, labels=None, conditions: Given = None) -> tuple[np.ndarray, np.ndarray]:
     """Mean and log-variance of q(z | x, c), [N, latent] each. Grey values are not binarized.
@@ -306,11 +251,9 @@ class Model:
     mnist (5,000 training and 2,000 test images) finds 93.3 % of the digits so, and 20 % from
     latents that were encoded with the true labels.
     """
-    images = self._check_images(images)
-    rows = self.conditioning.of(labels, conditions, len(images), self._as_bytes(images))
-    return batches.map_rows(
-      lambda *rows: self.task.encode(self.variables, *rows), MAX_BATCH, images, rows.values
-    )
+    images = arrays.images_of(images, self.image_shape)
+    rows = self.conditions(labels, conditions, images=images)
+    return passes.encode(self.task, self.variables, images, rows.values)
 
   def decode(self, latents, labels=None, conditions: Given = None, seed: int = 0) -> np.ndarray:
     """E[x | z, c], [N, H, W, C] in [0, 1].
@@ -318,64 +261,56 @@ class Model:
     Labels may also be mixtures of classes, floats [N, classes], with embeddings between theirs.
     The seed is that of conditions that are not named.
     """
-    latents = self._check_latents(latents)
-    if (mixtures := self._mixtures(labels, len(latents))) is not None:
-      return self.decode_mixtures(latents, mixtures)
-    values = self.conditioning.of(labels, conditions, len(latents), seed=seed).values
-    return batches.map_rows(
-      lambda *rows: self.task.decode(self.variables, *rows), MAX_BATCH, latents, values
-    )
+    latents = arrays.latents_of(latents, self.config.latent_dim)
+    values, kind = None, Mixtures
+    if labels is not None and self.has_classes and not self.conditioning.has_table:
+      values = arrays.mixtures_of(labels, len(latents), len(self.class_names))
+    if values is None:
+      kind = np.asarray
+      values = self.conditioning.of(labels, conditions, len(latents), seed=seed).values
+    return passes.decode(self.task, self.variables, latents, values, kind)
 
-  def decode_mixtures(self, latents: np.ndarray, inputs: np.ndarray) -> np.ndarray:
-    """`decode` with inputs of the embedding [N, inputs], such as lie between `mixable` ones."""
-    return batches.map_rows(
-      lambda latents, inputs: self.task.decode(self.variables, latents, Mixtures(inputs)),
-      MAX_BATCH,
-      latents,
-      inputs,
-    )
+  def decode_paths(self, paths: np.ndarray, first: Conditions, second: Conditions) -> np.ndarray:
+    """E[x | z, c] along paths [N, steps, latent], [N, steps, H, W, C] in [0, 1].
 
-  def mixable(self, conditions: Conditions) -> np.ndarray:
+    Conditions go from `first` to `second` of each path: the inputs of their embedding do, in even
+    steps.
+    """
+    count, steps, size = paths.shape
+    inputs, kind = first.repeat(steps).values, np.asarray
+    if self.conditional:
+      inputs, kind = interpolation.linear(*map(self._inputs, (first, second)), steps), Mixtures
+      inputs = inputs.reshape(count * steps, inputs.shape[-1])
+    paths = paths.reshape(count * steps, size)
+    images = passes.decode(self.task, self.variables, paths, inputs, kind)
+    return images.reshape(count, steps, *self.image_shape)
+
+  def _inputs(self, conditions: Conditions) -> np.ndarray:
     """The inputs of the embedding, float32 [N, inputs]."""
     if self.conditioning.has_table:
-      return np.asarray(inputs_of(self.task.network.columns, conditions.values))
+      return np.asarray(inputs_of(self.conditioning.inputs, conditions.values))
     return np.eye(len(self.class_names), dtype=np.float32)[conditions.values]
 
   def decode_draw(
     self, latents, labels=None, seed: int = 0, conditions: Given = None
   ) -> np.ndarray:
     """x ~ p(x | z, c), [N, H, W, C] in [0, 1]."""
-    latents = self._check_latents(latents)
+    latents = arrays.latents_of(latents, self.config.latent_dim)
     rows = self.conditioning.of(labels, conditions, len(latents), seed=seed)
-    key = keys.of_user(seed, 'pixels')
-    return batches.map_rows(
-      lambda latents, values, indices: generation.decode_draw(
-        self.task.network, self.task.likelihood, self.variables, latents, values, key, indices
-      ),
-      MAX_BATCH,
-      latents,
-      rows.values,
-      np.arange(len(latents), dtype=np.int32),
-    )
+    return passes.decode_draw(self.task, self.variables, latents, rows.values, seed)
 
   def reconstruct(self, images, labels=None, conditions: Given = None) -> np.ndarray:
     """E[x | z, c] at the posterior mean of each image, [N, H, W, C] in [0, 1]."""
-    rows = self.inferred(images, self.conditions(labels, conditions, images=images))
+    rows = self.inferred(images, labels, conditions)
     mean, _ = self.encode(images, conditions=rows)
     return self.decode(mean, conditions=rows)
 
-  def inferred(self, images, conditions: Conditions) -> Conditions:
-    """Conditions with the likeliest class where it is missing and the model has a q(c | x)."""
-    network = self.task.network
-    if not network.is_inferring:
-      return conditions
-    values = batches.map_rows(
-      lambda *rows: generation.complete(network, self.task.likelihood, self.variables, *rows),
-      MAX_BATCH,
-      self._check_images(images),
-      conditions.values,
-    )
-    return dataclasses.replace(conditions, values=values)
+  def inferred(self, images, labels=None, conditions: Given = None) -> Conditions:
+    """The conditions of images, with the likeliest class by q(c | x) where it is missing."""
+    images = arrays.images_of(images, self.image_shape)
+    rows = self.conditions(labels, conditions, images=images)
+    values = passes.complete(self.task, self.variables, images, rows.values)
+    return dataclasses.replace(rows, values=values)
 
   def elbo(self, images, labels=None, seed: int = 0, conditions: Given = None) -> Elbo:
     """The ELBO of each image at β = 1, with one posterior sample.
@@ -387,8 +322,8 @@ class Model:
     Raises:
       InputError: wrong images or labels, or a denoising autoencoder, which has no bound.
     """
-    pixels, values, key = self._bounded(images, labels, conditions, seed)
-    terms = bounds.elbo(self.task, self.variables, pixels, values, key)
+    pixels, rows, key = self._bounded(images, labels, conditions, seed)
+    terms = bounds.elbo(self.task, self.variables, pixels, rows.values, key)
     kl = terms.kl.sum(axis=-1) + terms.class_kl
     return Elbo(-terms.negative_elbo, terms.reconstruction, kl)
 
@@ -403,8 +338,8 @@ class Model:
       InputError: as of `elbo`.
     """
     check_integer('num_samples', num_samples, 1)
-    pixels, values, key = self._bounded(images, labels, conditions, seed)
-    return bounds.iwae(self.task, self.variables, pixels, values, key, num_samples)
+    pixels, rows, key = self._bounded(images, labels, conditions, seed)
+    return bounds.iwae(self.task, self.variables, pixels, rows.values, key, num_samples)
 
   def classify(self, images, seed: int = 0, conditions: Given = None) -> np.ndarray:
     """p(c | x), [N, classes], by Bayes from the ELBO of every class; classes are equally likely.
@@ -417,18 +352,12 @@ class Model:
     Raises:
       InputError: as of `elbo`, or the model knows no classes.
     """
-    if not self.has_classes:
-      raise InputError('This model knows no classes.')
-    given = conditions
-    if not isinstance(conditions, Conditions):  # whose class does not matter
-      name = self.class_column.name
-      given = {**(conditions or {}), name: self.class_names[0]}
-    pixels, values, key = self._bounded(images, None, given, seed)
-    own = Conditions(self.columns, values)
-    candidates = [
-      own.replaced(self.conditioning.class_number, label).values
-      for label in range(len(self.class_names))
-    ]
+    self._check_classes('cannot tell classes')
+    if not isinstance(conditions, Conditions):  # any class will do: it is replaced
+      conditions = {**(conditions or {}), self.conditioning.class_column.name: self.class_names[0]}
+    pixels, rows, key = self._bounded(images, None, conditions, seed)
+    number, classes = self.conditioning.class_number, range(len(self.class_names))
+    candidates = [rows.replaced(number, label).values for label in classes]
     return np.exp(bounds.log_probabilities(self.task, self.variables, pixels, candidates, key))
 
   def as_transformer(self, label: str | int | None = None):
@@ -447,12 +376,12 @@ class Model:
       self.label(label)
     return PosteriorMeans(self, label)
 
-  def _bounded(self, images, labels, conditions, seed):
+  def _bounded(self, images, labels, conditions, seed) -> tuple[np.ndarray, Conditions, Array]:
     """Images as bytes, their conditions and the key, for `bounds`."""
     self.prior.check_exists()
-    pixels = self._as_bytes(self._check_images(images))
-    rows = self.conditioning.of(labels, conditions, len(pixels), pixels)
-    return pixels, rows.values, keys.of_user(seed, 'validation')
+    images = arrays.images_of(images, self.image_shape)
+    rows = self.conditions(labels, conditions, images=images)
+    return arrays.as_bytes(images), rows, keys.of_user(seed, 'validation')
 
   def vary(
     self,
@@ -475,19 +404,11 @@ class Model:
     """
     check_integer('num_draws', num_draws, 1)
     self.prior.check_exists()
-    rows = self.inferred(images, self.conditions(labels, conditions, images=images))
+    rows = self.inferred(images, labels, conditions)
     mean, logvar = self.encode(images, conditions=rows)
     count = len(mean)
     mean, logvar = (np.repeat(x, num_draws, axis=0) for x in (mean, logvar))
-    temperature = latent_prior.check_temperature(temperature)
-    key = keys.of_user(seed, 'posterior')
-    latents = batches.map_rows(
-      lambda *rows: generation.draw_gaussian(*rows, key, temperature),
-      MAX_BATCH,
-      mean,
-      logvar,
-      np.arange(len(mean), dtype=np.int32),
-    )
+    latents = passes.draw_posterior(mean, logvar, temperature, seed)
     decoded = self.decode(latents, conditions=rows.repeat(num_draws))
     return decoded.reshape(count, num_draws, *self.image_shape)
 
@@ -515,75 +436,15 @@ class Model:
       [N, num_steps, H, W, C] in [0, 1].
     """
     check_integer('num_steps', num_steps, 1)
-    interpolate = interpolation.METHODS.get(method)
-    if interpolate is None:
-      raise InputError(
-        f'method={method!r} is not one of: {", ".join(interpolation.METHODS)}.'
-        f'{did_you_mean(method, interpolation.METHODS)}'
-      )
+    interpolate = interpolation.of_name(method)
     sides = [(None, None) if given is None else given for given in (labels, conditions)]
     for name, given in zip(('labels', 'conditions'), sides, strict=True):
       if len(given) != 2:
         raise InputError(f'{name} have {len(given)} rows, expected two: of first, and of second.')
     rows, means = [], []
     for images, *given in zip((first, second), *sides, strict=True):
-      rows.append(self.inferred(images, self.conditions(*given, images=images)))
+      rows.append(self.inferred(images, *given))
       means.append(self.encode(images, conditions=rows[-1])[0])
     if len(means[0]) != len(means[1]):
       raise InputError(f'{len(means[0])} images cannot be paired with {len(means[1])}.')
-    latents = interpolate(*means, num_steps).reshape(-1, self.config.latent_dim)
-    if self.conditional:
-      mixtures = interpolation.linear(*map(self.mixable, rows), num_steps)
-      images = self.decode_mixtures(latents, mixtures.reshape(len(latents), mixtures.shape[-1]))
-    else:
-      images = self.decode(latents)
-    return images.reshape(-1, num_steps, *self.image_shape)
-
-  def _check_images(self, images) -> np.ndarray:
-    images = _array('images', images)
-    if images.ndim == 3 and self.image_shape[-1] == 1:
-      images = images[..., None]
-    if images.ndim != 4 or images.shape[1:] != self.image_shape:
-      height, width, channels = self.image_shape
-      raise InputError(
-        f'images have shape {images.shape}, expected [N, {height}, {width}, {channels}].'
-      )
-    if images.dtype.kind != 'f':
-      return array_images.images_of(images, 'images').astype(np.float32) / 255
-    if images.size and not (images.min() >= 0 and images.max() <= 1):
-      raise InputError(f'images range from {images.min():g} to {images.max():g}, expected 0 to 1.')
-    return images.astype(np.float32)
-
-  def _check_latents(self, latents) -> np.ndarray:
-    given, expected = _array('latents', latents), self.config.latent_dim
-    with np.errstate(over='ignore'):
-      latents = given.astype(np.float32) if given.dtype.kind in 'fiu' else np.float32(np.nan)
-    if not np.isfinite(latents).all():
-      raise InputError(f'latents ({given.dtype}) are not all finite float32 numbers.')
-    if latents.ndim != 2 or latents.shape[1] != expected:
-      raise InputError(f'latents have shape {latents.shape}, expected [N, {expected}].')
-    return latents
-
-  def _mixtures(self, labels, count: int) -> np.ndarray | None:
-    """Weights of classes [N, classes], if the labels are such."""
-    if labels is None or not self.conditional or self.conditioning.has_table:
-      return None
-    labels = _array('labels', labels)
-    if labels.dtype.kind != 'f' or labels.shape != (count, len(self.class_names)):
-      return None
-    if not np.isfinite(labels).all():
-      raise InputError('labels (mixtures of classes) are not all finite: expected numbers.')
-    return labels.astype(np.float32)
-
-  @staticmethod
-  def _as_bytes(images: np.ndarray) -> np.ndarray:
-    return np.rint(255 * images).astype(np.uint8)
-
-
-def _array(name: str, values) -> np.ndarray:
-  """`values` as an array; raises InputError if rows differ in length or entries are masked."""
-  array_labels.refuse_masked(values, name)
-  try:
-    return np.asarray(values)
-  except ValueError as error:  # NumPy: "inhomogeneous shape"
-    raise InputError(f'{name} are not one array: rows differ in length.') from error
+    return self.decode_paths(interpolate(*means, num_steps), *rows)

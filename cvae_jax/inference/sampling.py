@@ -8,14 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cvae_jax.data.datasets import Dataset
-from cvae_jax.inference import conditions as conditions_lib
 from cvae_jax.inference import drawings, latent_prior, sweeps
 from cvae_jax.inference import inputs as inputs_lib
 from cvae_jax.inference.conditions import Conditions
 from cvae_jax.inference.drawings import Drawing
 from cvae_jax.inference.inputs import Found, Inputs
 from cvae_jax.inference.model import Model
-from cvae_jax.inference.sweeps import Asked
+from cvae_jax.inference.sweeps import Asked, Range
 from cvae_jax.runtime import paths
 from cvae_jax.runtime.errors import InputError
 
@@ -138,7 +137,7 @@ def check(request: Request) -> None:
   if request.temperature is not None:
     latent_prior.check_temperature(request.temperature)
   if request.format == 'gif' and mode not in ANIMATED:
-    raise InputError(f'--format=gif animates {" and ".join(ANIMATED)}, not {mode}.')
+    raise InputError(f'--format=gif animates {", ".join(ANIMATED)}, not {mode}.')
 
 
 def draw(model: Model, request: Request) -> Drawing:
@@ -156,20 +155,21 @@ def draw(model: Model, request: Request) -> Drawing:
     options['max_pixels'] = drawings.MAX_PIXELS
   labels = None if request.label is None else _labels(model, request.label)
   asked = sweeps.parse(model, request.condition or ())
-  if asked.axes and request.mode not in BY_RANGES:
+  if asked.ranges and request.mode not in BY_RANGES:
     raise InputError(
       f'--condition has a range, which is for --mode={" and ".join(BY_RANGES)}: give one value.'
     )
+  is_edit = request.mode == 'edit'  # its condition is not that of the images
+  if labels is not None and not is_edit:
+    _check_one_class(model, asked)
   if request.has_images:
-    inputs = _inputs(model, request, labels, {} if request.mode == 'edit' else asked.fixed)
+    inputs = _inputs(model, request, labels, {} if is_edit else asked.fixed)
     _check_count(request, len(inputs.images))
-    return drawer.draw(
-      model, inputs, **({'asked': asked} if request.mode == 'edit' else {}), **options
-    )
+    return drawer.draw(model, inputs, **(options | ({'asked': asked} if is_edit else {})))
   if 'split' in drawer.flags:
     options['dataset'] = _split(model, request)
   if request.mode == 'sweep':
-    return drawer.draw(model, _with_label(model, asked, labels), **options)
+    return drawer.draw(model, _with_labels(model, asked, labels), **options)
   if request.mode == 'prior':
     return drawer.draw(model, labels, asked.fixed, **options)
   if 'label' in drawer.flags and (labels or asked.fixed):
@@ -177,26 +177,29 @@ def draw(model: Model, request: Request) -> Drawing:
   return drawer.draw(model, **options)
 
 
-def _with_label(model: Model, asked: Asked, labels: list[int] | None) -> Asked:
-  """--label is the value of the class; of several, the range."""
+def _check_one_class(model: Model, asked: Asked) -> None:
+  name = model.conditioning.class_column.name
+  if asked.has(model.conditioning.class_number, name):
+    raise InputError(f'--label and --condition both give {name!r}: leave one out.')
+
+
+def _with_labels(model: Model, asked: Asked, labels: list[int] | None) -> Asked:
+  """One label is the value of the class; several are its range."""
   if labels is None:
     return asked
-  name, number = model.class_column.name, model.conditioning.class_number
-  if name in asked.fixed or number in [axis.number for axis in asked.axes]:
-    raise InputError(f'--label and --condition both give {name!r}: leave one out.')
   if len(labels) == 1:
+    name = model.conditioning.class_column.name
     return asked._replace(fixed={name: model.class_names[labels[0]], **asked.fixed})
-  axis = sweeps.axis(model, number, np.array(labels, np.float32))
-  return asked._replace(axes=(axis, *asked.axes))
+  along = Range(model.conditioning.class_number, np.array(labels, np.float32))
+  return asked._replace(ranges=(along, *asked.ranges))
 
 
 def _of_labels(model: Model, labels: list[int] | None, fixed: dict[str, str]) -> Conditions:
   """A row for each label; they differ in nothing else."""
-  first = None if labels is None else [labels[0]]
-  rows = model.conditions(first, fixed, 1)
-  if labels is None or len(labels) == 1:
-    return rows
-  return rows.repeat(len(labels)).replaced(model.conditioning.class_number, labels)
+  if labels is None:
+    return model.conditions(None, fixed, 1)
+  row = model.conditions(labels[:1], fixed, 1)
+  return row.repeat(len(labels)).replaced(model.conditioning.class_number, labels)
 
 
 def file_name(request: Request, model: Model) -> str:
@@ -269,20 +272,16 @@ def _inputs(
 ) -> Inputs:
   """The images to start from; one label is that of all of them."""
   given: dict[str, Any] = dict(fixed)
-  if labels is not None:
-    name = model.class_column.name
-    if name in given:
-      raise InputError(f'--label and --condition both give {name!r}: leave one out.')
-    given[name] = labels[0] if len(labels) == 1 else labels
+  if labels is not None:  # by their names: a number might be the name of another
+    names = [model.class_names[label] for label in labels]
+    given[model.conditioning.class_column.name] = names if len(names) > 1 else names[0]
   if not request.indices:
     return _pictures(model, request.images, given, labels)
   rows = _integers('indices', request.indices)
   _check_labels(labels, len(rows))
   inputs = inputs_lib.from_dataset(model, _split(model, request), rows)
   conditions = inputs.conditions
-  for name, values in given.items():
-    number = model.conditioning.number(name)
-    values = conditions_lib.values_of(model.columns[number], values)
+  for number, values in model.conditioning.values(given).items():
     conditions = conditions.replaced(number, values)
   return inputs._replace(conditions=conditions)
 
@@ -314,11 +313,11 @@ def _origins(model: Model, found: Found, files: list[Path], known: dict[str, Any
   number, lines = model.conditioning.class_number, []
   for row, path in enumerate(files):
     texts = [
-      f'{column.name} {column.text(value)}'
-      for column, value in zip(model.columns, found.conditions.table[row], strict=True)
-      if column.name not in known and column is not model.columns[number or 0]
+      f'{column.name} {column.text(found.conditions.table[row, place])}'
+      for place, column in enumerate(model.columns)
+      if column.name not in known and place != number
     ]
-    if number is not None and model.class_column.name not in known:
+    if number is not None and model.conditioning.class_column.name not in known:
       label = int(found.conditions.labels[row])
       text = f'taken for {model.class_text(label)} (p = {found.probabilities[row]:.2f})'
       if found.from_folder[row]:

@@ -1,34 +1,45 @@
 """Drawings along conditions: the same latents while a number, a flag or a category changes."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from cvae_jax.inference.conditions import Conditions, value_of, values_of
-from cvae_jax.inference.drawings import Drawing, check_size, kept
+from cvae_jax.inference.drawings import (
+  Drawing,
+  after_images,
+  beside,
+  check_size,
+  in_rows,
+  under_others,
+)
 from cvae_jax.inference.inputs import Inputs
 from cvae_jax.inference.model import Model
 from cvae_jax.runtime.errors import InputError
 
 EVERY = 'all'  # names of a category or a flag
 MAX_STEPS = 200  # of a range
+FEW = 4  # values that are shown with the name of their column
 EXAMPLES = 'digit=3 or slant=-0.6:0.6:9'
 
 
-class Axis(NamedTuple):
+class Range(NamedTuple):
   """Values of one column, along which images change."""
 
-  number: int  # of the column
-  values: np.ndarray  # float32 [steps]
-  texts: tuple[str, ...]
+  column: int
+  values: np.ndarray  # float32 [steps], as the model takes them
 
 
 class Asked(NamedTuple):
   """What --condition says: one value for each of some columns, and ranges of others."""
 
   fixed: dict[str, str]
-  axes: tuple[Axis, ...]
+  ranges: tuple[Range, ...]
+
+  def has(self, number: int, name: str) -> bool:
+    """Whether it says something of a column."""
+    return name in self.fixed or number in [along.column for along in self.ranges]
 
 
 def parse(model: Model, items: Sequence[str]) -> Asked:
@@ -41,21 +52,22 @@ def parse(model: Model, items: Sequence[str]) -> Asked:
   Raises:
     InputError: there is no such column or value, or a range has no steps.
   """
-  fixed, axes = {}, []
+  asked = Asked({}, ())
   for name, text in _pairs(items):
     number = model.conditioning.number(name)
     column = model.columns[number]
-    if name in fixed or number in [axis.number for axis in axes]:
+    if asked.has(number, name):
       raise InputError(f'--condition names {name!r} twice. Give one value, or a range.')
-    if column.kind != 'number' and text == EVERY and EVERY not in column.names:
+    if column.kind == 'number' and ':' in text:
+      values = values_of(column, _range(name, text))
+    elif column.kind != 'number' and text == EVERY and EVERY not in column.names:
       values = np.arange(len(column.value_names), dtype=np.float32)
-      axes.append(axis(model, number, values))
-    elif column.kind == 'number' and ':' in text:
-      axes.append(axis(model, number, values_of(column, _range(name, text))))
     else:
       value_of(column, text)  # raises
-      fixed[name] = text
-  return Asked(fixed, tuple(axes))
+      asked.fixed[name] = text
+      continue
+    asked = asked._replace(ranges=(*asked.ranges, Range(number, values)))
+  return asked
 
 
 def _pairs(items: Sequence[str]) -> list[tuple[str, str]]:
@@ -90,12 +102,6 @@ def _range(name: str, text: str) -> np.ndarray:
   return np.linspace(first, last, steps)
 
 
-def axis(model: Model, number: int, values: np.ndarray) -> Axis:
-  """The axis of these values of a column."""
-  column = model.columns[number]
-  return Axis(number, values, tuple(f'{column.text(value)}' for value in values))
-
-
 def sweep(
   model: Model,
   asked: Asked,
@@ -112,41 +118,28 @@ def sweep(
   Raises:
     InputError: there is no range, or more than two; or a grid of several latents is asked for.
   """
-  if not 1 <= len(asked.axes) <= 2:
+  if not 1 <= len(asked.ranges) <= 2:
     raise InputError(
-      f'--mode=sweep changes one or two columns, but --condition has {len(asked.axes)} ranges: '
+      f'--mode=sweep changes one or two columns, but --condition has {len(asked.ranges)} ranges: '
       'expected such as slant=-0.6:0.6:9, or digit=all.'
     )
-  if len(asked.axes) == 2 and num_images != 1:
+  if len(asked.ranges) == 2 and num_images != 1:
     raise InputError(f'--num_images={num_images} has no meaning with two ranges: leave it out.')
-  *first, across = asked.axes
-  rows, steps = len(first[0].values) if first else num_images, len(across.values)
+  *down, across = asked.ranges
+  rows, steps = len(down[0].values) if down else num_images, len(across.values)
   check_size(rows * steps, model.image_shape, max_pixels)
-  begin = model.conditions(conditions=_beginning(model, asked), count=num_images, seed=seed)
-  if first:
-    begin = begin.repeat(rows).replaced(first[0].number, first[0].values)
-  conditions = _along(begin, across)
+  begin = {along.column: along.values[0] for along in asked.ranges}
+  begin |= model.conditioning.values(asked.fixed)
+  own = model.conditioning.completed(begin, num_images, seed=seed)
+  conditions = _along(_along(own, down[0]) if down else own, across)
   # One noise for each image: along the ranges its latent changes as far as the prior does.
-  noise = np.repeat(np.zeros(rows, int) if first else np.arange(rows), steps)
+  noise = np.repeat(np.arange(num_images), rows // num_images * steps)
   latents = model.prior.draw(conditions, temperature, seed, prior, noise)
-  columns = [model.columns[axis.number].name for axis in asked.axes]
+  names = ' and '.join(model.columns[along.column].name for along in asked.ranges)
   fixed = ''.join(f', {name} {text}' for name, text in asked.fixed.items())
-  return _decoded(model, latents, conditions, across)._replace(
-    row_names=tuple(f'{columns[0]} {text}' for text in first[0].texts) if first else (),
-    title=f'Along {" and ".join(columns)}{fixed}, z ~ {model.prior.describe(prior, temperature)}',
-  )
-
-
-def _beginning(model: Model, asked: Asked) -> dict[str, Any]:
-  """The conditions at which all ranges begin."""
-  begin: dict[str, Any] = dict(asked.fixed)
-  for axis in asked.axes:
-    column, value = model.columns[axis.number], axis.values[0]
-    if column.kind == 'number':
-      begin[column.name] = float(column.mean + column.std * value)
-    else:
-      begin[column.name] = column.value_names[int(value)]
-  return begin
+  title = f'Along {names}{fixed}, z ~ {model.prior.describe(prior, temperature)}'
+  drawing = in_rows(model, latents, conditions, _texts(model, across), title)
+  return drawing._replace(row_names=_texts(model, down[0], named=True) if down else ())
 
 
 def edit(model: Model, inputs: Inputs, asked: Asked) -> Drawing:
@@ -155,50 +148,31 @@ def edit(model: Model, inputs: Inputs, asked: Asked) -> Drawing:
   Raises:
     InputError: no condition is asked for, or more than one range.
   """
-  if (not asked.fixed and not asked.axes) or len(asked.axes) > 1:
+  if len(asked.ranges) > 1 or not (asked.fixed or asked.ranges):
     raise InputError(
-      f'--mode=edit needs --condition, with one range at most: {EXAMPLES}, not '
-      f'{len(asked.axes)} ranges.'
+      f'--mode=edit needs --condition with one range at most, such as {EXAMPLES}; it has '
+      f'{len(asked.ranges)} ranges.'
     )
-  own = model.inferred(inputs.images, inputs.conditions)
+  own = model.inferred(inputs.images, conditions=inputs.conditions)
   mean, _ = model.encode(inputs.images, conditions=own)
-  wanted = own
-  for name, text in asked.fixed.items():
-    number = model.conditioning.number(name)
-    wanted = wanted.replaced(number, values_of(model.columns[number], text))
-  if asked.axes:
-    wanted = _along(wanted, asked.axes[0])
-  steps = len(wanted) // len(own)
-  latents = model.prior.under(np.repeat(mean, steps, axis=0), own.repeat(steps), wanted)
-  if asked.axes:
-    edited = _decoded(model, latents, wanted, asked.axes[0])
-    names = edited.column_names
-  else:
-    edited = Drawing(model.decode(latents, conditions=wanted)[:, None], latents=latents[:, None])
-    names = (', '.join(f'{name} {text}' for name, text in asked.fixed.items()),)
-  shown = (inputs.images, model.decode(mean, conditions=own))
-  return Drawing(
-    np.concatenate([*(images[:, None] for images in shown), edited.images], axis=1),
-    inputs.names,
-    ('image', 'recon.', *names),
-    'The latent of each image under other conditions',
-    np.concatenate([np.stack([mean, mean], axis=1), edited.latents], axis=1),
-  )
+  others, names = own, (', '.join(f'{name} {text}' for name, text in asked.fixed.items()),)
+  for number, value in model.conditioning.values(asked.fixed).items():
+    others = others.replaced(number, value)
+  for along in asked.ranges:
+    others, names = _along(others, along), _texts(model, along)
+  title = 'The latent of each image under other conditions'
+  drawing = in_rows(model, mean, own, ('recon.',), title)
+  edited = under_others(model, mean, own, others, names)
+  return after_images(model, inputs, own, mean, beside(drawing, edited))
 
 
-def _along(begin: Conditions, axis: Axis) -> Conditions:
-  """Each row with every value of an axis, [N · steps]."""
-  steps = len(axis.values)
-  return begin.repeat(steps).replaced(axis.number, np.tile(axis.values, len(begin)))
+def _along(own: Conditions, along: Range) -> Conditions:
+  """Each row with every value of a range, [N · steps]."""
+  return own.repeat(len(along.values)).replaced(along.column, np.tile(along.values, len(own)))
 
 
-def _decoded(model: Model, latents: np.ndarray, conditions: Conditions, axis: Axis) -> Drawing:
-  """Rows of images along an axis."""
-  steps, name = len(axis.values), model.columns[axis.number].name
-  in_rows = lambda values, *_: values.reshape(-1, steps, *values.shape[1:])  # noqa: E731
-  return Drawing(
-    in_rows(model.decode(latents, conditions=conditions)),
-    column_names=tuple(f'{name} {text}' if steps < 4 else text for text in axis.texts),
-    latents=in_rows(latents),
-    **kept(model, conditions, in_rows),
-  )
+def _texts(model: Model, along: Range, named: bool = False) -> tuple[str, ...]:
+  """The values of a range in words; a few have the name of their column."""
+  column = model.columns[along.column]
+  name = f'{column.name} ' if named or len(along.values) < FEW else ''
+  return tuple(f'{name}{column.text(value)}' for value in along.values)

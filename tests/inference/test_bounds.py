@@ -67,9 +67,10 @@ def test_iwae_is_the_evidence_under_any_prior(name):
     prior = priors.Vamp(classes, 4, (3, 3, 1))
     params = {'inputs': np.float32(random.rand(classes * 4, 3, 3, 1))}
   else:
-    prior = priors.Flow(classes, latent, 2, 4, jax.nn.silu)
+    prior = priors.Flow(latent, 2, 4, jax.nn.silu)
     zeros = np.zeros((1, latent), np.float32)
-    method = lambda self: self(np.zeros(1, int), print).log_prob(zeros)  # noqa: E731
+    context = np.zeros((1, classes), np.float32)
+    method = lambda self: self(np.zeros(1, int), context, print).log_prob(zeros)  # noqa: E731
     params = prior.init(jax.random.key(0), method=method)['params']
     params = jax.tree.map(lambda x: np.float32(x + 0.3 * random.randn(*x.shape)), params)
   model = linear_gaussian.model(prior=prior, params=params)
@@ -128,8 +129,9 @@ def test_exact_posteriors_nearly_give_the_exact_classes():
   )
   exact = special.log_softmax(exact, axis=1)
   model = linear_gaussian.model()
-  estimate = bounds.class_log_probabilities(
-    model.task, model.variables, linear_gaussian.CLASSES, images, jax.random.key(0)
+  candidates = [np.full(200, label, np.int32) for label in range(linear_gaussian.CLASSES)]
+  estimate = bounds.log_probabilities(
+    model.task, model.variables, images, candidates, jax.random.key(0)
   )
   np.testing.assert_allclose(special.logsumexp(estimate, axis=1), 0, atol=1e-9)
   assert np.mean(estimate.argmax(1) == exact.argmax(1)) > 0.95

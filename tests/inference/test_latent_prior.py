@@ -61,10 +61,10 @@ def test_a_style_is_one_latent_if_the_model_s_prior_does_not_depend_on_the_class
 
 
 def test_moments(model):
-  mean, deviation = model.prior.moments(0, 'model')
+  mean, deviation = model.prior.moments(model.conditioning.usual, 'model')
   assert (mean.tolist(), deviation.tolist()) == ([0, 0, 0], [1, 1, 1])
   drawn = model.draw_latents(np.full(20_000, 3), seed=5)
-  mean, deviation = model.prior.moments(3)
+  mean, deviation = model.prior.moments(model.conditions([3]))
   np.testing.assert_allclose(mean, drawn.mean(axis=0), atol=0.06)
   np.testing.assert_allclose(deviation, drawn.std(axis=0), rtol=0.06)
 
@@ -151,9 +151,6 @@ def test_wrong_arguments(model):
   for count in (-1, 2.5, '3', True):
     with pytest.raises(InputError, match='count='):
       model.draw_styles(count)
-  for label in (10, -1, None, 1.0):
-    with pytest.raises(InputError, match=r'label=.*0 to 9'):
-      model.prior.moments(label)
   for temperature in (True, -1, float('nan'), '1'):
     with pytest.raises(InputError, match=r'temperature=.*0 to 100'):
       model.prior.describe(temperature=temperature)
@@ -181,7 +178,7 @@ def test_large_latents_are_drawn_in_small_batches(model):
   draw, fitted_prior.draw = fitted_prior.draw, draw_fitted
   try:
     prior = dataclasses.replace(model.prior, fitted=fitted, latent_dim=size)
-    drawn = prior.draw(np.arange(count) % 10)
+    drawn = prior.draw(model.conditions(np.arange(count) % 10))
   finally:
     fitted_prior.draw = draw
   assert max(batches) * size**2 * 4 < 100e6

@@ -112,7 +112,7 @@ def test_what_the_modes_show(model):
   latent = np.array([[0, 3.0, 0]])
   np.testing.assert_allclose(traversed.images[1, -1], model.decode(latent, [3])[0], atol=1e-5)
   traversed = drawn(model, '--mode traverse --label 3')
-  mean, deviation = model.prior.moments(3)
+  mean, deviation = model.prior.moments(model.conditions([3]))
   latent = mean + np.array([[0, 3.0, 0]]) * deviation
   np.testing.assert_allclose(traversed.images[1, -1], model.decode(latent, [3])[0], atol=1e-5)
 
@@ -141,7 +141,7 @@ def test_the_same_seed_is_the_same_picture(model):
   [
     ('--label three', "'three'"),
     ('--temperature nan', 'temperature=nan'),
-    ('--format gif', '--format=gif .* interpolate and traverse'),
+    ('--format gif', '--format=gif .* interpolate, traverse'),
     ('--mode posterior', '--mode=posterior .* images'),
     ('--mode posterior --images none.png', r'none\.png'),
     ('--mode posterior --indices 0,x', '--indices=0,x'),
@@ -174,7 +174,7 @@ def test_mistakes_are_named(model, flags, message):
 
 def test_all_flags_of_a_mode_are_arguments_of_its_function():
   """Flags about labels and images to start from apart."""
-  apart = {'label', 'images', 'indices', 'split', 'data_dir'}
+  apart = {'label', 'condition', 'images', 'indices', 'split', 'data_dir'}
   for drawer in sampling.DRAWERS.values():
     assert set(drawer.flags) - apart <= set(inspect.signature(drawer.draw).parameters)
 

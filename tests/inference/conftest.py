@@ -1,0 +1,30 @@
+"""Trained models of tables of conditions. Read only."""
+
+import pytest
+import table_models
+
+import cvae_jax
+
+
+@pytest.fixture(scope='session')
+def measured(tmp_path_factory):
+  """A model of digits, their slant and thickness."""
+  workdir = tmp_path_factory.mktemp('runs') / 'measured'
+  table_models.train_measured(workdir)
+  return cvae_jax.load(workdir)
+
+
+@pytest.fixture(scope='session')
+def mixed(tmp_path_factory):
+  """A model of a category, a flag with empty cells and a number, which images show."""
+  workdir = tmp_path_factory.mktemp('runs') / 'mixed'
+  table_models.train_mixed(workdir)
+  return cvae_jax.load(workdir)
+
+
+@pytest.fixture(scope='session')
+def inferring(tmp_path_factory):
+  """A model of the same, but categories are missing: it has a q(c | x)."""
+  workdir = tmp_path_factory.mktemp('runs') / 'inferring'
+  table_models.train_mixed(workdir, missing='side')
+  return cvae_jax.load(workdir)
