@@ -205,7 +205,7 @@ def traverse(
 
 def traverse_image(model: Model, inputs: Inputs, prior: str | None = None) -> Drawing:
   """Each latent dimension in turn as in `traverse`, the others as in one image."""
-  conditions = model.inferred(inputs.images, conditions=inputs.conditions)
+  conditions = model.inferred(inputs.images, inputs.conditions)
   (latent,), _ = model.encode(inputs.images, conditions=conditions)
   return traverse(model, conditions, prior, latent)
 
@@ -218,7 +218,7 @@ def arithmetic(model: Model, inputs: Inputs, latents: np.ndarray | None = None) 
     inputs: a, b and c, as they are to be shown.
     latents: [3, D] their latents; None encodes the images.
   """
-  conditions = model.inferred(inputs.images, conditions=inputs.conditions)
+  conditions = model.inferred(inputs.images, inputs.conditions)
   if latents is None:
     latents, _ = model.encode(inputs.images, conditions=conditions)
   last = conditions[[2]]
@@ -297,7 +297,7 @@ def styles(
 
 def restyle(model: Model, inputs: Inputs) -> Drawing:
   """Each image, and its style in every class."""
-  own = model.inferred(inputs.images, conditions=inputs.conditions)
+  own = model.inferred(inputs.images, inputs.conditions)
   mean, _ = model.encode(inputs.images, conditions=own)
   return after_images(model, inputs, own, mean, _styles(model, mean, own))
 

@@ -301,11 +301,11 @@ class Model:
 
   def reconstruct(self, images, labels=None, conditions: Given = None) -> np.ndarray:
     """E[x | z, c] at the posterior mean of each image, [N, H, W, C] in [0, 1]."""
-    rows = self.inferred(images, labels, conditions)
+    rows = self.inferred(images, conditions, labels)
     mean, _ = self.encode(images, conditions=rows)
     return self.decode(mean, conditions=rows)
 
-  def inferred(self, images, labels=None, conditions: Given = None) -> Conditions:
+  def inferred(self, images, conditions: Given = None, labels=None) -> Conditions:
     """The conditions of images, with the likeliest class by q(c | x) where it is missing."""
     images = arrays.images_of(images, self.image_shape)
     rows = self.conditions(labels, conditions, images=images)
@@ -404,7 +404,7 @@ class Model:
     """
     check_integer('num_draws', num_draws, 1)
     self.prior.check_exists()
-    rows = self.inferred(images, labels, conditions)
+    rows = self.inferred(images, conditions, labels)
     mean, logvar = self.encode(images, conditions=rows)
     count = len(mean)
     mean, logvar = (np.repeat(x, num_draws, axis=0) for x in (mean, logvar))
@@ -437,8 +437,8 @@ class Model:
     """
     check_integer('num_steps', num_steps, 1)
     interpolate = interpolation.of_name(method)
-    sides = [(None, None) if given is None else given for given in (labels, conditions)]
-    for name, given in zip(('labels', 'conditions'), sides, strict=True):
+    sides = [(None, None) if given is None else given for given in (conditions, labels)]
+    for name, given in zip(('conditions', 'labels'), sides, strict=True):
       if len(given) != 2:
         raise InputError(f'{name} have {len(given)} rows, expected two: of first, and of second.')
     rows, means = [], []

@@ -153,7 +153,7 @@ def edit(model: Model, inputs: Inputs, asked: Asked) -> Drawing:
       f'--mode=edit needs --condition with one range at most, such as {EXAMPLES}; it has '
       f'{len(asked.ranges)} ranges.'
     )
-  own = model.inferred(inputs.images, conditions=inputs.conditions)
+  own = model.inferred(inputs.images, inputs.conditions)
   mean, _ = model.encode(inputs.images, conditions=own)
   others, names = own, (', '.join(f'{name} {text}' for name, text in asked.fixed.items()),)
   for number, value in model.conditioning.values(asked.fixed).items():
