@@ -17,6 +17,7 @@ from cvae_jax.models.conditions import Input
 from cvae_jax.runtime import paths
 from cvae_jax.runtime.errors import InputError, did_you_mean
 
+MAX_NUMBER = 1e30  # standard deviations; more is no float32
 YES, NO = ('yes', 'true', '1'), ('no', 'false', '0')
 
 
@@ -350,13 +351,13 @@ def value_of(column: Column, given: Any) -> float:
       raise InputError(f'{column.name}={str(given)[:40]!r} is neither yes nor no.')
     return float(text in YES)
   try:
-    number = float(given)
+    value = (float(given) - column.mean) / column.std
   except (TypeError, ValueError, OverflowError):
-    number = math.inf
-  if not math.isfinite(number):
+    value = math.inf
+  if not abs(value) < MAX_NUMBER:
     unit = f' of {column.unit}' if column.unit else ''
     raise InputError(f'{column.name}={str(given)[:40]!r} is not a number{unit}.')
-  return (number - column.mean) / column.std
+  return value
 
 
 def name_number(column: Column, given: Any) -> int:
@@ -384,7 +385,7 @@ def name_number(column: Column, given: Any) -> int:
   )
   suggestion = '' if is_number else did_you_mean(text, column.names)
   raise InputError(
-    f'{text[:40]!r} is not a {column.name} of this model, which has {known}.{suggestion}'
+    f'{text[:40]!r} is not a {column.name} of this model, which has {known[:500]}.{suggestion}'
   )
 
 

@@ -10,14 +10,18 @@ from cvae_jax.runtime import devices, tensor_files
 from cvae_jax.runtime.errors import InputError
 
 FILE_NAME = 'conditions.safetensors'
-MAX_ROWS = 10_000  # the first; training images are in random order
+MAX_ROWS = 10_000
 
 
 def save(folder: Path, train: Dataset) -> None:
-  """Writes the first rows of the table of training images, if they have one, into a folder."""
+  """Writes rows of the table of training images, if they have one, into a folder.
+
+  They are the first of those with the fewest empty cells; training images are in random order.
+  """
   if train.table is not None:
-    values = devices.own_copy(train.table.values)[:MAX_ROWS]
-    tensor_files.save(folder / FILE_NAME, {'values': values})
+    values = devices.own_copy(train.table.values)
+    order = np.argsort(np.isnan(values).sum(axis=1), kind='stable')
+    tensor_files.save(folder / FILE_NAME, {'values': values[order[:MAX_ROWS]]})
 
 
 def read(folder: Path, columns: tuple[Column, ...]) -> np.ndarray | None:
