@@ -42,7 +42,9 @@ def test_configs_are_valid_and_have_a_docstring(name):
 def test_the_experiments_are_all_there():
   assert set(EXPERIMENTS) == {
     'mnist',
+    'mnist_100_labels',
     'mnist_large',
+    'mnist_style',
     'mnist_latent32',
     'mnist_beta4',
     'binarized_mnist',
