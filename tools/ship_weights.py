@@ -122,11 +122,12 @@ def _card(run: Path, model: Model, evaluation: dict, machine: str) -> str:
       cells = (group, name, value, report.interval(metric), metric.unit, protocol)
       rows.append(f'| {" | ".join(cells)} |')
   kind = 'Conditional' if model.conditional else 'Unconditional'
-  names = model.conditioning.names if model.conditioning.has_table else ()
-  given = f' given {", ".join(names)}' if names else ''
+  what = f'{kind} {config.model.name} VAE of {config.data.name}, latent {config.latent_dim}'
+  if model.conditioning.has_table:
+    what += f', given {", ".join(model.conditioning.names)}'
   return CARD.format(
     name=config.name,
-    what=f'{kind} {config.model.name} VAE of {config.data.name}{given}, latent {config.latent_dim}.',
+    what=f'{what}.',
     averaged='Moving average of the weights' if config.ema_decay else 'Weights',
     step=model.step,
     parameters=parameter_overview.count_parameters(model.variables['params']),
