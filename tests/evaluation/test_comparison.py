@@ -76,7 +76,7 @@ def test_a_denoising_autoencoder_draws_nothing(runs):
 def test_measures_against_their_definitions(runs):
   models = {name: loading.load(runs / name) for name in ('vae', 'dae')}
   data = models['vae'].data()
-  judged = comparison.judge(models['vae'], data)
+  judged = comparison.judge(models, dict.fromkeys(models, data))
   found = {name: comparison.of_model(model, data, judged) for name, model in models.items()}
   assert set(found['vae']) == set(comparison.MEASURES)
   assert set(found['vae']) - set(found['dae']) == {'frechet', 'diversity', 'confidence'}
@@ -99,11 +99,12 @@ def test_denoising_is_measured_from_the_clean_image():
 
   class Echo(Model):
     conditional = False
+    columns = ()
 
     def __init__(self):
       pass
 
-    def reconstruct(self, images, labels=None):
+    def reconstruct(self, images, labels=None, conditions=None):
       return images
 
   images = np.full((600, 8, 8, 1), 128, np.uint8)
@@ -189,15 +190,15 @@ def test_a_folder_of_runs_stands_for_those_that_have_a_checkpoint(runs, tmp_path
 
 def test_each_third_of_the_picture_begins_below_its_heading(runs):
   models = {name: loading.load(runs / name) for name in ('vae', 'dae')}
-  few = models['vae'].data().test
-  few = few._replace(images=few.images[:2], labels=few.labels[:2])
+  few = models['vae'].data()
+  few = dict.fromkeys(models, few._replace(test=few.test.take(slice(2))))
   figure = comparison.side_by_side(models, few)
   check_text(figure)
   (axes,) = figure.axes
   across = axes.get_window_extent()
   begins = {text.get_text(): text.get_window_extent().x0 for text in figure.texts}
   assert [round((begin - across.x0) / across.width * 8) for begin in begins.values()] == [0, 3, 6]
-  without = comparison.side_by_side({'dae': models['dae']}, few)
+  without = comparison.side_by_side({'dae': models['dae']}, {'dae': few['dae']})
   assert not any('samples' in text.get_text() for text in without.texts)
 
 
@@ -206,7 +207,7 @@ def test_measures_that_a_dataset_or_a_model_cannot_have_are_left_out(tiny_run):
   model = loading.load(tiny_run)
   data = model.data()
   of_classes = {'linear_accuracy', 'silhouette'}
-  judged = comparison.judge(model, data)
+  judged = comparison.judge({'': model}, {'': data})
   assert set(comparison.MEASURES) - set(comparison.of_model(model, data, judged)) == of_classes
   assert judged.judge.origin in comparison.protocol(data, judged)
   # A classifier that knows no class judges no samples.
@@ -216,7 +217,7 @@ def test_measures_that_a_dataset_or_a_model_cannot_have_are_left_out(tiny_run):
   assert set(comparison.MEASURES) - set(found) == of_classes | of_samples
   assert 'Warning: ' in comparison.protocol(data, blind)
   data = data._replace(test=data.test._replace(class_names=()))
-  assert comparison.judge(model, data) is None
+  assert comparison.judge({'': model}, {'': data}) is None
   found = comparison.of_model(model, data, None)
   assert set(found) == {'mse', 'denoising_0.1', 'denoising_0.25', 'denoising_0.5', 'active_units'}
   labels = np.array([0, 1, 2])
@@ -228,12 +229,34 @@ def changed(model, **fields):
   return dataclasses.replace(model, config=set_fields(copy.deepcopy(model.config), fields))
 
 
-def test_a_denoising_autoencoder_cannot_classify(runs):
-  model = changed(loading.load(runs / 'dae'), conditional=True)
+def test_models_of_other_conditions_are_compared_on_the_same_images(tmp_path):
+  """Each gets its own table; one without a class is judged by the classes that another knows."""
+  changes = CHANGES | {'conditional': True, 'num_epochs': 1}
+  for name, columns in {'slant': 'slant', 'both': 'digit,slant', 'label': ''}.items():
+    loop.train(tiny_config(data__conditions=columns, **changes), tmp_path / name)
+  models = {name: loading.load(tmp_path / name) for name in ('slant', 'both', 'label')}
+  assert comparison.difference(models) == ''
+  data = comparison.data_of(models)
+  assert [len(data[name].test.columns) for name in models] == [1, 2, 0]
+  judged = comparison.judge(models, data)
+  for name, model in models.items():
+    found = comparison.of_model(model, data[name], judged)
+    given = inputs.conditions_of(model, data[name].test)
+    images = data[name].test.images.astype(np.float32) / 255
+    restored = model.reconstruct(images, conditions=given)
+    assert found['mse'] == pytest.approx(np.square(restored - images).mean(), rel=1e-4)
+    assert 'frechet' in found
+  check_text(comparison.side_by_side(models, data))
+
+
+def test_a_denoising_autoencoder_cannot_classify(tmp_path):
+  changes = CHANGES | {'conditional': True, 'num_epochs': 1}
+  loop.train(tiny_config(objective='dae', **changes), tmp_path / 'dae')
+  model, images = loading.load(tmp_path / 'dae'), np.zeros((2, 8, 8, 1), np.uint8)
   with pytest.raises(InputError, match='--label'):
-    inputs.find_labels(model, np.zeros((2, 8, 8, 1), np.uint8), ['a.png', 'b.png'])
-  found = inputs.find_labels(model, np.zeros((2, 8, 8, 1), np.uint8), ['4/a.png', '7/b.png'])
-  assert found.labels.tolist() == [4, 7]
+    inputs.find_conditions(model, images, ['a.png', 'b.png'])
+  found = inputs.find_conditions(model, images, ['4/a.png', '7/b.png'])
+  assert found.conditions.labels.tolist() == [4, 7]
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,9 @@ def test_unseen_real_images_are_as_many_as_samples_and_of_the_same_classes(
 ):
   data, drawn = model.data(), []
   monkeypatch.setattr(
-    generation, 'sample', lambda model, labels, *_: drawn.append(labels) or model.sample(labels)
+    generation,
+    'sample',
+    lambda model, rows, *_: drawn.append(rows.labels) or model.sample(conditions=rows),
   )
   for split, other in (('test', 'validation'), ('validation', 'test'), ('train', 'validation')):
     dataset, expected = first(getattr(data, split), 40), first(getattr(data, other), 40)

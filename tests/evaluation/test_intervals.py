@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn import metrics
 
 from cvae_jax.evaluation import intervals
 
@@ -39,3 +40,35 @@ def test_a_proportion_lies_in_its_interval_even_when_all_are_right():
 
 def test_one_image_has_no_interval():
   assert np.isnan(intervals.interval(np.array([2.0])).low)
+
+
+def test_auroc_is_that_of_scikit_learn_and_its_interval_holds_the_truth():
+  random = np.random.RandomState(0)
+  is_positive = np.arange(300) % 3 == 0
+  tied = random.randint(0, 5, 300) + is_positive
+  found = intervals.auroc(tied, is_positive)
+  assert found.mean == pytest.approx(metrics.roc_auc_score(is_positive, tied))
+  truth = 0.76024994  # Φ(1 / √2), of normals whose means are one apart
+  held = []
+  for _ in range(500):
+    low, high = intervals.auroc(random.randn(300) + is_positive, is_positive)[1:]
+    held.append(low <= truth <= high)
+  assert 0.92 < np.mean(held) < 0.98
+  assert intervals.auroc(is_positive.astype(float), is_positive) == (1, 1, 1)
+  assert intervals.auroc(-1.0 * is_positive, is_positive).mean == 0
+  for one_kind in (np.ones(5, bool), np.zeros(5, bool)):
+    assert np.isnan(intervals.auroc(np.arange(5.0), one_kind)).all()
+
+
+def test_r_squared_is_that_of_scikit_learn_and_its_interval_holds_the_truth():
+  random, held = np.random.RandomState(0), []
+  for _ in range(500):
+    truth = 3 * random.randn(400)
+    predicted = 0.9 * truth + random.randn(400)
+    mean, low, high = intervals.r_squared(truth, predicted)
+    assert mean == pytest.approx(metrics.r2_score(truth, predicted))
+    held.append(low <= 1 - (0.01 * 9 + 1) / 9 <= high)
+  assert 0.92 < np.mean(held) < 0.98
+  assert intervals.r_squared(truth, truth) == (1, 1, 1)
+  assert intervals.r_squared(truth, np.full(400, truth.mean())).mean == pytest.approx(0)
+  assert np.isnan(intervals.r_squared(np.ones(4), np.arange(4.0))).all()

@@ -102,6 +102,16 @@ def test_names_of_classes_that_lie_together_do_not_cover_each_other():
   assert overlapping(figure) == []
 
 
+def test_points_of_unknown_class_are_grey_and_have_no_name():
+  points, labels = RANDOM.randn(200, 2), np.where(np.arange(200) < 150, -1, 3)
+  figure = figures.latent_scatter(points, labels, FASHION, ('PCA 1', 'PCA 2'))
+  seen, _ = check_text(figure)
+  assert set(seen) & set(FASHION) == {FASHION[3]}
+  grey, known = figure.axes[0].collections[:2]
+  assert (len(grey.get_offsets()), len(known.get_offsets())) == (150, 50)
+  assert matplotlib.colors.to_hex(grey.get_facecolor()[0]) == figures.UNKNOWN.lower()
+
+
 def test_latent_scatter_without_labels():
   check_text(figures.latent_scatter(RANDOM.randn(50, 2), None, (), ('z0', 'z1')))
 
@@ -119,6 +129,19 @@ def test_reliability():
   edges = np.linspace(0, 1, 4)
   values = np.array([np.nan, 0.5, 0.9])
   check_text(figures.reliability(edges, values, values, np.array([0, 3, 9]), 0.1))
+
+
+@pytest.mark.parametrize(('name', 'unit'), [('thickness', 'pixels'), ('$a_{b} ' * 20, '')])
+def test_asked_against_measured(name, unit):
+  asked = RANDOM.randn(500)
+  figure = figures.asked_against_measured(asked, asked + 0.1, name, unit, 0.987)
+  seen, _ = check_text(figure)
+  assert any('500 samples' in text and '0.987' in text for text in seen)
+  assert any(text.startswith('asked: ') and text.endswith(unit) for text in seen)
+  (diagonal,) = figure.axes[0].lines
+  np.testing.assert_array_equal(*diagonal.get_data())
+  one_value = figures.asked_against_measured(np.ones(3), np.ones(3), name, unit, 0.0)
+  assert np.ptp(one_value.axes[0].get_xlim()) > 0
 
 
 def test_a_saved_figure_leaves_no_other_file(tmp_path):
