@@ -201,7 +201,7 @@ def _draw(evaluation: Evaluation, column: Column, samples: Pairs) -> None:
   title = f'{column.name}: asked against measured'
   r_squared = measured(column, samples)['r2'].mean
   evaluation.draw(
-    f'asked_{evaluation.model.conditioning.number(column.name)}_{_plain(column.name)}',
+    f'asked_{len(evaluation.undrawn) + 1}_{_plain(column.name)}',
     lambda: (
       title,
       figures.asked_against_measured(*samples[:2], column.name, column.unit, r_squared),

@@ -154,7 +154,8 @@ def _name_classes(axes, points, labels, class_names):
     others = [other for key, other in middles.items() if key != label]
     if not any(np.all(np.abs(middle - other) < room) for other in others):
       axes.text(*middle, class_names[label], **NAME_STYLE)
-  axes.legend(loc='center left', bbox_to_anchor=(1.0, 0.5), borderaxespad=0.2)
+  if present:
+    axes.legend(loc='center left', bbox_to_anchor=(1.0, 0.5), borderaxespad=0.2)
 
 
 @styled()
@@ -242,8 +243,8 @@ def asked_against_measured(
     unit: '' is none.
     r_squared: of the two.
   """
-  (name,) = shortened(fonts.drawable([name]), MAX_TITLE_INCHES)
-  named = f'{name}, {fonts.drawable([unit])[0]}' if unit else name
+  name, unit = shortened(fonts.drawable([name, unit]), MAX_NAME_INCHES)
+  named = f'{name}, {unit}' if unit else name
   figure = Figure(figsize=(5.4, 5.2), layout='constrained')
   axes = figure.add_subplot(xlabel=f'asked: {named}', ylabel=f'measured: {named}')
   axes.set_title(f'{name} of {len(asked):,} samples: R² = {r_squared:.3f}')

@@ -45,7 +45,7 @@ def test_one_image_has_no_interval():
 def test_auroc_is_that_of_scikit_learn_and_its_interval_holds_the_truth():
   random = np.random.RandomState(0)
   is_positive = np.arange(300) % 3 == 0
-  tied = random.randint(0, 5, 300) + is_positive
+  tied = 1.0 * random.randint(0, 5, 300) + is_positive
   found = intervals.auroc(tied, is_positive)
   assert found.mean == pytest.approx(metrics.roc_auc_score(is_positive, tied))
   truth = 0.76024994  # Φ(1 / √2), of normals whose means are one apart
