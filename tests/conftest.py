@@ -47,6 +47,14 @@ def tiny_run(tmp_path_factory):
   return workdir
 
 
+@pytest.fixture(scope='session')
+def measured_run(tmp_path_factory):
+  """The folder of a tiny run on digits, their slant and thickness. Read only: copy it."""
+  workdir = tmp_path_factory.mktemp('runs') / 'measured'
+  loop.train(tiny_config(data__conditions='digit,slant,thickness', num_epochs=1), workdir)
+  return workdir
+
+
 @pytest.fixture
 def real_data(request):
   """The folder of the real set that the test's marker names; skips where there is none."""

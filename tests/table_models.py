@@ -1,4 +1,4 @@
-"""Tiny models of tables of conditions, and the data that they are trained on."""
+"""A tiny model of a table of conditions, and images that show them."""
 
 from pathlib import Path
 
@@ -15,11 +15,6 @@ COLUMNS = (
   Column('bar', 'flag'),
   Column('grey', 'number', unit='%'),
 )
-
-
-def train_measured(workdir: Path) -> None:
-  """Digits with two numbers that are measured on them."""
-  loop.train(tiny_config(data__conditions='digit,slant,thickness', num_epochs=1), workdir)
 
 
 def train_mixed(workdir: Path, missing: str = 'bar', num_epochs: int = 40, **changes) -> None:

@@ -7,11 +7,9 @@ import cvae_jax
 
 
 @pytest.fixture(scope='session')
-def measured(tmp_path_factory):
+def measured(measured_run):
   """A model of digits, their slant and thickness."""
-  workdir = tmp_path_factory.mktemp('runs') / 'measured'
-  table_models.train_measured(workdir)
-  return cvae_jax.load(workdir)
+  return cvae_jax.load(measured_run)
 
 
 @pytest.fixture(scope='session')
