@@ -26,6 +26,7 @@ def train_mixed(workdir: Path, missing: str = 'bar', num_epochs: int = 40, **cha
     sigma=0.1,
     data__name='arrays',
     data__num_classes=0,
+    data__conditions='all',
     data__max_examples=0,
     model__channels=(16, 32),
     model__embed_dim=16,

@@ -157,8 +157,9 @@ class Conditioning(NamedTuple):
     for number, given in values.items():
       count = _common_count(self.names[number], given, count)
     if labels is not None:
-      values[self._labelled(values)] = given = labels_of(self.class_column, labels, count)
-      count = len(given)
+      number = self._labelled(values)
+      values[number] = labels_of(self.columns[number], labels, count)
+      count = len(values[number])
     return self.completed(values, 1 if count is None else count, images, seed)
 
   def values(self, conditions: Mapping[str, Any]) -> dict[int, np.ndarray]:

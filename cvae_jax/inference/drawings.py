@@ -297,6 +297,7 @@ def styles(
 
 def restyle(model: Model, inputs: Inputs) -> Drawing:
   """Each image, and its style in every class."""
+  model.check_styles()
   own = model.inferred(inputs.images, inputs.conditions)
   mean, _ = model.encode(inputs.images, conditions=own)
   return after_images(model, inputs, own, mean, _styles(model, mean, own))

@@ -219,7 +219,7 @@ class Model:
 
   def styles(self, count: int, seed: int = 0) -> Conditions:
     """The conditions that `draw_styles` draws for."""
-    self._check_classes('cannot draw one style in all classes')
+    self.check_styles()
     check_integer('count', count, 0)
     labels = np.arange(count, dtype=np.int32) % len(self.class_names)
     return self.conditioning.of(labels, None, count, seed=seed)
@@ -230,13 +230,17 @@ class Model:
     The noise that gives a latent under its own conditions gives those of the other classes, by the
     prior that the model was trained with. If that is N(0, I), the latent is the same in all.
     """
-    self._check_classes('cannot draw one style in all classes')
+    self.check_styles()
     latents = arrays.latents_of(latents, self.config.latent_dim)
     own = self.conditioning.of(labels, conditions, len(latents))
     count = len(self.class_names)
     repeated = np.repeat(latents, count, axis=0)
     changed = self.prior.under(repeated, own.repeat(count), own.in_every_class())
     return changed.reshape(len(latents), count, self.config.latent_dim)
+
+  def check_styles(self) -> None:
+    """Raises InputError if the model has no classes to show a style in."""
+    self._check_classes('cannot draw one style in all classes')
 
   def _check_classes(self, otherwise: str) -> None:
     if not self.has_classes:
@@ -352,7 +356,7 @@ class Model:
     Raises:
       InputError: as of `elbo`, or the model knows no classes.
     """
-    self._check_classes('cannot tell classes')
+    self._check_classes('knows no classes')
     if not isinstance(conditions, Conditions):  # any class will do: it is replaced
       conditions = {**(conditions or {}), self.conditioning.class_column.name: self.class_names[0]}
     pixels, rows, key = self._bounded(images, None, conditions, seed)
