@@ -20,6 +20,7 @@ from cvae_jax.runtime import keys
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.runtime.paths import printable
 
+MAX_ROUNDS = 5  # over the columns that are to be found
 NUMBER_STEPS = 21  # of the trained range, to find the number of a picture from its bounds
 
 
@@ -128,7 +129,8 @@ def find_conditions(
 
   A picture in a folder with the name or number of a class has that class. What else is not given is
   measured, or the model finds the likeliest, by Bayes from the bounds: first the class, then flags
-  and numbers one after another, numbers at steps of their trained range.
+  and numbers one after another, numbers at steps of their trained range; and again, as long as one
+  changes with the others.
 
   Args:
     model: a trained model.
@@ -152,21 +154,26 @@ def find_conditions(
   if number in first and from_folder.any():
     known = np.where(from_folder, of_folders, conditions.table[:, number])
     conditions = conditions.replaced(number, known)
-  for column in sorted(first, key=lambda n: n != number):
-    unknown = ~from_folder if column == number else np.ones(count, bool)
-    if not unknown.any():
-      continue
-    if not model.has_prior:
-      raise InputError(
-        'A denoising autoencoder cannot find the conditions of a picture: name its class with '
-        '--label, or by the name of its folder, and others with --condition.'
-      )
-    best, highest = _likeliest(model, images[unknown], conditions[unknown], column)
-    table = conditions.table.copy()
-    table[unknown, column] = best
-    conditions = conditions.of_table(table)
-    if column == number:
-      probabilities[unknown] = highest
+  to_find = sorted(first, key=lambda column: column != number)
+  if from_folder.all() and number in to_find:
+    to_find.remove(number)
+  if to_find and not model.has_prior:
+    raise InputError(
+      'A denoising autoencoder cannot find the conditions of a picture: name its class with '
+      '--label, or by the name of its folder, and others with --condition.'
+    )
+  for _ in range(MAX_ROUNDS if len(to_find) > 1 else 1):
+    before = conditions.table
+    for column in to_find:
+      unknown = ~from_folder if column == number else np.ones(count, bool)
+      best, highest = _likeliest(model, images[unknown], conditions[unknown], column)
+      table = conditions.table.copy()
+      table[unknown, column] = best
+      conditions = conditions.of_table(table)
+      if column == number:
+        probabilities[unknown] = highest
+    if np.array_equal(before, conditions.table, equal_nan=True):
+      break
   return Found(conditions, from_folder, probabilities)
 
 

@@ -204,7 +204,7 @@ class Model:
     if num_images is not None:
       check_integer('num_images', num_images, 0)
     elif labels is None and conditions is None:
-      raise InputError('Give labels to a conditional model, num_images to an unconditional one.')
+      raise InputError('Give labels, conditions or num_images.')
     return self.conditioning.of(labels, conditions, num_images, seed=seed)
 
   def draw_styles(
