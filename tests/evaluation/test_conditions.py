@@ -90,6 +90,7 @@ def measured(model, data, images, monkeypatch, asked=('conditions',)):
   return evaluation
 
 
+@pytest.mark.slow
 def test_every_kind_of_column_of_a_perfect_generator_and_of_one_that_mixes_rows_up(
   run, config, source, monkeypatch, capsys
 ):
@@ -119,6 +120,7 @@ def test_every_kind_of_column_of_a_perfect_generator_and_of_one_that_mixes_rows_
     assert mixed[f'{name}_of_real_images'] == metrics[f'{name}_of_real_images']
 
 
+@pytest.mark.slow
 def test_what_the_judge_of_columns_reads_does_not_depend_on_other_images(run, config, source):
   data = datasets.load(config, source=source)
   judge = column_judge.reference(config.data, data.train, [1, 2, 3])
@@ -266,6 +268,7 @@ def without_classes(dataset, rows):
   return dataset._replace(labels=labels, table=dataset.table._replace(values=values))
 
 
+@pytest.mark.slow
 def test_a_model_with_q_of_c_has_its_accuracy_beside_that_of_bayes(few_labels_run, tmp_path):
   model = dataclasses.replace(cvae_jax.load(few_labels_run), folder=tmp_path)
   data = model.data()
@@ -304,13 +307,13 @@ def test_samples_of_images_without_a_class_have_the_one_that_is_inferred(few_lab
   np.testing.assert_array_equal(drawn.values, model.inferred(images, own).values)
   np.testing.assert_array_equal(drawn.labels[100:], dataset.labels[100:])
   assert drawn.labels.min() >= 0
-  learned = []
   evaluation = Evaluation(model, 'test', 300, 300, 3)
   learned = generation._conditions_to_learn_from(evaluation, data)
   assert len(learned) == 150
   assert learned.labels.min() >= 0
 
 
+@pytest.mark.slow
 def test_a_split_without_any_class_has_no_accuracies_and_a_grey_scatter(few_labels_run, tmp_path):
   model = dataclasses.replace(cvae_jax.load(few_labels_run), folder=tmp_path)
   data = model.data()
