@@ -17,7 +17,7 @@ COLUMNS = (
 )
 
 
-def train_mixed(workdir: Path, missing: str = 'bar', num_epochs: int = 40, **changes) -> None:
+def train(workdir: Path, missing: str, num_epochs: int) -> None:
   """A category, a flag and a number; every third cell of one of them is empty."""
   config = tiny_config(
     num_epochs=num_epochs,
@@ -30,7 +30,6 @@ def train_mixed(workdir: Path, missing: str = 'bar', num_epochs: int = 40, **cha
     data__max_examples=0,
     model__channels=(16, 32),
     model__embed_dim=16,
-    **changes,
   )
   splits = {'train': split(600, 0, missing), 'test': split(60, 1, missing)}
   loop.train(config, workdir, source=Source(splits, NAMES, True, COLUMNS))

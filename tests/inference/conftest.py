@@ -14,15 +14,15 @@ def measured(measured_run):
 
 @pytest.fixture(scope='session')
 def mixed(tmp_path_factory):
-  """A model of a category, a flag with empty cells and a number, which images show."""
+  """A model of a category, a flag with empty cells and a number; it has learned little of them."""
   workdir = tmp_path_factory.mktemp('runs') / 'mixed'
-  table_models.train_mixed(workdir)
+  table_models.train(workdir, missing='bar', num_epochs=2)
   return cvae_jax.load(workdir)
 
 
 @pytest.fixture(scope='session')
 def inferring(tmp_path_factory):
-  """A model of the same, but categories are missing: it has a q(c | x)."""
+  """A good model of the same, but categories are missing, not flags: it has a q(c | x)."""
   workdir = tmp_path_factory.mktemp('runs') / 'inferring'
-  table_models.train_mixed(workdir, missing='side')
+  table_models.train(workdir, missing='side', num_epochs=40)
   return cvae_jax.load(workdir)

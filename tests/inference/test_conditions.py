@@ -47,6 +47,8 @@ def of_columns(unknown=(False, True, False), inferred=(False,) * 3, training=TRA
     (ANGLE, 10, 0.0),
     (ANGLE, [12, '8', np.float32(10), None, NAN], [1, -1, 0, NAN, NAN]),
     (ANGLE, np.array([12, NAN], np.float32), [1, NAN]),
+    (ANGLE, [np.float32(12), np.float32('nan')], [1, NAN]),
+    (SIDE, [np.float32('nan')], [NAN]),
     (ANGLE, [], []),
   ],
 )
@@ -306,11 +308,20 @@ def test_a_model_of_labels_takes_them_as_conditions_too(tiny_run):
   np.testing.assert_array_equal(named.conditions([1]).values, [1])
 
 
-@pytest.mark.slow
 def test_a_missing_flag_is_a_condition_of_its_own(mixed):
-  given = {'side': ['left'] * 3, 'grey': 60, 'bar': ['yes', 'no', None]}
-  yes, no, unknown = mixed.decode(np.zeros((3, 2)), conditions=given)[:, 7].mean(axis=(1, 2))
-  assert no < 0.2 < unknown < 0.8 < yes
+  given = {'side': 'left', 'grey': 60, 'bar': ['yes', 'no', None]}
+  images = mixed.decode(np.zeros((3, 2)), conditions=given)
+  for first, second in ((0, 1), (0, 2), (1, 2)):
+    assert not np.allclose(images[first], images[second], atol=1e-4)
+  # Of images, a flag that is not named is unknown.
+  pixels = table_models.split(5, 3).images
+  known = {'side': 'left', 'grey': 60}
+  np.testing.assert_array_equal(
+    mixed.encode(pixels, conditions=known), mixed.encode(pixels, conditions=known | {'bar': None})
+  )
+  assert not np.allclose(
+    mixed.encode(pixels, conditions=known), mixed.encode(pixels, conditions=known | {'bar': 1})
+  )
 
 
 @pytest.mark.slow
