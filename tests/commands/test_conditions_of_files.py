@@ -13,8 +13,10 @@ from tiny import TINY_FLAGS
 COUNT = 120
 RANDOM = np.random.RandomState(0)
 IMAGES = RANDOM.randint(0, 256, (COUNT, 8, 8), np.uint8)
-KIND = np.array(['ant', 'bee', 'cat'])[np.arange(COUNT) % 3]
-SIZE = np.where(np.arange(COUNT) % 4 == 0, np.nan, RANDOM.rand(COUNT).round(4))
+KIND = np.array(['ant', 'bee', 'cat', ''])[np.arange(COUNT) % 4]
+SIZE = np.where(
+  np.arange(COUNT) % 5 == 0, np.float32(np.nan), RANDOM.rand(COUNT).astype(np.float32)
+)
 WINGS = np.arange(COUNT) % 3 < 2
 
 
@@ -25,7 +27,12 @@ def write_npz(folder):
 
 def write_parquet(folder):
   sizes = [None if np.isnan(size) else size for size in SIZE]
-  columns = {'kind': KIND, 'size': sizes, 'image': parquet_files.cells(IMAGES), 'wings': WINGS}
+  columns = {
+    'kind': [kind or None for kind in KIND],
+    'size': sizes,
+    'image': parquet_files.cells(IMAGES),
+    'wings': WINGS,
+  }
   parquet_files.write(folder / 'train.parquet', columns)
   return 'parquet', folder
 
@@ -64,7 +71,7 @@ def test_each_form_is_trained(forked_command, tmp_path, monkeypatch, write):
   saved = json.loads((tmp_path / 'runs/tiny/config.json').read_text())
   columns = {column['name']: column for column in saved['columns']}
   assert [*columns] == ['wings', 'kind', 'size', 'slant']
-  assert saved['config']['data']['columns'] == ['flag', 'category:3', 'number?', 'number']
+  assert saved['config']['data']['columns'] == ['flag', 'category:3?', 'number?', 'number']
   assert columns['kind']['names'] == ['ant', 'bee', 'cat']
   assert np.nanmin(SIZE) <= columns['size']['low'] < columns['size']['high'] <= np.nanmax(SIZE)
   assert columns['size']['mean'] == pytest.approx(np.nanmean(SIZE), abs=0.1)
