@@ -1,9 +1,9 @@
 """MNIST by digit, slant and stroke thickness, measured on the images (Castro et al. 2019).
 
-12 epochs, about 90 seconds each on 2 free CPU cores. The shipped weights reached a validation −ELBO of
-84.89 nats (one posterior sample, EMA weights). Of 10,000 samples at the conditions of the test images,
-from the fitted prior: R² of measured against asked 0.990 for the slant and 0.909 for the thickness, and
-99.0 % show the digit.
+12 epochs, about 90 seconds each on 2 free CPU cores. The shipped weights reached a validation −ELBO
+of 84.89 nats (one posterior sample, EMA weights). Of 10,000 samples at the conditions of the test
+images, from the fitted prior: R² of measured against asked is 0.990 for the slant and 0.909 for the
+thickness, and 99.0 % show the digit.
 """
 
 from ml_collections import ConfigDict

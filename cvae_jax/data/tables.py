@@ -17,6 +17,36 @@ class Table(NamedTuple):
   columns: tuple[Column, ...]
   values: np.ndarray  # float32 [N, columns]; see `Column`. NaN is unknown
 
+  def as_in(self, columns: tuple[Column, ...]) -> 'Table':
+    """The same conditions in other columns, of a model that was trained on other images.
+
+    Args:
+      columns: of the same names in the same order; numbers may have another mean and standard
+        deviation, categories other numbers for their names.
+
+    Raises:
+      InputError: a column is of another kind, or a category lacks a name.
+    """
+    values = self.values.copy()
+    for number, (mine, other) in enumerate(zip(self.columns, columns, strict=True)):
+      if mine.kind != other.kind:
+        raise InputError(
+          f'The column {mine.name!r} is a {mine.kind} in the data, a {other.kind} in the model.'
+        )
+      if unknown := [name for name in mine.names if name not in other.names]:
+        raise InputError(
+          f'The column {mine.name!r} of the data has the name {unknown[0]!r}, which the model does '
+          f'not know: {", ".join(other.names)[:200]}.'
+        )
+      if mine.kind == 'number':
+        values[:, number] += (mine.mean - other.mean) / mine.std
+        values[:, number] *= mine.std / other.std
+      elif mine.names != other.names:
+        numbers = np.array([other.names.index(name) for name in mine.names], np.float32)
+        known = ~np.isnan(values[:, number])
+        values[known, number] = numbers[values[known, number].astype(int)]
+    return Table(columns, values)
+
   def take(self, rows: slice | np.ndarray) -> 'Table':
     """The same columns of these rows."""
     return Table(self.columns, self.values[rows])

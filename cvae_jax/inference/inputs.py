@@ -50,9 +50,10 @@ def from_dataset(model: Model, dataset: Dataset, rows: Sequence[int]) -> Inputs:
   if wrong := [row for row in rows if not 0 <= row < count]:
     raise InputError(f'index {wrong[0]} is not in this split: expected 0 to {count - 1}.')
   labels, classes = dataset.labels[rows], dataset.class_names
-  names = tuple(classes[label] for label in labels) if classes else tuple(map(str, rows))
+  pairs = zip(rows, labels, strict=True)
+  names = [classes[label] if classes and label >= 0 else str(row) for row, label in pairs]
   images = dataset.images[rows].astype(np.float32) / 255
-  return Inputs(images, conditions_of(model, dataset, rows), names)
+  return Inputs(images, conditions_of(model, dataset, rows), tuple(names))
 
 
 def conditions_of(

@@ -43,6 +43,10 @@ def load(
     _check_same('classes', splits.train.class_names, class_names)
   if fingerprint not in (None, datasets.fingerprint(splits.train, splits.validation)):
     print('Note: these are not the images that the model was trained on.')
+  if conditioning.has_table and splits.train.columns != conditioning.columns:
+    return Splits(
+      *(split._replace(table=split.table.as_in(conditioning.columns)) for split in splits)
+    )
   return splits
 
 

@@ -374,3 +374,26 @@ def test_digits_by_class_and_slant():
     measured = measure('slant', split.images)
     np.testing.assert_allclose(split.conditions[:, 1] * slant.std + slant.mean, measured, atol=1e-5)
   assert datasets.completed(config, splits.train).data.columns == ('category:10', 'number')
+
+
+def test_a_table_as_another_model_has_it():
+  mine = (
+    Column('colour', 'category', ('red', 'blue')),
+    Column('flag', 'flag'),
+    Column('angle', 'number', mean=10.0, std=2.0),
+  )
+  other = (
+    Column('colour', 'category', ('blue', 'green', 'red')),
+    Column('flag', 'flag'),
+    Column('angle', 'number', mean=4.0, std=3.0),
+  )
+  values = np.array([[0, 1, 0], [1, np.nan, 1], [np.nan, 0, np.nan]], np.float32)
+  seen = tables.Table(mine, values).as_in(other)
+  assert seen.columns == other
+  # Red is 2 and blue 0; 10 and 12 are 2 and 8/3 of the other's deviations from its mean.
+  expected = [[2, 1, 2], [0, np.nan, 8 / 3], [np.nan, 0, np.nan]]
+  np.testing.assert_allclose(seen.values, expected, rtol=1e-6)
+  with pytest.raises(InputError, match=r"'colour'.*'green'"):
+    tables.Table(other, values).as_in(mine)
+  with pytest.raises(InputError, match=r"'angle'.*category"):
+    tables.Table(mine, values).as_in((*other[:2], Column('angle', 'category', ('a', 'b'))))
