@@ -1,8 +1,8 @@
 """MNIST with 100 labels: the other 54,900 training images have none (M2; Kingma et al. 2014).
 
 About 30 seconds per epoch on 2 CPU cores. Test error of q(c | x) over three choices of the labels
-(data.split_seed and seed 0, 1, 2; EMA weights): 3.02, 4.20 and 4.01 %. Images are shifted and turned,
-which the published 11.97 % (M2) and 3.33 % (M1+M2) do without.
+(data.split_seed and seed 0, 1, 2; EMA weights): 3.02, 4.20 and 4.01 %. Images are shifted and
+turned, which the published 11.97 % (M2) and 3.33 % (M1+M2) do without.
 """
 
 from ml_collections import ConfigDict
