@@ -183,7 +183,9 @@ def test_an_unconditional_model(unconditional):
   assert drawn(unconditional, '').images.shape == (8, 8, 8, 8, 1)
   for flags in ('--mode manifold', '--mode reconstruct --indices 0,1', '--mode traverse'):
     assert np.isfinite(drawn(unconditional, flags).images).all()
-  for flags in ('--label 3', '--mode style', '--mode interpolate --label 3,8'):
+  for flags in (
+    '--label 3', '--mode style', '--mode style --indices 0', '--mode interpolate --label 3,8'
+  ):  # fmt: skip
     with pytest.raises(InputError, match='unconditional'):
       drawn(unconditional, flags)
 
