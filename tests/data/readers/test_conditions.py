@@ -265,6 +265,24 @@ def test_parquet_labels_may_be_missing_or_not_public(tmp_path):
   assert found.columns[0].names == ('x', 'y')
 
 
+def test_a_bad_cell_is_named_by_its_file_and_row(tmp_path):
+  for number, angle in enumerate((ANGLE, np.where(np.arange(COUNT) == 2, np.inf, ANGLE))):
+    file = tmp_path / f'train-{number:05d}-of-00002.parquet'
+    parquet_files.write(file, parquet_columns(names=(), angle=angle))
+  with pytest.raises(InputError, match=r"train-00001-of-00002\.parquet, row 2: 'inf'"):
+    source('parquet', tmp_path, 'angle')
+
+
+@pytest.mark.parametrize('label', ['fine_label', 'species'])
+def test_the_label_of_parquet_files_comes_first_and_is_a_category(tmp_path, label):
+  columns = parquet_columns(names=(), **{label: GLASSES.astype(int)})
+  del columns['label']
+  parquet_files.write(tmp_path / 'x.parquet', columns)
+  asked = label if label == 'species' else ''
+  found = source('parquet', tmp_path / 'x.parquet', data__label_column=asked)
+  assert found.columns[0] == Column(label, 'category', ('0', '1'))
+
+
 ATTRIBUTES = [f'Attribute_{number:02d}' for number in range(38)] + ['Male', 'Smiling']
 
 
