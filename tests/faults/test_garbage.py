@@ -136,7 +136,7 @@ def read_celeba(path):
   for number in (1, 2, 3):
     (folder / 'img_align_celeba' / f'00000{number}.jpg').touch()
   splits = celeba.read(celeba.find(folder), 'Smiling')
-  assert [len(paths) for paths, _ in splits.values()] == [1, 1, 1]
+  assert [len(paths) for paths, *_ in splits.values()] == [1, 1, 1]
 
 
 def cifar_content():
@@ -145,7 +145,7 @@ def cifar_content():
 
 
 def read_cifar(path):
-  images, labels = cifar.read_split([path])
+  images, labels, _ = cifar.read_split([path])
   assert images.shape == (len(labels), 32, 32, 3)
 
 
@@ -162,7 +162,7 @@ def array_content():
 
 
 def read_arrays(path):
-  images, labels = arrays.source(tiny_config(data__dir=str(path)).data).splits['train']
+  images, labels, _ = arrays.source(tiny_config(data__dir=str(path)).data).splits['train']
   assert images.dtype == np.uint8
   assert images.ndim == 4
   assert len(images) == len(labels)
