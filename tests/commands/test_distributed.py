@@ -127,7 +127,8 @@ def test_two_processes_train_the_run_of_one(together, tmp_path, placement):
   config = tiny_config(checkpoint_every_steps=5, data__placement=placement, **DENSE)
   loop.train(config, one)
   assert_same_rows(two, one)
-  priors = [cvae_jax.load(run).prior.moments(3) for run in (two, one)]
+  models = map(cvae_jax.load, (two, one))
+  priors = [model.prior.moments(model.conditions([3])) for model in models]
   np.testing.assert_allclose(*priors, atol=1e-3)
   # Each line is written once.
   assert [row['step'] for row in rows(two)] == ['2', '3', '4', '6']

@@ -166,7 +166,7 @@ for count in (8, 4, 2, 1):
     state, terms = prog.chunk(state, data, num_steps=1)
     runs[count] += [float(value[0]) for value in terms.values()]
   if count in (1, 8):
-    images, labels, _ = prog.validation
+    images, labels = prog.validation.images, prog.validation.labels
     key = jax.random.key(0)
     runs[count] += prog.evaluate(state.eval_variables, images, labels, key).values()
 print(json.dumps(runs))
