@@ -21,8 +21,12 @@ def __getattr__(name):
     from cvae_jax.inference.shipped import available
 
     return available
+  if name == 'InputError':
+    from cvae_jax.runtime.errors import InputError
+
+    return InputError
   raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
 
 def __dir__():
-  return [*globals(), 'available', 'default_config', 'fit', 'load']
+  return [*globals(), 'InputError', 'available', 'default_config', 'fit', 'load']

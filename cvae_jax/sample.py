@@ -31,7 +31,7 @@ flags.DEFINE_string('checkpoint', 'best', 'best (by validation ELBO), last, or a
 flags.DEFINE_list('label', None, 'Classes, by name, else by number: 3 or 3,8.')
 flags.DEFINE_list('digit', None, 'The same as --label.')
 _CONDITION = 'Conditions by column: digit=3,slant=0.4; ranges for sweep and edit: slant=-1:1:9.'
-flags.DEFINE_list('condition', None, _CONDITION)
+flags.DEFINE_multi_string('condition', None, _CONDITION)
 flags.DEFINE_multi_string('images', None, 'Your own pictures to start from: files or folders.')
 flags.DEFINE_list('indices', None, "Images of the run's dataset to start from: 0,1,2.")
 _SPLITS = ['train', 'validation', 'test']
@@ -63,6 +63,8 @@ def main() -> None:
   values = {name: given[name].value for name in sampling.Request._fields}
   output = None if given.output is None else paths.from_user(given.output)
   values['label'] = given.digit if given.label is None else given.label
+  if given.condition is not None:
+    values['condition'] = [item for text in given.condition for item in text.split(',')]
   values['format'] = sampling.format_of(given.format, output)
   request = sampling.Request(**values)
   sampling.check(request)

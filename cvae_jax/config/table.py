@@ -220,7 +220,7 @@ FIELDS: dict[str, Field] = {
   'data.alpha': Field('white', one_of('white', 'keep'), 'transparent pictures: white behind them, or keep: a fourth channel'),
   'data.shown_channels': Field((), TRIPLE, 'channels that are shown as RGB, e.g. 3,1,0; none: the first three', FREE),
   'data.num_classes': Field(10, integer(0, MAX_WIDTH), 'labels are 0 to num_classes - 1; 0: as many classes as the data have', SHAPES),
-  'data.conditions': Field('', TEXT, "columns of the table of conditions: digit,angle:number, or all; empty: the class label"),
+  'data.conditions': Field('', TEXT, "columns of the table of conditions: digit,angle:number, or all; empty: the class label", SHAPES),
   'data.columns': Field((), INPUTS, 'their kinds and sizes; set from the data', SHAPES),
   'data.bit_depth': Field(0, BIT_DEPTH, 'bits that are used in grey pictures of 16 bits, 8 to 16; 0: as the file says'),
   'data.label_attribute': Field('Smiling', TEXT, 'the attribute of celeba that is the class'),

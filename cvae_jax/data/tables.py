@@ -90,8 +90,9 @@ def choose(source: Source, data) -> Source:
       column = columns[number]
     if column is None:
       names = list(dict.fromkeys([*numbers, *source.others, *MEASURES]))
+      kinds = ' Kinds are category, flag and number.' if ':' in name else ''
       raise InputError(
-        f'data.conditions={data.conditions!r}: {data.name!r} has no column {name!r}. It has '
+        f'data.conditions={data.conditions!r}: {data.name!r} has no column {name!r}.{kinds} It has '
         f'{", ".join(names)[:500]}.{did_you_mean(name, names)}'
       )
     if kind not in (None, column.kind):
@@ -164,8 +165,8 @@ def with_few_labels(split: Split, columns: Sequence[Column], count: int, seed: i
     wanted = count // len(names) + (label < count % len(names))
     if not 1 <= wanted <= len(rows):
       raise InputError(
-        f'data.num_labels={count} of {len(names)} classes are {wanted} of {names[label]!r}, which '
-        f'has {len(rows):,} training images: expected 1 or more of each, up to as many as it has.'
+        f'data.num_labels={count} keeps {wanted} labels of the class {names[label]!r}, which has '
+        f'{len(rows):,} training images: expected 1 or more of each class, up to all it has.'
       )
     kept.append(random.permutation(rows)[:wanted])
   kept = np.concatenate(kept)
@@ -196,12 +197,14 @@ def standardized(splits: dict[str, Split], columns: Sequence[Column]) -> dict[st
       )
     has_empty = any(np.isnan(split.cells[:, number]).any() for split in splits.values())
     column = column._replace(has_empty=has_empty)
+    is_constant = known.min() == known.max() if column.kind == 'number' else len(column.names) == 1
+    if is_constant:
+      raise InputError(
+        f'The column {column.name!r} has one value only in the training images, '
+        f'{column.names[0] if column.names else known[0]}: it tells a model nothing. Leave it out '
+        'of --config.data.conditions.'
+      )
     if column.kind == 'number':
-      if known.min() == known.max():
-        raise InputError(
-          f'The column {column.name!r} has one value only in the training images, {known[0]:g}: it '
-          'tells a model nothing. Leave it out of --config.data.conditions.'
-        )
       mean, std, low, high = map(float, (known.mean(), known.std(), known.min(), known.max()))
       column = column._replace(mean=mean, std=std, low=low, high=high)
     found.append(column)

@@ -263,7 +263,10 @@ class Model:
     """E[x | z, c], [N, H, W, C] in [0, 1].
 
     Labels may also be mixtures of classes, floats [N, classes], with embeddings between theirs.
-    The seed is that of conditions that are not named.
+    Columns that are not named are as in training images, drawn with the seed.
+
+    Raises:
+      InputError: wrong latents, labels or conditions, or none for a conditional model.
     """
     latents = arrays.latents_of(latents, self.config.latent_dim)
     values, kind = None, Mixtures
@@ -271,8 +274,15 @@ class Model:
       values = arrays.mixtures_of(labels, len(latents), len(self.class_names))
     if values is None:
       kind = np.asarray
+      self._check_given(labels, conditions)
       values = self.conditioning.of(labels, conditions, len(latents), seed=seed).values
     return passes.decode(self.task, self.variables, latents, values, kind)
+
+  def _check_given(self, labels, conditions: Given) -> None:
+    """Raises InputError without any conditions: latents come from images that had some."""
+    is_given = labels is not None or isinstance(conditions, Conditions) or bool(conditions)
+    if self.conditional and not is_given:
+      raise InputError('This model is conditional: give the labels or conditions to decode with.')
 
   def decode_paths(self, paths: np.ndarray, first: Conditions, second: Conditions) -> np.ndarray:
     """E[x | z, c] along paths [N, steps, latent], [N, steps, H, W, C] in [0, 1].
@@ -300,6 +310,7 @@ class Model:
   ) -> np.ndarray:
     """x ~ p(x | z, c), [N, H, W, C] in [0, 1]."""
     latents = arrays.latents_of(latents, self.config.latent_dim)
+    self._check_given(labels, conditions)
     rows = self.conditioning.of(labels, conditions, len(latents), seed=seed)
     return passes.decode_draw(self.task, self.variables, latents, rows.values, seed)
 
@@ -321,7 +332,7 @@ class Model:
 
     Pixels are rounded to bytes, and binarized if those of the training were. The draws of an image
     depend on the seed and on its position. Where a class is missing, `kl` is that of latents and
-    class (M2; see docs/models.md).
+    class (M2; see docs/conditions.md).
 
     Raises:
       InputError: wrong images or labels, or a denoising autoencoder, which has no bound.

@@ -66,7 +66,7 @@ def _source(trained_with: ConfigDict, data: ConfigDict) -> Source:
     raise InputError(
       'This model was trained on arrays in memory. Save these, and images to test on that are '
       'not among them, with numpy.savez(FILE, train_images=..., train_labels=..., '
-      'test_images=..., test_labels=...), with val_... if you gave validation images, and name '
-      'that file.'
+      'test_images=..., test_labels=...), with val_... if you gave validation images, and with '
+      'train_<column>=..., test_<column>=... of conditions; and name that file.'
     )
   return source

@@ -22,6 +22,11 @@ def inferred(columns: tuple[Input, ...]) -> tuple[int, ...]:
   return tuple(number for number, column in enumerate(columns) if column.is_inferred)
 
 
+def num_completions(columns: tuple[Input, ...]) -> int:
+  """K, the number of completions of a row; 1 without inferred columns."""
+  return math.prod(columns[number].num_names for number in inferred(columns))
+
+
 def _combinations(columns: tuple[Input, ...]) -> np.ndarray:
   """Every choice of names of the inferred columns, float32 [K, inferred]."""
   names = (range(columns[number].num_names) for number in inferred(columns))

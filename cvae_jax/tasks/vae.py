@@ -132,7 +132,7 @@ def bits_per_dimension(
 
 def _check(config) -> None:
   columns = conditions_lib.of_config(config)
-  choices = math.prod(column.num_names for column in columns if column.is_inferred)
+  choices = missing.num_completions(columns)
   if choices > MAX_COMPLETIONS:
     raise InputError(
       f'data.conditions={config.data.conditions!r}: an image with missing classes has up to '
@@ -187,7 +187,21 @@ class VAE(Autoencoder):
 
   @property
   def note(self) -> str:
-    """How far β rises in a run that is too short for its schedule."""
+    """What missing classes cost, and how far β rises in a run too short for its schedule."""
+    return ' '.join(filter(None, (self._note_of_missing, self._note_of_beta)))
+
+  @property
+  def _note_of_missing(self) -> str:
+    if not self.network.is_inferring:
+      return ''
+    return (
+      f'Each image is decoded {missing.num_completions(self.network.columns)} times, for every '
+      'choice of its missing classes. With --config.model.name=conv_mlp that is quicker; with '
+      '--config.classifier_weight=0 they are an input "unknown", at no cost.'
+    )
+
+  @property
+  def _note_of_beta(self) -> str:
     last = self._total_steps - 1
     if self._total_steps >= self.warmup_steps or not self._config.beta:
       return ''

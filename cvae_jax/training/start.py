@@ -52,7 +52,10 @@ def check_init_from(config) -> None:
 def _check_same_shapes(run: Path, config) -> None:
   """Raises InputError unless the weights of `run` fit the model that `config` describes."""
   saved = config_lib.read(run).config
-  config = config_lib.with_data(config, saved.data.num_classes, saved.data.columns)
+  if not config.data.columns:  # the data are not read yet
+    if config_lib.has_table(config) and config.data.conditions != saved.data.conditions:
+      return
+    config = config_lib.with_data(config, saved.data.num_classes, saved.data.columns)
   if _shapes(saved) == _shapes(config):
     return
   shaping = config_lib.having(config_lib.SHAPES)

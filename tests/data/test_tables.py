@@ -208,6 +208,7 @@ def test_an_empty_cell_in_any_split_counts(where):
     (COLUMNS[0], [[NAN], [NAN]], "'angle'.*2 training images.*data.conditions"),
     (COLUMNS[1], [[NAN], [NAN]], "'shape'.*2 training images.*data.conditions"),
     (COLUMNS[0], [[3], [3], [NAN]], "'angle'.*one value.* 3.*data.conditions"),
+    (Column('colour', 'category', ('red',)), [[0], [0], [NAN]], "'colour'.*one value.* red"),
   ],
 )
 def test_columns_that_tell_nothing_are_refused(column, train, named):
@@ -332,7 +333,7 @@ def test_which_labels_are_kept_follows_the_seed():
   ('count', 'labels', 'named'),
   [
     (2, SHAPES, "num_labels=2.*'star'"),
-    (10, SHAPES, "num_labels=10.*4 of 'disc'.* 3 training"),
+    (10, SHAPES, "num_labels=10.*4 labels.*'disc'.* 3 training"),
     (3, SHAPES[SHAPES != 1], "num_labels=3.*'square'.* 0 training"),
   ],
 )

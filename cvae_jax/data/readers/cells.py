@@ -41,8 +41,9 @@ def read(
 
   Without a kind, the cells of the split 'train' decide. Flags are bools, yes and no, true and
   false, 0 and 1, −1 and 1. Integers with at most 20 distinct values are a category, and so are
-  texts. Other numbers are numbers, so also where less than half of the cells are something else,
-  which is refused then. The names of a category are those in the split 'train'.
+  texts. Other numbers are numbers. A column that is mostly yes and no, or at least half numbers, is
+  of that kind too, and what else it holds is refused: it is a typing mistake. The names of a
+  category are those in the split 'train'.
 
   Args:
     given: of each column, the cells of each split; see `cell_values.known_of`.
@@ -102,11 +103,13 @@ def _kind(values: np.ndarray, is_class: bool) -> str:
   is_text = distinct.dtype.kind == 'U'
   if not len(distinct):
     return 'number'  # which `data.tables` refuses, as it would any kind
-  if (
-    is_text and {text.lower() for text in distinct} <= FLAGS.keys()
-  ) or distinct.dtype.kind == 'b':
+  are_flags = np.array([text.lower() in FLAGS for text in distinct]) if is_text else False
+  if distinct.dtype.kind == 'b' or 2 * np.sum(counts * are_flags) > counts.sum():
     return 'category' if is_class else 'flag'
   numbers = as_numbers(distinct)
+  if is_text:  # decimal commas are refused later, with advice
+    with_points = as_numbers(np.char.replace(distinct, ',', '.'))
+    numbers = np.where(np.isnan(numbers), with_points, numbers)
   is_number = ~np.isnan(numbers)
   if 2 * counts[is_number].sum() <= counts.sum():
     return 'category'

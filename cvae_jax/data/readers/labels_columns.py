@@ -42,8 +42,13 @@ def read(tables: Mapping[Path, Mapping[str, Path]], conditions: str) -> Labelled
     name_of = labels_file.names_of(path, found)
     table = PictureRows(path, list(name_of.values()))
     columns = _column_names(path, table.columns)
+    if '' in columns:
+      raise InputError(
+        f'{printable(path)} has no name for its column {2 + columns.index("")}. Write one into its '
+        'first line.'
+      )
     if kinds is None:  # the first is that of the training split
-      names = [name for name in columns if name]
+      names = columns
       kinds = cells.wanted(conditions, names)
     if lacking := [name for name in kinds if name not in columns]:
       raise InputError(
@@ -74,7 +79,7 @@ def read(tables: Mapping[Path, Mapping[str, Path]], conditions: str) -> Labelled
 
 
 def _column_names(path: Path, header: list[str]) -> list[str]:
-  """The names of the columns after the first; '' of those that have none."""
+  """The names of the columns after the first; '' of one that has none."""
   if any(header):
     return [class_name(name) for name in header]
   if len(header) > 1:

@@ -37,7 +37,7 @@ def integers(count):
     ([-1, 0, 1], 'category', ('-1', '0', '1'), [0, 1, 2]),
     (['red', None, 'caf\xe9'], 'category', ('caf\xe9', 'red'), [1, NAN, 0]),
     ([b'red', b'', b'caf\xc3\xa9'], 'category', ('caf\xe9', 'red'), [1, NAN, 0]),
-    (['yes', 'no', 'maybe'], 'category', ('maybe', 'no', 'yes'), [2, 1, 0]),
+    (['yes', 'no', 'often', 'maybe'], 'category', ('maybe', 'no', 'often', 'yes'), [3, 1, 2, 0]),
     (['1', '2', 'x'], 'category', ('1', '2', 'x'), [0, 1, 2]),
     (integers(20), 'category', tuple(map(str, range(5, 25))), list(range(20))),
     (integers(21), 'number', (), integers(21).tolist()),
@@ -126,6 +126,8 @@ def test_the_order_of_rows_has_no_effect():
 @pytest.mark.parametrize(
   ('values', 'kind', 'others', 'message'),
   [
+    (['yes', 'no', 'maybe', 'yes'], None, {}, r"^train\.csv, line 4: 'maybe' .*'a' is no flag"),
+    (['1,5', '2,5', '3'], None, {}, r"^train\.csv, line 2: '1,5' .*'a' is no number.*point"),
     (['1.5', '2.5', 'abc', '3.5'], None, {}, r"^train\.csv, line 4: 'abc' .*'a' is no number.*cat"),
     ([*map(str, range(30)), 'x'], None, {}, r"line 32: 'x' .*no number"),
     (['1', '2', 'abc'], 'number', {}, r"line 4: 'abc'"),
@@ -150,7 +152,7 @@ def test_the_order_of_rows_has_no_effect():
     ([1j], None, {}, 'complex'),
     (np.array([b'caf\xe9']), None, {}, 'no UTF-8'),
   ],
-  ids=range(23),
+  ids=range(25),
 )
 def test_other_cells_are_refused(values, kind, others, message):
   if isinstance(values, list):
