@@ -132,7 +132,7 @@ def load(config, at_most: int | None = None, source: Source | None = None) -> Sp
     _check_every_class(data, source, splits['train'])
   names, found = source.class_names, dict.fromkeys(splits)
   if has_table:
-    splits = tables.measured(splits, source.columns)
+    splits = tables.measured(splits, source.columns, cache=at_most is None)
     found = tables.standardized(splits, source.columns)
   return Splits(
     **{

@@ -27,7 +27,7 @@ ENLARGED_PIXELS = 1 << 22  # of the images that are enlarged at once
 MIN_HEIGHT = 1e-6  # squared pixels: the vertical variance of a stroke that lies in one row
 
 
-def measure(name: str, images: np.ndarray | FileRows) -> np.ndarray:
+def measure(name: str, images: np.ndarray | FileRows, cache: bool = True) -> np.ndarray:
   """One number per image; of a measure with a version it is kept in the user's cache folder.
 
   What cannot be kept, or is damaged, is measured again.
@@ -35,6 +35,7 @@ def measure(name: str, images: np.ndarray | FileRows) -> np.ndarray:
   Args:
     name: of a measure in `MEASURES`.
     images: uint8 [N, H, W, C]; those in a file are read in pieces.
+    cache: False keeps nothing.
 
   Returns:
     float32 [N], in the measure's unit; NaN where an image has no stroke.
@@ -43,7 +44,7 @@ def measure(name: str, images: np.ndarray | FileRows) -> np.ndarray:
     InputError: no measure has this name.
   """
   function, version = MEASURES[name], MEASURES.trait(name, 'version')
-  if version is None:
+  if version is None or not cache:
     return _measured(function, images, lambda _: None)
   kept = _cache_file(f'{name}-{version}', images)
   if (values := _load(kept, len(images))) is not None:

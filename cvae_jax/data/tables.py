@@ -137,12 +137,14 @@ def _measured_column(name: str) -> Column:
   return Column(name, 'number', unit=MEASURES.trait(name, 'unit', ''), measured=True)
 
 
-def measured(splits: dict[str, Split], columns: Sequence[Column]) -> dict[str, Split]:
+def measured(
+  splits: dict[str, Split], columns: Sequence[Column], cache: bool = True
+) -> dict[str, Split]:
   """Splits of decoded images, with the numbers that are measured on these."""
   for number, column in enumerate(columns):
     for split in splits.values():
       if column.measured:
-        split.cells[:, number] = measure(column.name, split.images)
+        split.cells[:, number] = measure(column.name, split.images, cache)
   return splits
 
 
