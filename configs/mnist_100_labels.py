@@ -7,15 +7,12 @@ turned, which the published 11.97 % (M2) and 3.33 % (M1+M2) do without.
 
 from ml_collections import ConfigDict
 
-from cvae_jax import default_config
+from cvae_jax.config import named
 
 
 def get_config() -> ConfigDict:
-  config = default_config()
+  config = named('mnist')
   config.name = 'mnist_100_labels'
-  config.data.name = 'mnist'
-  config.data.binarize = 'dynamic'
-  config.data.validation_examples = 5000
   config.data.num_labels = 100
   config.data.labelled_fraction = 1 / 3
   config.data.augment.shift = 2.0

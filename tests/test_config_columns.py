@@ -77,8 +77,8 @@ def test_inputs_that_are_none(text):
 
 
 def test_the_class_is_the_first_category():
-  assert config_lib.class_column([column.kind for column in COLUMNS[1:]]) == 2
-  assert config_lib.class_column(['flag', 'number']) is None
+  assert config_lib.class_column(COLUMNS[1:]) == 2
+  assert config_lib.class_column([Column('lit', 'flag'), Column('angle', 'number')]) is None
   assert config_lib.class_column([]) is None
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from cvae_jax.runtime.errors import InputError
@@ -42,7 +43,15 @@ class Column(NamedTuple):
     if self.kind != 'number':
       return self.value_names[int(value)]
     unit = f' {self.unit}' if self.unit else ''
-    return f'{self.mean + self.std * value:.4g}{unit}'
+    return f'{self.in_units(value):.4g}{unit}'
+
+  def in_units(self, values):
+    """Standardized numbers in the column's unit; values of other kinds stay as they are."""
+    return self.mean + self.std * values
+
+  def standardized(self, values):
+    """The inverse of `in_units`."""
+    return (values - self.mean) / self.std
 
 
 class Inputs(NamedTuple):
@@ -71,9 +80,9 @@ def inputs_of(text: str) -> Inputs:
   return Inputs(kind, int(count or 0), text.endswith('?'))
 
 
-def class_column(kinds: list[str]) -> int | None:
-  """The number of the first category among the kinds of columns: the class of an image."""
-  return kinds.index('category') if 'category' in kinds else None
+def class_column(columns: Sequence[Any]) -> int | None:
+  """The number of the first category among columns with a `kind`: the class of an image."""
+  return next((n for n, column in enumerate(columns) if column.kind == 'category'), None)
 
 
 def asked(text: str) -> dict[str, str | None] | None:

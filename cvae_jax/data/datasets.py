@@ -145,7 +145,21 @@ def load(config, at_most: int | None = None, source: Source | None = None) -> Sp
 def _check_classes(config, source: Source) -> None:
   data, expected = config.data, len(source.class_names)
   has_table = config_lib.has_table(config)
-  if config.conditional and not expected and not has_table:
+  if config.conditional and not has_table:
+    _check_labels(data, source)
+  for name, split in source.splits.items():
+    lowest = -1 if has_table else 0
+    wrong = split.labels[(split.labels < lowest) | (split.labels >= max(expected, 1))]
+    if len(wrong):
+      raise InputError(
+        f'The {name} split of {data.name!r} has a label {wrong[0]}, expected 0 to {expected - 1}.'
+      )
+
+
+def _check_labels(data, source: Source) -> None:
+  """Raises InputError unless a model without a table can be given the labels."""
+  expected = len(source.class_names)
+  if not expected:
     images = source.splits['train'].images
     are_files = isinstance(images, list) and isinstance(images[0], Path)
     raise InputError(
@@ -154,23 +168,16 @@ def _check_classes(config, source: Source) -> None:
       f'{", or put the pictures of each class in a folder of its own" if are_files else ""}.'
     )
   # Runs of earlier versions were trained on one class; their configs say so.
-  if config.conditional and expected == 1 != data.num_classes and not has_table:
+  if expected == 1 != data.num_classes:
     raise InputError(
       f'{data.name!r} has one class only, {source.class_names[0]!r}: it tells a conditional model '
       'nothing. Set --config.conditional=False, or --config.data.num_classes=1 to do it anyway.'
     )
-  if config.conditional and data.num_classes not in (0, expected) and not has_table:
+  if data.num_classes not in (0, expected):
     raise InputError(
       f'data.num_classes={data.num_classes}, but {data.name!r} has {expected} classes. '
       f'Set --config.data.num_classes={expected}.'
     )
-  for name, split in source.splits.items():
-    lowest = -1 if has_table else 0
-    wrong = split.labels[(split.labels < lowest) | (split.labels >= max(expected, 1))]
-    if len(wrong):
-      raise InputError(
-        f'The {name} split of {data.name!r} has a label {wrong[0]}, expected 0 to {expected - 1}.'
-      )
 
 
 def _check_every_class(data, source: Source, train: Split) -> None:

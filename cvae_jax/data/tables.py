@@ -52,11 +52,6 @@ class Table(NamedTuple):
     return Table(self.columns, self.values[rows])
 
 
-def class_of(columns: Sequence[Column]) -> int | None:
-  """The number of the column that is the class of an image: the first category."""
-  return class_column([column.kind for column in columns])
-
-
 def choose(source: Source, data) -> Source:
   """`source` with the columns that `data.conditions` asks for, in that order.
 
@@ -85,10 +80,11 @@ def choose(source: Source, data) -> Source:
   chosen, order = [], []
   for name, kind in request.items():
     number = numbers.get(name)
-    column = _measured_column(name) if number is None and name in MEASURES else None
     if number is not None:
       column = columns[number]
-    if column is None:
+    elif name in MEASURES:
+      column = _measured_column(name)
+    else:
       names = list(dict.fromkeys([*numbers, *source.others, *MEASURES]))
       kinds = ' Kinds are category, flag and number.' if ':' in name else ''
       raise InputError(
@@ -107,14 +103,14 @@ def choose(source: Source, data) -> Source:
     nothing = np.full((len(split.labels), 1), np.nan, np.float32)
     values = np.concatenate([cells[name], nothing], axis=1)[:, order]
     splits[name] = split._replace(cells=values, labels=labels_of(chosen, values))
-  number = class_of(chosen)
+  number = class_column(chosen)
   names = () if number is None else chosen[number].names
   return source._replace(splits=splits, class_names=names, columns=tuple(chosen))
 
 
 def labels_of(columns: Sequence[Column], values: np.ndarray) -> np.ndarray:
   """The classes of rows, int32 [N]: −1 where unknown, 0 everywhere without a category."""
-  number = class_of(columns)
+  number = class_column(columns)
   if number is None:
     return np.zeros(len(values), np.int32)
   return np.nan_to_num(values[:, number], nan=-1).astype(np.int32)
@@ -154,7 +150,7 @@ def with_few_labels(split: Split, columns: Sequence[Column], count: int, seed: i
   Raises:
     InputError: there are no classes, too few images of one, or `count` is less than the classes.
   """
-  number = class_of(columns)
+  number = class_column(columns)
   if number is None:
     raise InputError(
       f'data.num_labels={count} keeps some labels, but no column is a category. Set '

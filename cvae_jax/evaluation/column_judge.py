@@ -56,7 +56,7 @@ def _read(head: Head, outputs: Float[np.ndarray, 'images outputs']) -> np.ndarra
   column, own = head.column, outputs[:, head.outputs]
   if column.kind == 'category':
     return own.argmax(axis=1).astype(np.float32)
-  return own[:, 0] if column.kind == 'flag' else column.mean + column.std * own[:, 0]
+  return own[:, 0] if column.kind == 'flag' else column.in_units(own[:, 0])
 
 
 def _loss(

@@ -45,7 +45,7 @@ class Pairs(NamedTuple):
 
   @classmethod
   def of(cls, asked: np.ndarray, seen: np.ndarray) -> 'Pairs':
-    """Those of the images of which both are known."""
+    """Pairs of the images whose two values are known."""
     is_asked, is_seen = ~np.isnan(asked), ~np.isnan(seen)
     both = is_asked & is_seen
     return cls(asked[both], seen[both], int(np.sum(is_asked & ~is_seen)))
@@ -104,8 +104,8 @@ def _judge(
     read, read_of_real = judge.read(images), judge.read(dataset.images)
   judgements = []
   for number, column in enumerate(columns):
-    to_show = _in_units(column, asked[:, number])
-    known = _in_units(dataset.columns[number], dataset.table.values[:, number])
+    to_show = column.in_units(asked[:, number].astype(np.float64))
+    known = dataset.columns[number].in_units(dataset.table.values[:, number].astype(np.float64))
     if column.measured:
       seen, seen_of_real, by = MEASURES[column.name](images), None, 'measured on each'
     elif number == class_number:
@@ -118,10 +118,6 @@ def _judge(
     real = None if seen_of_real is None else Pairs.of(known, seen_of_real)
     judgements.append(Judgement(Pairs.of(to_show, seen), real, by))
   return judgements
-
-
-def _in_units(column: Column, values: np.ndarray) -> np.ndarray:
-  return column.mean + column.std * values.astype(np.float64)
 
 
 def add_column(evaluation: Evaluation, column: Column, judgement: Judgement, drawn: str) -> None:

@@ -208,11 +208,11 @@ def _add_samples(evaluation, prior, judged: Judged, data, dataset) -> None:
 
 def _conditions_to_learn_from(evaluation: Evaluation, data: Splits) -> Conditions:
   """Those of training and validation images with a class, to train a classifier on samples of."""
-  model, missing = evaluation.model, num_to_learn_from(evaluation, data)
+  model, left = evaluation.model, num_to_learn_from(evaluation, data)
   values = []
   for split in (data.train, data.validation):
-    conditions = conditions_to_draw(model, split.take(slice(missing)))
-    missing -= len(conditions)
+    conditions = conditions_to_draw(model, split.take(slice(left)))
+    left -= len(conditions)
     values.append(conditions.values)
   conditions = dataclasses.replace(conditions, values=np.concatenate(values))
   return conditions[conditions.labels >= 0]

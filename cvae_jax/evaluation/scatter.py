@@ -51,8 +51,7 @@ def means(model: Model, dataset: Dataset) -> Means:
   conditions = inputs.conditions_of(model, dataset)
 
   def encode(images, values):
-    images = images.astype('float32') / 255
-    own = model.inferred(images, dataclasses.replace(conditions, values=values))
-    return model.encode(images, conditions=own)[0]
+    own = dataclasses.replace(conditions, values=values)
+    return model.encode(images.astype('float32') / 255, conditions=own)[0]
 
   return batches.map_rows(encode, PIECE, dataset.images, conditions.values)

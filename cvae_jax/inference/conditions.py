@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cvae_jax import config as config_lib
-from cvae_jax.config import Column
+from cvae_jax.config import Column, class_column
+from cvae_jax.data import tables
 from cvae_jax.data.measures import measure
 from cvae_jax.data.readers import array_labels
 from cvae_jax.models.conditions import Input
@@ -48,12 +48,7 @@ class Conditions:
   @property
   def labels(self) -> np.ndarray:
     """The classes, int32 [N]: the values of the first category, −1 where unknown; else 0."""
-    if self.values.ndim == 1:
-      return self.values
-    number = config_lib.class_column([column.kind for column in self.columns])
-    if number is None:
-      return np.zeros(len(self), np.int32)
-    return np.nan_to_num(self.values[:, number], nan=-1).astype(np.int32)
+    return self.values if self.values.ndim == 1 else tables.labels_of(self.columns, self.values)
 
   def replaced(self, number: int, values) -> 'Conditions':
     """With other values in one column: a number for all, or [N]."""
@@ -72,7 +67,7 @@ class Conditions:
 
   def in_every_class(self) -> 'Conditions':
     """Each row in all classes, one after another, [N · classes]."""
-    number = config_lib.class_column([column.kind for column in self.columns])
+    number = class_column(self.columns)
     count = len(self.columns[number].names)
     return self.repeat(count).replaced(number, np.tile(np.arange(count), len(self)))
 
@@ -103,7 +98,7 @@ class Conditioning(NamedTuple):
   @property
   def class_number(self) -> int | None:
     """The number of the column that is the class."""
-    return config_lib.class_column([column.kind for column in self.columns])
+    return class_column(self.columns)
 
   @property
   def class_column(self) -> Column:
@@ -238,7 +233,7 @@ class Conditioning(NamedTuple):
   def _measure(self, images: np.ndarray, table: np.ndarray, number: int) -> None:
     column = self.columns[number]
     if column.measured:
-      values = (measure(column.name, images) - column.mean) / column.std
+      values = column.standardized(measure(column.name, images))
       # The mean for an empty image, of a model that was trained on none.
       table[:, number] = values if self.inputs[number].has_unknown else np.nan_to_num(values)
 
@@ -352,7 +347,7 @@ def value_of(column: Column, given: Any) -> float:
       raise InputError(f'{column.name}={str(given)[:40]!r} is neither yes nor no.')
     return float(text in YES)
   try:
-    value = (float(given) - column.mean) / column.std
+    value = column.standardized(float(given))
   except (TypeError, ValueError, OverflowError):
     value = math.inf
   if not abs(value) < MAX_NUMBER:
@@ -392,7 +387,7 @@ def name_number(column: Column, given: Any) -> int:
 
 def _warn_outside(column: Column, values: np.ndarray) -> None:
   """Prints a line where numbers lie outside of what the model was trained on."""
-  given = column.mean + column.std * values.astype(np.float64)
+  given = column.in_units(values.astype(np.float64))
   slack = 1e-5 * (column.high - column.low)
   outside = given[(given < column.low - slack) | (given > column.high + slack)]
   if len(outside):

@@ -441,7 +441,7 @@ def _kept(model: Model, conditions: Conditions, arrange) -> dict[str, Any]:
   if model.conditioning.has_table:
     columns = zip(conditions.columns, conditions.table.T, strict=True)
     kept['conditions'] = {
-      column.name: arrange(column.mean + column.std * values, np.nan) for column, values in columns
+      column.name: arrange(column.in_units(values), np.nan) for column, values in columns
     }
   return kept
 

@@ -191,7 +191,7 @@ def _likeliest(
   column = model.columns[number]
   values = np.arange(len(column.value_names), dtype=np.float32)
   if column.kind == 'number':
-    ends = (np.array([column.low, column.high]) - column.mean) / column.std
+    ends = column.standardized(np.array([column.low, column.high]))
     values = np.linspace(*ends, NUMBER_STEPS, dtype=np.float32)
   candidates = [conditions.replaced(number, value).values for value in values]
   key = keys.stream(model.config.seed, 'prediction')

@@ -132,8 +132,9 @@ class Model:
   ) -> Conditions:
     """What the methods make of the labels or conditions of N images; see `Conditioning.of`."""
     if images is not None:
-      images = arrays.as_bytes(arrays.images_of(images, self.image_shape))
-      count = len(images)
+      images, count = arrays.images_of(images, self.image_shape), len(images)
+      if any(column.measured for column in self.columns):
+        images = arrays.as_bytes(images)
     return self.conditioning.of(labels, conditions, count, images, seed)
 
   def class_text(self, label: int) -> str:

@@ -117,7 +117,7 @@ def predict(model: Model, folder: Path, usual: np.ndarray | None = None) -> Pred
   ]
   for column, values in others:
     columns[column.name] = [column.text(value) for value in values]
-    arrays[f'condition_{column.name}'] = column.mean + column.std * values
+    arrays[f'condition_{column.name}'] = column.in_units(values)
   # Folders in several places may have the same name.
   whole = folder.resolve()
   name = (

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from cvae_jax import config as config_lib
 
@@ -57,14 +57,21 @@ def inputs_of(columns: tuple[Input, ...], rows: Rows) -> Float[Array, '*batch in
 
 def labels_of(columns: tuple[Input, ...], rows: Rows) -> Int[Array, '*batch']:
   """The class of each row, the value of the first category; 0 where there is none."""
-  number = config_lib.class_column([column.kind for column in columns])
+  number = config_lib.class_column(columns)
   if number is None:
     return jnp.zeros(rows.shape[:-1], jnp.int32)
   return jnp.nan_to_num(rows[..., number]).astype(jnp.int32)
 
 
+def hide(
+  conditions: Rows | Int[ArrayLike, ' batch'], hidden: Bool[ArrayLike, ' batch'] | None
+) -> Rows | Int[ArrayLike, ' batch']:
+  """Rows [..., B, columns] that are unknown where they are hidden; None hides none."""
+  return conditions if hidden is None else jnp.where(hidden[:, None], jnp.nan, conditions)
+
+
 def rows_of(columns: tuple[Input, ...], labels: Int[ArrayLike, ' batch']) -> Rows:
   """Rows of these classes; all else is unknown."""
   rows = jnp.full((len(labels), len(columns)), jnp.nan, jnp.float32)
-  number = config_lib.class_column([column.kind for column in columns])
+  number = config_lib.class_column(columns)
   return rows if number is None else rows.at[:, number].set(labels)

@@ -221,9 +221,7 @@ class CVAE(nn.Module):
       The results of all K completions, [K, B, ...] each.
     """
     features = self.encoder(images, train)
-    rows = missing.completions(self.columns, conditions)
-    if hidden is not None:
-      rows = jnp.where(hidden[:, None], jnp.nan, rows)
+    rows = conditions_lib.hide(missing.completions(self.columns, conditions), hidden)
     flat = jnp.tile(features, (len(rows), 1))
     unflat = lambda x: x.reshape(len(rows), -1, *x.shape[1:])  # noqa: E731
     forward = self._pass(

@@ -17,6 +17,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, Key
 
 from cvae_jax import config as config_lib
+from cvae_jax.models import conditions as conditions_lib
 from cvae_jax.models import gaussians
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.runtime.registry import Registry
@@ -280,7 +281,7 @@ def _standard(config, image_shape, activation) -> StandardNormal:
 
 
 def _check_classes(config) -> None:
-  _check_table(config, config.prior)
+  _check_table(config)
   if not config.conditional:
     raise InputError(
       "prior='class_gaussian' has a Gaussian for each class, but conditional=False. Choose one of: "
@@ -293,8 +294,9 @@ def _class_gaussian(config, image_shape, activation) -> ClassGaussian:
   return ClassGaussian(_num_classes(config), config.latent_dim)
 
 
-def _check_table(config, prior: str) -> None:
-  """Raises InputError where the class of an image, of which a mixture needs one, may be unknown."""
+def _check_table(config) -> None:
+  """Raises InputError where the class of an image may be unknown: a mixture needs it."""
+  prior = config.prior
   if not config.conditional:
     return
   if config.condition_dropout:
@@ -303,9 +305,9 @@ def _check_table(config, prior: str) -> None:
       f'condition_dropout={config.condition_dropout} hides it. Choose prior=standard or flow, or '
       'set --config.condition_dropout=0.'
     )
-  columns = list(map(config_lib.inputs_of, config.data.columns))
-  number = config_lib.class_column([column.kind for column in columns])
-  if columns and (number is None or (columns[number].has_empty and not config.classifier_weight)):
+  columns = conditions_lib.of_config(config)
+  number = config_lib.class_column(columns)
+  if columns and (number is None or columns[number].has_unknown):
     state = 'no column is a category' if number is None else 'some cells of its column are empty'
     raise InputError(
       f'prior={prior!r} needs the class of every image, the first category of '
@@ -314,7 +316,7 @@ def _check_table(config, prior: str) -> None:
 
 
 def _check_vamp(config) -> None:
-  _check_table(config, config.prior)
+  _check_table(config)
   if config.model.norm == 'batch':
     raise InputError(
       "prior='vamp' is made of posteriors, which model.norm='batch' changes from batch to batch. "

@@ -4,13 +4,13 @@ import math
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Key, UInt8
 
 from cvae_jax.data import augmentation, batches, transforms
 from cvae_jax.models import architectures, cvae, generation, likelihoods
+from cvae_jax.models import conditions as conditions_lib
 from cvae_jax.models.cvae import Conditions, Forward
 from cvae_jax.tasks.task import Batch, Task, Variables
 
@@ -105,7 +105,7 @@ class Autoencoder(Task):
     return self.network.apply(
       variables,
       pixels,
-      self.with_hidden(conditions, self.hidden(dropout_key, len(pixels))),
+      conditions_lib.hide(conditions, self.hidden(dropout_key, len(pixels))),
       draw=draw,
       train=True,
       mutable=['batch_stats'],
@@ -119,11 +119,6 @@ class Autoencoder(Task):
     # Another key than the dropout of features has.
     key = jax.random.fold_in(dropout_key, 1)
     return jax.random.bernoulli(key, self._condition_dropout, (count,))
-
-  @staticmethod
-  def with_hidden(conditions: Conditions, hidden: Bool[Array, ' batch'] | None) -> Conditions:
-    """Conditions [..., B, columns] that are unknown where they are hidden."""
-    return conditions if hidden is None else jnp.where(hidden[:, None], jnp.nan, conditions)
 
   @property
   def omitted_nats(self) -> float:

@@ -168,6 +168,7 @@ class VAE(Autoencoder):
     super().__init__(config, steps_per_epoch)
     self._config = config
     self._total_steps = config.num_epochs * steps_per_epoch
+    self._classifier_warmup_steps = config.classifier_warmup_epochs * steps_per_epoch
     self._has_bits = likelihoods.is_probability(config)
     missing_terms = ('class_kl', 'cross_entropy') if self.network.is_inferring else ()
     self.terms = ('reconstruction', 'kl', *missing_terms, 'beta')
@@ -313,10 +314,9 @@ class VAE(Autoencoder):
 
     Before q(c | x) knows the classes, the bound would make of them what suits the decoder.
     """
-    steps = self._config.classifier_warmup_epochs * self._made_with[1]
-    if not steps:
+    if not self._classifier_warmup_steps:
       return log_probs
-    rise = jnp.minimum(step / steps, 1.0)
+    rise = jnp.minimum(step / self._classifier_warmup_steps, 1.0)
     return tuple(rise * x + jax.lax.stop_gradient((1 - rise) * x) for x in log_probs)
 
   def _free_nats(self, hyper: Mapping[str, ArrayLike], terms: Elbo) -> Float[ArrayLike, '']:

@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 
 from cvae_jax import config as config_lib
+from cvae_jax.models import conditions as conditions_lib
 from cvae_jax.models import cvae
 from cvae_jax.runtime.errors import InputError
 from tiny import task_of, tiny_config
@@ -288,7 +289,7 @@ def test_some_are_hidden_others_not():
   hidden = task.hidden(KEY, 10_000)
   assert abs(np.mean(hidden) - 0.25) < 4 * math.sqrt(0.25 * 0.75 / 10_000)
   rows = np.ones((10_000, 4), np.float32)
-  seen = np.isnan(task.with_hidden(rows, hidden))
+  seen = np.isnan(conditions_lib.hide(rows, hidden))
   np.testing.assert_array_equal(seen, np.broadcast_to(np.asarray(hidden)[:, None], seen.shape))
   assert untrained()[0].hidden(KEY, 6) is None
 
