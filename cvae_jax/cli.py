@@ -279,7 +279,7 @@ def _with_places(argv, places: Mapping[str, Path]) -> str:
 def _print_help(main, doc: str, argv) -> None:
   """Prints what the command does, its flags and, for train.py, the fields of the config."""
   doc = (doc or '').strip()  # python -OO has no docstrings
-  for name in ('train', 'evaluate', 'sample'):
+  for name in ('train', 'evaluate', 'sample', 'export'):
     doc = doc.replace(f'python {name}.py', commands.of(name))
   print(doc)
   print('\nFlags:')

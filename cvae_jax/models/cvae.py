@@ -144,6 +144,15 @@ class CVAE(nn.Module):
     """z ~ p(z | c); see `priors.Density.draw`."""
     return self._prior(conditions).draw(keys, temperature)
 
+  def from_noise(
+    self,
+    noise: Float[ArrayLike, 'batch latent'],
+    uniform: Float[ArrayLike, ' batch'] | None,
+    conditions: Conditions,
+  ) -> Float[Array, 'batch latent']:
+    """z ~ p(z | c) from given randomness; see `priors.Density.from_noise`."""
+    return self._prior(conditions).from_noise(noise, uniform)
+
   def change_conditions(
     self, latents: Float[ArrayLike, 'batch latent'], conditions: Conditions, others: Conditions
   ) -> Float[Array, 'batch latent']:

@@ -69,6 +69,22 @@ def draw(
   return mean + temperature * jnp.sum(factor * noise[:, None, :], axis=-1)
 
 
+def from_noise(
+  prior: FittedPrior,
+  labels: Int[Array, ' batch'],
+  noise: Float[Array, 'batch latent'],
+  uniform: Float[Array, ' batch'],
+) -> Float[Array, 'batch latent']:
+  """Latents of given randomness: `noise` from N(0, I), `uniform` in [0, 1) for the component."""
+  cumulative = jnp.cumsum(prior.weights, axis=-1)
+  # Divided by its last, so that no uniform below 1 falls beyond the last component in use.
+  cumulative = (cumulative / cumulative[:, -1:])[labels]
+  below_one = jnp.minimum(uniform, np.nextafter(np.float32(1), np.float32(0)))
+  component = jnp.sum(cumulative <= below_one[:, None], axis=-1, dtype=jnp.int32)
+  mean, factor = prior.means[labels, component], prior.factors[labels, component]
+  return mean + jnp.sum(factor * noise[:, None, :], axis=-1)
+
+
 def has_own(labels: Int[np.ndarray, ' images'], num_classes: int) -> Bool[np.ndarray, ' classes']:
   """Which classes have enough images for a fit of their own."""
   return np.bincount(labels, minlength=num_classes) >= MIN_IMAGES

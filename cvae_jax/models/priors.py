@@ -57,6 +57,10 @@ class Density:
     """z ~ p(z | c); the temperature multiplies the standard deviation of the noise."""
     raise NotImplementedError
 
+  def from_noise(self, noise: Latents, uniform: Float[ArrayLike, ' batch'] | None) -> Latents:
+    """z ~ p(z | c) from noise ~ N(0, I); a mixture takes its component from uniform in [0, 1)."""
+    return self.to_latents(noise)
+
   def kl(
     self, mean: Latents, logvar: Latents, latents: Draws | None
   ) -> Float[Array, '*draws batch groups']:
@@ -120,6 +124,11 @@ class Mixture(Density):
       choices
     )
     return self._component(component).draw(noise_keys, temperature)
+
+  def from_noise(self, noise: Latents, uniform: Float[ArrayLike, ' batch'] | None) -> Latents:
+    last = self.mean.shape[1] - 1
+    component = jnp.clip((uniform * (last + 1)).astype(jnp.int32), 0, last)
+    return self.to_latents((component, noise))
 
   def _log_probs(self, latents: Draws) -> Float[Array, '*draws batch components']:
     latents = latents[..., None, :]
