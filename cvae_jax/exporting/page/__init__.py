@@ -1,0 +1,1 @@
+"""A trained model as one HTML page, which computes in the browser."""
