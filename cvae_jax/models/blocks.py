@@ -32,8 +32,8 @@ class Style:
   folded: bool  # whether a convolution that doubles a map, or its gradient, reads the small map
 
 
-def style(config) -> Style:
-  """The style of a checked config."""
+def style(config, folded: bool | None = None) -> Style:
+  """The style of a checked config; `folded` is chosen by the device if None."""
   return Style(
     activation=ACTIVATIONS[config.model.activation],
     norm=config.model.norm,
@@ -41,7 +41,7 @@ def style(config) -> Style:
     dropout=config.model.dropout,
     dtype=jnp.dtype(config.precision),
     # A gain on a CPU; not measured elsewhere.
-    folded=jax.default_backend() == 'cpu',
+    folded=jax.default_backend() == 'cpu' if folded is None else folded,
   )
 
 

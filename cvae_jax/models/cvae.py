@@ -261,13 +261,13 @@ class CVAE(nn.Module):
     )
 
 
-def build(config) -> CVAE:
-  """The network of a checked config.
+def build(config, folded: bool | None = None) -> CVAE:
+  """The network of a checked config; `folded` as in `blocks.style`.
 
   `config.precision` is that of convolutions; parameters, statistics, heads and outputs are float32.
   """
-  image_shape = config_lib.image_shape(config.data)
-  encoder, decoder = ARCHITECTURES[config.model.name](config, image_shape, blocks.style(config))
+  image_shape, style = config_lib.image_shape(config.data), blocks.style(config, folded)
+  encoder, decoder = ARCHITECTURES[config.model.name](config, image_shape, style)
   learns_sigma = likelihoods.build(config).learns_sigma
   activation = blocks.ACTIVATIONS[config.model.activation]
   return CVAE(
