@@ -6,7 +6,7 @@ from pathlib import Path
 from cvae_jax.inference.model import Model
 
 # Modules of this room, imported late: some need libraries that training does not.
-MODULES = {'html': 'html', 'onnx': 'onnx_files', 'stablehlo': 'stablehlo', 'hub': 'hub'}
+MODULES = {'html': 'page.html', 'onnx': 'onnx_files', 'stablehlo': 'stablehlo', 'hub': 'hub'}
 
 
 def write(model: Model, kind: str, output: Path | None = None, data_dir: str | None = None) -> Path:

@@ -32,8 +32,8 @@ def functions_of(model: Model) -> dict[str, Function]:
 
   A row is one condition as the model takes it; an unconditional model has none.
   """
-  network, likelihood = functions.network_of(model), model.task.likelihood
-  decoder, prior = functions.decoder(model), functions.prior(model)
+  network, likelihood = functions.network_of(model, folded=True), model.task.likelihood
+  decoder, prior = functions.decoder(model, network), functions.prior(model, network)
   numbers = lambda *shape: jax.ShapeDtypeStruct((1, *shape), jnp.float32)  # noqa: E731
   latent, image = numbers(model.config.latent_dim), numbers(*model.image_shape)
   row = {a.name: jax.ShapeDtypeStruct((1, *a.shape), a.dtype) for a in decoder.inputs[1:]}
