@@ -29,9 +29,9 @@ export class Bars {
     this.verdict.textContent = ''
     this.nats.textContent = '–'
     this.rarity.textContent = ''
-    for (const { row, fill, value } of this.rows) {
+    for (const { row, value } of this.rows) {
       row.className = ''
-      fill.style.setProperty('--p', 0)
+      row.style.setProperty('--p', 0)
       value.textContent = ''
     }
     if (this.needle) this.needle.hidden = true
@@ -48,7 +48,7 @@ export class Bars {
       const i = order[slot]
       name.textContent = name.title = this.names[i]
       row.className = i === label ? 'likeliest' : ''
-      fill.style.setProperty('--p', probabilities[i])
+      row.style.setProperty('--p', probabilities[i])
       fill.style.background = colourOf(i)
       value.textContent = percent(probabilities[i])
     })

@@ -48,7 +48,7 @@ export class Conditions {
     input.addEventListener('input', read)
     unknown.addEventListener('input', read)
     const row = element('div', { className: 'condition' }, [
-      element('label', { htmlFor: id, textContent: name }), input, value,
+      element('label', { htmlFor: id, textContent: name.replaceAll('_', ' ') }), input, value,
     ])
     if (column.mayBeUnknown) {
       row.append(element('label', { className: 'unknown' }, [unknown, 'unknown']))

@@ -1,6 +1,6 @@
 // The latent map: encoded test images on two principal directions; a marked point is the current style.
 
-import { colourOf, fitted, framed, isDark, paint, pictureCanvas } from 'paint'
+import { fitted, framed, isDark, paint, pictureCanvas, solidColourOf } from 'paint'
 
 const GRIP = 24 // pixels around the mark in which a pointer takes it
 const THUMB = 30 // side of the pictures beside mark and pointer, in pixels
@@ -72,11 +72,12 @@ export class LatentMap {
 
   view({ width, height }) {
     const [left, right, bottom, top] = this.bounds
-    const scale = Math.min(width / (right - left), height / (top - bottom))
+    const fit = [width / (right - left), height / (top - bottom)]
+    const [sa, sb] = fit.map((scale) => Math.min(scale, 1.5 * Math.min(...fit)))
     const [ma, mb] = [(left + right) / 2, (bottom + top) / 2]
     return {
-      toPixels: ([a, b]) => [width / 2 + (a - ma) * scale, height / 2 - (b - mb) * scale],
-      toPlane: ([x, y]) => [ma + (x - width / 2) / scale, mb - (y - height / 2) / scale],
+      toPixels: ([a, b]) => [width / 2 + (a - ma) * sa, height / 2 - (b - mb) * sb],
+      toPlane: ([x, y]) => [ma + (x - width / 2) / sa, mb - (y - height / 2) / sb],
     }
   }
 
@@ -162,7 +163,7 @@ export class LatentMap {
     const order = [...paths.keys()].sort((a, b) => isChosen(a) - isChosen(b))
     for (const label of order) {
       context.globalAlpha = this.highlight === null ? 0.6 : isChosen(label) ? 0.9 : 0.1
-      context.fillStyle = colourOf(label)
+      context.fillStyle = solidColourOf(label)
       context.fill(paths.get(label))
     }
     return points

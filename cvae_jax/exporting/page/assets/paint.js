@@ -1,14 +1,14 @@
 // Pixels onto canvases, and the colours of classes.
 
-// Ten colours that stay apart for the common kinds of colour blindness, on white and on black (Petroff
-// 2021, "Accessible color sequences for data visualization").
-const COLOURS = [
-  '#3f90da', '#ffa90e', '#bd1f01', '#94a4a2', '#832db6', '#a96b59', '#e76300', '#b9ac70', '#717581',
-  '#92dadd',
-]
-
+/** The colour of a class, for a style sheet. */
 export function colourOf(label) {
-  return label < COLOURS.length ? COLOURS[label] : `hsl(${(label * 137.5) % 360} 55% ${45 + (label % 3) * 10}%)`
+  return label < 10 ? `var(--class-${label})` : `hsl(${(label * 137.5) % 360} 50% ${45 + (label % 3) * 10}%)`
+}
+
+/** The same for a canvas, which knows no variables. */
+export function solidColourOf(label) {
+  const style = getComputedStyle(document.documentElement)
+  return colourOf(label).replace(/var\((.*)\)/, (_, name) => style.getPropertyValue(name))
 }
 
 export function element(tag, properties = {}, children = []) {

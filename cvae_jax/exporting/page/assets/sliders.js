@@ -40,7 +40,7 @@ export class Sliders {
       const z = (latent[k] - this.priorMean[k]) / this.std[k]
       // The slider under the hand stays where the hand is.
       if (Math.abs(input.valueAsNumber - z) > 0.006) input.value = z
-      value.textContent = z.toFixed(1).replace('-', '−')
+      value.textContent = (Math.round(10 * z) / 10 + 0).toFixed(1).replace('-', '−')
     })
   }
 }

@@ -12,7 +12,7 @@ export class Tiles {
       dot.style.background = colourOf(label)
       const button = element('button', { type: 'button', title: name }, [
         this.pictures[label],
-        element('span', { className: 'name' }, names.length > 1 ? [dot, name] : [name]),
+        element('span', { className: 'name' }, names.length > 1 ? [dot, name] : []),
       ])
       button.setAttribute('aria-pressed', 'false')
       button.addEventListener('click', () => this.pick(this.picked === label ? null : label))

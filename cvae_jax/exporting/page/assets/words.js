@@ -38,7 +38,7 @@ export function words(info, names) {
   if (names.length > 1) {
     return {
       ...common,
-      headline: `Draw one. See it as ${all}.`,
+      headline: `One style, ${all} classes.`,
       lead: `A small neural network reads your drawing and shows it as ${all} classes, in the same style. ${local}`,
       captions: captions('Your drawing', ` as ${all} classes`),
     }
