@@ -1,45 +1,45 @@
 // The address bar: it follows the page, and the page follows it.
 
-import { read, write } from 'link'
+import {read, write} from 'link';
 
-const PAUSE = 300 // milliseconds between two writes
+const PAUSE = 300; // milliseconds between two writes
 
 export class Address {
   /** `state()` gives what `link.write` takes; `onVisit(state)` is called when another link is opened. */
   constructor(info, state, onVisit) {
-    Object.assign(this, { info, state, timer: null, own: location.hash })
+    Object.assign(this, {info, state, timer: null, own: location.hash});
     window.addEventListener('hashchange', () => {
-      const linked = location.hash !== this.own && read(location.hash, info)
-      if (linked) onVisit(linked)
-    })
+      const linked = location.hash !== this.own && read(location.hash, info);
+      if (linked) onVisit(linked);
+    });
   }
 
   /** The state in the address, or null. */
   get linked() {
-    return read(location.hash, this.info)
+    return read(location.hash, this.info);
   }
 
   follow() {
-    this.timer ??= setTimeout(() => this.write(), PAUSE)
+    this.timer ??= setTimeout(() => this.write(), PAUSE);
   }
 
   write() {
-    clearTimeout(this.timer)
-    this.timer = null
-    const text = write(this.state(), this.info)
-    if (text === location.hash.slice(1)) return
-    this.own = text && `#${text}`
-    history.replaceState(null, '', this.own || location.href.split('#')[0])
+    clearTimeout(this.timer);
+    this.timer = null;
+    const text = write(this.state(), this.info);
+    if (text === location.hash.slice(1)) return;
+    this.own = text && `#${text}`;
+    history.replaceState(null, '', this.own || location.href.split('#')[0]);
   }
 
   /** Copies the link; false where the browser does not let it. */
   async copy() {
-    this.write()
+    this.write();
     try {
-      await navigator.clipboard.writeText(location.href)
-      return true
+      await navigator.clipboard.writeText(location.href);
+      return true;
     } catch {
-      return false
+      return false;
     }
   }
 }

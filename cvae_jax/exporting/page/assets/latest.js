@@ -1,6 +1,6 @@
 // Work that follows a moving hand: one piece at a time, always the newest.
 
-import { Stale } from 'client'
+import {Stale} from 'client';
 
 /**
  * Returns a function f(argument). Calls while `work` runs replace each other; the newest is begun when
@@ -8,23 +8,23 @@ import { Stale } from 'client'
  * The promise that f returns resolves when nothing is left to do.
  */
 export function latest(work, onError) {
-  let waiting = null
-  let running = null
+  let waiting = null;
+  let running = null;
   const run = async () => {
     while (waiting) {
-      const [argument] = waiting
-      waiting = null
+      const [argument] = waiting;
+      waiting = null;
       try {
-        await work(argument, () => waiting !== null)
+        await work(argument, () => waiting !== null);
       } catch (error) {
-        if (!(error instanceof Stale)) onError(error)
+        if (!(error instanceof Stale)) onError(error);
       }
     }
-    running = null
-  }
+    running = null;
+  };
   return (argument) => {
-    waiting = [argument]
-    running ??= run()
-    return running
-  }
+    waiting = [argument];
+    running ??= run();
+    return running;
+  };
 }

@@ -3,96 +3,111 @@
 // s  strokes, 3 bytes a point (two coordinates of 12 bits); e  number of the example under them
 // z  latent, 2 bytes a number; l  class it belongs to; r  other conditions; t  temperature
 
-const RANGE = 8 // a latent is kept within so many standard deviations of the prior's mean
+const RANGE = 8; // a latent is kept within so many standard deviations of the prior's mean
 
 export function toText(bytes) {
-  const text = btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(''))
-  return text.replaceAll('+', '-').replaceAll('/', '_').replace(/=+$/, '')
+  const text = btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(''));
+  return text.replaceAll('+', '-').replaceAll('/', '_').replace(/=+$/, '');
 }
 
 export function toBytes(text) {
-  const binary = atob(text.replaceAll('-', '+').replaceAll('_', '/'))
-  return Uint8Array.from(binary, (character) => character.charCodeAt(0))
+  const binary = atob(text.replaceAll('-', '+').replaceAll('_', '/'));
+  return Uint8Array.from(binary, (character) => character.charCodeAt(0));
 }
 
 /** Strokes as bytes: the number of points (2 bytes), the colour (3), the points (3 each); one after another. */
 export function packStrokes(strokes) {
-  return strokes.flatMap(({ points, colour }) => {
-    const count = points.length / 2
-    const bytes = [count >> 8, count & 255, ...[1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16))]
+  return strokes.flatMap(({points, colour}) => {
+    const count = points.length / 2;
+    const bytes = [
+      count >> 8,
+      count & 255,
+      ...[1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16)),
+    ];
     for (let i = 0; i < points.length; i += 2) {
-      const [x, y] = [points[i], points[i + 1]]
-      bytes.push(x >> 4, ((x & 15) << 4) | (y >> 8), y & 255)
+      const [x, y] = [points[i], points[i + 1]];
+      bytes.push(x >> 4, ((x & 15) << 4) | (y >> 8), y & 255);
     }
-    return bytes
-  })
+    return bytes;
+  });
 }
 
 export function unpackStrokes(bytes) {
-  const strokes = []
-  for (let at = 0; at + 5 <= bytes.length; ) {
-    const count = (bytes[at] << 8) | bytes[at + 1]
-    const colour = `#${[2, 3, 4].map((i) => bytes[at + i].toString(16).padStart(2, '0')).join('')}`
-    at += 5
-    if (!count || at + 3 * count > bytes.length) break
-    const points = []
+  const strokes = [];
+  for (let at = 0; at + 5 <= bytes.length;) {
+    const count = (bytes[at] << 8) | bytes[at + 1];
+    const colour = `#${[2, 3, 4].map((i) => bytes[at + i].toString(16).padStart(2, '0')).join('')}`;
+    at += 5;
+    if (!count || at + 3 * count > bytes.length) break;
+    const points = [];
     for (let i = 0; i < count; i++, at += 3) {
-      points.push((bytes[at] << 4) | (bytes[at + 1] >> 4), ((bytes[at + 1] & 15) << 8) | bytes[at + 2])
+      points.push(
+        (bytes[at] << 4) | (bytes[at + 1] >> 4),
+        ((bytes[at + 1] & 15) << 8) | bytes[at + 2],
+      );
     }
-    strokes.push({ points, colour })
+    strokes.push({points, colour});
   }
-  return strokes
+  return strokes;
 }
 
-export function packLatent(latent, { priorMean, std }) {
+export function packLatent(latent, {priorMean, std}) {
   return Array.from(latent).flatMap((v, k) => {
-    const z = Math.max(-1, Math.min(1, (v - priorMean[k]) / std[k] / RANGE))
-    const whole = Math.round((z + 1) * 32767.5)
-    return [whole >> 8, whole & 255]
-  })
+    const z = Math.max(-1, Math.min(1, (v - priorMean[k]) / std[k] / RANGE));
+    const whole = Math.round((z + 1) * 32767.5);
+    return [whole >> 8, whole & 255];
+  });
 }
 
-export function unpackLatent(bytes, { priorMean, std }) {
-  if (bytes.length !== 2 * std.length) return null
+export function unpackLatent(bytes, {priorMean, std}) {
+  if (bytes.length !== 2 * std.length) return null;
   return Float32Array.from(std, (scale, k) => {
-    const whole = (bytes[2 * k] << 8) | bytes[2 * k + 1]
-    return priorMean[k] + (whole / 32767.5 - 1) * RANGE * scale
-  })
+    const whole = (bytes[2 * k] << 8) | bytes[2 * k + 1];
+    return priorMean[k] + (whole / 32767.5 - 1) * RANGE * scale;
+  });
 }
 
 /** The text of a state {strokes, example, latent, label, row, temperature}; null is left out. */
-export function write({ strokes, example, latent, label, row, temperature }, info) {
-  const fields = new URLSearchParams()
-  if (strokes.length) fields.set('s', toText(packStrokes(strokes)))
-  if (example !== null) fields.set('e', example)
-  if (latent) fields.set('z', toText(packLatent(latent, info)))
-  if (latent && label !== null) fields.set('l', label)
-  if (row) fields.set('r', Array.from(row, (v) => (Number.isNaN(v) ? '' : +v.toPrecision(5))).join('_'))
-  if (temperature !== 1) fields.set('t', temperature)
-  return fields.toString()
+export function write({strokes, example, latent, label, row, temperature}, info) {
+  const fields = new URLSearchParams();
+  if (strokes.length) fields.set('s', toText(packStrokes(strokes)));
+  if (example !== null) fields.set('e', example);
+  if (latent) fields.set('z', toText(packLatent(latent, info)));
+  if (latent && label !== null) fields.set('l', label);
+  if (row)
+    fields.set('r', Array.from(row, (v) => (Number.isNaN(v) ? '' : +v.toPrecision(5))).join('_'));
+  if (temperature !== 1) fields.set('t', temperature);
+  return fields.toString();
 }
 
 /** The state in a text, or null where there is none that can be read. */
 export function read(text, info) {
-  const fields = new URLSearchParams(text.replace(/^#/, ''))
+  const fields = new URLSearchParams(text.replace(/^#/, ''));
   const number = (name, size) => {
-    const value = fields.has(name) ? Number(fields.get(name)) : NaN
-    return Number.isInteger(value) && value >= 0 && value < size ? value : null
-  }
+    const value = fields.has(name) ? Number(fields.get(name)) : NaN;
+    return Number.isInteger(value) && value >= 0 && value < size ? value : null;
+  };
   try {
-    const row = fields.get('r')?.split('_').map((v) => (v === '' ? NaN : Number(v)))
-    const temperature = Number(fields.get('t') ?? 1)
+    const row = fields
+      .get('r')
+      ?.split('_')
+      .map((v) => (v === '' ? NaN : Number(v)));
+    const temperature = Number(fields.get('t') ?? 1);
     const state = {
       strokes: fields.has('s') ? unpackStrokes(toBytes(fields.get('s'))) : [],
       example: number('e', info.examples.length),
       latent: fields.has('z') ? unpackLatent(toBytes(fields.get('z')), info) : null,
-      label: number('l', info.classColumn === null ? 1 : info.columns[info.classColumn].names.length),
+      label: number(
+        'l',
+        info.classColumn === null ? 1 : info.columns[info.classColumn].names.length,
+      ),
       row: row?.length === info.columns.length ? row : null,
       temperature: temperature >= 0 && temperature <= 1.5 ? temperature : 1,
-    }
-    const hasSomething = state.strokes.length || state.example !== null || state.latent || state.row
-    return hasSomething ? state : null
+    };
+    const hasSomething =
+      state.strokes.length || state.example !== null || state.latent || state.row;
+    return hasSomething ? state : null;
   } catch {
-    return null
+    return null;
   }
 }

@@ -1,126 +1,126 @@
 // The drawing canvas: pointer events become strokes; undo, clear, and images to draw on.
 
-import { BRUSH, GRID, smooth } from 'strokes'
-import { fitted, framed, paint, pictureCanvas } from 'paint'
+import {BRUSH, GRID, smooth} from 'strokes';
+import {fitted, framed, paint, pictureCanvas} from 'paint';
 
-const NEAR = GRID / 110 // points closer than this are left out: a link stays short
+const NEAR = GRID / 110; // points closer than this are left out: a link stays short
 
 // `base` is an image of floats under the strokes, `example` its number among the examples.
-const EMPTY = { base: null, example: null, strokes: [] }
+const EMPTY = {base: null, example: null, strokes: []};
 
 export class Pad {
   /** `onChange()` is called on every change; `set` returns what it returns. */
   constructor(canvas, shape, isInk, onChange) {
-    Object.assign(this, { canvas, shape, isInk, onChange })
-    this.colour = '#ffffff'
-    this.now = EMPTY
-    this.past = []
-    this.isDemo = false // a first stroke replaces what the page has drawn itself
-    this.stroke = null
-    this.draw = framed(() => this.paint())
-    canvas.addEventListener('pointerdown', (event) => this.begin(event))
-    canvas.addEventListener('pointermove', (event) => this.move(event))
+    Object.assign(this, {canvas, shape, isInk, onChange});
+    this.colour = '#ffffff';
+    this.now = EMPTY;
+    this.past = [];
+    this.isDemo = false; // a first stroke replaces what the page has drawn itself
+    this.stroke = null;
+    this.draw = framed(() => this.paint());
+    canvas.addEventListener('pointerdown', (event) => this.begin(event));
+    canvas.addEventListener('pointermove', (event) => this.move(event));
     for (const name of ['pointerup', 'pointercancel']) {
-      canvas.addEventListener(name, (event) => this.end(event))
+      canvas.addEventListener(name, (event) => this.end(event));
     }
-    new ResizeObserver(this.draw).observe(canvas)
+    new ResizeObserver(this.draw).observe(canvas);
   }
 
   get isEmpty() {
-    return !this.now.base && !this.now.strokes.length && !this.stroke
+    return !this.now.base && !this.now.strokes.length && !this.stroke;
   }
 
   get canUndo() {
-    return this.past.length > 0 || !this.isEmpty
+    return this.past.length > 0 || !this.isEmpty;
   }
 
   get strokes() {
-    return this.stroke ? [...this.now.strokes, this.stroke] : this.now.strokes
+    return this.stroke ? [...this.now.strokes, this.stroke] : this.now.strokes;
   }
 
   /** Takes {base, example, strokes} as the drawing; `undo` returns to the one before. */
   set(drawing, isDemo = false) {
-    if (!isDemo && !this.isDemo && !this.isEmpty) this.past.push(this.now)
-    this.now = { ...EMPTY, ...drawing }
-    this.stroke = null
-    this.isDemo = isDemo && !this.isEmpty
-    return this.changed()
+    if (!isDemo && !this.isDemo && !this.isEmpty) this.past.push(this.now);
+    this.now = {...EMPTY, ...drawing};
+    this.stroke = null;
+    this.isDemo = isDemo && !this.isEmpty;
+    return this.changed();
   }
 
   undo() {
-    if (this.stroke || !this.canUndo) return
-    this.now = this.past.pop() ?? EMPTY
-    this.isDemo = false
-    this.changed()
+    if (this.stroke || !this.canUndo) return;
+    this.now = this.past.pop() ?? EMPTY;
+    this.isDemo = false;
+    this.changed();
   }
 
   clear() {
-    if (!this.isEmpty) this.set(EMPTY)
+    if (!this.isEmpty) this.set(EMPTY);
   }
 
   changed() {
-    this.draw()
-    return this.onChange()
+    this.draw();
+    return this.onChange();
   }
 
   begin(event) {
-    if (this.stroke || event.button > 0) return
-    event.preventDefault()
-    this.canvas.setPointerCapture(event.pointerId)
-    this.pointer = event.pointerId
-    if (this.isDemo) this.now = EMPTY
-    this.isDemo = false
-    this.stroke = { points: this.at(event), colour: this.colour }
-    this.changed()
+    if (this.stroke || event.button > 0) return;
+    event.preventDefault();
+    this.canvas.setPointerCapture(event.pointerId);
+    this.pointer = event.pointerId;
+    if (this.isDemo) this.now = EMPTY;
+    this.isDemo = false;
+    this.stroke = {points: this.at(event), colour: this.colour};
+    this.changed();
   }
 
   move(event) {
-    if (!this.stroke || event.pointerId !== this.pointer) return
-    const events = event.getCoalescedEvents?.() ?? []
-    const isLonger = (events.length ? events : [event]).map((e) => this.extend(this.at(e)))
-    if (isLonger.includes(true)) this.changed()
+    if (!this.stroke || event.pointerId !== this.pointer) return;
+    const events = event.getCoalescedEvents?.() ?? [];
+    const isLonger = (events.length ? events : [event]).map((e) => this.extend(this.at(e)));
+    if (isLonger.includes(true)) this.changed();
   }
 
   end(event) {
-    if (!this.stroke || event.pointerId !== this.pointer) return
-    this.past.push(this.now)
-    this.now = { ...this.now, strokes: this.strokes }
-    this.stroke = null
-    this.changed()
+    if (!this.stroke || event.pointerId !== this.pointer) return;
+    this.past.push(this.now);
+    this.now = {...this.now, strokes: this.strokes};
+    this.stroke = null;
+    this.changed();
   }
 
   extend([x, y]) {
-    const { points } = this.stroke
-    if (Math.hypot(x - points.at(-2), y - points.at(-1)) < NEAR) return false
-    points.push(x, y)
-    return true
+    const {points} = this.stroke;
+    if (Math.hypot(x - points.at(-2), y - points.at(-1)) < NEAR) return false;
+    points.push(x, y);
+    return true;
   }
 
   at(event) {
-    const box = this.canvas.getBoundingClientRect()
-    const on = (v, size) => Math.round(Math.min(1, Math.max(0, v / size)) * GRID)
-    return [on(event.clientX - box.left, box.width), on(event.clientY - box.top, box.height)]
+    const box = this.canvas.getBoundingClientRect();
+    const on = (v, size) => Math.round(Math.min(1, Math.max(0, v / size)) * GRID);
+    return [on(event.clientX - box.left, box.width), on(event.clientY - box.top, box.height)];
   }
 
   paint() {
-    const { context, width, height } = fitted(this.canvas)
+    const {context, width, height} = fitted(this.canvas);
     if (this.now.base) {
-      const picture = pictureCanvas(this.shape, this.isInk)
-      paint(picture, this.now.base, this.shape, this.isInk)
-      context.imageSmoothingQuality = 'high'
-      context.drawImage(picture, 0, 0, width, height)
+      const picture = pictureCanvas(this.shape, this.isInk);
+      paint(picture, this.now.base, this.shape, this.isInk);
+      context.imageSmoothingQuality = 'high';
+      context.drawImage(picture, 0, 0, width, height);
     }
-    context.lineCap = context.lineJoin = 'round'
-    context.lineWidth = BRUSH * width
-    for (const { points, colour } of this.strokes) {
-      const line = smooth(points)
-      context.strokeStyle = this.isInk ? '#000' : this.shape[2] === 1 ? '#fff' : colour
-      context.beginPath()
-      context.moveTo((line[0] / GRID) * width, (line[1] / GRID) * height)
+    context.lineCap = context.lineJoin = 'round';
+    context.lineWidth = BRUSH * width;
+    for (const {points, colour} of this.strokes) {
+      const line = smooth(points);
+      context.strokeStyle = this.isInk ? '#000' : this.shape[2] === 1 ? '#fff' : colour;
+      context.beginPath();
+      context.moveTo((line[0] / GRID) * width, (line[1] / GRID) * height);
       for (let i = 0; i < line.length; i += 2) {
-        context.lineTo((line[i] / GRID) * width, (line[i + 1] / GRID) * height)
+        context.lineTo((line[i] / GRID) * width, (line[i + 1] / GRID) * height);
       }
-      context.stroke()
+      context.stroke();
     }
   }
 }

@@ -3,69 +3,69 @@
 // A stroke is {points: [x0, y0, x1, y1, ...], colour: '#rrggbb'}; coordinates are integers on a grid of
 // 0 to GRID over the width and the height of the canvas, so that a link restores them exactly.
 
-export const GRID = 4095
+export const GRID = 4095;
 
 // Fraction of the canvas's width. On 28 pixels it is 2.4, the stroke of MNIST: its test images have 56
 // saturated and 80 grey pixels, as a stroke of this width has with an edge of one pixel.
-export const BRUSH = 2.4 / 28
+export const BRUSH = 2.4 / 28;
 
 /** The stroke as a smooth polyline: quadratic curves through the midpoints of its points. */
 export function smooth(points, pieces = 5) {
-  const line = [points[0], points[1]]
-  const last = points.length - 2
+  const line = [points[0], points[1]];
+  const last = points.length - 2;
   for (let i = 2; i < last; i += 2) {
-    const [cx, cy] = [points[i], points[i + 1]]
-    const [x0, y0] = line.slice(-2)
-    const [x1, y1] = [(cx + points[i + 2]) / 2, (cy + points[i + 3]) / 2]
+    const [cx, cy] = [points[i], points[i + 1]];
+    const [x0, y0] = line.slice(-2);
+    const [x1, y1] = [(cx + points[i + 2]) / 2, (cy + points[i + 3]) / 2];
     for (let k = 1; k <= pieces; k++) {
-      const t = k / pieces
-      const u = 1 - t
-      line.push(u * u * x0 + 2 * u * t * cx + t * t * x1, u * u * y0 + 2 * u * t * cy + t * t * y1)
+      const t = k / pieces;
+      const u = 1 - t;
+      line.push(u * u * x0 + 2 * u * t * cx + t * t * x1, u * u * y0 + 2 * u * t * cy + t * t * y1);
     }
   }
-  line.push(points[last], points[last + 1])
-  return line
+  line.push(points[last], points[last + 1]);
+  return line;
 }
 
 /** Lays a polyline in pixels over `image` [H, W, C] with a round brush whose edge is one pixel soft. */
 export function lay(image, [height, width, channels], line, brush, colour) {
-  const reach = brush / 2 + 0.5
-  const cover = new Float32Array(height * width)
+  const reach = brush / 2 + 0.5;
+  const cover = new Float32Array(height * width);
   for (let i = 0; i < line.length; i += 2) {
-    const [x0, y0] = [line[i], line[i + 1]]
-    const [x1, y1] = i + 2 < line.length ? [line[i + 2], line[i + 3]] : [x0, y0]
-    const [dx, dy] = [x1 - x0, y1 - y0]
-    const length = dx * dx + dy * dy
-    const [left, right] = span(Math.min(x0, x1) - reach, Math.max(x0, x1) + reach, width)
-    const [top, bottom] = span(Math.min(y0, y1) - reach, Math.max(y0, y1) + reach, height)
+    const [x0, y0] = [line[i], line[i + 1]];
+    const [x1, y1] = i + 2 < line.length ? [line[i + 2], line[i + 3]] : [x0, y0];
+    const [dx, dy] = [x1 - x0, y1 - y0];
+    const length = dx * dx + dy * dy;
+    const [left, right] = span(Math.min(x0, x1) - reach, Math.max(x0, x1) + reach, width);
+    const [top, bottom] = span(Math.min(y0, y1) - reach, Math.max(y0, y1) + reach, height);
     for (let row = top; row < bottom; row++) {
       for (let column = left; column < right; column++) {
-        const [px, py] = [column + 0.5 - x0, row + 0.5 - y0]
-        const t = length ? Math.min(1, Math.max(0, (px * dx + py * dy) / length)) : 0
-        const value = Math.min(1, reach - Math.hypot(px - t * dx, py - t * dy))
-        const at = row * width + column
-        if (value > cover[at]) cover[at] = value
+        const [px, py] = [column + 0.5 - x0, row + 0.5 - y0];
+        const t = length ? Math.min(1, Math.max(0, (px * dx + py * dy) / length)) : 0;
+        const value = Math.min(1, reach - Math.hypot(px - t * dx, py - t * dy));
+        const at = row * width + column;
+        if (value > cover[at]) cover[at] = value;
       }
     }
   }
   cover.forEach((alpha, at) => {
-    if (!alpha) return
+    if (!alpha) return;
     for (let c = 0; c < channels; c++) {
-      const i = at * channels + c
-      image[i] += alpha * (colour[c] - image[i])
+      const i = at * channels + c;
+      image[i] += alpha * (colour[c] - image[i]);
     }
-  })
+  });
 }
 
 /** The pixels [first, end) that an interval covers, within [0, size). */
 function span(low, high, size) {
-  return [Math.max(0, Math.floor(low)), Math.min(size, Math.ceil(high))]
+  return [Math.max(0, Math.floor(low)), Math.min(size, Math.ceil(high))];
 }
 
 /** '#rrggbb' as the values of `channels` channels in [0, 1]; one channel is ink at full strength. */
 export function channelsOf(colour, channels) {
-  if (channels === 1) return [1]
-  return [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16) / 255)
+  if (channels === 1) return [1];
+  return [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16) / 255);
 }
 
 /**
@@ -73,16 +73,16 @@ export function channelsOf(colour, channels) {
  * `asMnist` centres and scales an empty-based drawing as MNIST's digits are (LeCun et al. 1998).
  */
 export function render(strokes, base, shape, asMnist) {
-  const [height, width, channels] = shape
-  const image = base ? base.slice() : new Float32Array(height * width * channels)
-  const lines = strokes.map(({ points }) => smooth(points))
-  if (asMnist && !base) return lines.length ? centred(lines, shape) : image
+  const [height, width, channels] = shape;
+  const image = base ? base.slice() : new Float32Array(height * width * channels);
+  const lines = strokes.map(({points}) => smooth(points));
+  if (asMnist && !base) return lines.length ? centred(lines, shape) : image;
   lines.forEach((line, i) => {
-    const pixels = line.map((v, at) => (v / GRID) * (at % 2 ? height : width))
-    const brush = Math.max(BRUSH * width, 1.2)
-    lay(image, shape, pixels, brush, channelsOf(strokes[i].colour, channels))
-  })
-  return image
+    const pixels = line.map((v, at) => (v / GRID) * (at % 2 ? height : width));
+    const brush = Math.max(BRUSH * width, 1.2);
+    lay(image, shape, pixels, brush, channelsOf(strokes[i].colour, channels));
+  });
+  return image;
 }
 
 /**
@@ -91,41 +91,41 @@ export function render(strokes, base, shape, asMnist) {
  * with the drawing, within the widths that MNIST knows.
  */
 function centred(lines, [height, width]) {
-  let [left, top, right, bottom] = [Infinity, Infinity, -Infinity, -Infinity]
+  let [left, top, right, bottom] = [Infinity, Infinity, -Infinity, -Infinity];
   for (const line of lines) {
     for (let i = 0; i < line.length; i += 2) {
-      left = Math.min(left, line[i])
-      right = Math.max(right, line[i])
-      top = Math.min(top, line[i + 1])
-      bottom = Math.max(bottom, line[i + 1])
+      left = Math.min(left, line[i]);
+      right = Math.max(right, line[i]);
+      top = Math.min(top, line[i + 1]);
+      bottom = Math.max(bottom, line[i + 1]);
     }
   }
-  const size = Math.max(right - left, bottom - top)
-  const drawn = BRUSH * GRID
-  const brush = Math.min(3.2, Math.max(1.8, (drawn * 20) / (size + drawn)))
-  const scale = size ? Math.min((20 - brush) / size, 0.05) : 0
-  const wide = (right - left) * scale
-  const high = (bottom - top) * scale
-  const [x0, y0] = [(width - wide) / 2, (height - high) / 2]
-  const image = new Float32Array(height * width)
+  const size = Math.max(right - left, bottom - top);
+  const drawn = BRUSH * GRID;
+  const brush = Math.min(3.2, Math.max(1.8, (drawn * 20) / (size + drawn)));
+  const scale = size ? Math.min((20 - brush) / size, 0.05) : 0;
+  const wide = (right - left) * scale;
+  const high = (bottom - top) * scale;
+  const [x0, y0] = [(width - wide) / 2, (height - high) / 2];
+  const image = new Float32Array(height * width);
   for (const line of lines) {
-    const pixels = line.map((v, i) => (i % 2 ? y0 + (v - top) * scale : x0 + (v - left) * scale))
-    lay(image, [height, width, 1], pixels, brush, [1])
+    const pixels = line.map((v, i) => (i % 2 ? y0 + (v - top) * scale : x0 + (v - left) * scale));
+    lay(image, [height, width, 1], pixels, brush, [1]);
   }
-  let [mass, mx, my] = [0, 0, 0]
+  let [mass, mx, my] = [0, 0, 0];
   image.forEach((value, i) => {
-    mass += value
-    mx += value * (i % width)
-    my += value * Math.floor(i / width)
-  })
-  return shifted(image, width, Math.round(14 - mx / mass), Math.round(14 - my / mass))
+    mass += value;
+    mx += value * (i % width);
+    my += value * Math.floor(i / width);
+  });
+  return shifted(image, width, Math.round(14 - mx / mass), Math.round(14 - my / mass));
 }
 
 /** The image moved right by dx and down by dy pixels; what leaves it is lost. */
 function shifted(image, width, dx, dy) {
   return image.map((_, i) => {
-    const x = (i % width) - dx
-    const y = Math.floor(i / width) - dy
-    return x < 0 || x >= width ? 0 : (image[y * width + x] ?? 0)
-  })
+    const x = (i % width) - dx;
+    const y = Math.floor(i / width) - dy;
+    return x < 0 || x >= width ? 0 : (image[y * width + x] ?? 0);
+  });
 }
