@@ -102,8 +102,8 @@ def _about_images(model: Model, test: Dataset) -> dict[str, Any]:
   rows = inputs.conditions_of(model, test, points)
   mean, logvar = model.encode(test.images[points], conditions=rows)
   # Relative to the Gaussian of all posteriors together: of any prior there is one per dimension.
-  total = np.log(mean.var(axis=0) + np.exp(logvar).mean(axis=0))
-  kl = np.asarray(gaussians.kl(mean, logvar, mean.mean(axis=0), total)).mean(axis=0)
+  total = np.log(mean.var(axis=0) + np.exp(logvar).mean(axis=0))[None]
+  kl = np.asarray(gaussians.kl(mean, logvar, mean.mean(axis=0, keepdims=True), total)).mean(axis=0)
   examples = _first_of_each_class(rows.labels)
   return {
     'latents': [{'kl': float(value)} for value in kl],
@@ -174,14 +174,14 @@ def _bound(model: Model):
       keys.per_example(key, indices)
     )
     noise = jnp.stack([noise, -noise])
-    latents = mean + jnp.exp(0.5 * logvar) * noise
+    latents = mean[None] + jnp.exp(0.5 * logvar)[None] * noise
     outputs = network.apply(model.variables, latents, conditions, train=False, method='decode')
     kl = network.apply(
       model.variables,
       conditions,
       method=lambda network, conditions: network._prior(conditions).kl(mean, logvar, latents),
     )
-    log_prob = task.likelihood.log_prob(task.to_pixels(grey), outputs)
-    return jnp.mean(log_prob - kl.sum(axis=-1), axis=0)
+    log_prob = task.likelihood.log_prob(task.to_pixels(grey)[None], outputs)
+    return jnp.mean(log_prob - jnp.broadcast_to(kl.sum(axis=-1), log_prob.shape), axis=0)
 
   return bound
