@@ -11,12 +11,14 @@ CLASSES := --label 0,1
 PAIR := $(or $(WORKDIR),runs/$(basename $(notdir $(CONFIG))))
 DAE := --config.objective=dae --config.prior=standard --config.free_bits=0 \
   --config.num_importance_samples=1
+KERNELS_SOURCE := cvae_jax/exporting/page/assets/kernels.c
+KERNELS ?= $(KERNELS_SOURCE:.c=.wasm)
 SWEEPS := $(sort $(wildcard configs/sweeps/*.py))
 IN_WORKDIR := $(if $(WORKDIR),--workdir '$(WORKDIR)')
 
 .PHONY: help install install-dev train train-mnist train-fashion train-cifar10 evaluate sample \
   reconstruct traverse interpolate scatter compare-dae ablations notebook benchmark test test-slow \
-  test-faults lint format docs docs-serve package clean clean-all
+  test-faults page-kernels lint format docs docs-serve package clean clean-all
 
 help: ## Print this list.
 	@awk -F ':.*## ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } \
@@ -109,6 +111,12 @@ test-slow: install ## Run the slow tests; `make train` is one of them.
 
 test-faults: install ## Run all tests of crashes, full disks and damaged files.
 	@$(BIN)/python -m pytest -m "faults or not faults" tests/faults
+
+# Debian's packages clang-14 and lld-14. Another version may give other bytes.
+page-kernels: ## Compile the arithmetic of exported pages; needs clang-14 and wasm-ld-14.
+	@clang-14 --target=wasm32 -O3 -msimd128 -mbulk-memory -ffreestanding -nostdlib -Wall -Wextra \
+	  -fuse-ld=/usr/bin/wasm-ld-14 -Wl,--no-entry,--strip-all,--export=__heap_base,-z,stack-size=65536 \
+	  -o $(KERNELS) $(KERNELS_SOURCE)
 
 lint: install $(BIN)/ruff ## Check the code with ruff, and the order of imports.
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

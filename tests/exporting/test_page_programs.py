@@ -38,10 +38,8 @@ def numbers(*shape, seed=0):
   return np.asarray(np.random.RandomState(seed).randn(*shape), np.float32)
 
 
-EXTREMES = np.float32(
-  [0, -0.0, 1, -1, 0.5, 1.5, 2.5, -2.5, 1e-8, -1e-8, 3e-5, 20, -20, 88, -87, 89, -100, 1e-40]
-  + [np.inf, -np.inf, np.nan, 1e30]
-)
+FINITE = [0, -0.0, 1, -1, 0.5, 1.5, 2.5, -2.5, 1e-8, -1e-8, 3e-5, 20, -20, 88, -87, 89, -100, 1e-40]
+EXTREMES = np.float32([*FINITE, 1e30, np.inf, -np.inf, np.nan])
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def _about_model(model: Model, latents: np.ndarray) -> dict[str, Any]:
   kind = 'conditional variational autoencoder' if model.conditional else 'variational autoencoder'
   what = (
     f'{model.folder.absolute().name}: a {kind} of {size:,} parameters (architecture '
-    f'{config.model.name}, prior {model.prior.describe()}, {config.latent_dim} latents), trained on '
+    f'{config.model.name}, {config.latent_dim} latents, {model.prior.describe()}), trained on '
     f'{config.data.name} for {config.num_epochs} epochs; weights of step {model.step:,}.'
   )
   return {

@@ -32,6 +32,7 @@ class Value(NamedTuple):
 
   @property
   def size(self) -> int:
+    """How many numbers the array has."""
     return math.prod(self.shape)
 
 

@@ -1,8 +1,8 @@
 """Each operation of JAX that the page can compute, as calls of its kernels.
 
 A rule is a function of (builder, inputs, output, parameters): the program so far, the values that
-the operation takes, the shape and dtype of its (first) result, and the parameters of its primitive. It
-adds calls and gives the result, or a list of several.
+the operation takes, the shape and dtype of its first result, and the parameters of its primitive.
+It adds calls and gives the result, or a list of several.
 """
 
 import math
