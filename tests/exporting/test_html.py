@@ -5,10 +5,10 @@ import subprocess
 
 import numpy as np
 import pytest
-import saved_models
 from scipy import special
 
 import cvae_jax
+import saved_models
 from cvae_jax import exporting
 from cvae_jax.exporting.page import facts, html, payload
 from cvae_jax.runtime.errors import InputError

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import saved_models
 
+import saved_models
 from cvae_jax.exporting.page import functions, payload
 from cvae_jax.exporting.page.functions import Function
 from cvae_jax.runtime.errors import InputError

@@ -1,4 +1,4 @@
-"""What a page knows of its model and its data, besides the network: `info` of `assets/client.js`."""
+"""What a page knows of its model and data, besides the network: `info` of `assets/client.js`."""
 
 from typing import Any
 
