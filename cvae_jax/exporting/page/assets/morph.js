@@ -24,10 +24,10 @@ export class Morph {
 
   /** Shows the style at t. */
   async seek(t) {
-    const {frames} = this;
+    const ticket = (this.ticket = {});
     const low = Math.min(Math.floor(t * FRAMES), FRAMES - 1);
     const [a, b] = [await this.frame(low), await this.frame(low + 1)];
-    if (frames !== this.frames) return;
+    if (ticket !== this.ticket) return;
     const part = t * FRAMES - low;
     const mix = (from, to) => from.map((v, j) => v + part * (to[j] - v));
     this.t = t;
@@ -54,7 +54,9 @@ export class Morph {
     }
   }
 
+  /** Ends the animation, and drops what is still being decoded for it. */
   stop() {
+    this.ticket = null;
     if (!this.playing) return;
     this.playing = null;
     this.onState(false);

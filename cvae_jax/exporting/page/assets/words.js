@@ -56,11 +56,11 @@ export function words(info, names) {
 function captions(yours, asAll) {
   return {
     drawing: yours + asAll,
-    moved: `${yours}, moved${asAll}`,
-    average: `The average style${asAll}`,
-    sample: `A new style${asAll}`,
-    between: `Between A and B${asAll}`,
-    pointer: `Under the pointer${asAll}`,
+    moved: `${yours}, moved`,
+    average: 'The average style',
+    sample: 'A new style',
+    between: 'Between A and B',
+    pointer: 'Under the pointer',
   };
 }
 
