@@ -6,7 +6,7 @@ import {colourOf, element} from 'paint';
 const MOST = 12; // with more classes, the likeliest ten are shown
 
 export class Bars {
-  /** `usual`: sorted negative bounds of test images, or null. `time` says when the bars were last set. */
+  /** `usual`: sorted −nats of test images, or null. `time` says when the bars were last set. */
   constructor(root, names, usual) {
     Object.assign(this, {names, usual});
     for (const name of ['verdict', 'bars', 'nats', 'rarity'])
@@ -47,7 +47,7 @@ export class Bars {
 
   /** `reading` is a Reading; `isFinal` says that no more noise is to come. */
   show(reading, isFinal) {
-    const {probabilities, label, nats, elbos} = reading;
+    const {probabilities, label, nats} = reading;
     const order = [...this.names.keys()];
     if (this.names.length > MOST) order.sort((a, b) => probabilities[b] - probabilities[a]);
     this.rows.forEach(({row, name, fill, value}, slot) => {
@@ -62,7 +62,7 @@ export class Bars {
       this.verdict.textContent = `${this.names[label]}, ${percent(probabilities[label])}`;
     }
     this.nats.textContent = `${nats.toFixed(1).replace('-', '−')} nats`;
-    if (this.usual) this.showRarity(-Math.max(...elbos));
+    if (this.usual) this.showRarity(-nats);
     this.bars.dataset.final = isFinal;
     this.time = performance.now();
   }
