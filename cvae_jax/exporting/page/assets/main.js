@@ -4,6 +4,7 @@ import {open} from 'client';
 import {Address} from 'address';
 import {Bars, percent} from 'bars';
 import {Conditions} from 'conditions';
+import {frameOf} from 'framing';
 import {latest} from 'latest';
 import {packLatent, unpackLatent} from 'link';
 import {LatentMap} from 'map';
@@ -13,7 +14,7 @@ import {element, paint, pictureCanvas} from 'paint';
 import {antithetic, normals} from 'random';
 import {Reading} from 'reading';
 import {Sliders} from 'sliders';
-import {GRID, render} from 'strokes';
+import {GRID, brushOf, render} from 'strokes';
 import {followTheme} from 'theme';
 import {Tiles} from 'tiles';
 import {demoStroke, isDigits, isWriting, words} from 'words';
@@ -32,7 +33,8 @@ async function start() {
   const isOne = names.length === 1;
   const text = words(info, names);
   const isInk = isWriting(info, names);
-  const asMnist = isDigits(names) && shape.join() === '28,28,1';
+  const examples = info.examples.map(({image}) => Float32Array.from(image, (v) => v / 255));
+  const frame = isInk ? frameOf(examples, shape) : null;
   const noises = antithetic(SEED, info.latentDim, NOISES);
   const average = {latent: info.priorMean, label: 0, source: 'average'};
 
@@ -64,6 +66,10 @@ async function start() {
 
   const tiles = new Tiles($('tiles'), names, shape, isInk, (picked) => map?.setHighlight(picked));
   $('tiles').classList.toggle('one', isOne);
+  $('tiles').classList.toggle(
+    'named',
+    names.some((name) => name.length > 2),
+  );
   $('result').classList.toggle('many', names.length > 20);
 
   const caption = (source) => {
@@ -137,7 +143,7 @@ async function start() {
   }, fail);
 
   const drawn = (samples = NOISES, isNew = true) => {
-    seen = render(pad.strokes, pad.now.base, shape, asMnist);
+    seen = render(pad.strokes, pad.now.base, shape, frame);
     paint($('seen'), seen, shape, isInk);
     $('hint').textContent = pad.isDemo ? text.demoHint : pad.isEmpty ? text.hint : '';
     $('undo').disabled = !pad.canUndo;
@@ -150,9 +156,8 @@ async function start() {
     $(id).parentNode.classList.toggle('raw', !isInk);
   }
   $('pad').style.aspectRatio = `${shape[1]} / ${shape[0]}`;
-  const pad = new Pad($('pad'), shape, isInk, () => drawn());
+  const pad = new Pad($('pad'), shape, isInk, brushOf(frame), () => drawn());
 
-  const examples = info.examples.map(({image}) => Float32Array.from(image, (v) => v / 255));
   const exampleOf = (i) => (i === null ? {} : {base: examples[i], example: i});
   $('examples-block').hidden = !examples.length;
   $('examples').append(
@@ -325,7 +330,7 @@ async function start() {
 
   const {linked} = address;
   if (linked) await restore(linked);
-  else await demonstrate(pad, asMnist, exampleOf(examples.length ? 0 : null));
+  else await demonstrate(pad, isDigits(names), exampleOf(examples.length ? 0 : null));
   for (const [which, i] of [
     ['a', 0],
     ['b', 1],
@@ -337,8 +342,8 @@ async function start() {
 }
 
 /** Draws a digit as a pen would, or takes an example; ends at once when the reader draws. */
-async function demonstrate(pad, asMnist, example) {
-  if (!asMnist) return pad.set(example, true);
+async function demonstrate(pad, asDigit, example) {
+  if (!asDigit) return pad.set(example, true);
   const points = demoStroke(GRID);
   const isStill = matchMedia('(prefers-reduced-motion: reduce)').matches;
   let result = null;

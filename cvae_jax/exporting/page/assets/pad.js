@@ -1,6 +1,6 @@
 // The drawing canvas: pointer events become strokes; undo, clear, and images to draw on.
 
-import {BRUSH, GRID, smooth} from 'strokes';
+import {GRID, smooth} from 'strokes';
 import {fitted, framed, paint, pictureCanvas} from 'paint';
 
 const NEAR = GRID / 110; // points closer than this are left out: a link stays short
@@ -9,9 +9,9 @@ const NEAR = GRID / 110; // points closer than this are left out: a link stays s
 const EMPTY = {base: null, example: null, strokes: []};
 
 export class Pad {
-  /** `onChange()` is called on every change; `set` returns what it returns. */
-  constructor(canvas, shape, isInk, onChange) {
-    Object.assign(this, {canvas, shape, isInk, onChange});
+  /** `brush`: as a fraction of the width. `onChange()` is called on a change; `set` returns its value. */
+  constructor(canvas, shape, isInk, brush, onChange) {
+    Object.assign(this, {canvas, shape, isInk, brush, onChange});
     this.colour = '#ffffff';
     this.now = EMPTY;
     this.past = [];
@@ -111,7 +111,7 @@ export class Pad {
       context.drawImage(picture, 0, 0, width, height);
     }
     context.lineCap = context.lineJoin = 'round';
-    context.lineWidth = BRUSH * width;
+    context.lineWidth = this.brush * width;
     for (const {points, colour} of this.strokes) {
       const line = smooth(points);
       context.strokeStyle = this.isInk ? '#000' : this.shape[2] === 1 ? '#fff' : colour;

@@ -1,13 +1,19 @@
 // A drawing as a list of strokes, and what a model sees of it. Pure functions: no DOM.
 //
-// A stroke is {points: [x0, y0, x1, y1, ...], colour: '#rrggbb'}; coordinates are integers on a grid of
-// 0 to GRID over the width and the height of the canvas, so that a link restores them exactly.
+// A stroke is {points: [x0, y0, x1, y1, ...], colour: '#rrggbb'}; coordinates are integers on a grid
+// of 0 to GRID over the width and the height of the canvas, so that a link restores them exactly.
+
+import {massCentre} from 'framing';
 
 export const GRID = 4095;
 
-// Fraction of the canvas's width. On 28 pixels it is 2.4, the stroke of MNIST: its test images have 56
-// saturated and 80 grey pixels, as a stroke of this width has with an edge of one pixel.
-export const BRUSH = 2.4 / 28;
+const USUAL_BRUSH = 2.4 / 28; // as a fraction of the canvas's width
+const USUAL_SIZE = 0.7; // of a drawing, as a fraction of the canvas
+
+/** The width of the brush as a fraction of the canvas, with which drawings come out as `frame` says. */
+export function brushOf(frame) {
+  return frame ? (USUAL_SIZE * frame.brush) / frame.side : USUAL_BRUSH;
+}
 
 /** The stroke as a smooth polyline: quadratic curves through the midpoints of its points. */
 export function smooth(points, pieces = 5) {
@@ -27,7 +33,7 @@ export function smooth(points, pieces = 5) {
   return line;
 }
 
-/** Lays a polyline in pixels over `image` [H, W, C] with a round brush whose edge is one pixel soft. */
+/** Lays a polyline in pixels over `image` [H, W, C], with a round brush of a soft edge. */
 export function lay(image, [height, width, channels], line, brush, colour) {
   const reach = brush / 2 + 0.5;
   const cover = new Float32Array(height * width);
@@ -69,56 +75,46 @@ export function channelsOf(colour, channels) {
 }
 
 /**
- * What the model sees: the strokes laid over `base`, an image of floats, or over an empty one.
- * `asMnist` centres and scales an empty-based drawing as MNIST's digits are (LeCun et al. 1998).
+ * What the model sees: the strokes laid over `base`, an image of floats, or over an empty one. Without
+ * a base, the drawing is given the frame of the model's data, if they have one (framing.js).
  */
-export function render(strokes, base, shape, asMnist) {
+export function render(strokes, base, shape, frame) {
   const [height, width, channels] = shape;
   const image = base ? base.slice() : new Float32Array(height * width * channels);
-  const lines = strokes.map(({points}) => smooth(points));
-  if (asMnist && !base) return lines.length ? centred(lines, shape) : image;
+  const lines = strokes.map(({points}) =>
+    smooth(points).map((v, at) => (v / GRID) * (at % 2 ? height : width)),
+  );
+  const brush = brushOf(frame) * width;
+  if (frame && !base && lines.length) return framed(lines, brush, shape, frame);
   lines.forEach((line, i) => {
-    const pixels = line.map((v, at) => (v / GRID) * (at % 2 ? height : width));
-    const brush = Math.max(BRUSH * width, 1.2);
-    lay(image, shape, pixels, brush, channelsOf(strokes[i].colour, channels));
+    lay(image, shape, line, Math.max(brush, 1.2), channelsOf(strokes[i].colour, channels));
   });
   return image;
 }
 
 /**
- * The drawing's bounding box, ink included, fitted into 20 × 20 pixels with its aspect kept, and moved by
- * whole pixels until the centre of mass is at pixel (14, 14), where it is in MNIST. The brush is scaled
- * with the drawing, within the widths that MNIST knows.
+ * The drawing's bounding box, ink included, made as long as `side` with its aspect kept, and moved by
+ * whole pixels until its centre of mass is at `centre`; without `centre`, the box is centred. The brush
+ * is scaled with the drawing, within a third of the width that the data have.
  */
-function centred(lines, [height, width]) {
-  let [left, top, right, bottom] = [Infinity, Infinity, -Infinity, -Infinity];
-  for (const line of lines) {
-    for (let i = 0; i < line.length; i += 2) {
-      left = Math.min(left, line[i]);
-      right = Math.max(right, line[i]);
-      top = Math.min(top, line[i + 1]);
-      bottom = Math.max(bottom, line[i + 1]);
-    }
-  }
-  const size = Math.max(right - left, bottom - top);
-  const drawn = BRUSH * GRID;
-  const brush = Math.min(3.2, Math.max(1.8, (drawn * 20) / (size + drawn)));
-  const scale = size ? Math.min((20 - brush) / size, 0.05) : 0;
-  const wide = (right - left) * scale;
-  const high = (bottom - top) * scale;
-  const [x0, y0] = [(width - wide) / 2, (height - high) / 2];
+function framed(lines, drawn, [height, width], {side, brush: usual, centre}) {
+  const points = lines.flat();
+  const [xs, ys] = [0, 1].map((axis) => points.filter((_, i) => i % 2 === axis));
+  const [left, top] = [Math.min(...xs), Math.min(...ys)];
+  const [wide, high] = [Math.max(...xs) - left, Math.max(...ys) - top];
+  const size = Math.max(wide, high);
+  const scaled = (drawn * side) / (size + drawn);
+  const brush = Math.min((4 / 3) * usual, Math.max(0.75 * usual, scaled));
+  const scale = (side - brush) / Math.max(size, 0.1 * width); // a dot stays small
+  const [x0, y0] = [(width - wide * scale) / 2, (height - high * scale) / 2];
   const image = new Float32Array(height * width);
   for (const line of lines) {
     const pixels = line.map((v, i) => (i % 2 ? y0 + (v - top) * scale : x0 + (v - left) * scale));
     lay(image, [height, width, 1], pixels, brush, [1]);
   }
-  let [mass, mx, my] = [0, 0, 0];
-  image.forEach((value, i) => {
-    mass += value;
-    mx += value * (i % width);
-    my += value * Math.floor(i / width);
-  });
-  return shifted(image, width, Math.round(14 - mx / mass), Math.round(14 - my / mass));
+  if (!centre) return image;
+  const [x, y] = massCentre(image, width);
+  return shifted(image, width, Math.round(centre[0] - x), Math.round(centre[1] - y));
 }
 
 /** The image moved right by dx and down by dy pixels; what leaves it is lost. */
