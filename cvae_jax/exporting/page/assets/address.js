@@ -2,19 +2,18 @@
 
 import {read, write} from 'link';
 
-const PAUSE = 300; // milliseconds between two writes
+const PAUSE = 400; // milliseconds between two writes
 
 export class Address {
-  /** `state()` gives what `link.write` takes; `onVisit(state)` is called when another link is opened. */
+  /** `state()` gives what `link.write` takes; `onVisit(state)` gets that of a link that is opened. */
   constructor(info, state, onVisit) {
     Object.assign(this, {info, state, timer: null, own: location.hash});
     window.addEventListener('hashchange', () => {
-      const linked = location.hash !== this.own && read(location.hash, info);
-      if (linked) onVisit(linked);
+      if (location.hash !== this.own) onVisit(this.linked);
     });
   }
 
-  /** The state in the address, or null. */
+  /** The state in the address. */
   get linked() {
     return read(location.hash, this.info);
   }

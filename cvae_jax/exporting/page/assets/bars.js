@@ -92,7 +92,8 @@ export class Bars {
     const counts = histogram(usual, ...this.range, 48);
     const top = Math.max(...counts);
     const points = counts.map((count, i) => `${i + 0.5},${(30 - (28 * count) / top).toFixed(2)}`);
-    figure.innerHTML = `<svg viewBox="0 0 48 30" preserveAspectRatio="none" aria-hidden="true"><path d="M0,30L${points.join('L')}L48,30Z"/></svg>`;
+    const area = `<path d="M0,30L${points.join('L')}L48,30Z"/>`;
+    figure.innerHTML = `<svg viewBox="0 0 48 30" preserveAspectRatio="none">${area}</svg>`;
     this.needle = element('i');
     figure.append(this.needle);
     figure.hidden = false;

@@ -4,9 +4,9 @@
  * The frame that most of the images share, or null where they share none.
  *
  * `side`: the longer side of the ink's bounding box in pixels; `brush`: the width of the strokes in
- * pixels, 2 · area / circumference; `centre`: the pixel [x, y] at which the centre of mass is put, or
- * null where the bounding box is centred. Of MNIST that is 20, about 2.4 and [14, 14] (LeCun et al.
- * 1998).
+ * pixels, 2 · area / circumference; `centre`: the pixel [x, y] at which the centre of mass is put,
+ * or null where the bounding box is centred. Of MNIST that is 20, about 2.4 and [14, 14] (LeCun et
+ * al. 1998).
  */
 export function frameOf(images, [height, width, channels]) {
   if (channels !== 1 || !images.length) return null;
@@ -18,7 +18,7 @@ export function frameOf(images, [height, width, channels]) {
   return {side: median(of('side')), brush: median(of('brush')), centre};
 }
 
-/** The box's longer side, the width of the strokes and the centre of mass; null of an empty image. */
+/** The box's longer side, the width of the strokes, the centre of mass; null without ink. */
 function measured(image, height, width) {
   const at = (x, y) => (x < 0 || y < 0 || x >= width || y >= height ? 0 : image[y * width + x]);
   let [left, right, top, bottom] = [width, -1, height, -1];

@@ -3,8 +3,9 @@
 import {Stale} from 'client';
 
 /**
- * Returns a function f(argument). Calls while `work` runs replace each other; the newest is begun when
- * the running one ends. `work` receives the argument and a function that tells whether a newer one waits.
+ * Returns a function f(argument). Calls while `work` runs replace each other; the newest is begun
+ * when the running one ends. `work` receives the argument and a function that tells whether a newer
+ * one waits.
  * The promise that f returns resolves when nothing is left to do.
  */
 export function latest(work, onError) {

@@ -5,6 +5,8 @@
 
 const RANGE = 8; // a latent is kept within so many standard deviations of the prior's mean
 
+const NOTHING = {strokes: [], example: null, latent: null, label: null, row: null, temperature: 1};
+
 export function toText(bytes) {
   const text = btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(''));
   return text.replaceAll('+', '-').replaceAll('/', '_').replace(/=+$/, '');
@@ -15,7 +17,7 @@ export function toBytes(text) {
   return Uint8Array.from(binary, (character) => character.charCodeAt(0));
 }
 
-/** Strokes as bytes: the number of points (2 bytes), the colour (3), the points (3 each); one after another. */
+/** Strokes as bytes: the number of points (2), the colour (3), the points (3 each); and so on. */
 export function packStrokes(strokes) {
   return strokes.flatMap(({points, colour}) => {
     const count = points.length / 2;
@@ -80,7 +82,7 @@ export function write({strokes, example, latent, label, row, temperature}, info)
   return fields.toString();
 }
 
-/** The state in a text, or null where there is none that can be read. */
+/** The state in a text; what is missing or damaged is as at the beginning. */
 export function read(text, info) {
   const fields = new URLSearchParams(text.replace(/^#/, ''));
   const number = (name, size) => {
@@ -93,7 +95,7 @@ export function read(text, info) {
       ?.split('_')
       .map((v) => (v === '' ? NaN : Number(v)));
     const temperature = Number(fields.get('t') ?? 1);
-    const state = {
+    return {
       strokes: fields.has('s') ? unpackStrokes(toBytes(fields.get('s'))) : [],
       example: number('e', info.examples.length),
       latent: fields.has('z') ? unpackLatent(toBytes(fields.get('z')), info) : null,
@@ -104,10 +106,7 @@ export function read(text, info) {
       row: row?.length === info.columns.length ? row : null,
       temperature: temperature >= 0 && temperature <= 1.5 ? temperature : 1,
     };
-    const hasSomething =
-      state.strokes.length || state.example !== null || state.latent || state.row;
-    return hasSomething ? state : null;
   } catch {
-    return null;
+    return NOTHING;
   }
 }

@@ -42,12 +42,12 @@ async function start() {
   let label = null; // the class that it is read as
   let anchor = null; // its posterior mean, under that class
   let result = null; // its last reading
-  let style = average; // what the tiles show: a latent, the class it belongs to, and where it is from
+  let style = average; // what the tiles show: a latent, its class, and where it is from
   let hovered = null; // the latent under the pointer on the map
 
   const conditions = new Conditions($('conditions'), columns, classColumn, () => {
     morph.reset();
-    drawn(NOISES, false);
+    drawn(false);
     if (style.source !== 'drawing') showTiles(style);
     address.follow();
   });
@@ -142,13 +142,14 @@ async function start() {
     $('live').textContent = isOne ? '' : `The model reads ${names[label]}, ${p}`;
   }, fail);
 
-  const drawn = (samples = NOISES, isNew = true) => {
+  let wanted = NOISES;
+  const drawn = (isNew = true) => {
     seen = render(pad.strokes, pad.now.base, shape, frame);
     paint($('seen'), seen, shape, isInk);
     $('hint').textContent = pad.isDemo ? text.demoHint : pad.isEmpty ? text.hint : '';
     $('undo').disabled = !pad.canUndo;
     $('clear').disabled = pad.isEmpty;
-    return read({samples, isNew});
+    return read({samples: wanted, isNew});
   };
   for (const id of ['pad', 'seen']) {
     Object.assign($(id), {width: shape[1], height: shape[0]});
@@ -277,6 +278,9 @@ async function start() {
   const restore = async ({strokes, example, latent, label: of, row, temperature}) => {
     if (row) conditions.set(row);
     setTemperature(temperature);
+    if (!strokes.length && example === null && !latent) {
+      return demonstrate(pad, isDigits(names), exampleOf(examples.length ? 0 : null));
+    }
     await pad.set({...exampleOf(example), strokes});
     if (latent)
       await setStyle({latent, label: of ?? 0, source: label === null ? 'sample' : 'moved'});
@@ -311,8 +315,10 @@ async function start() {
   // For programs: the reading of an image, by the path that an example takes.
 
   window.page.setImage = (image, samples = NOISES) => {
-    pad.set({base: Float32Array.from(image)});
-    return drawn(samples);
+    wanted = samples;
+    const done = pad.set({base: Float32Array.from(image)});
+    wanted = NOISES;
+    return done;
   };
   window.page.state = () => ({
     bars: result ? Array.from(result.probabilities) : [],
@@ -326,17 +332,15 @@ async function start() {
     source: style.source,
   });
 
-  // The beginning: what the link says, or a drawing by the page itself, so that nobody sees it empty.
+  // The beginning: what the link says, or a drawing by the page, so that nobody sees it empty.
 
-  const {linked} = address;
-  if (linked) await restore(linked);
-  else await demonstrate(pad, isDigits(names), exampleOf(examples.length ? 0 : null));
+  await restore(address.linked);
   for (const [which, i] of [
     ['a', 0],
     ['b', 1],
   ]) {
     if (examples.length < 2 || ends[which]) continue;
-    const of = isOne ? 0 : info.examples[i].label;
+    const of = names[info.examples[i].label] ? info.examples[i].label : 0;
     await store(which, (await model.posteriors(examples[i], [rowOf(of)])).mean[0], of);
   }
 }

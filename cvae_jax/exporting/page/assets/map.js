@@ -1,4 +1,4 @@
-// The latent map: encoded test images on two principal directions; a marked point is the current style.
+// The latent map: encoded test images on two principal directions, and the current style.
 
 import {fitted, framed, isDark, paint, pictureCanvas, solidColourOf} from 'paint';
 
@@ -7,8 +7,8 @@ const THUMB = 30; // side of the pictures beside mark and pointer, in pixels
 
 export class LatentMap {
   /**
-   * `onHover(latent)`: the point under the pointer, null when it leaves. `onMove(latent)`: the mark was
-   * moved; coordinates outside the plane are kept.
+   * `onHover(latent)`: the point under the pointer, null when it leaves. `onMove(latent)`: the mark
+   * was moved; coordinates outside the plane are kept.
    */
   constructor(canvas, map, shape, isInk, {onHover, onMove}) {
     Object.assign(this, {canvas, map, shape, isInk, onHover, onMove});

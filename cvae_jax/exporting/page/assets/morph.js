@@ -5,8 +5,8 @@ const SECONDS = 3; // from A to B
 
 export class Morph {
   /**
-   * `decodeAt(t)` resolves to {latent, images}, the style at t in [0, 1]; `show(t, latent, images)` shows
-   * one. `onState(isPlaying)` is called when the animation starts or stops.
+   * `decodeAt(t)` resolves to {latent, images}, the style at t in [0, 1]; `show(t, latent, images)`
+   * shows one. `onState(isPlaying)` is called when the animation starts or stops.
    */
   constructor({decodeAt, show, onState}) {
     Object.assign(this, {decodeAt, show, onState, frames: [], t: 0, playing: null});

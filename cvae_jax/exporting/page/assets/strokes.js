@@ -1,7 +1,7 @@
 // A drawing as a list of strokes, and what a model sees of it. Pure functions: no DOM.
 //
-// A stroke is {points: [x0, y0, x1, y1, ...], colour: '#rrggbb'}; coordinates are integers on a grid
-// of 0 to GRID over the width and the height of the canvas, so that a link restores them exactly.
+// A stroke is {points: [x0, y0, x1, y1, ...], colour: '#rrggbb'}; coordinates are integers from 0 to
+// GRID over the width and the height of the canvas, so that a link restores them exactly.
 
 import {massCentre} from 'framing';
 
@@ -10,7 +10,7 @@ export const GRID = 4095;
 const USUAL_BRUSH = 2.4 / 28; // as a fraction of the canvas's width
 const USUAL_SIZE = 0.7; // of a drawing, as a fraction of the canvas
 
-/** The width of the brush as a fraction of the canvas, with which drawings come out as `frame` says. */
+/** The brush's width, a fraction of the canvas's, with which drawings come out as `frame` says. */
 export function brushOf(frame) {
   return frame ? (USUAL_SIZE * frame.brush) / frame.side : USUAL_BRUSH;
 }
@@ -68,15 +68,15 @@ function span(low, high, size) {
   return [Math.max(0, Math.floor(low)), Math.min(size, Math.ceil(high))];
 }
 
-/** '#rrggbb' as the values of `channels` channels in [0, 1]; one channel is ink at full strength. */
+/** '#rrggbb' as the values of its channels in [0, 1]; a single channel is ink at full strength. */
 export function channelsOf(colour, channels) {
   if (channels === 1) return [1];
   return [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16) / 255);
 }
 
 /**
- * What the model sees: the strokes laid over `base`, an image of floats, or over an empty one. Without
- * a base, the drawing is given the frame of the model's data, if they have one (framing.js).
+ * What the model sees: the strokes laid over `base`, an image of floats, or over an empty one.
+ * Without a base, the drawing is given the frame of the model's data, if they have one.
  */
 export function render(strokes, base, shape, frame) {
   const [height, width, channels] = shape;
@@ -93,9 +93,9 @@ export function render(strokes, base, shape, frame) {
 }
 
 /**
- * The drawing's bounding box, ink included, made as long as `side` with its aspect kept, and moved by
- * whole pixels until its centre of mass is at `centre`; without `centre`, the box is centred. The brush
- * is scaled with the drawing, within a third of the width that the data have.
+ * The drawing's bounding box, ink included, made as long as `side` with its aspect kept, and moved
+ * by whole pixels until its centre of mass is at `centre`; without `centre`, the box is centred.
+ * The brush is scaled with the drawing, within a third of the width that the data have.
  */
 function framed(lines, drawn, [height, width], {side, brush: usual, centre}) {
   const points = lines.flat();

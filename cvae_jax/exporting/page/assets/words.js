@@ -18,37 +18,33 @@ export function isWriting({examples, imageShape}, names) {
 }
 
 export function words(info, names) {
+  const isMany = names.length > 1;
   const all = `all ${NUMBERS[names.length] ?? names.length}`;
-  const images = info.map?.source ?? 'test images';
-  const count = info.map ? (info.map.points.length / 2).toLocaleString('en') : '';
-  const map =
-    `Each dot is one of ${count} ${images}, placed by style. Move over it to see what is written ` +
-    `there. Drag your point, or use the arrow keys.${names.length > 1 ? ' A tile above picks out its class.' : ''}`;
-  const ranks = `${info.latents ? 'Those that tell the most come first. ' : ''}Each runs over ±3 standard deviations.`;
-  const common = {map, sliders: ranks, hint: 'Draw here', demoHint: 'Your turn: draw over it'};
-  const local = 'It runs inside this file: nothing leaves your computer.';
-  if (isDigits(names)) {
-    return {
-      ...common,
-      headline: `Draw a digit. See it as ${all}.`,
-      lead: `A small neural network reads your digit and writes every other one in your hand. ${local}`,
-      hint: 'Draw a digit here',
-      captions: captions('Your handwriting', ` as ${all} digits`),
-    };
-  }
-  if (names.length > 1) {
-    return {
-      ...common,
-      headline: `One style, ${all} classes.`,
-      lead: `A small neural network reads your drawing and shows it as ${all} classes, in the same style. ${local}`,
-      captions: captions('Your drawing', ` as ${all} classes`),
-    };
-  }
+  const points = info.map ? (info.map.points.length / 2).toLocaleString('en') : '';
+  const lead = isDigits(names)
+    ? 'A small neural network reads your digit and writes every other one in your hand.'
+    : isMany
+      ? `A small neural network reads your drawing and shows it as ${all} classes, in one style.`
+      : `A small neural network encodes your drawing in ${info.latentDim} numbers and redraws it.`;
+  const map = [
+    `Each dot is one of ${points} ${info.map?.source}, placed by style.`,
+    'Move over it to see what is there. Drag your point, or use the arrow keys.',
+    isMany ? 'A tile above picks out its class.' : '',
+  ];
   return {
-    ...common,
-    headline: 'Draw, and see what the model makes of it.',
-    lead: `A small neural network encodes your drawing in ${info.latentDim} numbers and draws it anew. ${local}`,
-    captions: captions('Your drawing', ', as the model draws it'),
+    headline: isDigits(names)
+      ? `Draw a digit. See it as ${all}.`
+      : isMany
+        ? `One style, ${all} classes.`
+        : 'Draw, and see what the model makes of it.',
+    lead: `${lead} It runs inside this file: nothing leaves your computer.`,
+    hint: isDigits(names) ? 'Draw a digit here' : 'Draw here',
+    demoHint: 'Your turn: draw over it',
+    map: map.join(' '),
+    sliders: `From −3 to 3 standard deviations${info.latents ? '; the telling ones first' : ''}.`,
+    captions: isDigits(names)
+      ? captions('Your handwriting', ` as ${all} digits`)
+      : captions('Your drawing', isMany ? ` as ${all} classes` : ', as the model draws it'),
   };
 }
 
