@@ -5,7 +5,7 @@ import {read, write} from 'link';
 const PAUSE = 400; // milliseconds between two writes
 
 export class Address {
-  /** `state()` gives what `link.write` takes; `onVisit(state)` gets that of a link that is opened. */
+  /** `state()` gives what `link.write` takes; `onVisit(state)` gets that of an opened link. */
   constructor(info, state, onVisit) {
     Object.assign(this, {info, state, timer: null, own: location.hash});
     window.addEventListener('hashchange', () => {

@@ -9,7 +9,7 @@ const NEAR = GRID / 110; // points closer than this are left out: a link stays s
 const EMPTY = {base: null, example: null, strokes: []};
 
 export class Pad {
-  /** `brush`: a fraction of the width. `onChange()` is called on a change; `set` returns its value. */
+  /** `brush`: a fraction of the width. `set` returns what `onChange()`, called on changes, does. */
   constructor(canvas, shape, isInk, brush, onChange) {
     Object.assign(this, {canvas, shape, isInk, brush, onChange});
     this.colour = '#ffffff';

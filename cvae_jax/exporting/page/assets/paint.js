@@ -37,8 +37,8 @@ export function isDark() {
 
 /**
  * Writes an image of floats in [0, 1] into a canvas of its size. Ink is a grey, `grey` of 255,
- * whose opacity is the value; the style sheet inverts black ink on a canvas of class `ink` in the dark.
- * Other images are opaque.
+ * whose opacity is the value; in the dark, the style sheet inverts black ink on a canvas of class
+ * `ink`. Other images are opaque.
  */
 export function paint(canvas, image, [height, width, channels], isInk, grey = 0) {
   const context = canvas.getContext('2d');

@@ -1,6 +1,6 @@
 // A drawing as a list of strokes, and what a model sees of it. Pure functions: no DOM.
 //
-// A stroke is {points: [x0, y0, x1, y1, ...], colour: '#rrggbb'}; coordinates are integers from 0 to
+// A stroke is {points: [x0, y0, x1, y1, ...], colour: '#rrggbb'}; coordinates are integers, 0 to
 // GRID over the width and the height of the canvas, so that a link restores them exactly.
 
 import {massCentre} from 'framing';

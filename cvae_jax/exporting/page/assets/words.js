@@ -41,7 +41,7 @@ export function words(info, names) {
     hint: isDigits(names) ? 'Draw a digit here' : 'Draw here',
     demoHint: 'Your turn: draw over it',
     map: map.join(' '),
-    sliders: `From −3 to 3 standard deviations${info.latents ? '; the telling ones first' : ''}.`,
+    sliders: `From −3 to 3 standard deviations${info.latents ? '; the most telling first' : ''}.`,
     captions: isDigits(names)
       ? captions('Your handwriting', ` as ${all} digits`)
       : captions('Your drawing', isMany ? ` as ${all} classes` : ', as the model draws it'),
