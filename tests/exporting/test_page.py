@@ -1,16 +1,15 @@
 """The exported page in Chromium, by mouse, keyboard and finger; needs no network."""
 
 import base64
-import io
 import re
 import shutil
 
 import numpy as np
 import pytest
-import saved_models
 from PIL import Image
 
 import cvae_jax
+import saved_models
 from cvae_jax import exporting
 
 api = pytest.importorskip(
@@ -192,8 +191,11 @@ def test_an_image_of_a_program_is_read_as_an_example_is(visit, digits):
 def test_a_link_restores_strokes_on_an_example_and_a_moved_style(visit, digits):
   tab = visit(digits)
   tab.page.click('#examples li:nth-child(2) button')
+  example = tab.settle()['seen'].reshape(8, 8)
   tab.stroke((0.2, 0.2), (0.8, 0.8))
-  tab.settle()
+  drawn = tab.settle()['seen'].reshape(8, 8)
+  assert np.abs(np.diag(drawn - example)).max() > 0.1
+  np.testing.assert_array_equal(drawn[:3, 5:], example[:3, 5:])  # as it is, but for the stroke
   tab.page.focus('#sliders input >> nth=0')
   for _ in range(30):
     tab.page.keyboard.press('ArrowRight')
@@ -331,6 +333,34 @@ def test_drawing_stops_the_animation(visit, digits):
   assert tab.page.text_content('#play') == 'Play'
 
 
+def test_what_a_stopped_animation_still_decodes_is_not_shown(visit, digits):
+  script = """async () => {
+    const {Morph} = await import('morph');
+    const [waiting, shown] = [[], []];
+    const morph = new Morph({
+      decodeAt: (t) => new Promise((resolve) => {
+        waiting.push(() => resolve({latent: [t], images: [[t]]}));
+      }),
+      show: (t, latent, images) => shown.push([t, latent[0], images[0][0]]),
+      onState() {},
+    });
+    const go = async (t, stops) => {
+      const seen = morph.seek(t);
+      if (stops) morph.stop();
+      for (let i = 0; i < 9; i++) {
+        waiting.splice(0).forEach((resolve) => resolve());
+        await null;
+      }
+      await seen;
+    };
+    await go(0.3, true);
+    await go(0.51, false);
+    return shown;
+  }"""
+  shown = visit(digits).page.evaluate(script)
+  np.testing.assert_allclose(shown, [[0.51, 0.51, 0.51]], rtol=1e-6)
+
+
 def test_the_row_is_saved_as_a_picture(visit, digits, tmp_path):
   tab = visit(digits, color_scheme='dark')
   tab.settle()
@@ -450,11 +480,11 @@ def test_a_browser_without_webassembly_gets_one_line(browse, digits):
 
 
 def damaged(text):
-  """The page with another model's bytes, or half of its own."""
+  """The text of a page with half of its model, with other bytes, and without any."""
   begin = text.index('id="model">') + len('id="model">')
   end = text.index('<', begin)
   yield text[:begin] + text[begin : (begin + end) // 2] + text[end:]
-  yield text[:begin] + base64.b64encode(io.BytesIO(b'no model').read()).decode() + text[end:]
+  yield text[:begin] + base64.b64encode(b'no model').decode() + text[end:]
   yield text[:begin] + text[end:]
 
 
