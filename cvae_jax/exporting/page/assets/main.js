@@ -161,13 +161,14 @@ async function start() {
 
   const exampleOf = (i) => (i === null ? {} : {base: examples[i], example: i});
   $('examples-block').hidden = !examples.length;
+  $('examples-title').textContent = `Or start from a ${text.example}`;
   $('examples').append(
     ...examples.map((image, i) => {
       const picture = pictureCanvas(shape, isInk);
       paint(picture, image, shape, isInk);
       const name = names[info.examples[i].label] ?? '';
       const button = element('button', {type: 'button', title: name}, [picture]);
-      button.setAttribute('aria-label', `Test image ${i + 1}${name && `: ${name}`}`);
+      button.setAttribute('aria-label', `${text.example} ${i + 1}${name && `: ${name}`}`);
       button.addEventListener('click', () => pad.set(exampleOf(i)));
       return element('li', {}, [button]);
     }),

@@ -38,6 +38,7 @@ export function words(info, names) {
         ? `One style, ${all} classes.`
         : 'Draw, and see what the model makes of it.',
     lead: `${lead} It runs inside this file: nothing leaves your computer.`,
+    example: info.map?.source === 'samples' ? 'sample' : 'test image',
     hint: isDigits(names) ? 'Draw a digit here' : 'Draw here',
     demoHint: 'Your turn: draw over it',
     map: map.join(' '),
