@@ -39,7 +39,7 @@ def save(folder, fitted=False, columns=(), **changes):
   random = np.random.RandomState(0)
   # Biases, and the last layers of flows, begin as zeros.
   variables = jax.tree.map(
-    lambda leaf: np.asarray(leaf) + 0.1 * random.rand(*leaf.shape).astype(np.float32),
+    lambda leaf: np.asarray(leaf) + 0.05 * random.randn(*leaf.shape).astype(np.float32),
     cvae.init(network, jax.random.key(0)),
   )
   folder.mkdir(parents=True)

@@ -68,6 +68,12 @@ def largest_difference(
   return largest
 
 
+def text(num_bytes: int, difference: float) -> str:
+  """A file that was checked, in words."""
+  sizes = ' and '.join(map(str, SIZES))
+  return f'{num_bytes / 1e6:.2f} MB, at most {difference:.1g} from JAX in batches of {sizes}'
+
+
 def _difference(argument: Argument, ours: np.ndarray, theirs: np.ndarray) -> float:
   if ours.shape != theirs.shape:
     raise InputError(

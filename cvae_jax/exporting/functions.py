@@ -17,6 +17,7 @@ from cvae_jax.data import transforms
 from cvae_jax.inference.model import Model
 from cvae_jax.models import conditions as conditions_lib
 from cvae_jax.models import cvae, fitted_prior, priors
+from cvae_jax.runtime.errors import InputError
 
 
 class Argument(NamedTuple):
@@ -90,14 +91,21 @@ def prior(model: Model, network: cvae.CVAE) -> Function:
   takes its component from `uniform`, float32 [N] in [0, 1).
 
   Raises:
-    InputError: latents have no distribution, or the fitted prior on disk cannot be used.
+    InputError: latents have no distribution, the fitted prior on disk cannot be used, or a prior of
+      the user's own has no `from_noise`.
   """
   if model.prior.choose(None) == 'fitted':
     return _fitted_prior(model)
   apply = _applied(model, network)
   one_row = np.zeros((1, *(size for each in _conditions(model) for size in each.shape)))
   one_row = one_row.astype(_conditions_dtype(model))
-  is_mixture = isinstance(apply(one_row, method='_prior'), priors.Mixture)
+  density = apply(one_row, method='_prior')
+  if type(density).from_noise is priors.Density.from_noise:
+    raise InputError(
+      f'prior={model.config.prior!r} cannot be exported: {type(density).__name__} has no method '
+      'from_noise, which makes latents of noise ~ N(0, I). Add it.'
+    )
+  is_mixture = isinstance(density, priors.Mixture)
 
   def call(noise, *rest):
     uniform = rest[0] if is_mixture else None

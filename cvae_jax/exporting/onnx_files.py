@@ -16,7 +16,7 @@ from cvae_jax.inference.model import Model
 from cvae_jax.runtime import libraries
 from cvae_jax.runtime.errors import InputError
 
-OPSET = 21
+OPSET = 18  # of ONNX 1.13: also for runtimes that are years old
 NAMES = ('encoder.onnx', 'decoder.onnx', 'prior.onnx')
 LIBRARIES = ('jax2onnx', 'onnx', 'onnxruntime')
 
@@ -46,10 +46,7 @@ def write(model: Model, output: Path, data_dir: str | None = None) -> None:
       run = _session(function, content)
       difference = checking.largest_difference(function, expected[function.name], run)
       (folder / f'{function.name}.onnx').write_bytes(content)
-      print(
-        f'{function.name}.onnx: {len(content) / 1e6:.2f} MB, at most {difference:.1g} from JAX in '
-        f'batches of {" and ".join(map(str, checking.SIZES))}'
-      )
+      print(f'{function.name}.onnx: {checking.text(len(content), difference)}')
   if not model.has_prior:
     print('No prior.onnx: the latents of a denoising autoencoder have no distribution.')
 
@@ -74,6 +71,7 @@ def _converted(function: Function, described: Mapping[str, Any]) -> bytes:
     raise InputError(
       f'The {function.name} cannot be converted to ONNX: {_reason(error)} Choose another format.'
     ) from error
+  converted.ir_version = onnx.helper.find_min_ir_version_for(converted.opset_import)
   notes = dict(described) | {'function': function.name} | description.arguments(function)
   onnx.helper.set_model_props(converted, {key: _text(value) for key, value in notes.items()})
   onnx.checker.check_model(converted)

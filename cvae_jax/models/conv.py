@@ -12,7 +12,7 @@ from flax import linen as nn
 
 from cvae_jax.models.architectures import ARCHITECTURES, Features, Images, check_convolutions
 from cvae_jax.models.blocks import Activate, Style, centre_crop, conv3x3
-from cvae_jax.models.resampling import DoublingConv
+from cvae_jax.models.resampling import DoublingConv, Maps
 
 
 class ConvEncoder(nn.Module):
@@ -29,7 +29,7 @@ class ConvEncoder(nn.Module):
       hidden = conv3x3(channels, self.style.dtype, stride=2, name=f'conv{stage}')(hidden)
       hidden = Activate(self.style, name=f'activate{stage}')(hidden, train)
     # Channels first, as PyTorch flattens: dense weights can be ported without reordering.
-    hidden = hidden.transpose(0, 3, 1, 2).reshape(len(hidden), -1)
+    hidden = hidden.transpose(0, 3, 1, 2).reshape(hidden.shape[0], -1)
     if self.hidden_dim is not None:
       hidden = nn.Dense(self.hidden_dim, dtype=self.style.dtype, name='dense')(hidden)
       hidden = Activate(self.style, name='activate_dense')(hidden, train)
@@ -66,8 +66,15 @@ class ConvDecoder(nn.Module):
       hidden
     )
     if self.resize:
-      return jax.image.resize(hidden, (len(hidden), *self.image_shape), 'bilinear')
+      return _resize(hidden, self.image_shape)
     return centre_crop(hidden, height, width)
+
+
+def _resize(maps: Maps, shape: tuple[int, int, int]) -> Images:
+  """As `jax.image.resize` does it bilinearly, which jax2onnx converts for fixed batches only."""
+  scale = jnp.array([shape[0] / maps.shape[1], shape[1] / maps.shape[2]])
+  shape = (maps.shape[0], *shape)
+  return jax.image.scale_and_translate(maps, shape, (1, 2), scale, jnp.zeros(2), 'linear')
 
 
 @ARCHITECTURES.register('conv', lambda config: check_convolutions(config, 'hidden_dim'))

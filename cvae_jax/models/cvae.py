@@ -166,8 +166,10 @@ class CVAE(nn.Module):
     if self.columns:
       labels = conditions_lib.labels_of(self.columns, conditions)
       context = self.embed(conditions)
+    elif self.conditional:
+      context = jax.nn.one_hot(labels, self.num_classes)
     else:
-      context = jax.nn.one_hot(labels, self.num_classes if self.conditional else 0)
+      context = jnp.zeros((labels.shape[0], 0))
 
     def encode(images, labels):
       conditions = conditions_lib.rows_of(self.columns, labels) if self.columns else labels

@@ -18,7 +18,7 @@ class MLPEncoder(nn.Module):
 
   @nn.compact
   def __call__(self, images: Images, train: bool) -> Features:
-    hidden = images.reshape(len(images), -1)
+    hidden = images.reshape(images.shape[0], -1)
     for layer, width in enumerate(self.widths):
       hidden = nn.Dense(width, dtype=self.style.dtype, name=f'dense{layer}')(hidden)
       hidden = Activate(self.style, name=f'activate{layer}')(hidden, train)

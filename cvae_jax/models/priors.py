@@ -58,8 +58,11 @@ class Density:
     raise NotImplementedError
 
   def from_noise(self, noise: Latents, uniform: Float[ArrayLike, ' batch'] | None) -> Latents:
-    """z ~ p(z | c) from noise ~ N(0, I); a mixture takes its component from uniform in [0, 1)."""
-    return self.to_latents(noise)
+    """z ~ p(z | c) from noise ~ N(0, I); a mixture takes its component from uniform in [0, 1).
+
+    Exports draw with it; a density without it trains, evaluates and samples.
+    """
+    raise NotImplementedError
 
   def kl(
     self, mean: Latents, logvar: Latents, latents: Draws | None
@@ -91,6 +94,9 @@ class Gaussian(Density):
 
   def draw(self, keys: Key[Array, ' batch'], temperature: Float[ArrayLike, '']) -> Latents:
     return self.to_latents(temperature * _noise(keys, self.mean.shape[-1]))
+
+  def from_noise(self, noise: Latents, uniform: Float[ArrayLike, ' batch'] | None) -> Latents:
+    return self.to_latents(noise)
 
   def kl(self, mean: Latents, logvar: Latents, latents: Draws | None) -> Latents:
     return gaussians.kl(mean, logvar, self.mean, self.logvar)
@@ -146,7 +152,7 @@ class StandardNormal(nn.Module):
   latent_dim: int
 
   def __call__(self, labels: Labels, context: Context, encode: Encode) -> Gaussian:
-    zeros = jnp.zeros((len(labels), self.latent_dim))
+    zeros = jnp.zeros((labels.shape[0], self.latent_dim))
     return Gaussian(zeros, zeros)
 
 
@@ -273,6 +279,9 @@ class FlowDensity(Density):
 
   def draw(self, keys: Key[Array, ' batch'], temperature: Float[ArrayLike, '']) -> Latents:
     return self.to_latents(temperature * _noise(keys, self.flow.latent_dim))
+
+  def from_noise(self, noise: Latents, uniform: Float[ArrayLike, ' batch'] | None) -> Latents:
+    return self.to_latents(noise)
 
 
 def build(config, image_shape: tuple[int, int, int], activation) -> nn.Module:

@@ -36,7 +36,7 @@ class ResNetEncoder(nn.Module):
         hidden = ResBlock(channels, 'keep', self.style, name=name)(hidden, train)
     hidden = ResBlock(self.channels[-1], 'keep', self.style, name='middle')(hidden, train)
     if not self.pool:
-      return hidden.reshape(len(hidden), -1).astype(jnp.float32)
+      return hidden.reshape(hidden.shape[0], -1).astype(jnp.float32)
     return jnp.mean(hidden, axis=(1, 2), dtype=jnp.float32)
 
 
