@@ -12,7 +12,6 @@ the same step. Its front matter is what model hubs read: licence, tags, data and
 table.
 """
 
-import contextlib
 import csv
 import json
 import re
@@ -20,15 +19,14 @@ import shutil
 import sys
 from pathlib import Path
 
-import yaml
 from clu import parameter_overview
 
 import cvae_jax
 from cvae_jax import config as config_lib
 from cvae_jax.data import datasets
 from cvae_jax.data.readers import DATASETS
-from cvae_jax.evaluation import classifier, generation, report
-from cvae_jax.evaluation.report import Metric
+from cvae_jax.evaluation import classifier, generation
+from cvae_jax.exporting import cards
 from cvae_jax.inference import loading, shipped
 from cvae_jax.inference.model import Model
 from cvae_jax.models import fitted_prior
@@ -47,9 +45,7 @@ checkpoint that was best on the {validation:,} validation images. {prior}
 
 `python evaluate.py --workdir {name}{flags}`, {split} split of {data}, {num_images:,} images:
 
-| group | metric | value | 95 % interval | unit | protocol |
-|---|---|---|---|---|---|
-{rows}
+{table}
 """
 
 
@@ -100,7 +96,7 @@ def ship(run: Path, machine: str, name: str = 'test') -> Path:
   (folder / fitted_prior.FILE_NAME).unlink(missing_ok=True)  # of earlier weights
   if model.prior.fitted is not None:
     fitted_prior.save(folder, model.prior.fitted, model.variables)
-  (folder / 'README.md').write_text(with_front_matter(card, config), encoding='utf-8')
+  (folder / 'README.md').write_text(cards.with_front_matter(card, config), encoding='utf-8')
   return folder
 
 
@@ -112,23 +108,10 @@ def _card(run: Path, model: Model, evaluation: dict, machine: str) -> str:
   except (OSError, ValueError, LookupError) as error:
     raise InputError(f'{run} has no metrics.csv with its training time.') from error
   samples = re.search(r'-iwae(\d+)', evaluation['name'])
-  rows = []
-  for group, metrics in evaluation['metrics'].items():
-    for name, fields in metrics.items():
-      metric = Metric(group, name, **fields)
-      value = '–' if metric.value is None else report.number(metric.value)
-      warning = f' **Warning: {metric.warning}.**' if metric.warning else ''
-      protocol = (metric.protocol + warning).replace('|', '\\|')
-      cells = (group, name, value, report.interval(metric), metric.unit, protocol)
-      rows.append(f'| {" | ".join(cells)} |')
-  kind = 'Conditional' if model.conditional else 'Unconditional'
-  what = f'{kind} {config.model.name} VAE of {config.data.name}, latent {config.latent_dim}'
-  if model.conditioning.has_table:
-    what += f', given {", ".join(model.conditioning.names)}'
   return CARD.format(
     name=config.name,
-    what=f'{what}.',
-    averaged='Moving average of the weights' if config.ema_decay else 'Weights',
+    what=cards.description(model),
+    averaged=cards.averaged(config),
     step=model.step,
     parameters=parameter_overview.count_parameters(model.variables['params']),
     command=f'python train.py --config configs/{config.name}.py '
@@ -140,54 +123,19 @@ def _card(run: Path, model: Model, evaluation: dict, machine: str) -> str:
     machine=machine,
     version=cvae_jax.__version__,
     validation=config.data.validation_examples,
-    prior=_priors(model),
+    prior=cards.priors(model),
     split=evaluation['split'],
     data=config.data.name,
     num_images=evaluation['num_images'],
-    rows='\n'.join(rows),
+    table=cards.table(evaluation['metrics']),
   )
-
-
-def _priors(model: Model) -> str:
-  own = f'Trained with z ~ {model.prior.describe("model")}'
-  if model.prior.fitted is None:
-    return f'{own}.'
-  return f'{own}; fitted afterwards, in `{fitted_prior.FILE_NAME}`: {model.prior.fitted}.'
-
-
-def with_front_matter(card: str, config) -> str:
-  """A card below its front matter in YAML, made anew from the config and the card's table.
-
-  The numbers are those of the table, as rounded there; https://huggingface.co/docs/hub/model-cards
-  describes the fields.
-  """
-  body = re.sub(r'\A---\n.*?\n---\n\n?', '', card, flags=re.DOTALL)
-  metrics = []
-  for line in body.splitlines():
-    group, name, value, *_ = [*re.split(r'(?<!\\)\|', line.strip('|')), '', '', '']
-    with contextlib.suppress(ValueError):  # the header, what was not measured, other lines
-      metrics.append(
-        {'type': name.strip(), 'name': f'{group.strip()}: {name.strip()}', 'value': float(value)}
-      )
-  kinds = ['vae', 'variational-autoencoder', *['conditional-vae'] * config.conditional]
-  dataset = {'name': config.data.name, 'type': config.data.name, 'split': 'test'}
-  result = {'task': {'type': 'image-generation'}, 'dataset': dataset, 'metrics': metrics}
-  fields = {
-    'license': 'apache-2.0',
-    'library_name': 'cvae_jax',
-    'tags': ['jax', 'flax', *kinds, 'image-generation'],
-    'datasets': [config.data.name],
-    'model-index': [{'name': config.name, 'results': [result]}],
-  }
-  text = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=100)
-  return f'---\n{text}---\n\n{body}'
 
 
 def renew_front_matter(name: str) -> Path:
   """Makes the front matter of a shipped card anew, from its table; returns the card."""
   path = shipped.FOLDER / name / 'README.md'
   config = config_lib.read(path.parent).config
-  card = with_front_matter(path.read_text(encoding='utf-8'), config)
+  card = cards.with_front_matter(path.read_text(encoding='utf-8'), config)
   path.write_text(card, encoding='utf-8')
   return path
 

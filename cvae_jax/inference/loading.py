@@ -9,7 +9,7 @@ from jax import Array
 from cvae_jax import config as config_lib
 from cvae_jax import tasks
 from cvae_jax.config import SavedConfig
-from cvae_jax.inference import shipped
+from cvae_jax.inference import hub, shipped
 from cvae_jax.inference.conditions import Conditioning
 from cvae_jax.inference.latent_prior import LatentPrior
 from cvae_jax.inference.model import Model
@@ -21,6 +21,7 @@ from cvae_jax.training import run_folder, training_table
 
 DEFAULT_MODEL = 'mnist'  # of the commands, before anything has been trained
 SHIPPED_RESULTS = Path('shipped')  # results of shipped models go to a folder in it
+HUB_RESULTS = Path('hub')  # those of models on a hub
 
 
 def load(path: str | Path | None = None, checkpoint: str | int = 'best') -> Model:
@@ -28,8 +29,9 @@ def load(path: str | Path | None = None, checkpoint: str | int = 'best') -> Mode
 
   Args:
     path: a run's folder, one of its checkpoints (`runs/mnist/checkpoints/4290`), or the name of a
-      shipped model (`available()`) unless a run has that name. None: the run under `runs/` that was
-      written last or, without one, the shipped 'mnist'.
+      shipped model (`available()`) unless a run has that name; or a model on the Hugging Face Hub,
+      `hf://owner/name` or `hf://owner/name@revision`. None: the run under `runs/` that was written
+      last or, without one, the shipped 'mnist'.
     checkpoint: of a run: 'best' (by validation ELBO at β = 1), 'last', or a step.
 
   Returns:
@@ -43,6 +45,11 @@ def load(path: str | Path | None = None, checkpoint: str | int = 'best') -> Mode
   if path is None and (path := run_folder.newest(Path('runs'))) is None:
     print(f'No trained run under runs/: using the shipped model {DEFAULT_MODEL}.')
     path = SHIPPED_RESULTS / DEFAULT_MODEL
+  if str(path).startswith(hub.SCHEME):
+    address = hub.Address.of(str(path))
+    if checkpoint not in ('best', 'last'):
+      raise InputError(f'{path} has no checkpoint {checkpoint!r}: leave it out.')
+    return _exported(hub.fetch(address), HUB_RESULTS / address.owner / address.name)
   if name := _shipped_name(paths.from_user(path)):
     if run_folder.holds_run(Path('runs') / name):
       print(f'{name} is the shipped model; runs/{name} names the run there.')
