@@ -16,7 +16,7 @@ KERNELS ?= $(KERNELS_SOURCE:.c=.wasm)
 SWEEPS := $(sort $(wildcard configs/sweeps/*.py))
 IN_WORKDIR := $(if $(WORKDIR),--workdir '$(WORKDIR)')
 
-.PHONY: help install install-dev train train-mnist train-fashion train-cifar10 evaluate sample \
+.PHONY: help install install-dev export-tools train train-mnist train-fashion train-cifar10 evaluate sample \
   reconstruct traverse interpolate scatter compare-dae ablations notebook benchmark test test-slow \
   test-faults page-kernels lint format docs docs-serve package clean clean-all
 
@@ -49,6 +49,12 @@ $(MANUAL): requirements-docs.txt $(INSTALLED)
 
 install-dev: install $(BIN)/ruff ## Add ruff, wandb and PyTorch, for tests and benchmarks.
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check torch wandb
+
+export-tools: install ## Add what export.py and its tests need: ONNX, hubs, a browser's driver.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'onnx==1.23.*' \
+	  'onnx-ir==1.1.*' 'onnxruntime==1.32.*' 'huggingface_hub==2.4.*' 'playwright==1.65.*' 'wasmtime==50.*'
+	@# Its metadata wants an older orbax-checkpoint, which it never imports: hence --no-deps.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps jax2onnx==0.17.1
 
 ##@ Train
 train: install ## Train CONFIG or resume it; configs/digits.py takes 2 minutes, without download.

@@ -47,7 +47,7 @@ def save(folder, fitted=False, columns=(), **changes):
   config_lib.save(folder, SavedConfig(config, names, None, None, columns))
   tensor_files.save(folder / shipped.WEIGHTS_FILE, variables, step=7)
   if columns:
-    rows = np.float32([[0, 1, -1], [1, 0, 0], [2, np.nan, 1]])
+    rows = np.float32([[0, 1, -1], [1, 0, 0], [2, np.nan, 1]])[:, -len(columns) :]
     tensor_files.save(folder / training_table.FILE_NAME, {'values': rows})
   if fitted:
     fitted_prior.save(folder, _fitted(config, random), variables)
