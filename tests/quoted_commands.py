@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
-SCRIPTS = ('train.py', 'evaluate.py', 'sample.py')
+SCRIPTS = ('train.py', 'evaluate.py', 'sample.py', 'export.py')
 FENCED = re.compile(r'^ *```[^\n]*\n(.*?)^ *```', re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r'`([^`\n]+)`')
 # Words of a shell after which a command is over.
 ENDS = {'&', ';', '|', '&&', '||', '>', '2>', '<'}
 BEGINNING = re.compile(
-  r'(?:\S*bin/)?python3? (?:(?:train|evaluate|sample)\.py|-m cvae_jax\.(?:train|evaluate|sample))'
+  r'(?:\S*bin/)?python3? '
+  r'(?:(?:train|evaluate|sample|export)\.py|-m cvae_jax\.(?:train|evaluate|sample|export))'
   r'(?= |$)|make(?= |$)'
 )
 # Names that stand for one of the reader's own, by what they are replaced with to be parsed.

@@ -25,7 +25,7 @@ DOCUMENTS = [
   *sorted(ROOT.glob('cvae_jax/shipped/*/README.md')),
   ROOT / 'tests' / 'faults' / 'README.md',
 ]
-OF_THE_READER = re.compile('--indices|--images|--import|DIR|runs/')
+OF_THE_READER = re.compile('--indices|--images|--import|DIR|runs/|hf://')
 LINK = re.compile(r'\]\(<?([^()\s>]+)>?(?: "[^"]*")?\)|(?:src|href)="([^"]+)"')
 HEADING = re.compile(r'^#+ +(.*?) *#*$', re.MULTILINE)
 

@@ -11,7 +11,7 @@ from cvae_jax import config as config_lib
 
 
 @pytest.mark.parametrize('flag', ['--help', '-h'])
-@pytest.mark.parametrize('script', ['train.py', 'evaluate.py', 'sample.py'])
+@pytest.mark.parametrize('script', ['train.py', 'evaluate.py', 'sample.py', 'export.py'])
 def test_help_shows_examples_and_flags(command, script, flag):
   done = command(script, flag)
   assert done.returncode == 0
