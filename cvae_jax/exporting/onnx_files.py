@@ -58,7 +58,8 @@ def _converted(function: Function, described: Mapping[str, Any]) -> bytes:
 
   inputs = [jax.ShapeDtypeStruct(('N', *each.shape), each.dtype) for each in function.inputs]
   try:
-    with _quiet():
+    # jax2onnx promotes ranks, e.g. of the bias of a convolution.
+    with _quiet(), jax.numpy_rank_promotion('allow'):
       converted = to_onnx(
         function.call,
         inputs,
