@@ -13,12 +13,12 @@ are written together, or none of them.
 from absl import flags
 
 from cvae_jax import cli
-from cvae_jax.exporting import FORMATS
 from cvae_jax.runtime.errors import InputError
 
+FORMATS = ('html', 'onnx', 'stablehlo', 'hub')
 flags.DEFINE_string('workdir', None, 'A run, one of its checkpoints, or shipped weights.')
 flags.DEFINE_string('checkpoint', 'best', 'best (by validation ELBO), last, or a step.')
-flags.DEFINE_enum('format', 'html', list(FORMATS), 'What to write.')
+flags.DEFINE_enum('format', 'html', FORMATS, 'What to write.')
 _OUTPUT = "The file (html) or folder to write; by default in the run's export/."
 flags.DEFINE_string('output', None, _OUTPUT)
 _DATA_DIR = 'Folder of the data of a page (html), if it is not that of the run.'
@@ -31,7 +31,7 @@ def main() -> None:
     raise InputError(f'--format={given.format} does not use --data_dir: leave it out.')
   # Late: help and wrong flags do not wait for JAX.
   import cvae_jax
-  from cvae_jax.exporting import formats
+  from cvae_jax import exporting
   from cvae_jax.runtime import devices, numerics, paths
 
   output = None if given.output is None else paths.from_user(given.output)
@@ -39,7 +39,7 @@ def main() -> None:
   numerics.pin()
   model = cvae_jax.load(given.workdir, given.checkpoint)
   print(f'{model.folder}, weights of step {model.step}')
-  print(f'{given.format}: {formats.write(model, given.format, output, given.data_dir)}')
+  print(f'{given.format}: {exporting.write(model, given.format, output, given.data_dir)}')
 
 
 def run() -> None:
