@@ -99,7 +99,7 @@ def prior(model: Model, network: cvae.CVAE) -> Function:
   apply = _applied(model, network)
   one_row = np.zeros((1, *(size for each in _conditions(model) for size in each.shape)))
   one_row = one_row.astype(_conditions_dtype(model))
-  density = apply(one_row, method='_prior')
+  density = apply(one_row, method='density')
   if type(density).from_noise is priors.Density.from_noise:
     raise InputError(
       f'prior={model.config.prior!r} cannot be exported: {type(density).__name__} has no method '

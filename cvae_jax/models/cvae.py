@@ -114,9 +114,12 @@ class CVAE(nn.Module):
     if self.is_inferring:
       log_probs = self._log_probs(features)
       conditions = missing.likeliest(self.columns, conditions, log_probs)
-    return self._posterior(features, conditions)
+    return self.posterior(features, conditions)
 
-  def _posterior(self, features: ArrayLike, conditions: Conditions) -> tuple[Array, Array]:
+  def posterior(
+    self, features: Float[ArrayLike, 'batch features'], conditions: Conditions
+  ) -> tuple[Float[Array, 'batch latent'], Float[Array, 'batch latent']]:
+    """Mean and log-variance of q(z | x, c), from what the encoder makes of images."""
     features = self._with_embedding(features, conditions)
     return self.mean_head(features), self.logvar_head(features)
 
@@ -136,13 +139,13 @@ class CVAE(nn.Module):
     self, latents: Float[ArrayLike, '*draws batch latent'], conditions: Conditions
   ) -> Float[Array, '*draws batch']:
     """log p(z | c), in nats."""
-    return self._prior(conditions).log_prob(latents)
+    return self.density(conditions).log_prob(latents)
 
   def draw_prior(
     self, keys: Key[Array, ' batch'], conditions: Conditions, temperature: Float[ArrayLike, '']
   ) -> Float[Array, 'batch latent']:
     """z ~ p(z | c); see `priors.Density.draw`."""
-    return self._prior(conditions).draw(keys, temperature)
+    return self.density(conditions).draw(keys, temperature)
 
   def from_noise(
     self,
@@ -151,15 +154,16 @@ class CVAE(nn.Module):
     conditions: Conditions,
   ) -> Float[Array, 'batch latent']:
     """z ~ p(z | c) from given randomness; see `priors.Density.from_noise`."""
-    return self._prior(conditions).from_noise(noise, uniform)
+    return self.density(conditions).from_noise(noise, uniform)
 
   def change_conditions(
     self, latents: Float[ArrayLike, 'batch latent'], conditions: Conditions, others: Conditions
   ) -> Float[Array, 'batch latent']:
     """Latents of the conditions `others` from the noise that gives `latents` in `conditions`."""
-    return self._prior(others).to_latents(self._prior(conditions).to_noise(latents))
+    return self.density(others).to_latents(self.density(conditions).to_noise(latents))
 
-  def _prior(self, conditions: Conditions) -> priors.Density:
+  def density(self, conditions: Conditions) -> priors.Density:
+    """p(z | c)."""
     if not self.conditional:
       conditions = jnp.zeros_like(conditions)
     labels = conditions
@@ -250,9 +254,9 @@ class CVAE(nn.Module):
     draw: Callable[[Array, Array], Array],
     train: bool,
   ) -> Forward:
-    mean, logvar = self._posterior(features, conditions)
+    mean, logvar = self.posterior(features, conditions)
     latents = draw(mean, logvar)
-    prior = self._prior(conditions)
+    prior = self.density(conditions)
     return Forward(
       self.decode(latents, conditions, train),
       latents,

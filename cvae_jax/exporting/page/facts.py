@@ -179,7 +179,7 @@ def _bound(model: Model):
     kl = network.apply(
       model.variables,
       conditions,
-      method=lambda network, conditions: network._prior(conditions).kl(mean, logvar, latents),
+      method=lambda network, conditions: network.density(conditions).kl(mean, logvar, latents),
     )
     log_prob = task.likelihood.log_prob(task.to_pixels(grey)[None], outputs)
     return jnp.mean(log_prob - jnp.broadcast_to(kl.sum(axis=-1), log_prob.shape), axis=0)

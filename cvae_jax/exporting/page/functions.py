@@ -50,7 +50,7 @@ def functions_of(model: Model) -> dict[str, Function]:
     return (apply(lambda network, pixels: network.encoder(pixels, False), pixels),)
 
   def posterior(features, *row):
-    return apply(lambda network, *given: network._posterior(*given), features, rows_of(row))
+    return apply(lambda network, *given: network.posterior(*given), features, rows_of(row))
 
   def terms(image, mean, logvar, noise, *row):
     pixels = transforms.to_pixel_range(image, likelihood.pixel_range)
@@ -58,7 +58,7 @@ def functions_of(model: Model) -> dict[str, Function]:
 
     def both(network, conditions):
       outputs = network.decode(latents, conditions, train=False)
-      return outputs, network._prior(conditions).kl(mean, logvar, latents)
+      return outputs, network.density(conditions).kl(mean, logvar, latents)
 
     outputs, kl = apply(both, rows_of(row))
     return -likelihood.log_prob(pixels, outputs), jnp.sum(kl, axis=-1)
