@@ -65,6 +65,7 @@ def test_the_page_loads_a_stablehlo_file_with_jax_alone(command, tmp_path):
   assert (done.returncode, done.stderr, done.stdout) == (0, '', '(8, 28, 28, 1) False\n')
 
 
+@pytest.mark.slow
 def test_a_run_becomes_a_folder_for_a_hub_that_loads(forked_command, tiny_run, tmp_path):
   shutil.copytree(tiny_run, tmp_path / 'runs' / 'tiny')
   done = forked_command('export.py', '--format', 'hub')

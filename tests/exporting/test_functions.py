@@ -107,7 +107,12 @@ def test_a_fitted_prior_is_taken_where_there_is_one(tmp_path):
 def test_draws_have_the_moments_of_what_sample_py_draws(tmp_path, prior, conditional):
   kind = 'standard' if prior == 'fitted' else prior
   model = saved_models.save(
-    tmp_path / 'model', fitted=prior == 'fitted', prior=kind, conditional=conditional
+    tmp_path / 'model',
+    fitted=prior == 'fitted',
+    prior=kind,
+    conditional=conditional,
+    model__num_pseudo_inputs=4,
+    model__num_flow_layers=2,
   )
   latents, given = prior_of(model, 12_000)
   rows = model.conditioning.of([1] if conditional else None, {}, 1)
@@ -126,7 +131,7 @@ def test_a_table_without_a_class_has_one_fitted_mixture(tmp_path):
 
 
 def test_a_model_of_bfloat16_is_exported_in_float32(tmp_path):
-  model = saved_models.save(tmp_path / 'model', precision='bfloat16', model__name='conv')
+  model = saved_models.save(tmp_path / 'model', precision='bfloat16')
   latents, labels = np.ones((3, 3), np.float32), np.int32([0, 1, 2])
   function = functions_of(model)['decoder']
   assert 'bf16' not in str(jax.make_jaxpr(function.call)(latents, labels))

@@ -48,6 +48,7 @@ def test_every_architecture_and_prior(name, prior, kind, tmp_path, capsys):
   np.testing.assert_allclose(images, model.decode(latents, conditions=rows), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_denoising_autoencoder_has_no_prior_and_a_line_says_so(tmp_path, capsys):
   model = saved_models.save(tmp_path / 'model', objective='dae')
   stablehlo.write(model, tmp_path / 'files')
@@ -60,6 +61,7 @@ def test_a_denoising_autoencoder_has_no_prior_and_a_line_says_so(tmp_path, capsy
   assert mean.shape == (2, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('broken', ['results', 'file'])
 def test_files_that_do_not_give_what_jax_gives_are_not_left(tmp_path, monkeypatch, broken):
   model = saved_models.save(tmp_path / 'model', objective='dae')
