@@ -16,7 +16,7 @@ from cvae_jax.inference.model import Model
 from cvae_jax.runtime import libraries
 from cvae_jax.runtime.errors import InputError
 
-OPSET = 18  # of ONNX 1.13: also for runtimes that are years old
+OPSET = 18  # of ONNX 1.13, December 2022: not only the newest runtimes read it
 NAMES = ('encoder.onnx', 'decoder.onnx', 'prior.onnx')
 LIBRARIES = ('jax2onnx', 'onnx', 'onnxruntime')
 
