@@ -54,7 +54,9 @@ def load(path: str | Path | None = None, checkpoint: str | int = 'best') -> Mode
     if run_folder.holds_run(Path('runs') / name):
       print(f'{name} is the shipped model; runs/{name} names the run there.')
     if checkpoint not in ('best', 'last'):
-      raise InputError(f'The shipped {name} has no checkpoint {checkpoint!r}: leave it out.')
+      raise InputError(
+        f'Shipped weights are of one checkpoint: leave out checkpoint={checkpoint!r} for {name}.'
+      )
     return _exported(shipped.FOLDER / name, SHIPPED_RESULTS / name)
   run, named = run_folder.locate(Path(path), shipped.available())
   if str(path) in shipped.available():

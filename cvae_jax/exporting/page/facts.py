@@ -38,7 +38,10 @@ def info(model: Model, data_dir: str | None) -> dict[str, Any]:
   try:
     test = model.data(data_dir).test
   except InputError as error:
-    print(f'The page has samples in place of test images: {error}')
+    print(
+      'No test images: the page has samples in their place, and does not say how usual a drawing '
+      f'is. Name the folder of the data with --data_dir. What was tried: {error}'
+    )
     examples = model.decode(latents[:NUM_EXAMPLES], conditions=rows[:NUM_EXAMPLES])
     return about | {
       'latents': None,
