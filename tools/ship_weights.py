@@ -30,6 +30,7 @@ from cvae_jax.exporting import cards
 from cvae_jax.inference import loading, shipped
 from cvae_jax.inference.model import Model
 from cvae_jax.models import fitted_prior
+from cvae_jax.models.classifier import SHIPPED
 from cvae_jax.runtime import progress, tensor_files
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.training import training_table
@@ -163,7 +164,7 @@ def ship_classifier(name: str, data_dir: str) -> float:
     )
   # What it is held to on the images of a user; see `classifier.reference`.
   accuracy = trained.accuracy(data.validation.images, data.validation.labels)
-  path = shipped.CLASSIFIERS / f'{name}.safetensors'
+  path = SHIPPED / f'{name}.safetensors'
   tensor_files.save(path, trained.variables, accuracy=f'{accuracy:.4f}')
   return trained.accuracy(data.test.images, data.test.labels)
 

@@ -27,6 +27,7 @@ from cvae_jax.config.values import (
   height_and_width,
   image_shape,
   is_in_memory,
+  latent_shape,
   shares_program,
   shown_channels,
   with_data,

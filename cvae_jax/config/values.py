@@ -1,6 +1,7 @@
 """Configs: made from the defaults, checked, and compared."""
 
 import functools
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -59,6 +60,18 @@ def image_shape(data: ConfigDict) -> tuple[int, int, int]:
   return *height_and_width(data), data.channels
 
 
+def latent_shape(config: ConfigDict) -> tuple[int, ...]:
+  """Height, width and channels of the map that latents are, or `(latent_dim,)`.
+
+  Latents are vectors in any case; those of a map hold it row by row.
+  """
+  if not config.model.latent_channels:
+    return (config.latent_dim,)
+  reduction = 2 ** len(config.model.channels)
+  height, width = (-(-side // reduction) for side in height_and_width(config.data))
+  return height, width, config.model.latent_channels
+
+
 def is_in_memory(data: ConfigDict) -> bool:
   """Whether `config.data` describes arrays that were given from Python, and lie in no file."""
   return data.name == 'arrays' and not data.dir
@@ -114,6 +127,7 @@ def check(config: ConfigDict) -> None:
   check_fields(config)
   _check_channels(config.data)
   _check_conditions(config)
+  _check_latents(config)
   for field, value in fields(config):
     if isinstance(rule := FIELDS[field].rule, Registered):
       rule.registry.check(config, value)
@@ -156,6 +170,24 @@ def _check_conditions(config: ConfigDict) -> None:
       raise InputError(
         f'{name}={value!r} needs conditions, but conditional=False ignores them. Leave one out.'
       )
+
+
+def _check_latents(config: ConfigDict) -> None:
+  given = f'model.latent_channels={config.model.latent_channels}'
+  if not config.model.latent_channels:
+    return
+  for name, needed in (('model.name', 'resnet'), ('conditional', False)):
+    if (value := dict(fields(config))[name]) != needed:
+      raise InputError(
+        f'{given} needs {name}={needed}, not {value!r}. Set --config.{name}={needed}, or '
+        '--config.model.latent_channels=0.'
+      )
+  if config.latent_dim != (size := math.prod(latent_shape(config))):
+    shape = '×'.join(map(str, latent_shape(config)))
+    raise InputError(
+      f'{given} makes latents of {shape} = {size} numbers, but latent_dim={config.latent_dim}. '
+      f'Set --config.latent_dim={size}.'
+    )
 
 
 def differences(saved: ConfigDict, given: ConfigDict) -> list[Difference]:

@@ -17,7 +17,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import linen as nn
 from jax import Array
 from jaxtyping import Float, Int, Num, UInt8
 
@@ -25,18 +24,15 @@ from cvae_jax.data import augmentation, batches, datasets, transforms
 from cvae_jax.data.datasets import Dataset
 from cvae_jax.data.readers import DATASETS
 from cvae_jax.evaluation.intervals import Interval, proportion
-from cvae_jax.inference import shipped
 from cvae_jax.models import architectures
+from cvae_jax.models.classifier import SHIPPED, SHIPPED_SHAPE, Network
 from cvae_jax.runtime import devices, keys, paths, progress, tensor_files
 from cvae_jax.runtime.errors import InputError
 
 RECIPE = 2  # to be increased whenever the same images would give another classifier
-SHIPPED_SHAPE = (28, 28, 1)  # of the training images of the shipped classifiers
 # By how much a shipped classifier may be less accurate on a user's images than on its own.
 SHIPPED_MARGIN = 0.05
 LOW_ACCURACY = 0.8  # below it, what a classifier judges carries a warning
-NUM_FEATURES = 128
-MAX_WIDTH = 128
 BATCH_SIZE = 128
 NUM_EPOCHS = 12
 MIN_STEPS = 1_000  # of a small dataset, which is seen more often,
@@ -45,7 +41,6 @@ LABEL_SMOOTHING = 0.05
 PEAK_LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 1e-2
 EVALUATION_BATCH = 512
-HIGHEST = jax.lax.Precision.HIGHEST  # accelerators would multiply float32 at a lower one
 
 # Augmentation: small shifts and rotations. Datasets with the trait `mirrored` have upright, centred
 # images, which are shifted less, mirrored and not rotated.
@@ -56,36 +51,6 @@ Images = Num[np.ndarray, 'images height width channels']  # bytes, or floats in 
 Labels = Int[np.ndarray, ' images']
 Judge = TypeVar('Judge')  # has `variables`
 Judgement = tuple[Float[np.ndarray, 'images features'], Float[np.ndarray, 'images classes']]
-
-
-class Network(nn.Module):
-  """Convolutions 3×3 of stride 2 until the map has at most 4 pixels a side; two dense layers.
-
-  BatchNorm and ReLU follow each layer but the last; widths are 32, 64, 128, 128, ... The features
-  are the inputs of the last layer. It has strides instead of pooling, whose gradient takes XLA's
-  CPU backend five times as long as all the rest.
-  """
-
-  num_classes: int
-
-  @nn.compact
-  def __call__(
-    self, images: Float[Array, 'batch height width channels'], train: bool
-  ) -> tuple[Float[Array, 'batch features'], Float[Array, 'batch classes']]:
-    """Features and logits of images in [0, 1]."""
-
-    def normalized(hidden):
-      return nn.relu(nn.BatchNorm(use_running_average=not train, momentum=0.9)(hidden))
-
-    hidden, width = images - 0.5, 32
-    while max(hidden.shape[1:3]) > 4:
-      conv = nn.Conv(width, (3, 3), 2, padding=1, use_bias=False, precision=HIGHEST)
-      hidden = normalized(conv(hidden))
-      width = min(2 * width, MAX_WIDTH)
-    flat = hidden.reshape(len(hidden), -1)
-    features = normalized(nn.Dense(NUM_FEATURES, precision=HIGHEST)(flat))
-    dropped = nn.Dropout(0.3, deterministic=not train)(features)
-    return features, nn.Dense(self.num_classes, precision=HIGHEST)(dropped)
 
 
 class Standing(NamedTuple):
@@ -267,7 +232,7 @@ def reference(data, training: Dataset, validation: Dataset) -> Classifier:
   training, validation = labelled(training), labelled(validation)
   num_classes, shape = len(training.class_names), training.images.shape
   like = jax.eval_shape(initializer(num_classes, shape), jax.random.key(0))
-  kept = shipped.CLASSIFIERS / f'{data.name}.safetensors'
+  kept = SHIPPED / f'{data.name}.safetensors'
   # Classifiers of other image sizes may have the same shapes.
   is_usual = shape[1:] == SHIPPED_SHAPE and data.crop_size == 0 and len(validation.labels) > 0
   if is_usual and kept.is_file() and (known := _shipped(data.name, kept, like, validation)):

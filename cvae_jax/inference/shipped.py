@@ -1,4 +1,4 @@
-"""Trained models that ship with the package, and reference classifiers of their datasets.
+"""Trained models that ship with the package.
 
 Each model is a folder with `config.json`, `weights.safetensors`, `prior.safetensors` and a card,
 `README.md`. `python -m tools.ship_weights` makes them.
@@ -7,7 +7,6 @@ Each model is a folder with `config.json`, `weights.safetensors`, `prior.safeten
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[1] / 'shipped'
-CLASSIFIERS = FOLDER / 'classifiers'
 WEIGHTS_FILE = 'weights.safetensors'
 
 

@@ -49,7 +49,7 @@ class CVAE(nn.Module):
 
   One embedding of the conditions is concatenated to the encoder's features before the heads, and
   to the latents before the decoder (Sohn et al. 2015). An unconditional model has none, and
-  ignores its labels.
+  ignores its labels. Latents that are a map are one position of the encoder's map each.
   """
 
   encoder: nn.Module
@@ -63,6 +63,7 @@ class CVAE(nn.Module):
   embed_dim: int
   activation: Callable[[Array], Array]
   initial_sigma: float | None = None  # of a learned σ; None: the likelihood learns none
+  latent_map: tuple[int, int, int] | None = None  # what the latents are row by row, if a map
 
   def setup(self):
     # HIGHEST: by default an accelerator multiplies float32 in fewer digits.
@@ -71,8 +72,9 @@ class CVAE(nn.Module):
       self.class_embedding = nn.Dense(self.embed_dim, precision=highest)
     names = [column.num_names for column in self.columns if column.is_inferred]
     self.classifiers = [nn.Dense(count, precision=highest) for count in names]
-    self.mean_head = nn.Dense(self.latent_dim, precision=highest)
-    self.logvar_head = nn.Dense(self.latent_dim, precision=highest)
+    size = self.latent_map[-1] if self.latent_map else self.latent_dim
+    self.mean_head = nn.Dense(size, precision=highest)
+    self.logvar_head = nn.Dense(size, precision=highest)
     if self.initial_sigma is not None:
       begin = nn.initializers.constant(math.log(self.initial_sigma))
       self.log_sigma = self.param('log_sigma', begin, self.image_shape[-1:])
@@ -121,7 +123,13 @@ class CVAE(nn.Module):
   ) -> tuple[Float[Array, 'batch latent'], Float[Array, 'batch latent']]:
     """Mean and log-variance of q(z | x, c), from what the encoder makes of images."""
     features = self._with_embedding(features, conditions)
-    return self.mean_head(features), self.logvar_head(features)
+    if not self.latent_map:
+      return self.mean_head(features), self.logvar_head(features)
+    # 1×1 convolutions of the encoder's map.
+    pixels = features.reshape(len(features), *self.latent_map[:2], -1)
+    return tuple(
+      head(pixels).reshape(len(features), -1) for head in (self.mean_head, self.logvar_head)
+    )
 
   @property
   def is_inferring(self) -> bool:
@@ -288,6 +296,7 @@ def build(config, folded: bool | None = None) -> CVAE:
     embed_dim=config.model.embed_dim,
     activation=activation,
     initial_sigma=config.sigma if learns_sigma else None,
+    latent_map=config_lib.latent_shape(config) if config.model.latent_channels else None,
   )
 
 

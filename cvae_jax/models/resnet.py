@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from cvae_jax import config as config_lib
 from cvae_jax.models.architectures import ARCHITECTURES, Features, Images, check_convolutions
 from cvae_jax.models.blocks import Norm, ResBlock, Style, centre_crop, conv3x3
 
@@ -43,21 +44,27 @@ class ResNetEncoder(nn.Module):
 class ResNetDecoder(nn.Module):
   """Features to decoder outputs: dense, reshape, stages, centre crop, a 1×1 convolution.
 
-  A stage is `depth` − 1 'keep' blocks, then an 'up' block.
+  A stage is `depth` − 1 'keep' blocks, then an 'up' block. Features that are a map are reshaped to
+  it, and a 3×3 convolution takes the place of the dense layer.
   """
 
   channels: tuple[int, ...]
   depth: int
   image_shape: tuple[int, int, int]
   style: Style
+  feature_map: tuple[int, int, int] | None = None
 
   @nn.compact
   def __call__(self, features: Features, train: bool) -> Images:
     height, width, image_channels = self.image_shape
     reduction = 2 ** len(self.channels)
     map_shape = (-(-height // reduction), -(-width // reduction), self.channels[-1])
-    project = nn.Dense(math.prod(map_shape), dtype=self.style.dtype, name='project')
-    hidden = project(features).reshape(-1, *map_shape)
+    if self.feature_map:
+      project = conv3x3(self.channels[-1], self.style.dtype, name='project')
+      hidden = project(features.reshape(-1, *self.feature_map))
+    else:
+      project = nn.Dense(math.prod(map_shape), dtype=self.style.dtype, name='project')
+      hidden = project(features).reshape(-1, *map_shape)
     for stage, channels in reversed(list(enumerate(self.channels))):
       for block in range(1, self.depth):
         name = f'up{stage}_keep{block}'
@@ -80,7 +87,10 @@ class ResNetDecoder(nn.Module):
 )
 def _resnet(config, image_shape, style: Style) -> tuple[ResNetEncoder, ResNetDecoder]:
   channels, depth = tuple(config.model.channels), config.model.depth
+  is_map = config.model.latent_channels > 0
   return (
-    ResNetEncoder(channels, depth, config.model.pool, style),
-    ResNetDecoder(channels, depth, image_shape, style),
+    ResNetEncoder(channels, depth, config.model.pool and not is_map, style),
+    ResNetDecoder(
+      channels, depth, image_shape, style, config_lib.latent_shape(config) if is_map else None
+    ),
   )

@@ -22,7 +22,7 @@ Row = Mapping[str, str]  # of a metrics.csv: column -> text
 # Terms as people read them, and as titles of panels.
 NAMES = {'negative_elbo': '−ELBO', 'kl': 'KL', 'beta': 'β'}
 TITLES = {'negative_elbo': '−ELBO (β = 1), nats', 'reconstruction': 'reconstruction, nats',
-          'kl': 'KL, nats', 'beta': 'β'}  # fmt: skip
+          'kl': 'KL, nats', 'perceptual': 'perceptual distance', 'beta': 'β'}  # fmt: skip
 
 
 @styled()

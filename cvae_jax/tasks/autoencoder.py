@@ -12,11 +12,22 @@ from cvae_jax.data import augmentation, batches, transforms
 from cvae_jax.models import architectures, cvae, generation, likelihoods
 from cvae_jax.models import conditions as conditions_lib
 from cvae_jax.models.cvae import Conditions, Forward
+from cvae_jax.runtime.errors import InputError
 from cvae_jax.tasks.task import Batch, Task, Variables
 
 ENCODED_BATCH = 256
 GRID_COLUMNS = 10
 RECONSTRUCTION_ROWS = 4
+
+
+def check_no_perceptual_term(config) -> None:
+  """Raises InputError if the config weighs a term that its objective does not have."""
+  if config.perceptual_weight:
+    raise InputError(
+      f'objective={config.objective!r} has no perceptual term, which '
+      f'perceptual_weight={config.perceptual_weight:g} weighs. Set --config.objective=autoencoder, '
+      'or --config.perceptual_weight=0.'
+    )
 
 
 class Autoencoder(Task):

@@ -13,6 +13,7 @@ from cvae_jax.data import corruption
 from cvae_jax.models import conditions as conditions_lib
 from cvae_jax.runtime import keys as keys_lib
 from cvae_jax.runtime.errors import InputError
+from cvae_jax.tasks import autoencoder
 from cvae_jax.tasks.autoencoder import Autoencoder
 from cvae_jax.tasks.task import TASKS, Batch, Terms, Variables
 
@@ -24,6 +25,7 @@ def _check(config) -> None:
       f'data.conditions={config.data.conditions!r} are missing. Set --config.classifier_weight=0: '
       'then the network is told that a class is unknown.'
     )
+  autoencoder.check_no_perceptual_term(config)
   for field, value in (('num_importance_samples', 1), ('free_bits', 0), ('prior', 'standard')):
     if config[field] != value:
       raise InputError(

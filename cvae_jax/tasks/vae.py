@@ -131,6 +131,7 @@ def bits_per_dimension(
 
 
 def _check(config) -> None:
+  autoencoder.check_no_perceptual_term(config)
   columns = conditions_lib.of_config(config)
   choices = missing.num_completions(columns)
   if choices > MAX_COMPLETIONS:

@@ -197,7 +197,7 @@ def _labelled_order(config, is_labelled: np.ndarray) -> Callable[[Array, int], A
 
 
 def varied(program: Program, config) -> Program:
-  """The program of a run that differs in traced fields alone: nothing is compiled anew.
+  """The program of a run that differs in traced fields alone: no training step is compiled anew.
 
   Raises:
     ValueError: it differs in more.
@@ -207,9 +207,13 @@ def varied(program: Program, config) -> Program:
     different = config_lib.differences(program.config, config)
     raise ValueError(f'other programs: {"; ".join(map(str, different))}')
   task = tasks.build(config, program.steps_per_epoch)
+  # A task that is not equal validates by other numbers, such as a β of its own.
+  is_same = task == program.task
+  evaluate = make_evaluate(task, config.batch_size, program.mesh)
   return program._replace(
     config=config,
     task=task,
+    evaluate=program.evaluate if is_same else evaluate,
     hyper=state_lib.hyperparameters(config, task),
     saved=program.saved._replace(config=config),
   )

@@ -1,15 +1,12 @@
 """The reference classifier."""
 
-import functools
-
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from cvae_jax.data import datasets
 from cvae_jax.data.datasets import Dataset
 from cvae_jax.evaluation import classifier
+from cvae_jax.models.classifier import NUM_FEATURES
 from tiny import tiny_config
 
 
@@ -51,25 +48,12 @@ def test_the_judgement_of_an_image_does_not_depend_on_the_others(digits, monkeyp
   )
   images = digits.test.images[:7]
   features, log_probabilities = judge.judge(images)
-  assert features.shape == (7, classifier.NUM_FEATURES)
+  assert features.shape == (7, NUM_FEATURES)
   np.testing.assert_allclose(np.exp(log_probabilities).sum(axis=1), 1, atol=1e-5)
   alone, _ = judge.judge(images[3:4])
   np.testing.assert_allclose(alone[0], features[3], rtol=1e-4, atol=1e-5)
   as_floats, _ = judge.judge(images.astype(np.float32) / 255)
   np.testing.assert_allclose(as_floats, features, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize('shape', [(8, 256, 4), (256, 8, 2)])
-def test_both_sides_of_an_image_shrink_to_a_few_pixels(shape):
-  network, images = classifier.Network(3), jnp.zeros((2, *shape))
-  initialized = functools.partial(network.init, train=False)
-  variables = jax.eval_shape(initialized, jax.random.key(0), images)
-  inputs, _ = variables['params']['Dense_0']['kernel'].shape
-  assert inputs <= 4 * 4 * classifier.MAX_WIDTH
-  features, logits = jax.eval_shape(
-    functools.partial(network.apply, train=False), variables, images
-  )
-  assert (features.shape, logits.shape) == ((2, classifier.NUM_FEATURES), (2, 3))
 
 
 def test_few_images_are_not_seen_more_often_than_helps(digits, monkeypatch):
