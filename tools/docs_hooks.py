@@ -33,6 +33,7 @@ GROUPS = {
   'data.corruption': 'Corruption, for a denoising autoencoder',
   'data.augment.rotation': 'Augmentation',
   'model.name': 'Networks',
+  'velocity.name': 'The velocity of flow matching',
 }
 
 

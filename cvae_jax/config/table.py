@@ -118,6 +118,9 @@ FOLDER_NAME = Rule(
 SEED = integer(0, 2**32 - 1)
 EPOCHS = between(0, MAX_EPOCHS)
 WIDTH = integer(1, MAX_WIDTH)
+WIDTH_OF_HEADS = Rule(
+  lambda v: WIDTH.accepts(v) and v % 32 == 0, f'a multiple of 32, up to {MAX_WIDTH}'
+)
 WIDTHS = Rule(
   lambda v: (
     isinstance(v, tuple | list)
@@ -159,6 +162,7 @@ OBJECTIVE = Registered('cvae_jax.tasks.task', 'TASKS')
 LIKELIHOOD = Registered('cvae_jax.models.likelihoods', 'LIKELIHOODS')
 DATASET = Registered('cvae_jax.data.readers.sources', 'DATASETS')
 ARCHITECTURE = Registered('cvae_jax.models.architectures', 'ARCHITECTURES')
+VELOCITY = Registered('cvae_jax.models.velocity', 'VELOCITIES')
 
 FREE, SHAPES, TRACED = Effect.FREE, Effect.SHAPES, Effect.TRACED
 
@@ -265,6 +269,9 @@ FIELDS: dict[str, Field] = {
   'model.num_pseudo_inputs': Field(50, WIDTH, 'pseudo-inputs of a vamp prior, for each class', SHAPES),
   'model.num_flow_layers': Field(8, integer(1, 32), 'couplings of a flow prior', SHAPES),  # e²·³² fits float32
   'model.flow_hidden_dim': Field(128, WIDTH, 'width of the networks of a flow prior', SHAPES),
+  'velocity.name': Field('mlp', VELOCITY, 'network of flow matching: mlp, or for spatial latents unet or dit', SHAPES),
+  'velocity.width': Field(256, WIDTH_OF_HEADS, 'features of each of its layers; of a unet, at half the resolution', SHAPES),
+  'velocity.depth': Field(4, integer(1, 100), 'its residual blocks; of a unet, at each resolution on the way down', SHAPES),
 }
 # fmt: on
 
