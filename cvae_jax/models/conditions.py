@@ -55,6 +55,15 @@ def inputs_of(columns: tuple[Input, ...], rows: Rows) -> Float[Array, '*batch in
   return jnp.concatenate(inputs, axis=-1)
 
 
+def embedded_of(
+  columns: tuple[Input, ...], num_classes: int, conditions: Rows | Int[ArrayLike, ' batch']
+) -> Float[Array, 'batch inputs']:
+  """The inputs of the embedding, of rows or, without columns, of numbers of classes."""
+  if not columns:
+    return jax.nn.one_hot(conditions, num_classes)
+  return inputs_of(columns, conditions)
+
+
 def labels_of(columns: tuple[Input, ...], rows: Rows) -> Int[Array, '*batch']:
   """The class of each row, the value of the first category; 0 where there is none."""
   number = config_lib.class_column(columns)

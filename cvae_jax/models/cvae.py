@@ -90,9 +90,7 @@ class CVAE(nn.Module):
   def _inputs(self, conditions: Conditions) -> Float[Array, 'batch inputs']:
     if isinstance(conditions, Mixtures):
       return conditions.inputs
-    if not self.columns:
-      return jax.nn.one_hot(conditions, self.num_classes)
-    return conditions_lib.inputs_of(self.columns, conditions)
+    return conditions_lib.embedded_of(self.columns, self.num_classes, conditions)
 
   def _with_embedding(self, features: ArrayLike, conditions: Conditions) -> Array:
     """Features [..., B, F] with the embedding, [..., B, F + embed_dim], or unchanged."""

@@ -16,8 +16,8 @@ Variables = dict[str, Any]  # of linen: 'params' and perhaps 'batch_stats'
 Batch = tuple[UInt8[ArrayLike, 'batch h w c'], Conditions]  # images, and theirs
 Terms = dict[str, Float[Array, '']]  # by name; densities are in nats
 
-# Classes of tasks, made with (config, steps_per_epoch). Trait: `protocol`, how the validation terms
-# are measured, for reports.
+# Classes of tasks, made with (config, steps_per_epoch) and, for a second stage, a `FirstStage`.
+# Traits: `protocol`, how the validation terms are measured, for reports; `stage`, 1 or 2.
 TASKS = Registry('objective', 'cvae_jax.tasks')
 
 
@@ -57,6 +57,10 @@ class Task:
   warmup_steps: int = 0
   hyperparameters: Mapping[str, Array] = MappingProxyType({})
   compiler_options: Mapping[str, str] = MappingProxyType({})
+
+  def prepare(self, train: Dataset, validation: Dataset) -> tuple['Task', Dataset, Dataset]:
+    """The task and the datasets that a run computes with; a second stage encodes images once."""
+    return self, train, validation
 
   def init(self, key: Key[Array, '']) -> Variables:
     """The variables of an untrained model."""
@@ -133,11 +137,18 @@ class Task:
     return {}
 
 
-def build(config, steps_per_epoch: int) -> Task:
+def is_second_stage(config) -> bool:
+  """Whether the task that `config.objective` names learns the latents of a trained model."""
+  return TASKS.trait(config.objective, 'stage', 1) == 2
+
+
+def build(config, steps_per_epoch: int, first_stage: Any = None) -> Task:
   """The task that `config.objective` names.
 
   Args:
     config: a checked config.
     steps_per_epoch: what schedules count epochs in.
+    first_stage: the `FirstStage` of a second stage.
   """
-  return TASKS[config.objective](config, steps_per_epoch)
+  frozen = (first_stage,) if is_second_stage(config) else ()
+  return TASKS[config.objective](config, steps_per_epoch, *frozen)

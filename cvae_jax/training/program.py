@@ -19,8 +19,10 @@ from cvae_jax.data.readers import Source
 from cvae_jax.runtime import devices, keys, processes
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.tasks import Task
+from cvae_jax.tasks.first_stage import FirstStage
 from cvae_jax.tasks.task import Batch
 from cvae_jax.training import feed as feed_lib
+from cvae_jax.training import first_stage as first_stage_lib
 from cvae_jax.training import state as state_lib
 from cvae_jax.training.feed import Chunk, Feed
 from cvae_jax.training.state import Hyperparameters, TrainState
@@ -49,6 +51,7 @@ class Program(NamedTuple):
   evaluate: Callable[..., dict[str, float]]  # see `validation.make_evaluate`
   init: Callable[[Array], Any]  # key -> variables
   shuffle: Callable[[Array, int], Array]  # (key, epoch) -> [steps, batch] row numbers
+  first_stage: FirstStage | None = None  # of a second stage
   counts: tuple[str, ...] = ()  # lines that introduce the data; see `datasets.class_counts`
 
   @property
@@ -98,12 +101,19 @@ def build(config, at_most: int | None = None, source: Source | None = None) -> P
   """
   config_lib.check(config)
   devices.mesh(config.batch_size)  # before the data are read, which takes longer
+  first_stage = first_stage_lib.read(config)
   splits = processes.main_first(lambda: datasets.load(config, at_most, source))
-  program = assemble(config, splits.train, splits.validation)
+  program = assemble(config, splits.train, splits.validation, first_stage=first_stage)
   return program._replace(counts=tuple(datasets.class_counts(splits)))
 
 
-def assemble(config, train: Dataset, validation: Dataset, mesh: Mesh | None = None) -> Program:
+def assemble(
+  config,
+  train: Dataset,
+  validation: Dataset,
+  mesh: Mesh | None = None,
+  first_stage: FirstStage | None = None,
+) -> Program:
   """The functions of a run on images at hand.
 
   Args:
@@ -111,6 +121,7 @@ def assemble(config, train: Dataset, validation: Dataset, mesh: Mesh | None = No
     train: what it is trained on.
     validation: what it is validated on.
     mesh: the devices over which each batch is split; all, if not given.
+    first_stage: of a second stage.
 
   Raises:
     InputError: the config does not go with the devices, or with so many images.
@@ -133,7 +144,8 @@ def assemble(config, train: Dataset, validation: Dataset, mesh: Mesh | None = No
       f'num_epochs={config.num_epochs} of {steps_per_epoch} steps are more than '
       f'{config_lib.MAX_STEPS} steps. Choose at most {config_lib.MAX_STEPS // steps_per_epoch}.'
     )
-  task = tasks.build(config, steps_per_epoch)
+  task = tasks.build(config, steps_per_epoch, first_stage)
+  task, train, validation = task.prepare(train, validation)
   # Copies: a view would keep all images on the host.
   shown = validation.images[:MAX_SHOWN].copy(), validation.conditions[:MAX_SHOWN].copy()
   feed, train, validation = feed_lib.make_feed(config, train, validation, mesh)
@@ -155,6 +167,7 @@ def assemble(config, train: Dataset, validation: Dataset, mesh: Mesh | None = No
     evaluate=make_evaluate(task, config.batch_size, mesh),
     init=jax.jit(task.init),
     shuffle=jax.jit(_order(config, train), out_shardings=everywhere),
+    first_stage=first_stage,
   )
 
 
@@ -206,7 +219,7 @@ def varied(program: Program, config) -> Program:
   if not config_lib.shares_program(program.config, config):
     different = config_lib.differences(program.config, config)
     raise ValueError(f'other programs: {"; ".join(map(str, different))}')
-  task = tasks.build(config, program.steps_per_epoch)
+  task = tasks.build(config, program.steps_per_epoch, program.first_stage)
   # A task that is not equal validates by other numbers, such as a β of its own.
   is_same = task == program.task
   evaluate = make_evaluate(task, config.batch_size, program.mesh)

@@ -12,6 +12,7 @@ from cvae_jax.runtime import devices, processes
 from cvae_jax.runtime.errors import WriteError, reason
 from cvae_jax.training import (
   feed,
+  first_stage,
   hooks,
   restoring,
   run_folder,
@@ -177,6 +178,9 @@ def opened(program: Program, workdir: Path, name: str = '') -> Iterator[Run]:
         held.enter_context(run_folder.lock(workdir))
         run_folder.check_usable(workdir, config)  # again: another process may have been faster
         start.check_same_data(workdir, program.saved)
+        if program.first_stage:
+          first_stage.check(workdir, program.first_stage)
+          first_stage.save(workdir, program.first_stage)
         config_lib.save(workdir, program.saved)
         training_table.save(workdir, program.train)
     log_path = workdir / 'train.log' if processes.is_main() else None

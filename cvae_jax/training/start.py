@@ -10,7 +10,7 @@ from cvae_jax.config import SavedConfig
 from cvae_jax.data import batches
 from cvae_jax.runtime import numerics, paths, processes, progress
 from cvae_jax.runtime.errors import InputError, OccupiedError
-from cvae_jax.training import restoring, run_folder, training_table
+from cvae_jax.training import first_stage, restoring, run_folder, training_table
 from cvae_jax.training import state as state_lib
 from cvae_jax.training.checkpoints import Checkpoints
 from cvae_jax.training.program import Program
@@ -67,7 +67,8 @@ def _check_same_shapes(run: Path, config) -> None:
 
 
 def _shapes(config):
-  variables = jax.eval_shape(tasks.build(config, steps_per_epoch=1).init, jax.random.key(0))
+  task = tasks.build(config, 1, first_stage.read(config))
+  variables = jax.eval_shape(task.init, jax.random.key(0))
   return jax.tree.map(lambda leaf: leaf.shape, variables)
 
 
@@ -175,4 +176,6 @@ def begin_at(source: CheckpointPath, program: Program, workdir: Path) -> None:
     saved.close()
     if processes.is_main():
       config_lib.save(unfinished, program.saved)
+      if program.first_stage:
+        first_stage.save(unfinished, program.first_stage)
       training_table.save(unfinished, program.train)

@@ -1,0 +1,150 @@
+"""A flow over the latents of a trained model, given their conditions."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Int, Key
+
+from cvae_jax.models import blocks, flow_matching, velocity
+from cvae_jax.models import conditions as conditions_lib
+from cvae_jax.models.conditions import Input
+from cvae_jax.models.cvae import Conditions
+from cvae_jax.runtime import keys
+
+STATISTICS = 'latents'  # the collection of their mean and standard deviation
+
+
+class LatentFlow(nn.Module):
+  """The velocity of latents, standardized by the mean and standard deviation of the training.
+
+  These are variables of their own, which no gradient changes.
+  """
+
+  velocity: nn.Module  # (points, times, context) -> velocities
+  latent_dim: int
+  conditional: bool
+  num_classes: int
+  columns: tuple[Input, ...]
+  embed_dim: int
+  activation: Callable[[Array], Array]
+
+  def setup(self):
+    self.mean = self.variable(STATISTICS, 'mean', jnp.zeros, (self.latent_dim,))
+    self.std = self.variable(STATISTICS, 'std', jnp.ones, (self.latent_dim,))
+    if self.conditional:
+      self.embedding = nn.Dense(self.embed_dim, precision=jax.lax.Precision.HIGHEST)
+
+  def __call__(
+    self,
+    points: Float[ArrayLike, 'batch latent'],
+    times: Float[ArrayLike, ' batch'],
+    conditions: Conditions,
+  ) -> Float[Array, 'batch latent']:
+    """The velocities of standardized latents."""
+    context = jnp.zeros((len(points), self.embed_dim))
+    if self.conditional:
+      inputs = conditions_lib.embedded_of(self.columns, self.num_classes, conditions)
+      context = self.activation(self.embedding(inputs))
+    return self.velocity(points, times, context)
+
+  def standardized(
+    self, latents: Float[ArrayLike, 'batch latent']
+  ) -> Float[Array, 'batch latent']:
+    """Latents as the flow has them."""
+    return (latents - self.mean.value[None]) / self.std.value[None]
+
+  def in_units(self, points: Float[ArrayLike, 'batch latent']) -> Float[Array, 'batch latent']:
+    """The inverse of `standardized`."""
+    return self.mean.value[None] + self.std.value[None] * points
+
+
+def build(config, latent_shape: tuple[int, ...]) -> LatentFlow:
+  """The flow of a checked config.
+
+  Args:
+    config: of the second stage.
+    latent_shape: (latent,), or (height, width, channels) of a map.
+  """
+  activation = blocks.ACTIVATIONS[config.model.activation]
+  return LatentFlow(
+    velocity=velocity.build(config, latent_shape),
+    latent_dim=int(jnp.prod(jnp.asarray(latent_shape))),
+    conditional=config.conditional,
+    num_classes=config.data.num_classes,
+    columns=conditions_lib.of_config(config),
+    embed_dim=config.model.embed_dim,
+    activation=activation,
+  )
+
+
+def init(network: LatentFlow, key: Key[Array, '']) -> dict:
+  """The variables of an untrained flow."""
+  conditions = jnp.zeros((1,), jnp.int32)
+  if network.columns:
+    conditions = jnp.zeros((1, len(network.columns)))
+  return network.init(key, jnp.zeros((1, network.latent_dim)), jnp.zeros((1,)), conditions)
+
+
+def velocity_of(
+  network: LatentFlow, variables: dict, conditions: Conditions, guidance: float | Array = 1.0
+) -> flow_matching.Velocity:
+  """The velocity field under these conditions, with classifier-free guidance.
+
+  Args:
+    network: the flow.
+    variables: its.
+    conditions: of the batch.
+    guidance: the factor of the conditions' effect; exactly 1.0 is no guidance. Another one needs a
+      flow that was trained with `condition_dropout`.
+  """
+  conditional = lambda points, times: network.apply(variables, points, times, conditions)  # noqa: E731
+  if isinstance(guidance, float) and guidance == 1.0:
+    return conditional
+  unknown = jnp.full_like(conditions, jnp.nan)
+  unconditional = lambda points, times: network.apply(variables, points, times, unknown)  # noqa: E731
+  return flow_matching.guided(conditional, unconditional, guidance)
+
+
+@functools.partial(jax.jit, static_argnames=('network', 'num_steps', 'guidance'))
+def draw(
+  network: LatentFlow,
+  variables: dict,
+  conditions: Conditions,
+  key: Key[Array, ''],
+  indices: Int[Array, ' batch'],
+  temperature: Float[Array, ''] | float,
+  guidance: float = 1.0,
+  num_steps: int = 20,
+) -> Float[Array, 'batch latent']:
+  """Latents; each depends on the key, its index and its conditions.
+
+  The temperature is a factor on the noise that the flow begins with.
+  """
+  noise = jax.vmap(lambda key: jax.random.normal(key, (network.latent_dim,), jnp.float32))(
+    keys.per_example(key, indices)
+  )
+  points = flow_matching.solve(
+    velocity_of(network, variables, conditions, guidance), temperature * noise, num_steps
+  )
+  return network.apply(variables, points, method='in_units')
+
+
+@functools.partial(jax.jit, static_argnames=('network', 'num_steps'))
+def change_conditions(
+  network: LatentFlow,
+  variables: dict,
+  latents: Float[Array, 'batch latent'],
+  conditions: Conditions,
+  others: Conditions,
+  num_steps: int = 20,
+) -> Float[Array, 'batch latent']:
+  """What the noise that gives `latents` under `conditions` gives under `others`, unguided."""
+  points = network.apply(variables, latents, method='standardized')
+  back = velocity_of(network, variables, conditions)
+  noise = flow_matching.solve(back, points, num_steps, begin=1.0, end=0.0)
+  points = flow_matching.solve(velocity_of(network, variables, others), noise, num_steps)
+  return network.apply(variables, points, method='in_units')
