@@ -12,6 +12,7 @@ Examples:
   python sample.py --workdir mnist_style --condition digit=3,slant=0.4
   python sample.py --workdir mnist_style --mode sweep --condition digit=all,slant=-0.6:0.6:9
   python sample.py --mode edit --images a.png --condition digit=7    the same latent
+  python sample.py --workdir runs/latent_flow --digit 3 --guidance 2 --steps 20
   python sample.py --mode arithmetic --indices 4,8,15         the first − the second + the third
 
 Without --workdir it takes the newest run under runs/, or the shipped mnist. Latents come from the
@@ -43,8 +44,10 @@ flags.DEFINE_integer('num_draws', None, 'Draws per image, for posterior (8).', 1
 flags.DEFINE_enum('interpolation', None, ['linear', 'spherical'], 'The path (linear).')
 flags.DEFINE_list('dims', None, 'Two latent dimensions for manifold (those that change most).')
 flags.DEFINE_float('temperature', None, 'Factor on the standard deviation of latents (1).', 0.0)
-_PRIOR = "Prior of the latents: fitted to the encoded training images, or the model's own."
-flags.DEFINE_enum('prior', None, ['fitted', 'model'], _PRIOR)
+_PRIOR = "Prior of the latents: of a second stage, fitted to encoded images, or the model's own."
+flags.DEFINE_enum('prior', None, ['flow_matching', 'fitted', 'model'], _PRIOR)
+flags.DEFINE_float('guidance', None, 'Of a second stage: how much the conditions count (1).')
+flags.DEFINE_integer('steps', None, 'Of a second stage: steps from noise to latents (20).')
 flags.DEFINE_integer('seed', None, 'The same seed gives the same picture (0).', 0, 2**32 - 1)
 flags.DEFINE_bool('draw', False, "Sample the pixels instead of showing the decoder's means.")
 flags.DEFINE_enum('format', None, ['png', 'npz', 'gif'], 'File format (png); gif is animated.')

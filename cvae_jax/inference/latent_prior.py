@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import numbers
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -13,13 +14,16 @@ from cvae_jax.inference.conditions import Conditions
 from cvae_jax.models import fitted_prior
 from cvae_jax.models.fitted_prior import FittedPrior
 from cvae_jax.runtime import keys
-from cvae_jax.runtime.errors import InputError, did_you_mean
+from cvae_jax.runtime.errors import InputError, check_integer, did_you_mean
 
-NAMES = ('fitted', 'model')
+NAMES = ('fitted', 'model', 'flow_matching')
 MAX_TEMPERATURE = 100  # far outside of anything a decoder has seen, and far from overflow
 MAX_BATCH = 256  # images; larger requests are split, so that memory stays bounded
 MAX_DRAWN_FACTORS = 1 << 24  # numbers, 64 MB: each image of a batch has a covariance of its own
 MOMENT_DRAWS = 4_096  # for estimating the moments of a learned prior
+MOMENT_DRAWS_OF_FLOW = 256  # of a flow, which takes many passes for one
+MAX_GUIDANCE = 100.0
+MAX_STEPS = 1_000  # of a flow
 
 
 def check_temperature(temperature: float) -> np.float32:
@@ -34,12 +38,35 @@ def check_temperature(temperature: float) -> np.float32:
   return np.float32(temperature)
 
 
+class Flow(NamedTuple):
+  """A second stage: a flow over latents, learned by flow matching.
+
+  Attributes:
+    draw: (conditions, key, indices, temperature, guidance, num_steps) -> [N, latent].
+    change_conditions: (latents, conditions, others, num_steps) -> [N, latent], unguided.
+    is_guidable: whether it was trained with hidden conditions.
+    guidance: the factor of the conditions' effect; 1 is no guidance.
+    num_steps: of Heun's method.
+  """
+
+  draw: Callable
+  change_conditions: Callable
+  is_guidable: bool
+  guidance: float = 1.0
+  num_steps: int = 20
+
+  def __str__(self) -> str:
+    guidance = '' if self.guidance == 1 else f', guidance {self.guidance:g}'
+    return f'flow matching, {self.num_steps} steps{guidance}'
+
+
 @dataclasses.dataclass(frozen=True)
 class LatentPrior:
   """p(z | c) of one model.
 
   Methods take `prior`: 'model' is the one that the model was trained with, 'fitted' the one fitted
-  to its encoded training images, and None the fitted one if there is one, else the model's.
+  to its encoded training images, 'flow_matching' that of a second stage, and None the first of
+  flow_matching, fitted and model that there is.
 
   Attributes:
     kind: `config.prior`; 'none' for an autoencoder without a distribution of latents.
@@ -48,6 +75,7 @@ class LatentPrior:
     fitted_error: why the fitted prior on disk cannot be used, if so.
     draw_own: (conditions, key, indices, temperature) -> [N, latent], from the model's own prior.
     change_conditions: (latents, conditions, others) -> [N, latent], by the model's own prior.
+    flow: the second stage, if there is one.
   """
 
   kind: str
@@ -56,6 +84,36 @@ class LatentPrior:
   fitted_error: str
   draw_own: Callable
   change_conditions: Callable
+  flow: Flow | None = None
+
+  def with_flow(self, guidance: float | None, num_steps: int | None) -> 'LatentPrior':
+    """The prior with other settings of its flow; None leaves one as it is.
+
+    Raises:
+      InputError: there is no flow, it cannot be guided, or a number is out of range.
+    """
+    if guidance is None and num_steps is None:
+      return self
+    given = 'guidance' if guidance is not None else 'steps'
+    if self.flow is None:
+      raise InputError(
+        f'This model has no second stage, which {given} is for: it draws latents from the prior '
+        f'{self.describe()}. Leave it out, or name a run of objective=flow_matching.'
+      )
+    flow = self.flow
+    if guidance is not None:
+      if not 0 <= guidance <= MAX_GUIDANCE:
+        raise InputError(f'guidance={guidance} is not a number from 0 to {MAX_GUIDANCE:g}.')
+      if guidance != 1 and not flow.is_guidable:
+        raise InputError(
+          f'guidance={guidance:g} compares samples with and without their conditions, but this '
+          'model was never trained without them. Train with --config.condition_dropout=0.1.'
+        )
+      flow = flow._replace(guidance=float(guidance))
+    if num_steps is not None:
+      check_integer('steps', num_steps, 1, MAX_STEPS)
+      flow = flow._replace(num_steps=num_steps)
+    return dataclasses.replace(self, flow=flow)
 
   @property
   def exists(self) -> bool:
@@ -82,6 +140,15 @@ class LatentPrior:
       raise InputError(
         f'prior={prior!r} is not one of: {", ".join(NAMES)}.{did_you_mean(str(prior), NAMES)}'
       )
+    if prior is None and self.flow is not None:
+      return 'flow_matching'
+    if prior == 'flow_matching':
+      if self.flow is None:
+        raise InputError(
+          'These weights have no flow: it is a second stage, which train.py makes with '
+          '--config.objective=flow_matching --config.first_stage=RUN.'
+        )
+      return prior
     if prior != 'model' and self.fitted_error:
       raise InputError(
         f'{self.fitted_error} Remove that file, or run train.py on the finished run again to fit '
@@ -101,7 +168,9 @@ class LatentPrior:
     check_temperature(temperature)
     if self.is_standard(prior):
       return 'N(0, I)' if temperature == 1 else f'N(0, {temperature:g}² I)'
-    name = 'fitted prior' if self.choose(prior) == 'fitted' else f'{self.kind} prior'
+    chosen = self.choose(prior)
+    names = {'fitted': 'fitted prior', 'flow_matching': str(self.flow)}
+    name = names.get(chosen, f'{self.kind} prior')
     return name if temperature == 1 else f'{name}, temperature {temperature:g}'
 
   def is_standard(self, prior: str | None = None) -> bool:
@@ -132,7 +201,11 @@ class LatentPrior:
     """
     key, temperature = keys.of_user(seed, 'prior'), check_temperature(temperature)
     draw, batch_size, given = self.draw_own, MAX_BATCH, conditions.values
-    if self.choose(prior) == 'fitted':
+    chosen = self.choose(prior)
+    if chosen == 'flow_matching':
+      flow = self.flow
+      draw = lambda *args: flow.draw(*args, flow.guidance, flow.num_steps)  # noqa: E731
+    if chosen == 'fitted':
       given = np.maximum(conditions.labels, 0)
       draw = functools.partial(fitted_prior.draw, self.fitted)
       batch_size = int(np.clip(MAX_DRAWN_FACTORS // self.latent_dim**2, 1, MAX_BATCH))
@@ -146,8 +219,12 @@ class LatentPrior:
   def under(self, latents: np.ndarray, conditions: Conditions, others: Conditions) -> np.ndarray:
     """Latents [N, latent] under `others` from the noise that gives `latents` under `conditions`.
 
-    They are the same if the model's prior is N(0, I).
+    They are the same if the model's prior is N(0, I) and it has no second stage.
     """
+    if self.flow is not None:
+      flow, values = self.flow, (conditions.values, others.values)
+      change = lambda *args: flow.change_conditions(*args, flow.num_steps)  # noqa: E731
+      return batches.map_rows(change, MAX_BATCH, latents, *values)
     if self.is_standard('model'):
       return latents
     values = conditions.values, others.values
@@ -164,5 +241,6 @@ class LatentPrior:
       return np.zeros(self.latent_dim, np.float32), np.ones(self.latent_dim, np.float32)
     if self.choose(prior) == 'fitted':
       return fitted_prior.moments(jax.device_get(self.fitted), max(int(condition.labels[0]), 0))
-    draws = self.draw(condition.repeat(MOMENT_DRAWS), prior=prior)
+    count = MOMENT_DRAWS if self.choose(prior) == 'model' else MOMENT_DRAWS_OF_FLOW
+    draws = self.draw(condition.repeat(count), prior=prior)
     return draws.mean(axis=0), draws.std(axis=0)

@@ -1,5 +1,6 @@
 """Loads trained models: runs, their checkpoints, and models that ship with the package."""
 
+import dataclasses
 import functools
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from jax import Array
 from cvae_jax import config as config_lib
 from cvae_jax import tasks
 from cvae_jax.config import SavedConfig
-from cvae_jax.inference import hub, shipped
+from cvae_jax.inference import hub, second_stage, shipped
 from cvae_jax.inference.conditions import Conditioning
 from cvae_jax.inference.latent_prior import LatentPrior
 from cvae_jax.inference.model import Model
@@ -69,13 +70,19 @@ def load(path: str | Path | None = None, checkpoint: str | int = 'best') -> Mode
   from cvae_jax.training import restoring  # late: shipped weights need no Orbax
 
   saved = config_lib.read(run)
-  task = _task(saved.config)
   here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-  like = jax.tree.map(
-    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
-    cvae.abstract_variables(task.network),
-  )
-  variables, step = restoring.restore_variables(run, str(checkpoint), saved.config, like)
+
+  def restore(like):
+    like = jax.tree.map(
+      lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), like
+    )
+    return restoring.restore_variables(run, str(checkpoint), saved.config, like)
+
+  if tasks.is_second_stage(saved.config):
+    model = second_stage.load(saved, run, restore, _as_given(run))
+    return model if checkpoint == 'best' else dataclasses.replace(model, asked_step=model.step)
+  task = _task(saved.config)
+  variables, step = restore(cvae.abstract_variables(task.network))
   files = run_folder.checkpoint_path(run, step)
   asked_step = None if checkpoint == 'best' else step
   return _model(saved, task, variables, step, files, run, _as_given(run), asked_step)
@@ -84,9 +91,11 @@ def load(path: str | Path | None = None, checkpoint: str | int = 'best') -> Mode
 def _exported(folder: Path, results: Path) -> Model:
   """The model of a folder with `weights.safetensors`: a shipped one, or a copy of one."""
   saved = config_lib.read(folder)
+  read = functools.partial(tensor_files.read, folder / shipped.WEIGHTS_FILE)
+  if tasks.is_second_stage(saved.config):
+    return second_stage.load(saved, folder, read, results)
   task = _task(saved.config)
-  like = cvae.abstract_variables(task.network)
-  variables, step = tensor_files.read(folder / shipped.WEIGHTS_FILE, like)
+  variables, step = read(cvae.abstract_variables(task.network))
   return _model(saved, task, jax.device_put(variables), step, folder, folder, results)
 
 

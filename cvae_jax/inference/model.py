@@ -108,6 +108,18 @@ class Model:
     """Whether latents can be drawn."""
     return self.prior.exists
 
+  def with_flow(self, guidance: float | None = None, steps: int | None = None) -> 'Model':
+    """The model of a second stage with other settings of its flow; None leaves one as it is.
+
+    Args:
+      guidance: how much the conditions count in samples; 1 is no guidance.
+      steps: of the flow, in two passes each; fewer are quicker.
+
+    Raises:
+      InputError: the model has no second stage, it cannot be guided, or a number is out of range.
+    """
+    return dataclasses.replace(self, prior=self.prior.with_flow(guidance, steps))
+
   @property
   def suffix(self) -> str:
     """A suffix for names of results: that of the step, if it was asked for."""

@@ -41,7 +41,9 @@ class Request(NamedTuple):
   temperature: float | None = None
   seed: int | None = None
   draw: bool | None = None
-  prior: str | None = None  # 'fitted' or 'model'
+  prior: str | None = None  # see `LatentPrior`
+  guidance: float | None = None  # of a second stage
+  steps: int | None = None  # likewise
   format: str = 'png'
 
   @property
@@ -68,28 +70,29 @@ class Drawer(NamedTuple):
 _CONDITIONS = ('label', 'condition')
 _IMAGES = ('images', 'indices', 'split', 'data_dir', *_CONDITIONS)
 _NOISE = ('temperature', 'seed')
+_PRIOR = ('prior', 'guidance', 'steps')
 # By mode, and whether it starts from images: functions of (model, `Inputs`), else of a model alone,
 # with keyword arguments for the other flags; see `draw`.
 DRAWERS = {
   ('prior', False): Drawer(
-    drawings.samples, (*_CONDITIONS, 'num_images', 'draw', 'prior', *_NOISE)
+    drawings.samples, (*_CONDITIONS, 'num_images', 'draw', *_PRIOR, *_NOISE)
   ),
   ('posterior', True): Drawer(drawings.variations, (*_IMAGES, 'num_draws', *_NOISE)),
   ('reconstruct', True): Drawer(drawings.reconstructions, _IMAGES),
   ('interpolate', True): Drawer(drawings.interpolate_images, (*_IMAGES, 'interpolation')),
   ('interpolate', False): Drawer(
-    drawings.interpolate_conditions, (*_CONDITIONS, 'num_images', 'prior', *_NOISE), (2,)
+    drawings.interpolate_conditions, (*_CONDITIONS, 'num_images', *_PRIOR, *_NOISE), (2,)
   ),
-  ('traverse', True): Drawer(drawings.traverse_image, (*_IMAGES, 'prior'), (1,)),
-  ('traverse', False): Drawer(drawings.traverse, (*_CONDITIONS, 'prior'), (0, 1)),
+  ('traverse', True): Drawer(drawings.traverse_image, (*_IMAGES, *_PRIOR), (1,)),
+  ('traverse', False): Drawer(drawings.traverse, (*_CONDITIONS, *_PRIOR), (0, 1)),
   ('arithmetic', True): Drawer(drawings.arithmetic, _IMAGES, (3,)),
   ('arithmetic', False): Drawer(
     drawings.class_arithmetic, (*_CONDITIONS, 'split', 'data_dir'), (3,)
   ),
-  ('manifold', False): Drawer(drawings.manifold, (*_CONDITIONS, 'dims', 'prior'), (0, 1)),
+  ('manifold', False): Drawer(drawings.manifold, (*_CONDITIONS, 'dims', *_PRIOR), (0, 1)),
   ('style', True): Drawer(drawings.restyle, _IMAGES),
-  ('style', False): Drawer(drawings.styles, ('num_images', 'prior', *_NOISE)),
-  ('sweep', False): Drawer(sweeps.sweep, (*_CONDITIONS, 'num_images', 'prior', *_NOISE)),
+  ('style', False): Drawer(drawings.styles, ('num_images', *_PRIOR, *_NOISE)),
+  ('sweep', False): Drawer(sweeps.sweep, (*_CONDITIONS, 'num_images', *_PRIOR, *_NOISE)),
   ('edit', True): Drawer(sweeps.edit, _IMAGES),
 }
 ANIMATED = ('interpolate', 'traverse', 'sweep', 'edit')
@@ -147,7 +150,8 @@ def draw(model: Model, request: Request) -> Drawing:
     InputError: the model cannot do that, or there are no such images.
   """
   drawer = DRAWERS[request.mode, request.has_images]
-  flags = {*_IMAGES, *_CONDITIONS}
+  model = model.with_flow(request.guidance, request.steps)
+  flags = {*_IMAGES, *_CONDITIONS, 'guidance', 'steps'}
   options = {flag: value for flag, value in request.given.items() if flag not in flags}
   if request.dims is not None:
     options['dims'] = _integers('dims', request.dims)
@@ -226,7 +230,8 @@ def file_name(request: Request, model: Model) -> str:
     parts.append(request.split)
   if 'seed' in flags:
     parts.append(f'seed{request.seed or 0}')
-  for name, letter in (('num_images', 'n'), ('num_draws', 'draws'), ('temperature', 't')):
+  letters = {'num_images': 'n', 'num_draws': 'draws', 'temperature': 't', 'guidance': 'g'}
+  for name, letter in (letters | {'steps': 'steps'}).items():
     value = getattr(request, name)
     if value is not None and (name, value) != ('temperature', 1):
       parts.append(f'{letter}{value:g}')
