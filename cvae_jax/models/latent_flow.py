@@ -51,9 +51,7 @@ class LatentFlow(nn.Module):
       context = self.activation(self.embedding(inputs))
     return self.velocity(points, times, context)
 
-  def standardized(
-    self, latents: Float[ArrayLike, 'batch latent']
-  ) -> Float[Array, 'batch latent']:
+  def standardized(self, latents: Float[ArrayLike, 'batch latent']) -> Float[Array, 'batch latent']:
     """Latents as the flow has them."""
     return (latents - self.mean.value[None]) / self.std.value[None]
 

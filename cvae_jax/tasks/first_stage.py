@@ -32,7 +32,7 @@ class FirstStage(NamedTuple):
   @property
   def latent_shape(self) -> tuple[int, ...]:
     """(latent,), or (height, width, channels) of a map."""
-    return self.task.network.latent_shape
+    return (self.saved.config.latent_dim,)
 
   def conditions_of(self, columns: tuple[Input, ...], conditions: Conditions) -> Conditions:
     """Conditions of a second stage with these columns, as the first stage takes them."""

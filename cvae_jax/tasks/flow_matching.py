@@ -15,6 +15,7 @@ from jax.scipy.special import ndtri
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, Key
 
+from cvae_jax.config import class_column
 from cvae_jax.data.datasets import Dataset
 from cvae_jax.models import conditions as conditions_lib
 from cvae_jax.models import flow_matching, latent_flow
@@ -99,7 +100,9 @@ class FlowMatching(Task):
     views = jnp.zeros(len(posteriors), jnp.int32)
     if posteriors.shape[1] > 1:
       views = jax.random.bernoulli(view_key, self._mirrored, views.shape).astype(jnp.int32)
-    mean, logvar = jnp.take_along_axis(posteriors, views[:, None, None, None], axis=1)[:, 0].swapaxes(0, 1)
+    mean, logvar = jnp.take_along_axis(posteriors, views[:, None, None, None], axis=1)[
+      :, 0
+    ].swapaxes(0, 1)
     latents = mean + jnp.exp(0.5 * logvar) * jax.random.normal(draw_key, mean.shape)
     noise = jax.random.normal(noise_key, mean.shape)
     times = flow_matching.logit_normal(time_key, (len(mean),))
@@ -124,7 +127,9 @@ class FlowMatching(Task):
     mean, logvar = posteriors[:, 0].swapaxes(0, 1)
 
     def errors(number):
-      drawn = jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, number), (2, mean.shape[1])))(keys)
+      drawn = jax.vmap(
+        lambda key: jax.random.normal(jax.random.fold_in(key, number), (2, mean.shape[1]))
+      )(keys)
       begins = jax.vmap(lambda key: jax.random.uniform(key))(keys)
       # One time in each of NUM_TIMES intervals of equal probability.
       times = jax.nn.sigmoid(ndtri(jnp.clip((number + begins) / NUM_TIMES, 1e-6, 1 - 1e-6)))
@@ -148,12 +153,17 @@ class FlowMatching(Task):
       own = conditions_lib.rows_of(self.network.columns, labels)
       conditions = jnp.where(jnp.isnan(own), known, own)
     latents = latent_flow.draw(
-      self.network, variables, conditions, keys_lib.named(key, 'samples'), jnp.arange(len(labels)), 1.0
+      self.network,
+      variables,
+      conditions,
+      keys_lib.named(key, 'samples'),
+      jnp.arange(len(labels)),
+      1.0,
     )
     samples = jax.device_get(self.first_stage.decode(latents, self.network.columns, conditions))
     return {'samples': samples.reshape(rows, columns, *samples.shape[1:])}
 
   @property
   def _num_classes(self) -> int:
-    number = conditions_lib.class_number(self.network.columns)
+    number = class_column(self.network.columns)
     return self.network.num_classes if number is None else self.network.columns[number].num_names
