@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from cvae_jax import config as config_lib
 from cvae_jax.config import SavedConfig
 from cvae_jax.data import batches
 from cvae_jax.data.datasets import Dataset
@@ -32,7 +33,7 @@ class FirstStage(NamedTuple):
   @property
   def latent_shape(self) -> tuple[int, ...]:
     """(latent,), or (height, width, channels) of a map."""
-    return (self.saved.config.latent_dim,)
+    return config_lib.latent_shape(self.saved.config)
 
   def conditions_of(self, columns: tuple[Input, ...], conditions: Conditions) -> Conditions:
     """Conditions of a second stage with these columns, as the first stage takes them."""

@@ -31,7 +31,9 @@ class Mixture(NamedTuple):
       solved = jnp.linalg.solve(covariances, centred[..., None])[..., 0]
       determinants = jnp.linalg.det(covariances)
       log_weights = (
-        jnp.log(self.weights) - 0.5 * jnp.log(determinants) - 0.5 * jnp.sum(centred * solved, axis=1)
+        jnp.log(self.weights)
+        - 0.5 * jnp.log(determinants)
+        - 0.5 * jnp.sum(centred * solved, axis=1)
       )
       with_points = time * self.covariances - (1 - time) * eye  # Cov(x₁ − x₀, x_t)
       expected = self.means + jnp.einsum('kij,kj->ki', with_points, solved)
@@ -56,7 +58,9 @@ class Mixture(NamedTuple):
 MIXTURE = Mixture(
   weights=np.array([0.5, 0.3, 0.2]),
   means=np.array([[2.0, 0.0], [-1.0, 1.5], [-0.5, -2.0]]),
-  covariances=np.array([[[0.3, 0.1], [0.1, 0.2]], [[0.2, -0.1], [-0.1, 0.4]], [[0.5, 0.0], [0.0, 0.1]]]),
+  covariances=np.array(
+    [[[0.3, 0.1], [0.1, 0.2]], [[0.2, -0.1], [-0.1, 0.4]], [[0.5, 0.0], [0.0, 0.1]]]
+  ),
 )
 GAUSSIAN = Mixture(np.ones(1), np.array([[1.0, -2.0]]), np.array([[[0.5, 0.2], [0.2, 0.3]]]))
 
@@ -80,7 +84,9 @@ def exact(start, begin, end, mixture=MIXTURE):
     return np.float64(field(points, jnp.full(len(points), time))).ravel()
 
   flat = np.float64(start).ravel()
-  solution = scipy.integrate.solve_ivp(derivative, (begin, end), flat, 'DOP853', rtol=1e-5, atol=1e-5)
+  solution = scipy.integrate.solve_ivp(
+    derivative, (begin, end), flat, 'DOP853', rtol=1e-5, atol=1e-5
+  )
   return solution.y[:, -1].reshape(-1, 2)
 
 
@@ -155,7 +161,9 @@ def test_guidance_goes_on_from_the_unconditional_through_the_conditional_velocit
 def test_many_steps_of_heun_against_scipy(begin, end):
   start = noise(100)
   expected = exact(start, begin, end)
-  np.testing.assert_allclose(solve(start, 400, begin=begin, end=end), expected, atol=2e-3, rtol=1e-3)
+  np.testing.assert_allclose(
+    solve(start, 400, begin=begin, end=end), expected, atol=2e-3, rtol=1e-3
+  )
 
 
 @pytest.mark.parametrize(('method', 'order'), [('euler', 1), ('heun', 2)])
