@@ -32,10 +32,12 @@ flags.DEFINE_enum('projection', 'pca', ['pca', 'tsne', 'umap'], 'Of the latents,
 flags.DEFINE_string('lpips', None, 'Folder of the LPIPS weights, or download; else the cache.')
 flags.DEFINE_string('predict', None, 'A folder: only latents and bounds of its pictures.')
 flags.DEFINE_string('against', None, 'With --predict: a folder to tell its pictures apart from.')
+flags.DEFINE_float('guidance', None, 'Of a second stage: how much the conditions of samples count.')
+flags.DEFINE_integer('steps', None, 'Of a second stage: steps from noise to latents.')
 flags.DEFINE_bool('scatter', False, 'Only the scatter plot of the latents.')
 flags.DEFINE_multi_string('compare', None, 'Only a comparison of runs, or of those in a folder.')
 # The flags that each mode ignores.
-NUMBERS = ('metrics', 'iwae_samples', 'max_examples', 'lpips')
+NUMBERS = ('metrics', 'iwae_samples', 'max_examples', 'lpips', 'guidance', 'steps')
 ALONE = {
   'predict': (*NUMBERS, 'split', 'projection'),
   'scatter': (*NUMBERS, 'against'),
@@ -64,7 +66,7 @@ def main() -> None:
   if given.compare is not None:
     print(f'comparison: {comparison.compare(given.compare, given.checkpoint, given.data_dir)}')
     return
-  model = cvae_jax.load(given.workdir, given.checkpoint)
+  model = cvae_jax.load(given.workdir, given.checkpoint).with_flow(given.guidance, given.steps)
   progress.log(f'{model.folder}, weights of step {model.step}')
   if given.against is not None:
     folders = map(paths.from_user, (given.predict, given.against))

@@ -354,6 +354,9 @@ def _add_classifier(evaluation: Evaluation, dataset: Dataset, key) -> None:
     without = 'no column of the model is a category' if model.conditional else ''
     miss(*names, reason=without or 'the model is unconditional')
     return
+  if not model.reads_conditions:
+    miss(*names, reason='the first stage is unconditional: its bounds are those of no class')
+    return
   has_class = dataset.labels >= 0
   count = f'{evaluation.num_images:,} images'
   if not has_class.all():

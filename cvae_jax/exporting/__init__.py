@@ -4,6 +4,8 @@ import importlib
 from pathlib import Path
 
 from cvae_jax.inference.model import Model
+from cvae_jax.runtime import paths
+from cvae_jax.runtime.errors import InputError
 
 # Modules of this room, imported late: some need libraries that training does not.
 MODULES = {'html': 'page.html', 'onnx': 'onnx_files', 'stablehlo': 'stablehlo', 'hub': 'hub'}
@@ -22,6 +24,11 @@ def write(model: Model, kind: str, output: Path | None = None, data_dir: str | N
     InputError: the format cannot hold this model, a library is missing, or `output` cannot be
       written.
   """
+  if model.prior.flow is not None:
+    raise InputError(
+      f'{model.folder} is a second stage, which no format holds yet: export its first stage, with '
+      f'--workdir={paths.quoted(model.folder / "first_stage")}.'
+    )
   output = default_output(model, kind) if output is None else output
   importlib.import_module(f'{__name__}.{MODULES[kind]}').write(model, output, data_dir)
   return output

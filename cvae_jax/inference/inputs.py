@@ -158,6 +158,9 @@ def find_conditions(
   to_find = sorted(first, key=lambda column: column != number)
   if from_folder.all() and number in to_find:
     to_find.remove(number)
+  if to_find and not model.reads_conditions:  # all classes are as likely
+    probabilities[~from_folder] = 1 / max(len(model.class_names), 1)
+    return Found(conditions, from_folder, probabilities)
   if to_find and not model.has_prior:
     raise InputError(
       'A denoising autoencoder cannot find the conditions of a picture: name its class with '

@@ -95,6 +95,11 @@ class Model:
     return self.conditioning.class_number is not None
 
   @property
+  def reads_conditions(self) -> bool:
+    """Whether encoder and decoder know the conditions, so that they can be found of an image."""
+    return self.task.network.conditional
+
+  @property
   def columns(self) -> tuple[Column, ...]:
     """What the model is conditioned on; the label alone is one column."""
     return self.conditioning.columns

@@ -19,14 +19,18 @@ from cvae_jax.config import class_column
 from cvae_jax.data.datasets import Dataset
 from cvae_jax.models import conditions as conditions_lib
 from cvae_jax.models import flow_matching, latent_flow
+from cvae_jax.models.cvae import Conditions
 from cvae_jax.runtime import keys as keys_lib
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.tasks.first_stage import FirstStage
-from cvae_jax.tasks.task import TASKS, Batch, Task, Terms, Variables
+from cvae_jax.tasks.task import TASKS, Task, Terms, Variables
 
 NUM_TIMES = 8  # at which a validation image is evaluated
 GRID_COLUMNS, MAX_CLASS_ROWS, SQUARE_COLUMNS = 10, 20, 8
 MIN_STD = 1e-6  # of a latent
+
+# Mean and log-variance of each view of an image, and its conditions; see `FirstStage.posteriors`.
+Batch = tuple[Float[ArrayLike, 'batch views 2 latent'], Conditions]
 
 
 def _check(config) -> None:
@@ -100,9 +104,8 @@ class FlowMatching(Task):
     views = jnp.zeros(len(posteriors), jnp.int32)
     if posteriors.shape[1] > 1:
       views = jax.random.bernoulli(view_key, self._mirrored, views.shape).astype(jnp.int32)
-    mean, logvar = jnp.take_along_axis(posteriors, views[:, None, None, None], axis=1)[
-      :, 0
-    ].swapaxes(0, 1)
+    chosen = jnp.take_along_axis(posteriors, views[:, None, None, None], axis=1)
+    mean, logvar = chosen[:, 0, 0], chosen[:, 0, 1]
     latents = mean + jnp.exp(0.5 * logvar) * jax.random.normal(draw_key, mean.shape)
     noise = jax.random.normal(noise_key, mean.shape)
     times = flow_matching.logit_normal(time_key, (len(mean),))
@@ -124,7 +127,7 @@ class FlowMatching(Task):
     self, variables: Variables, batch: Batch, keys: Key[Array, ' batch']
   ) -> dict[str, Float[Array, ' batch']]:
     posteriors, conditions = batch
-    mean, logvar = posteriors[:, 0].swapaxes(0, 1)
+    mean, logvar = posteriors[:, 0, 0], posteriors[:, 0, 1]
 
     def errors(number):
       drawn = jax.vmap(

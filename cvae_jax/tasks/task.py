@@ -13,7 +13,8 @@ from cvae_jax.models.cvae import Conditions
 from cvae_jax.runtime.registry import Registry
 
 Variables = dict[str, Any]  # of linen: 'params' and perhaps 'batch_stats'
-Batch = tuple[UInt8[ArrayLike, 'batch h w c'], Conditions]  # images, and theirs
+# Images, or what `Task.prepare` made of them, and their conditions.
+Batch = tuple[UInt8[ArrayLike, 'batch h w c'] | Float[ArrayLike, 'batch ...'], Conditions]
 Terms = dict[str, Float[Array, '']]  # by name; densities are in nats
 
 # Classes of tasks, made with (config, steps_per_epoch) and, for a second stage, a `FirstStage`.

@@ -1,0 +1,222 @@
+"""Flow matching in the latents of a small autoencoder of 8×8 digits."""
+
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import cvae_jax
+import tiny
+from cvae_jax.models import flow_matching, latent_flow
+from cvae_jax.runtime import tensor_files
+from cvae_jax.runtime.errors import InputError
+from cvae_jax.tasks.first_stage import FirstStage
+from cvae_jax.training import first_stage, loop, program
+
+FLOW = {
+  'objective': 'flow_matching',
+  'condition_dropout': 0.2,
+  'num_epochs': 3,
+  'data__augment__flip_probability': 0.5,
+  'velocity__width': 32,
+  'velocity__depth': 1,
+}
+
+
+def config_of(first, **changes):
+  return tiny.tiny_config(**{**FLOW, 'first_stage': str(first), **changes})
+
+
+@pytest.fixture(scope='module')
+def first(tmp_path_factory):
+  """The run of an unconditional first stage."""
+  workdir = tmp_path_factory.mktemp('runs') / 'first'
+  loop.train(tiny.tiny_config(objective='autoencoder', beta=0.01, conditional=False), workdir)
+  return workdir
+
+
+@pytest.fixture(scope='module')
+def run(first, tmp_path_factory):
+  """The run of a second stage."""
+  workdir = tmp_path_factory.mktemp('runs') / 'second'
+  loop.train(config_of(first), workdir)
+  return workdir
+
+
+def test_the_first_stage_lies_unchanged_in_the_run(first, run):
+  before, after = cvae_jax.load(first), cvae_jax.load(run / 'first_stage')
+  assert tensor_files.digest(before.variables) == tensor_files.digest(after.variables)
+  assert tensor_files.digest(cvae_jax.load(run).variables) == tensor_files.digest(before.variables)
+
+
+def test_a_run_without_its_first_stage_draws_alike(run, tmp_path):
+  copy = shutil.copytree(run, tmp_path / 'elsewhere')
+  np.testing.assert_array_equal(
+    cvae_jax.load(copy).sample([1, 2], seed=3), cvae_jax.load(run).sample([1, 2], seed=3)
+  )
+
+
+def test_a_run_resumes_bit_for_bit(first, run, tmp_path):
+  config = config_of(first)
+  workdir = tmp_path / 'resumed'
+  tiny.stopped_at(run, workdir, tiny.steps(run)[0])
+  loop.train(config, workdir)
+  assert tiny.rows(workdir) == tiny.rows(run)
+  last = tiny.steps(run)[-1]
+  assert tiny.steps(workdir)[-1] == last
+  one, other = (cvae_jax.load(x, last).prior.flow.draw.args[1] for x in (run, workdir))
+  assert tensor_files.digest(one) == tensor_files.digest(other)
+
+
+def test_another_first_stage_is_refused(run, tmp_path):
+  other = tmp_path / 'other'
+  loop.train(tiny.tiny_config(objective='autoencoder', conditional=False, seed=1), other)
+  with pytest.raises(InputError, match='another first stage'):
+    loop.train(config_of(other), run)
+  assert tiny.steps(run)[-1] == 9  # untouched
+  loop.train(config_of(run / 'first_stage'), run)  # its own copy is the same
+
+
+def test_latents_are_those_of_images_and_of_their_mirror_images(first):
+  built = program.build(config_of(first))
+  model, images = cvae_jax.load(first), program.datasets.load(built.config).train.images
+  posteriors = np.asarray(built.train.images)
+  for view, seen in enumerate((images, images[:, :, ::-1])):
+    mean, logvar = model.encode(seen)
+    np.testing.assert_allclose(posteriors[:, view, 0], mean, atol=1e-5)
+    np.testing.assert_allclose(posteriors[:, view, 1], logvar, atol=1e-5)
+  assert built.validation.images.shape == (50, 1, 2, 3)
+
+
+def test_a_flow_sees_standardized_latents(first):
+  built = program.build(config_of(first))
+  statistics = built.fresh_state().variables[latent_flow.STATISTICS]
+  mean, logvar = np.moveaxis(np.asarray(built.train.images).reshape(-1, 2, 3), 1, 0)
+  drawn = mean + np.exp(logvar / 2) * np.random.RandomState(0).randn(200, *mean.shape)
+  np.testing.assert_allclose(statistics['mean'], drawn.mean(axis=(0, 1)), atol=0.02)
+  np.testing.assert_allclose(statistics['std'], drawn.std(axis=(0, 1)), rtol=0.02)
+
+
+def test_the_loss_of_an_untrained_flow(first):
+  """Its velocity is 0: the loss is E‖x₁ − x₀‖², two for each standardized latent."""
+  built = program.build(config_of(first))
+  variables = built.fresh_state().variables
+  batch = jnp.asarray(built.train.images), jnp.asarray(built.train.conditions)
+  losses = [built.task.loss(variables, batch, {}, jax.random.key(seed), 0)[0] for seed in range(30)]
+  np.testing.assert_allclose(np.mean(losses), 2 * 3, rtol=0.05)
+
+
+def test_the_loss_hides_conditions(first):
+  """An error of the flow under its conditions alone has a part 1 − condition_dropout."""
+  built = program.build(config_of(first))
+  seen = []
+
+  class Spy:
+    def apply(self, variables, *arguments, method=None, **options):
+      if method is None:
+        seen.append(np.isnan(np.asarray(arguments[2])).all(axis=1))
+      return built.task.network.apply(variables, *arguments, method=method, **options)
+
+  task = built.task.__class__.__new__(built.task.__class__)
+  task.__dict__ = dict(built.task.__dict__) | {'network': Spy()}
+  batch = jnp.asarray(built.train.images), jnp.asarray(built.train.conditions)
+  for seed in range(30):
+    task.loss(built.fresh_state().variables, batch, {}, jax.random.key(seed), 0)
+  assert abs(np.mean(seen) - 0.2) < 0.03
+  task.evaluate(
+    built.fresh_state().variables,
+    (jnp.asarray(built.validation.images), jnp.asarray(built.validation.conditions)),
+    jax.random.split(jax.random.key(0), 50),
+  )
+
+
+def test_samples(run):
+  model = cvae_jax.load(run)
+  assert model.prior.choose(None) == 'flow_matching'
+  assert (model.conditional, model.class_names) == (True, (*'0123456789',))
+  images = model.sample([3, 3, 8], seed=1)
+  assert images.shape == (3, 8, 8, 1)
+  np.testing.assert_array_equal(images[:2], model.sample([3, 3, 4], seed=1)[:2])
+  assert not np.array_equal(images[0], images[1])
+  same = model.with_flow(guidance=1.0)
+  np.testing.assert_array_equal(same.sample([3, 3, 8], seed=1), images)
+  assert not np.array_equal(model.with_flow(guidance=3.0).sample([3, 3, 8], seed=1), images)
+  assert not np.allclose(model.sample([3, 3, 8], seed=1, prior='model'), images, atol=1e-3)
+
+
+def test_a_sample_follows_the_velocity(run):
+  """`draw` is the end of Heun's path from its noise, in units of the latents."""
+  model = cvae_jax.load(run).with_flow(steps=7)
+  network, variables = model.prior.flow.draw.args
+  still = model.draw_latents([5, 6], temperature=0.0)  # from the mean of the noise
+  rows = jnp.asarray([[5.0], [6.0]])
+  velocity = lambda x, t: network.apply(variables, x, t, rows)  # noqa: E731
+  end = flow_matching.solve(velocity, jnp.zeros((2, 3)), 7)
+  statistics = variables[latent_flow.STATISTICS]
+  wanted = statistics['mean'][None] + statistics['std'][None] * end
+  np.testing.assert_allclose(still, wanted, atol=1e-5)
+
+
+def test_one_style_in_every_class(run):
+  """A latent restyled to its own class stays; one noise gives the latents of all classes."""
+  model = cvae_jax.load(run).with_flow(steps=200)
+  latents = model.draw_latents([4], seed=2)
+  styles = model.restyle(latents, [4])
+  assert styles.shape == (1, 10, 3)
+  np.testing.assert_allclose(styles[:, 4], latents, atol=2e-3)
+  for label in (0, 9):
+    np.testing.assert_allclose(styles[:, label], model.draw_latents([label], seed=2), atol=2e-3)
+
+
+@pytest.mark.parametrize(
+  ('changes', 'named'),
+  [
+    ({'first_stage': ''}, 'first_stage'),
+    ({'first_stage': 'nowhere'}, 'nowhere'),
+    ({'data__image_size': 16}, 'image_size'),
+    ({'data__augment__rotation': 5.0}, 'rotation'),
+    ({'objective': 'vae'}, 'first_stage'),
+  ],
+)
+def test_what_is_refused(first, changes, named, tmp_path):
+  with pytest.raises(InputError, match=named):
+    loop.train(config_of(first, **changes), tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
+
+
+def test_a_second_stage_is_no_first_stage(run, tmp_path):
+  with pytest.raises(InputError, match='flow_matching'):
+    loop.train(config_of(run), tmp_path / 'run')
+
+
+def test_settings_that_a_model_does_not_have(first, run, tmp_path):
+  with pytest.raises(InputError, match='second stage'):
+    cvae_jax.load(first).with_flow(steps=5)
+  for wrong in ({'steps': 0}, {'steps': 1001}, {'guidance': -1.0}, {'guidance': 101.0}):
+    with pytest.raises(InputError, match=next(iter(wrong))):
+      cvae_jax.load(run).with_flow(**wrong)
+  loop.train(config_of(first, condition_dropout=0.0, num_epochs=1), tmp_path / 'run')
+  model = cvae_jax.load(tmp_path / 'run')
+  assert model.sample([1]).shape == (1, 8, 8, 1)
+  with pytest.raises(InputError, match='condition_dropout'):
+    model.with_flow(guidance=2.0)
+
+
+def test_a_conditional_first_stage(tiny_run, tmp_path):
+  """The second stage is a prior of the same labels; the decoder is given them too."""
+  loop.train(config_of(tiny_run, num_epochs=1), tmp_path / 'run')
+  model, first = cvae_jax.load(tmp_path / 'run'), cvae_jax.load(tiny_run)
+  latents = model.draw_latents([7, 2])
+  np.testing.assert_array_equal(model.sample([7, 2]), first.decode(latents, [7, 2]))
+  model.elbo(np.zeros((1, 8, 8, 1)), [3])
+
+
+def test_shipped_weights_and_checkpoints_are_first_stages(first):
+  read = lambda name, **changes: first_stage.read(config_of(name, **changes))  # noqa: E731
+  assert isinstance(read('digits', data__image_size=28), FirstStage)
+  step = tiny.steps(first)[0]
+  chosen = read(first / 'checkpoints' / str(step))
+  assert chosen.step == step
+  assert chosen.digest == tensor_files.digest(cvae_jax.load(first, step).variables)
