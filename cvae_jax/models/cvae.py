@@ -171,7 +171,7 @@ class CVAE(nn.Module):
   def density(self, conditions: Conditions) -> priors.Density:
     """p(z | c)."""
     if not self.conditional:
-      conditions = jnp.zeros_like(conditions)
+      conditions = jnp.zeros(conditions.shape[0], jnp.int32)
     labels = conditions
     if self.columns:
       labels = conditions_lib.labels_of(self.columns, conditions)
