@@ -91,6 +91,40 @@ def refused(config):
 @pytest.mark.parametrize(
   ('accepted', 'changes', 'named'),
   [
+    # Latents that are a map.
+    (
+      {'latent_dim': 2 * 2 * 3, 'model__latent_channels': 3, 'conditional': False},
+      {'latent_dim': 13},
+      ['model.latent_channels=3', '2×2×3 = 12', 'latent_dim=13'],
+    ),
+    (
+      {'latent_dim': 12, 'model__latent_channels': 3, 'conditional': False},
+      {'conditional': True},
+      ['model.latent_channels=3', 'conditional=False'],
+    ),
+    (
+      {'latent_dim': 12, 'model__latent_channels': 3, 'conditional': False},
+      {'model__name': 'conv'},
+      ['model.latent_channels=3', 'model.name=resnet', "'conv'"],
+    ),
+    # The perceptual term.
+    (
+      {'objective': 'autoencoder'},
+      {'perceptual_weight': 0.5},
+      ['perceptual_weight=0.5', "'digits' at 8×8×1", '28×28×1'],
+    ),
+    ({}, {'perceptual_weight': 0.5}, ['perceptual_weight=0.5', "objective='vae'"]),
+    (
+      {'objective': 'dae'},
+      {'perceptual_weight': 0.5},
+      ['perceptual_weight=0.5', "objective='dae'"],
+    ),
+    ({'objective': 'autoencoder'}, {'free_bits': 0.5}, ['free_bits=0.5', "'autoencoder'"]),
+    (
+      {'objective': 'autoencoder'},
+      {'num_importance_samples': 2},
+      ['num_importance_samples=2', "'autoencoder'"],
+    ),
     ({'free_bits': 0.5}, {'num_importance_samples': 5}, ['free_bits', 'num_importance_samples']),
     ({'num_importance_samples': 5}, {'free_bits': 0.5}, ['free_bits', 'num_importance_samples']),
     # The dense layer of conv is normalized too.

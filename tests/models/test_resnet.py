@@ -149,14 +149,61 @@ def images_after_stem(variables, images):
   )
 
 
-@pytest.mark.parametrize('norm', ['group', pytest.param('batch', marks=pytest.mark.slow)])
-def test_same_numbers_as_pytorch(norm):
+# Latents that are a map of 7×7×4.
+SPATIAL = {'conditional': False, 'latent_dim': 7 * 7 * 4, 'model__latent_channels': 4}
+
+
+def test_latents_that_are_a_map_cost_convolutions_in_place_of_dense_layers():
+  flat = count(published(conditional=False, latent_dim=196, model__pool=False))
+  heads, project = 2 * (64 * 4 + 4), 9 * 4 * 64 + 64
+  dense_heads, dense_project = 2 * (3136 * 196 + 196), 196 * 3136 + 3136
+  assert count(published(**SPATIAL)) == flat - dense_heads - dense_project + heads + project
+
+
+@pytest.mark.slow
+def test_a_latent_of_a_map_belongs_to_its_place_in_the_image():
+  """28×44 pixels are a map of 7×11, row by row; without norms a convolution has a finite reach."""
+  network = cvae.build(
+    tiny_config(
+      **RESNET
+      | {'data__image_size': (28, 44), 'model__norm': 'none', 'model__latent_channels': 2}
+      | {'latent_dim': 7 * 11 * 2, 'conditional': False}
+    )
+  )
+  variables = jax.jit(lambda key: cvae.init(network, key))(jax.random.key(0))
+  labels = jnp.zeros(4, jnp.int32)
+  places = np.array([(0, 0), (0, 10), (6, 0)])
+  latents, images = np.zeros((4, 7, 11, 2), np.float32), np.zeros((4, 28, 44, 1), np.float32)
+  for number, (row, column) in enumerate(places, start=1):
+    latents[number, row, column] = 3.0
+    images[number, 4 * row + 1, 4 * column + 1] = 1.0
+  decode, encode = (
+    jax.jit(partial(network.apply, train=False, method=name)) for name in ('decode', 'encode')
+  )
+  outputs = np.asarray(decode(variables, latents.reshape(4, -1), labels))
+  means = np.asarray(encode(variables, images, labels)[0]).reshape(latents.shape)
+  for number, place in enumerate(places, start=1):
+    changed = np.argwhere((outputs[number] != outputs[0]).any(-1)) // 4
+    moved = np.argwhere((means[number] != means[0]).any(-1))
+    assert 1 <= np.abs(changed - place).max() <= 3
+    assert 1 <= np.abs(moved - place).max() <= 5
+
+
+@pytest.mark.parametrize(
+  ('norm', 'changes'),
+  [
+    ('group', {}),
+    ('group', SPATIAL),
+    pytest.param('batch', {}, marks=pytest.mark.slow),
+  ],
+)
+def test_same_numbers_as_pytorch(norm, changes):
   """The table of the README, layer by layer."""
   layers = pytest.importorskip('torch_layers', reason='PyTorch is not installed')
   import torch
   from torch.nn import functional
 
-  network = cvae.build(published(model__norm=norm))
+  network = cvae.build(published(model__norm=norm, **changes))
   variables = layers.random_variables(network)
   params = variables['params']
 
@@ -176,6 +223,8 @@ def test_same_numbers_as_pytorch(norm):
     return functional.silu(layers.conv(params['conv2'])(hidden) + skip)
 
   def with_class(features, one_hot):
+    if not network.conditional:
+      return features
     embedding = functional.silu(layers.dense(params['class_embedding'])(one_hot))
     return torch.cat([features, embedding], dim=1)
 
@@ -184,13 +233,20 @@ def test_same_numbers_as_pytorch(norm):
     x = functional.silu(normalize(layers.conv(encoder['stem'])(images), encoder['stem_norm']))
     for name, resample in (('down0', 'down'), ('down1', 'down'), ('middle', 'keep')):
       x = block(x, encoder[name], resample)
+    if network.latent_map:  # 1×1 convolutions, row by row
+      pixels = x.permute(0, 2, 3, 1)
+      heads = (layers.dense(params[f'{name}_head'])(pixels) for name in ('mean', 'logvar'))
+      return [head.reshape(len(x), -1) for head in heads]
     features = with_class(x.mean((2, 3)), one_hot)
     return [layers.dense(params[f'{name}_head'])(features) for name in ('mean', 'logvar')]
 
   def decode(latents, one_hot):
     decoder = params['decoder']
-    x = layers.dense(decoder['project'])(with_class(latents, one_hot))
-    x = x.reshape(-1, 7, 7, 64).permute(0, 3, 1, 2)
+    if network.latent_map:
+      x = layers.conv(decoder['project'])(latents.reshape(-1, 7, 7, 4).permute(0, 3, 1, 2))
+    else:
+      x = layers.dense(decoder['project'])(with_class(latents, one_hot))
+      x = x.reshape(-1, 7, 7, 64).permute(0, 3, 1, 2)
     for name in ('up1', 'up0'):
       x = block(x, decoder[name], 'up')
     return layers.conv(decoder['output'])(x)
