@@ -50,6 +50,7 @@ def test_the_experiments_are_all_there():
     'binarized_mnist',
     'digits',
     'fashion_mnist',
+    'fashion_autoencoder',
     'cifar10',
     'convvae_mnist',
     'baseline_fashion_mnist',
