@@ -40,7 +40,7 @@ def interpolate(
     times: t, from 0 to 1.
   """
   times = jnp.expand_dims(times, range(1, jnp.ndim(noise)))
-  return (1 - times) * noise + times * data, data - noise
+  return (1 - times) * noise + times * data, jnp.subtract(data, noise)
 
 
 def logit_normal(key: Key[Array, ''], shape: tuple[int, ...]) -> Float[Array, '...']:
