@@ -25,7 +25,7 @@ from cvae_jax.data.datasets import Dataset
 from cvae_jax.data.readers import DATASETS
 from cvae_jax.evaluation.intervals import Interval, proportion
 from cvae_jax.models import architectures
-from cvae_jax.models.classifier import SHIPPED, SHIPPED_SHAPE, Network
+from cvae_jax.models.classifier import SHIPPED, SHIPPED_SHAPE, Network, perceptual_distance
 from cvae_jax.runtime import devices, keys, paths, progress, tensor_files
 from cvae_jax.runtime.errors import InputError
 
@@ -100,6 +100,11 @@ class Classifier:
   def predict(self, images: Images) -> Labels:
     """The most probable class of each image."""
     return self.judge(images)[1].argmax(axis=-1)
+
+  def distances(self, images: Images, others: Images) -> Float[np.ndarray, ' images']:
+    """The perceptual distance of each of `images`, floats in [0, 1], from the one in `others`."""
+    distances = functools.partial(_distances, self.variables)
+    return batches.map_rows(distances, EVALUATION_BATCH, images, others)
 
   def accuracy(self, images: Images, labels: Labels) -> float:
     """The fraction of images whose most probable class is their label."""
@@ -306,6 +311,9 @@ def _shipped(name: str, path: Path, like: dict, validation: Dataset) -> Classifi
 def _judge(num_classes: int, variables, images: Array) -> tuple[Array, Array]:
   features, logits = outputs(num_classes, variables, images)
   return features, jax.nn.log_softmax(logits)
+
+
+_distances = jax.jit(perceptual_distance)
 
 
 @functools.partial(jax.jit, static_argnames='num_outputs')

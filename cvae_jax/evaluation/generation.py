@@ -2,15 +2,14 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from cvae_jax.data import batches
 from cvae_jax.data.datasets import Dataset, Splits
-from cvae_jax.data.readers import DATASETS
-from cvae_jax.evaluation import classifier, samples
+from cvae_jax.evaluation import accuracy_score, classifier, memorization, samples
 from cvae_jax.evaluation.intervals import proportion
 from cvae_jax.evaluation.report import Evaluation
 from cvae_jax.evaluation.samples import SAMPLE_METRICS
@@ -23,10 +22,9 @@ GROUP = 'generation'
 OF_REAL = '_of_real_images'  # ends the names of metrics of real images in place of samples
 NUM_SAMPLES = 10_000
 MAX_TRAINING_SAMPLES = 60_000  # of a classifier that is trained on samples
-SAMPLE_CLASSIFIER_EPOCHS = 5
 PIECE = 1_024  # images
 # Beside SAMPLE_METRICS, of a conditional model.
-CLASS_METRICS = ('conditional_accuracy', 'classification_accuracy_score', 'diversity')
+CLASS_METRICS = ('conditional_accuracy', accuracy_score.NAME, 'diversity')
 
 
 class Judged(NamedTuple):
@@ -43,6 +41,14 @@ class Judged(NamedTuple):
       f'{self.standing}'
     )
 
+  @property
+  def ceiling(self) -> str:
+    """How often it is right, to go on from 'of which'."""
+    return (
+      f'the reference classifier, {self.judge.origin}, is right on '
+      f'{self.standing.accuracy.mean:.1%}'
+    )
+
 
 def judged(config_data, data: Splits, dataset: Dataset) -> Judged | None:
   """Images as their reference classifier sees them; None if none has a class."""
@@ -56,6 +62,13 @@ def judged(config_data, data: Splits, dataset: Dataset) -> Judged | None:
   return Judged(judge, standing, features)
 
 
+def without_judge(evaluation: Evaluation, dataset: Dataset) -> str:
+  """Why `judged` gives None."""
+  of_split = f'no image of the {evaluation.split} split has a class'
+  of_set = 'the set has no labels to train a classifier on'
+  return of_split if dataset.class_names else of_set
+
+
 def add_metrics(evaluation: Evaluation, data: Splits, dataset: Dataset) -> None:
   """Adds the metrics of samples from every prior, beside the images of a dataset.
 
@@ -67,10 +80,8 @@ def add_metrics(evaluation: Evaluation, data: Splits, dataset: Dataset) -> None:
   model, (add, miss) = evaluation.model, evaluation.group(GROUP)
   known = judged(model.config.data, data, dataset)
   if known is None:
-    of_split = f'no image of the {evaluation.split} split has a class'
-    of_set = 'the set has no labels to train a classifier on'
-    reason = of_split if dataset.class_names else of_set
-    miss(*SAMPLE_METRICS, *CLASS_METRICS, reason=reason)
+    reason = without_judge(evaluation, dataset)
+    miss(*SAMPLE_METRICS, *memorization.METRICS, *CLASS_METRICS, reason=reason)
     return
   _, standing, real = known
   protocol = f'of the reference classifier, {known.judge.origin}, on the {len(real):,} real images'
@@ -78,7 +89,7 @@ def add_metrics(evaluation: Evaluation, data: Splits, dataset: Dataset) -> None:
   if standing.is_blind:
     miss(*(f'{name}{OF_REAL}' for name in SAMPLE_METRICS), reason=standing.warning)
     for prior in priors(model):
-      names = (*SAMPLE_METRICS, *CLASS_METRICS)
+      names = (*SAMPLE_METRICS, *memorization.METRICS, *CLASS_METRICS)
       evaluation.miss(group_of(model, prior), *names, reason=standing.warning)
     return
   others = unseen(evaluation, data)
@@ -87,10 +98,11 @@ def add_metrics(evaluation: Evaluation, data: Splits, dataset: Dataset) -> None:
     f'{len(features):,} unseen real images in place of samples, of the same classes, the best to '
     f'expect, against {len(real):,} others, {known}'
   )
-  for name, value, *notes in _sample_metrics(known, features):
+  for name, value, *notes in sample_metrics(known, features):
     add(f'{name}{OF_REAL}', value, protocol, *notes)
+  learned_from = memorization.reference(known.judge, data.train.images, others.images, features)
   for prior in priors(model):
-    _add_samples(evaluation, prior, known, data, dataset)
+    _add_samples(evaluation, prior, known, data, dataset, learned_from)
 
 
 def unseen(evaluation: Evaluation, data: Splits) -> Dataset:
@@ -141,12 +153,12 @@ def sample(model: Model, conditions: Conditions, prior: str, seed: int = 0) -> n
   return model.sample(conditions=conditions, seed=seed, prior=prior)
 
 
-def _sample_metrics(
-  judged: Judged, drawn: np.ndarray
+def sample_metrics(
+  judged: Judged, drawn: np.ndarray, names: Iterable[str] = SAMPLE_METRICS
 ) -> Iterator[tuple[str, float, str, str, str]]:
-  """Name, value, unit, the reason if it is undefined, and a warning, of each of SAMPLE_METRICS."""
+  """Name, value, unit, the reason if it is undefined, and a warning, of some of SAMPLE_METRICS."""
   (num_real, num_features), num_drawn = judged.features.shape, len(drawn)
-  for name in SAMPLE_METRICS:
+  for name in names:
     trait = functools.partial(SAMPLE_METRICS.trait, name)
     numbers = {'real': num_real, 'drawn': num_drawn, 'features': num_features}
     undefined = trait('undefined', '').format(**numbers)
@@ -158,19 +170,31 @@ def _sample_metrics(
     yield name, value, trait('unit', ''), undefined, '; '.join(filter(None, warnings))
 
 
-def _add_samples(evaluation, prior, judged: Judged, data, dataset) -> None:
-  model, (add, miss) = evaluation.model, evaluation.group(group_of(evaluation.model, prior))
+def _add_samples(
+  evaluation: Evaluation,
+  prior: str,
+  judged: Judged,
+  data: Splits,
+  dataset: Dataset,
+  learned_from: memorization.Reference,
+) -> None:
+  model, group = evaluation.model, group_of(evaluation.model, prior)
+  add, miss = evaluation.group(group)
   judge, standing, real = judged
   source = f'z ~ {model.prior.describe(prior)}'
   conditions = conditions_to_draw(model, unseen(evaluation, data))
   num_samples = len(conditions)
   with progress.shown(f'drawing {num_samples:,} samples, {source}') as advance:
-    features, log_probabilities = judge.judge(draw(model, conditions, prior, 0, advance))
+    images = draw(model, conditions, prior, 0, advance)
+  features, log_probabilities = judge.judge(images)
   drawn = f'{num_samples:,} samples, {source}, decoder means as bytes'
-  for name, value, *notes in _sample_metrics(judged, features):
+  for name, value, *notes in sample_metrics(judged, features):
     own = SAMPLE_METRICS.trait(name, 'protocol')
     protocol = f'{drawn}, against {len(real):,} real images, {judged}'
     add(name, value, f'{own}; {protocol}' if own else protocol, *notes)
+  picture = 'nearest_training_images'
+  picture += '' if prior == model.prior.choose(None) else f'_{prior}_prior'
+  memorization.add_metrics(evaluation, group, learned_from, images, features, source, picture)
   if not model.conditional:
     miss(*CLASS_METRICS, reason='the model is unconditional')
     return
@@ -185,17 +209,17 @@ def _add_samples(evaluation, prior, judged: Judged, data, dataset) -> None:
     'was asked for'
   )
   add('conditional_accuracy', proportion(correct), protocol, warning=standing.warning)
-  with_class = classifier.labelled(dataset)
-  learned = _train_on_samples(model, prior, known).predict(with_class.images)
-  learned = classifier.standing(learned, with_class.labels)
-  protocol = (
-    f'a classifier trained for {SAMPLE_CLASSIFIER_EPOCHS} epochs, or up to '
-    f'{classifier.MAX_EPOCHS} to make {classifier.MIN_STEPS:,} steps, on {len(known):,} samples '
-    f'alone, {source}, decoder means as bytes; on {len(with_class.labels):,} real images, of which '
-    f'the reference classifier, {judge.origin}, is right on {standing.accuracy.mean:.1%}'
+  accuracy_score.add(
+    evaluation,
+    group,
+    _draw_to_learn_from(model, prior, known),
+    known.labels,
+    'samples',
+    f'{source}, decoder means as bytes',
+    dataset,
+    judged.ceiling,
+    standing.warning,
   )
-  warning = learned.warning if learned.is_blind else standing.warning
-  add('classification_accuracy_score', learned.accuracy, protocol, warning=warning)
   real_diversity = samples.diversity(real, dataset.labels)
   ratio = samples.diversity(features, labels) / real_diversity if real_diversity else np.nan
   protocol = (
@@ -218,14 +242,9 @@ def _conditions_to_learn_from(evaluation: Evaluation, data: Splits) -> Condition
   return conditions[conditions.labels >= 0]
 
 
-def _train_on_samples(model: Model, prior: str, conditions: Conditions) -> classifier.Classifier:
-  count = f'{len(conditions):,} samples'
-  with progress.shown(f'drawing {count} to train a classifier on') as advance:
-    images = draw(model, conditions, prior, NUM_SAMPLES, advance)
-  mirrored = DATASETS.trait(model.config.data.name, 'mirrored', False)
-  settings = len(model.class_names), mirrored, SAMPLE_CLASSIFIER_EPOCHS
-  with progress.shown(f'training a classifier on {count}') as advance:
-    return classifier.train(images, conditions.labels, *settings, advance)
+def _draw_to_learn_from(model: Model, prior: str, conditions: Conditions) -> np.ndarray:
+  with progress.shown(f'drawing {len(conditions):,} samples to train a classifier on') as advance:
+    return draw(model, conditions, prior, NUM_SAMPLES, advance)
 
 
 def draw(

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+NUM_RESAMPLES, RESAMPLES_AT_ONCE = 1_000, 50  # of a bootstrap
+
 
 class Interval(NamedTuple):
   """A mean over images and its 95 % confidence interval."""
@@ -86,3 +88,32 @@ def r_squared(
   linear = (errors - ratio * spread) / spread.mean()
   error = 1.96 * linear.std(ddof=1) / np.sqrt(len(linear))
   return Interval(float(1 - ratio), float(1 - ratio - error), float(1 - ratio + error))
+
+
+def ratio_of_medians(
+  values: Float[np.ndarray, ' images'], others: Float[np.ndarray, ' others']
+) -> Interval:
+  """The median of some values over that of others; nan where that is 0.
+
+  The interval has the percentiles of NUM_RESAMPLES resamples of both (bootstrap; Efron 1979).
+  """
+  from scipy import stats  # late: half a second to import
+
+  def ratio(values, others, axis):
+    return np.median(values, axis=axis) / np.median(others, axis=axis)
+
+  if not np.median(others):
+    return Interval(np.nan, np.nan, np.nan)
+  mean = float(ratio(values, others, 0))
+  if min(len(values), len(others)) < 2:
+    return Interval(mean, np.nan, np.nan)
+  with np.errstate(divide='ignore', invalid='ignore'):  # a resample may have a median of 0
+    found = stats.bootstrap(
+      (values, others),
+      ratio,
+      n_resamples=NUM_RESAMPLES,
+      batch=RESAMPLES_AT_ONCE,
+      method='percentile',
+      rng=np.random.default_rng(0),
+    )
+  return Interval(mean, *map(float, found.confidence_interval))

@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection
 import jax
 import numpy as np
 
-from cvae_jax import config as config_lib
 from cvae_jax.data import batches
 from cvae_jax.data.datasets import Dataset, Splits
 from cvae_jax.data.readers import DATASETS
@@ -16,17 +15,15 @@ from cvae_jax.evaluation import (
   bayes,
   classifier,
   conditions,
+  fidelity,
   generation,
   intervals,
-  perceptual,
-  reconstruction,
   report,
   scatter,
 )
 from cvae_jax.evaluation import latents as latent_statistics
 from cvae_jax.evaluation.intervals import Interval, interval
 from cvae_jax.evaluation.perceptual import Weights
-from cvae_jax.evaluation.reconstruction import RECONSTRUCTION_METRICS
 from cvae_jax.evaluation.report import Evaluation
 from cvae_jax.inference import bounds, drawings, inputs
 from cvae_jax.inference.model import Model
@@ -109,7 +106,7 @@ def evaluate(
   progress.log(_forecast(evaluation, data, terms, dataset))
   measure = {
     'likelihood': lambda: _add_elbo(evaluation, dataset, terms),
-    'reconstruction': lambda: _add_reconstruction(evaluation, dataset, lpips_weights),
+    'reconstruction': lambda: fidelity.add_metrics(evaluation, data, dataset, lpips_weights),
     'latent': lambda: _add_latents(evaluation, terms, dataset, method),
     'generation': lambda: generation.add_metrics(evaluation, data, dataset),
     'classifier': lambda: _add_classifier(evaluation, dataset, key),
@@ -141,6 +138,10 @@ def _forecast(evaluation: Evaluation, data: Splits, terms: bounds.Terms, dataset
     times.append(time.perf_counter() - began)
   seconds = min(times) / len(terms.latents[batch])
   work = {}  # what is done: how many images are decoded; a bound encodes as well
+  if 'reconstruction' in asked and dataset.class_names:
+    judged, learned = fidelity.num_decoded(evaluation, data)
+    text = f'reconstruction: {judged:,} unseen images and {learned:,} to train a classifier on'
+    work[f'{text}, before its training'] = 2 * (judged + learned)
   if 'generation' in asked and dataset.class_names:
     judged, priors = len(generation.unseen(evaluation, data).labels), generation.priors(model)
     learned = generation.num_to_learn_from(evaluation, data) if model.has_classes else 0
@@ -259,36 +260,6 @@ def _add_iwae(evaluation: Evaluation, dataset: Dataset, key, negative_elbo: np.n
     estimate = intervals.difference_estimate(negative_elbo[known], -iwae, places)
     gain = f'less what IWAE takes from it on the {count:,} (difference estimator)'
     add('iwae_of_all', estimate, f'of all {all_images:,} images: their −ELBO, {gain}', 'nats')
-
-
-def _add_reconstruction(evaluation: Evaluation, dataset: Dataset, weights: Weights | None) -> None:
-  model, (add, miss) = evaluation.model, evaluation.group('reconstruction')
-  raw = ', not binarized' if model.config.data.binarize == 'dynamic' else ''
-  protocol = (
-    f'E[x | z] at the posterior mean of {evaluation.num_images:,} images as they are{raw}; pixels '
-    'in [0, 1]; mean over images'
-  )
-  own, pieces = inputs.conditions_of(model, dataset), []
-  for rows in batches.pieces(len(dataset.labels), PIECE):
-    images = dataset.images[rows].astype(np.float32) / 255
-    reconstructions = model.reconstruct(images, conditions=own[rows])
-    pieces.append(reconstruction.scores(images, reconstructions))
-    if weights is not None:
-      pieces[-1]['lpips'] = perceptual.lpips(weights, *map(model.shown, (images, reconstructions)))
-  scores = {name: interval(np.concatenate([piece[name] for piece in pieces])) for name in pieces[0]}
-  for name in RECONSTRUCTION_METRICS:
-    add(name, scores[name], protocol, RECONSTRUCTION_METRICS.trait(name, 'unit', ''))
-  if weights is None:
-    how = '--lpips=download fetches them (244 MB), --lpips=DIR names a folder that has them'
-    miss('lpips', reason=f'its weights are not here; {how}')
-  else:
-    height, width, num_channels = model.image_shape
-    size = max(perceptual.MIN_IMAGE_SIZE, min(height, width))
-    seen = f'images of {size} pixels{"" if height == width else " on the shorter side"}'
-    channels = config_lib.shown_channels(model.config.data)
-    if channels != tuple(range(num_channels)):
-      seen += f', channels {", ".join(map(str, channels))} of {num_channels} as RGB'
-    add('lpips', scores['lpips'], f'AlexNet, version 0.1, {seen}; {protocol}')
 
 
 def _kl_per_dimension(terms: bounds.Terms) -> tuple[np.ndarray, str, str]:
