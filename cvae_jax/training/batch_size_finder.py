@@ -16,6 +16,7 @@ from cvae_jax.data import datasets
 from cvae_jax.data.datasets import Dataset
 from cvae_jax.runtime import devices, processes
 from cvae_jax.runtime.errors import InputError, is_out_of_memory
+from cvae_jax.training import first_stage
 from cvae_jax.training.program import Program, assemble
 
 METHODS = ('power', 'binsearch')
@@ -86,7 +87,7 @@ def try_size(config, size: int, train: Dataset, validation: Dataset, runs: bool 
   """Compiles a step on `size` images; if it fits and `runs`, takes a few."""
   config = config.copy_and_resolve_references()
   config.batch_size = size
-  program = assemble(config, train, validation)
+  program = assemble(config, train, validation, first_stage=first_stage.read(config))
   needed = step_bytes(program)
   fits = needed <= MEMORY_FRACTION * memory_bytes()
   if not (fits and runs):

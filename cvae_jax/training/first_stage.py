@@ -92,7 +92,7 @@ def _task(config, name: str) -> Autoencoder:
 def check(workdir: Path, given: FirstStage) -> None:
   """Raises InputError where the run in `workdir` was begun with another first stage."""
   folder = workdir / FOLDER
-  if not folder.is_dir():
+  if not (folder / WEIGHTS_FILE).is_file():  # written last
     return
   if (kept := from_folder(folder)).digest != given.digest:
     raise InputError(

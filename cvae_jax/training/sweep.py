@@ -25,6 +25,7 @@ from cvae_jax.runtime.errors import (
   is_out_of_memory,
 )
 from cvae_jax.training import batch_size_finder, loop, parallel, program, run, start, stopping
+from cvae_jax.training import first_stage as first_stage_lib
 from cvae_jax.training.program import Program
 from cvae_jax.training.run import Run
 from cvae_jax.training.sweep_plan import Member
@@ -120,9 +121,10 @@ def _programs(group: Sequence[Member]) -> list[Program]:
   config = group[0].config
   if len(group) == 1 or len(jax.devices()) == 1:
     return [program.build(config)]
+  first_stage = first_stage_lib.read(config)
   train, validation, _ = datasets.load(config)
   meshes = [Mesh(np.array([device]), ('data',)) for device in jax.devices()[: len(group)]]
-  return [program.assemble(config, train, validation, mesh) for mesh in meshes]
+  return [program.assemble(config, train, validation, mesh, first_stage) for mesh in meshes]
 
 
 def _runs_at_once(one: Program) -> int:

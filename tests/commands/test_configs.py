@@ -51,6 +51,7 @@ def test_the_experiments_are_all_there():
     'digits',
     'fashion_mnist',
     'fashion_autoencoder',
+    'latent_flow',
     'cifar10',
     'convvae_mnist',
     'baseline_fashion_mnist',
@@ -155,6 +156,8 @@ def test_every_config_passes_its_smoke_run(command, tmp_path, name):
     flags = [f'--config.data.dir={tmp_path / "data"}']
   else:
     flags = make(data_name, tmp_path / 'data')
+  if name == 'latent_flow':  # flat latents, which ship
+    flags += ['--config.first_stage=fashion_mnist', '--config.velocity.name=mlp']
   before = sorted(Path(tmp_path).rglob('*'))
   home = {'HOME': str(tmp_path / 'home'), 'XDG_CACHE_HOME': str(tmp_path / 'home')}
   done = command(
