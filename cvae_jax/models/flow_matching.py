@@ -16,9 +16,11 @@ from jaxtyping import Array, Float, Key
 
 from cvae_jax.runtime.errors import InputError, check_integer
 
-Points = Float[ArrayLike, 'batch *shape']
+Points = Float[ArrayLike, 'batch *size features']
 Times = Float[ArrayLike, ' batch']  # 0: noise, 1: data
-Velocity = Callable[[Points, Times], Float[Array, 'batch *shape']]  # (points, times) -> dx/dt
+Velocity = Callable[
+  [Points, Times], Float[Array, 'batch *size features']
+]  # (points, times) -> dx/dt
 
 METHODS = ('heun', 'euler')
 
@@ -28,7 +30,7 @@ MAX_JACOBIAN = 1 << 18
 
 def interpolate(
   noise: Points, data: Points, times: Times
-) -> tuple[Float[Array, 'batch *shape'], Float[Array, 'batch *shape']]:
+) -> tuple[Float[Array, 'batch *size features'], Float[Array, 'batch *size features']]:
   """Points on the lines from noise to data, and the velocity there, which a network regresses on.
 
   x_t = (1 − t) x₀ + t x₁ and v = x₁ − x₀ (Liu et al. 2023, equation 1). The expectation of v given
@@ -79,7 +81,7 @@ def solve(
   method: str = 'heun',
   begin: Float[ArrayLike, ''] = 0.0,
   end: Float[ArrayLike, ''] = 1.0,
-) -> Float[Array, 'batch *shape']:
+) -> Float[Array, 'batch *size features']:
   """Follows the velocity from time `begin` to time `end`, in steps of the same length.
 
   From 0 to 1 it draws data from noise, from 1 to 0 it finds the noise of data. From the middle, it

@@ -100,7 +100,7 @@ def test_times_are_logit_normal():
 
 
 def test_exact_field_is_the_mean_of_the_velocities_at_a_point():
-  """Ties the closed form of these tests to `interpolate`: a regression on basis functions agrees."""
+  """Ties the closed form to `interpolate`: what is left is orthogonal to functions of x_t."""
   random = np.random.RandomState(1)
   data = MIXTURE.draw(random, 200_000)
   start = np.float32(random.randn(*data.shape))
@@ -208,17 +208,17 @@ def test_unusable_settings():
 
 @pytest.mark.slow
 def test_a_trained_network_comes_near_the_exact_field():
-  network = velocity.MLP(width=128, depth=2)
-  context = jnp.zeros((1024, 0))
-  params = network.init(jax.random.key(0), noise(1024), jnp.zeros(1024), context)
-  optimizer = optax.adam(optax.cosine_decay_schedule(2e-3, 1500))
+  network = velocity.MLP(width=64, depth=2)
+  context = jnp.zeros((512, 0))
+  params = network.init(jax.random.key(0), noise(512), jnp.zeros(512), context)
+  optimizer = optax.adam(optax.cosine_decay_schedule(3e-3, 600))
   data = jnp.asarray(MIXTURE.draw(np.random.RandomState(5), 1 << 16))
 
   def loss(params, key):
     of_data, of_noise, of_times = jax.random.split(key, 3)
-    batch = jax.random.choice(of_data, data, (1024,))
+    batch = jax.random.choice(of_data, data, (512,))
     start = jax.random.normal(of_noise, batch.shape)
-    times = flow_matching.logit_normal(of_times, (1024,))
+    times = flow_matching.logit_normal(of_times, (512,))
     points, velocities = flow_matching.interpolate(start, batch, times)
     return jnp.mean(jnp.square(network.apply(params, points, times, context) - velocities))
 
@@ -229,17 +229,17 @@ def test_a_trained_network_comes_near_the_exact_field():
       updates, state = optimizer.update(jax.grad(loss)(params, key), state)
       return (optax.apply_updates(params, updates), state), None
 
-    keys = jax.random.split(jax.random.key(1), 1500)
+    keys = jax.random.split(jax.random.key(1), 600)
     return jax.lax.scan(step, (params, optimizer.init(params)), keys)[0][0]
 
   params = train(params)
   learned = lambda points, times: network.apply(params, points, times, context[: len(points)])  # noqa: E731
-  points = MIXTURE.draw(np.random.RandomState(6), 1024)
+  points = MIXTURE.draw(np.random.RandomState(6), 512)
   for time in (0.2, 0.5, 0.8):
-    times = jnp.full(1024, time)
-    between, _ = flow_matching.interpolate(noise(1024), points, times)
+    times = jnp.full(512, time)
+    between, _ = flow_matching.interpolate(noise(512), points, times)
     expected = MIXTURE.velocity(between, times)
     error = jnp.mean(jnp.square(learned(between, times) - expected))
-    assert error < 0.03 * jnp.mean(jnp.square(expected)), time
+    assert error < 0.05 * jnp.mean(jnp.square(expected)), time
   log_prob = jax.jit(lambda points: flow_matching.log_prob(learned, points, 50))(points)
-  assert np.mean(MIXTURE.log_prob(points) - log_prob) == pytest.approx(0, abs=0.05)
+  assert np.mean(MIXTURE.log_prob(points) - log_prob) == pytest.approx(0, abs=0.1)
