@@ -100,7 +100,8 @@ def add_metrics(evaluation: Evaluation, data: Splits, dataset: Dataset) -> None:
   )
   for name, value, *notes in sample_metrics(known, features):
     add(f'{name}{OF_REAL}', value, protocol, *notes)
-  learned_from = memorization.reference(known.judge, data.train.images, others.images, features)
+  own = known.judge, str(known), standing.warning
+  learned_from = memorization.reference(*own, data.train.images, others.images, features)
   for prior in priors(model):
     _add_samples(evaluation, prior, known, data, dataset, learned_from)
 

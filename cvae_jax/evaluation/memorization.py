@@ -4,6 +4,7 @@ A classifier that judges samples cannot see copies, which look like real images 
 some. Real images that the model has not learned from say which distances are usual.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -23,7 +24,7 @@ from cvae_jax.runtime import progress
 
 SPACES = ('pixels', 'features')
 METRICS = tuple(
-  f'{name}_{space}' for name in ('training_distance', 'near_copies') for space in SPACES
+  f'{name}_{space}' for space in SPACES for name in ('training_distance', 'near_copies')
 )
 MAX_COMPARED = 5_000  # samples, and unseen real images
 USUAL = (
@@ -34,7 +35,7 @@ QUERY_ROWS, OTHER_ROWS = 1_024, 8_192  # compared at once: 32 MiB of distances
 COLUMNS = 10  # of the figure
 HIGHEST = jax.lax.Precision.HIGHEST  # accelerators would multiply float32 at a lower one
 
-Rows = Num[np.ndarray, 'rows ...']
+Queries, Others = Num[np.ndarray, 'queries ...'], Num[np.ndarray, 'others ...']
 
 
 class Nearest(NamedTuple):
@@ -47,9 +48,10 @@ class Nearest(NamedTuple):
 class Reference(NamedTuple):
   """Training images, and how far real ones are from them that the model has not learned from."""
 
-  judge: Classifier
   images: UInt8[np.ndarray, 'training height width channels'] | FileRows
   features: Float[np.ndarray, 'training features']
+  of_features: str  # the judge whose features they are, in words
+  warning: str  # where this judge says little
   of_real: Mapping[str, Float[np.ndarray, ' images']]  # distances in each of SPACES
 
   def nearest(
@@ -70,6 +72,8 @@ class Reference(NamedTuple):
 
 def reference(
   judge: Classifier,
+  of_features: str,
+  warning: str,
   training: UInt8[np.ndarray, 'training height width channels'] | FileRows,
   images: UInt8[np.ndarray, 'images height width channels'],
   features: Float[np.ndarray, 'images features'],
@@ -78,6 +82,8 @@ def reference(
 
   Args:
     judge: whose features are compared.
+    of_features: the judge in words.
+    warning: where it says little.
     training: all images that the model has learned from.
     images: real ones of another split.
     features: of these.
@@ -87,14 +93,16 @@ def reference(
     for rows in batches.pieces(len(training), OTHER_ROWS):
       pieces.append(judge.judge(training[rows])[0])
       advance(min(rows.stop / len(training), 1.0))
-  found = Reference(judge, training, np.concatenate(pieces), {})
+  found = Reference(training, np.concatenate(pieces), of_features, warning, {})
   first = slice(MAX_COMPARED)
   near = found.nearest(images[first], features[first], 'unseen real images')
   return found._replace(of_real={space: each.distances for space, each in near.items()})
 
 
 def nearest(
-  queries: Rows, others: Rows | FileRows, advance: Callable[[float], None] = lambda fraction: None
+  queries: Queries,
+  others: Others | FileRows,
+  advance: Callable[[float], None] = lambda fraction: None,
 ) -> Nearest:
   """The nearest of other rows to each of some, by exhaustive search.
 
@@ -128,13 +136,13 @@ def _nearest_in(queries: Array, others: Array) -> tuple[Array, Array]:
   """½‖others‖² − queries · others, the least for each query, and its place."""
   queries, others = _flat(queries), _flat(others)
   products = jnp.matmul(queries, others.T, precision=HIGHEST)
-  values = 0.5 * jnp.sum(others**2, axis=1) - products
+  values = 0.5 * jnp.sum(others**2, axis=1)[None] - products
   places = jnp.argmin(values, axis=1)
   return jnp.take_along_axis(values, places[:, None], axis=1)[:, 0], places.astype(jnp.int32)
 
 
 def _flat(rows):
-  flat = rows.reshape(len(rows), -1)
+  flat = rows.reshape(len(rows), math.prod(rows.shape[1:]))
   return flat.astype(np.float32) / 255 if rows.dtype == np.uint8 else flat
 
 
@@ -163,16 +171,15 @@ def add_metrics(
     evaluation.miss(group, *METRICS, reason='there is no unseen real image to compare samples with')
     return
   near = reference.nearest(images, features, 'samples')
-  size = features.shape[1]
   spaces = {
-    'pixels': 'in pixels of [0, 1]',
-    'features': f'in the {size} features of the reference classifier, {reference.judge.origin}',
+    'pixels': ('in pixels of [0, 1]', ''),
+    'features': (reference.of_features, reference.warning),
   }
-  for space, words in spaces.items():
+  for space, (words, warning) in spaces.items():
     distances, usual = near[space].distances, reference.of_real[space]
     limit = np.percentile(usual, USUAL)
     few = f'of {len(usual):,} unseen real images, the nearest {USUAL:g} % are few'
-    warning = few if len(usual) < STEADY_FROM else ''
+    warnings = filter(None, (warning, few if len(usual) < STEADY_FROM else ''))
     protocol = (
       f'distance to the nearest of {len(reference.images):,} training images, Euclidean, {words}; '
       f'{len(images):,} samples, {source}, as bytes, and {len(usual):,} unseen real images'
@@ -180,17 +187,17 @@ def add_metrics(
     ratio = intervals.ratio_of_medians(distances, usual)
     unit, undefined = '× real', 'half of the unseen real images equal a training image'
     name = f'training_distance_{space}'
-    evaluation.add(group, name, ratio, f'ratio of medians; {protocol}', unit, undefined)
+    evaluation.add(group, name, ratio, f'ratio of medians; {protocol}', unit, undefined, warning)
     copies = f'samples no further than the nearest {USUAL:g} % of real images; {protocol}'
     value = intervals.proportion(distances <= limit)
-    evaluation.add(group, f'near_copies_{space}', value, copies, warning=warning)
+    evaluation.add(group, f'near_copies_{space}', value, copies, warning='; '.join(warnings))
   count = min(COLUMNS, len(images))
   # Any samples, and those that are most like a training image.
   chosen = [np.arange(count), np.argsort(near['features'].distances, kind='stable')[:count]]
   tiles = np.concatenate([_tiles(reference, images, near, rows) for rows in chosen])
   tiles = evaluation.model.shown(tiles)
   beside = [f'nearest in {space}' for space in SPACES]
-  names = ['samples', *beside, 'samples nearest to one', *beside]
+  names = ['first samples', *beside, 'most similar samples', *beside]
   title = f'Samples, {source}, and the training images nearest to each'
   evaluation.draw(picture, lambda: (title, figures.image_grid(tiles, names, title=title)))
 

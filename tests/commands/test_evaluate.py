@@ -129,7 +129,7 @@ def test_the_report_is_one_file(evaluated):
   run, _ = evaluated
   page = (run / 'evaluation' / 'test-iwae3.html').read_text()
   sources = re.findall(r'(?:src|href)="(.*?)"', page)
-  assert len(sources) == len(list((run / 'evaluation' / 'test-iwae3').glob('*.png'))) == 11
+  assert len(sources) == len(list((run / 'evaluation' / 'test-iwae3').glob('*.png'))) == 13
   assert all(source.startswith('data:image/png;base64,') for source in sources)
   assert 'http' not in page
 

@@ -72,3 +72,21 @@ def test_r_squared_is_that_of_scikit_learn_and_its_interval_holds_the_truth():
   assert intervals.r_squared(truth, truth) == (1, 1, 1)
   assert intervals.r_squared(truth, np.full(400, truth.mean())).mean == pytest.approx(0)
   assert np.isnan(intervals.r_squared(np.ones(4), np.arange(4.0))).all()
+
+
+def test_the_interval_of_a_ratio_of_medians_is_as_wide_as_that_of_large_samples():
+  random = np.random.RandomState(0)
+  values, others = np.exp(random.randn(3000)), np.exp(0.5 + random.randn(2000))
+  ratio, low, high = intervals.ratio_of_medians(values, others)
+  assert ratio == np.median(values) / np.median(others)
+  assert low < np.exp(-0.5) < high
+  # The median of N normal variables has a variance of π / 2N.
+  error = np.sqrt(np.pi / 2 * (1 / 3000 + 1 / 2000))
+  assert np.log(high / low) == pytest.approx(2 * 1.96 * error, rel=0.15)
+
+
+def test_a_ratio_to_a_median_of_0_is_undefined_and_one_value_has_no_interval():
+  assert np.isnan(intervals.ratio_of_medians(np.ones(5), np.zeros(5))).all()
+  ratio, *ends = intervals.ratio_of_medians(np.array([3.0]), np.array([2.0, 2.0]))
+  assert ratio == 1.5
+  assert np.isnan(ends).all()
