@@ -1,7 +1,7 @@
 """Reconstructions: how near they are to their images, and what they are worth as images.
 
-What a model loses in reconstructing its training images, no prior and no second stage can bring
-back: the metrics of reconstructions in place of samples are the best that samples can reach.
+What a decoder loses of real images, no prior and no second stage brings back: the metrics of
+reconstructions in place of samples say about how much samples can reach.
 """
 
 from collections.abc import Callable

@@ -27,9 +27,7 @@ METRICS = tuple(
   f'{name}_{space}' for space in SPACES for name in ('training_distance', 'near_copies')
 )
 MAX_COMPARED = 5_000  # samples, and unseen real images
-USUAL = (
-  1.0  # percentile of the distances of unseen real images, up to which samples are near copies
-)
+USUAL = 1.0  # percent of unseen real images; a sample as near as these is a near copy
 STEADY_FROM = 1_000  # unseen real images, below which that percentile is one of a few images
 QUERY_ROWS, OTHER_ROWS = 1_024, 8_192  # compared at once: 32 MiB of distances
 COLUMNS = 10  # of the figure

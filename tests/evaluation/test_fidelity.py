@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import cvae_jax
-from cvae_jax.evaluation import classifier, fidelity, generation
+from cvae_jax.evaluation import classifier, fidelity, generation, suite
 from cvae_jax.evaluation.report import Evaluation
 from cvae_jax.evaluation.samples import frechet_distance
 from cvae_jax.inference.model import Model
@@ -107,15 +107,15 @@ def test_what_is_reconstructed_without_error_is_worth_what_real_images_are(
   np.testing.assert_array_equal(trained[-1][0], data.train.images)
 
 
-def test_a_quick_look_learns_from_as_many_reconstructions_as_samples(model, judge):
+def test_a_quick_look_learns_from_as_many_reconstructions_as_samples(model, judge, capsys):
   data = model.data()
   data = data._replace(train=data.train.take(np.argsort(data.train.labels, kind='stable')))
-  dataset = data.test.take(slice(30))
-  trained = judge(dataset.labels)
-  found = evaluated(model, data, dataset)
-  evaluation = Evaluation(model, 'test', 30, 300, 5000)
-  assert fidelity.num_decoded(evaluation, data) == (30, 30)
+  trained = judge(data.test.labels[:30])
+  evaluation = suite.evaluate(model, data, 'test', 7, 30, asked=('reconstruction',))
+  found = {metric.name: metric for metric in evaluation.metrics}
   assert generation.num_to_learn_from(evaluation, data) == 30
+  forecast = 'reconstruction: 30 unseen images and 30 to train a classifier on'
+  assert forecast in capsys.readouterr().out
   assert 'on 30 reconstructions alone' in found['classification_accuracy_score'].protocol
   assert len(set(trained[-1][1])) == 10  # of every class, though the images are sorted
 
