@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, Key
 
@@ -43,6 +44,10 @@ class SharpAutoencoder(VAE):
   training step is that of a VAE.
   """
 
+  commands = (
+    ('to evaluate it', 'evaluate --workdir={}'),
+    ('to look at it', 'sample --mode=reconstruct --indices=0,1,2 --workdir={}'),
+  )
   score = 'loss'  # at the run's own β: a bound, at β = 1, says nothing of a model of a small one
 
   def __init__(self, config, steps_per_epoch: int):
@@ -117,3 +122,9 @@ class SharpAutoencoder(VAE):
       terms['perceptual'] = self._perceptual(images, forward.outputs)
       terms['loss'] += self._weight * terms['perceptual']
     return terms
+
+  def pictures(
+    self, variables: Variables, batch: Batch, key: Key[Array, '']
+  ) -> dict[str, Float[np.ndarray, '_ _ h w c']]:
+    """Reconstructions alone: at a small β, few draws from the prior of the training are images."""
+    return {'reconstructions': self.reconstructions(variables, batch)}

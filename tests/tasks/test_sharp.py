@@ -129,6 +129,16 @@ def test_without_a_perceptual_weight_a_step_is_the_program_of_a_vae(changes, ima
   assert 'perceptual' not in task_of(config_of(perceptual_weight=0.0)).validation_terms
 
 
+def test_its_picture_is_of_reconstructions(untrained, images):
+  task, variables = untrained
+  pictures = task.pictures(variables, (images, LABELS), KEY)
+  assert list(pictures) == ['reconstructions']
+  seen, decoded = pictures['reconstructions']
+  np.testing.assert_allclose(seen, images / 255, atol=1e-6)
+  mean, _ = task.encode(variables, seen, LABELS)
+  np.testing.assert_allclose(decoded, task.decode(variables, mean, LABELS), atol=1e-5)
+
+
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
   workdir = tmp_path_factory.mktemp('sharp') / 'run'
