@@ -157,7 +157,7 @@ def test_every_config_passes_its_smoke_run(command, tmp_path, name):
   else:
     flags = make(data_name, tmp_path / 'data')
   if name == 'latent_flow':  # flat latents, which ship
-    flags += ['--config.first_stage=fashion_mnist', '--config.velocity.name=mlp']
+    flags += ['--config.first_stage=fashion_mnist']
   before = sorted(Path(tmp_path).rglob('*'))
   home = {'HOME': str(tmp_path / 'home'), 'XDG_CACHE_HOME': str(tmp_path / 'home')}
   done = command(
