@@ -6,11 +6,15 @@ import {colourOf, element} from 'paint';
 const MOST = 12; // with more classes, the likeliest ten are shown
 
 export class Bars {
-  /** `usual`: sorted −nats of test images, or null. `time` says when the bars were last set. */
-  constructor(root, names, usual) {
-    Object.assign(this, {names, usual});
-    for (const name of ['verdict', 'bars', 'nats', 'rarity'])
+  /**
+   * `usual`: sorted −nats of test images, or null. `invitation` is the title without a drawing.
+   * `time` says when the bars were last set.
+   */
+  constructor(root, names, usual, invitation) {
+    Object.assign(this, {root, names, usual, invitation});
+    for (const name of ['reads', 'verdict', 'bars', 'nats', 'rarity', 'meaning'])
       this[name] = root.querySelector(`.${name}`);
+    this.title = this.reads.parentNode;
     const slots = names.length > MOST ? 10 : names.length;
     this.bars.classList.toggle(
       'wide',
@@ -20,7 +24,9 @@ export class Bars {
       const [name, fill, value] = ['name', 'fill', 'value'].map((c) =>
         element('span', {className: c}),
       );
-      const row = element('li', {}, [name, element('span', {className: 'track'}, [fill]), value]);
+      const track = element('span', {className: 'track'}, [fill]);
+      const colon = element('span', {className: 'unseen', textContent: ': '});
+      const row = element('li', {}, [name, colon, track, value]);
       name.textContent = names[i];
       fill.style.background = colourOf(i);
       return {row, name, fill, value};
@@ -32,6 +38,9 @@ export class Bars {
   }
 
   empty() {
+    this.title.hidden = false;
+    this.reads.textContent = this.invitation;
+    this.root.setAttribute('aria-busy', 'false');
     this.verdict.textContent = '';
     this.nats.textContent = '–';
     this.rarity.textContent = '';
@@ -45,8 +54,11 @@ export class Bars {
     this.time = -Infinity;
   }
 
-  /** `reading` is a Reading; `isFinal` says that no more noise is to come. */
-  show(reading, isFinal) {
+  /**
+   * `reading` is a Reading; `isFinal` says that no more noise is to come, `isFar` that the drawing
+   * lies where the model knows nothing.
+   */
+  show(reading, isFinal, isFar) {
     const {probabilities, label, nats} = reading;
     const order = [...this.names.keys()];
     if (this.names.length > MOST) order.sort((a, b) => probabilities[b] - probabilities[a]);
@@ -58,12 +70,16 @@ export class Bars {
       fill.style.background = colourOf(i);
       value.textContent = percent(probabilities[i]);
     });
+    this.title.hidden = this.names.length < 2;
+    this.reads.textContent = 'The model reads';
     if (this.names.length > 1) {
       this.verdict.textContent = `${this.names[label]}, ${percent(probabilities[label])}`;
     }
     this.nats.textContent = `${nats.toFixed(1).replace('-', '−')} nats`;
     if (this.usual) this.showRarity(-nats);
-    this.bars.dataset.final = isFinal;
+    if (isFar) this.rarity.textContent = 'This looks like nothing the model knows.';
+    else if (!this.usual) this.rarity.textContent = '';
+    this.root.setAttribute('aria-busy', String(!isFinal));
     this.time = performance.now();
   }
 
@@ -72,11 +88,11 @@ export class Bars {
     const {quantile: q} = this;
     this.rarity.textContent =
       q >= 1
-        ? 'more unusual than every test image'
+        ? 'less usual than every test image'
         : q <= 0
           ? 'more usual than every test image'
           : q > 0.5
-            ? `more unusual than ${percent(q)} of the test images`
+            ? `less usual than ${percent(q)} of the test images`
             : `more usual than ${percent(1 - q)} of the test images`;
     const [low, high] = this.range;
     this.needle.hidden = false;
@@ -94,6 +110,9 @@ export class Bars {
     const points = counts.map((count, i) => `${i + 0.5},${(30 - (28 * count) / top).toFixed(2)}`);
     const area = `<path d="M0,30L${points.join('L')}L48,30Z"/>`;
     figure.innerHTML = `<svg viewBox="0 0 48 30" preserveAspectRatio="none">${area}</svg>`;
+    figure.setAttribute('role', 'img');
+    figure.setAttribute('aria-label', 'Histogram of log p(x) of the test images, highest at the left');
+    this.meaning.textContent = '“Usual” means a high log p(x). Simple images have one, too.';
     this.needle = element('i');
     figure.append(this.needle);
     figure.hidden = false;

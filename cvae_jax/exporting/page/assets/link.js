@@ -36,11 +36,11 @@ export function packStrokes(strokes) {
 
 export function unpackStrokes(bytes) {
   const strokes = [];
-  for (let at = 0; at + 5 <= bytes.length;) {
+  for (let at = 0; at < bytes.length;) {
     const count = (bytes[at] << 8) | bytes[at + 1];
     const colour = `#${[2, 3, 4].map((i) => bytes[at + i].toString(16).padStart(2, '0')).join('')}`;
     at += 5;
-    if (!count || at + 3 * count > bytes.length) break;
+    if (!count || at + 3 * count > bytes.length) throw new Error('damaged strokes');
     const points = [];
     for (let i = 0; i < count; i++, at += 3) {
       points.push(
@@ -62,7 +62,7 @@ export function packLatent(latent, {priorMean, std}) {
 }
 
 export function unpackLatent(bytes, {priorMean, std}) {
-  if (bytes.length !== 2 * std.length) return null;
+  if (bytes.length !== 2 * std.length) throw new Error('damaged latent');
   return Float32Array.from(std, (scale, k) => {
     const whole = (bytes[2 * k] << 8) | bytes[2 * k + 1];
     return priorMean[k] + (whole / 32767.5 - 1) * RANGE * scale;
@@ -82,31 +82,43 @@ export function write({strokes, example, latent, label, row, temperature}, info)
   return fields.toString();
 }
 
-/** The state in a text; what is missing or damaged is as at the beginning. */
+/** The state in a text; as at the beginning, and with `isDamaged`, where any of it is damaged. */
 export function read(text, info) {
   const fields = new URLSearchParams(text.replace(/^#/, ''));
-  const number = (name, size) => {
-    const value = fields.has(name) ? Number(fields.get(name)) : NaN;
-    return Number.isInteger(value) && value >= 0 && value < size ? value : null;
-  };
   try {
-    const row = fields
-      .get('r')
-      ?.split('_')
-      .map((v) => (v === '' ? NaN : Number(v)));
-    const temperature = Number(fields.get('t') ?? 1);
-    return {
-      strokes: fields.has('s') ? unpackStrokes(toBytes(fields.get('s'))) : [],
-      example: number('e', info.examples.length),
-      latent: fields.has('z') ? unpackLatent(toBytes(fields.get('z')), info) : null,
-      label: number(
-        'l',
-        info.classColumn === null ? 1 : info.columns[info.classColumn].names.length,
-      ),
-      row: row?.length === info.columns.length ? row : null,
-      temperature: temperature >= 0 && temperature <= 1.5 ? temperature : 1,
-    };
+    return {...NOTHING, ...parsed(fields, info)};
   } catch {
-    return NOTHING;
+    return {...NOTHING, isDamaged: true};
   }
+}
+
+function parsed(fields, info) {
+  const {classColumn, columns, examples} = info;
+  const readers = {
+    s: (text) => ({strokes: unpackStrokes(toBytes(text))}),
+    e: (text) => ({example: number(text, (v) => v in examples)}),
+    z: (text) => ({latent: unpackLatent(toBytes(text), info)}),
+    l: (text) => {
+      const names = classColumn === null ? [''] : columns[classColumn].names;
+      return {label: number(text, (v) => v in names)};
+    },
+    r: (text) => ({row: unpackRow(text.split('_'), columns)}),
+    t: (text) => ({temperature: number(text, (v) => v >= 0 && v <= 1.5)}),
+  };
+  const known = [...fields].filter(([name]) => name in readers);
+  if (!known.length && fields.size) throw new Error('no state');
+  return Object.assign({}, ...known.map(([name, text]) => readers[name](text)));
+}
+
+function unpackRow(texts, columns) {
+  if (texts.length !== columns.length) throw new Error('damaged conditions');
+  return texts.map((text, i) =>
+    text === '' && columns[i].mayBeUnknown ? NaN : number(text, Number.isFinite),
+  );
+}
+
+function number(text, isValid) {
+  const value = text === '' ? NaN : Number(text);
+  if (!isValid(value)) throw new Error('damaged number');
+  return value;
 }

@@ -13,6 +13,7 @@ import {Pad} from 'pad';
 import {element, paint, pictureCanvas} from 'paint';
 import {antithetic, normals} from 'random';
 import {Reading} from 'reading';
+import {rove} from 'rove';
 import {Sliders} from 'sliders';
 import {GRID, brushOf, render} from 'strokes';
 import {followTheme} from 'theme';
@@ -21,6 +22,7 @@ import {demoStroke, isDigits, isWriting, words} from 'words';
 
 const NOISES = 16; // of which a reading takes two at once, and the others while the pen rests
 const SEED = 24; // of the noises: the same drawing always gets the same reading
+const FAR = 3.5; // standard deviations of the prior; a drawing beyond is like nothing known
 const PATIENCE = 400; // milliseconds that the bars may lag behind a moving pen
 
 const $ = (id) => document.getElementById(id);
@@ -73,7 +75,8 @@ async function start() {
   $('result').classList.toggle('many', names.length > 20);
 
   const caption = (source) => {
-    $('caption').textContent = text.captions[source];
+    const isOwn = !pad.isDemo && pad.strokes.length > 0;
+    $('caption').textContent = (isOwn ? text.captions : text.exampleCaptions)[source];
     $('result').classList.toggle('preview', source === 'pointer');
     tiles.mark(['drawing', 'moved'].includes(source) ? label : null);
   };
@@ -115,7 +118,9 @@ async function start() {
 
   // The drawing and its reading.
 
-  const bars = new Bars($('reading'), names, info.usual);
+  const bars = new Bars($('reading'), names, info.usual, text.invitation);
+  const isFar = (latent) =>
+    latent.some((v, k) => Math.abs(v - info.priorMean[k]) > FAR * info.std[k]);
   const read = latest(async ({samples, isNew}, isOvertaken) => {
     if (seen.every((v) => v === 0)) return forget();
     const image = seen;
@@ -135,7 +140,8 @@ async function start() {
       reading.add((await model.bounds(image, rows(), noise, 'reading', posteriors)).elbo);
       if (reading.count % 2 && reading.count < samples) continue;
       result = reading;
-      bars.show(reading, reading.count === samples);
+      const isFinal = reading.count === samples;
+      bars.show(reading, isFinal, isFar(posteriors.mean[reading.label]));
       if (reading.label !== label) await follow(reading.label);
     }
     const p = percent(reading.probabilities[label]);
@@ -147,6 +153,7 @@ async function start() {
     seen = render(pad.strokes, pad.now.base, shape, frame);
     paint($('seen'), seen, shape, isInk);
     $('hint').textContent = pad.isDemo ? text.demoHint : pad.isEmpty ? text.hint : '';
+    if (!pad.isDemo) $('notice').textContent = '';
     $('undo').disabled = !pad.canUndo;
     $('clear').disabled = pad.isEmpty;
     return read({samples: wanted, isNew});
@@ -173,6 +180,7 @@ async function start() {
       return element('li', {}, [button]);
     }),
   );
+  rove($('examples'));
 
   $('undo').addEventListener('click', () => pad.undo());
   $('clear').addEventListener('click', () => pad.clear());
@@ -276,7 +284,9 @@ async function start() {
     },
     (linked) => restore(linked),
   );
-  const restore = async ({strokes, example, latent, label: of, row, temperature}) => {
+  const restore = async (linked) => {
+    const {strokes, example, latent, label: of, row, temperature, isDamaged} = linked;
+    $('notice').textContent = isDamaged ? text.damaged : '';
     if (row) conditions.set(row);
     setTemperature(temperature);
     if (!strokes.length && example === null && !latent) {
@@ -309,9 +319,9 @@ async function start() {
     'sliders-text': text.sliders,
   }))
     $(id).textContent = words;
-  $('reading-title').hidden = isOne;
   setTemperature(1);
   $('app').inert = false;
+  document.body.className = '';
 
   // For programs: the reading of an image, by the path that an example takes.
 

@@ -31,7 +31,7 @@ export class Pad {
   }
 
   get canUndo() {
-    return this.past.length > 0 || !this.isEmpty;
+    return this.past.length > 0 || !(this.isEmpty || this.isDemo);
   }
 
   get strokes() {
@@ -120,6 +120,7 @@ export class Pad {
       for (let i = 0; i < line.length; i += 2) {
         context.lineTo((line[i] / GRID) * width, (line[i + 1] / GRID) * height);
       }
+      if (points.length === 2) context.closePath(); // a dot: an open line of no length is not drawn
       context.stroke();
     }
   }

@@ -1,8 +1,9 @@
-// One slider per latent, the most telling first.
+// One slider per latent, those that tell most of an image first.
 
 import {element} from 'paint';
 
 const FIRST = 8; // sliders that are shown at once
+const REACH = 3; // standard deviations to either side; more where a latent is beyond
 
 export class Sliders {
   constructor(root, more, {latents, priorMean, std, latentDim}, onInput) {
@@ -12,8 +13,8 @@ export class Sliders {
     order.forEach((k, rank) => {
       const input = element('input', {
         type: 'range',
-        min: -3,
-        max: 3,
+        min: -REACH,
+        max: REACH,
         step: 0.01,
         value: 0,
         id: `latent-${k}`,
@@ -22,7 +23,7 @@ export class Sliders {
       const kl = latents ? `${latents[k].kl.toFixed(1)} nats` : '';
       const name = element('label', {htmlFor: input.id}, [`z${subscript(k + 1)}`]);
       if (kl) name.append(element('small', {textContent: kl}));
-      input.setAttribute('aria-label', `Latent ${k + 1}, in standard deviations${kl && `; ${kl}`}`);
+      input.setAttribute('aria-label', `z${k + 1}${kl && `, ${kl}`}`);
       input.addEventListener('input', () =>
         onInput(k, priorMean[k] + input.valueAsNumber * std[k]),
       );
@@ -45,9 +46,13 @@ export class Sliders {
   show(latent) {
     this.inputs.forEach(({input, value}, k) => {
       const z = (latent[k] - this.priorMean[k]) / this.std[k];
+      const isHeld = input === document.activeElement;
+      const reach = Math.max(REACH, Math.ceil(Math.abs(z)), isHeld ? Number(input.max) : 0);
+      Object.assign(input, {min: -reach, max: reach});
       // The slider under the hand stays where the hand is.
       if (Math.abs(input.valueAsNumber - z) > 0.006) input.value = z;
       value.textContent = (Math.round(10 * z) / 10 + 0).toFixed(1).replace('-', '−');
+      input.setAttribute('aria-valuetext', `${value.textContent} standard deviations`);
     });
   }
 }

@@ -1,6 +1,7 @@
 // The row of tiles: one image per class, in the same style.
 
 import {colourOf, element, isDark, paint, pictureCanvas} from 'paint';
+import {rove} from 'rove';
 
 export class Tiles {
   /** `onPick(label)` is called when a tile is chosen, with null when it is chosen again. */
@@ -15,10 +16,12 @@ export class Tiles {
         element('span', {className: 'name'}, names.length > 1 ? [dot, name] : []),
       ]);
       button.setAttribute('aria-pressed', 'false');
+      button.setAttribute('aria-label', name ? `${name}: its dots alone on the map` : 'The image');
       button.addEventListener('click', () => this.pick(this.picked === label ? null : label));
       return button;
     });
     list.append(...this.buttons.map((button) => element('li', {}, [button])));
+    rove(list);
   }
 
   pick(label) {
@@ -34,7 +37,10 @@ export class Tiles {
 
   /** Marks the class that the drawing is read as; null: none. */
   mark(label) {
-    this.buttons.forEach((button, i) => button.classList.toggle('likeliest', i === label));
+    this.buttons.forEach((button, i) => {
+      button.classList.toggle('likeliest', i === label);
+      button.setAttribute('aria-current', String(i === label));
+    });
   }
 
   /** The row as one picture, the drawing at its left; `size` is the side of a tile in pixels. */

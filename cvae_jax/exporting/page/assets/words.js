@@ -26,10 +26,12 @@ export function words(info, names) {
     : isMany
       ? `A small neural network reads your drawing and shows it as ${all} classes, in one style.`
       : `A small neural network encodes your drawing in ${info.latentDim} numbers and redraws it.`;
+  const example = info.map?.source === 'samples' ? 'sample' : 'test image';
+  const shown = isMany ? ` as ${all} classes` : ', as the model draws it';
   const map = [
     `Each dot is one of ${points} ${info.map?.source}, placed by style.`,
     'Move over it to see what is there. Drag your point, or use the arrow keys.',
-    isMany ? 'A tile above picks out its class.' : '',
+    isMany ? `Press a ${isDigits(names) ? 'digit' : 'class'} above to see its dots alone.` : '',
   ];
   return {
     headline: isDigits(names)
@@ -38,22 +40,32 @@ export function words(info, names) {
         ? `One style, ${all} classes.`
         : 'Draw, and see what the model makes of it.',
     lead: `${lead} It runs inside this file: nothing leaves your computer.`,
-    example: info.map?.source === 'samples' ? 'sample' : 'test image',
+    example,
     hint: isDigits(names) ? 'Draw a digit here' : 'Draw here',
-    demoHint: 'Your turn: draw over it',
+    demoHint: 'Your turn: draw here',
+    invitation: isDigits(names)
+      ? 'Draw a digit to see what the model reads'
+      : 'Draw to see what the model makes of it',
+    damaged: 'The link is damaged: this is the page’s own example.',
     map: map.join(' '),
-    sliders: `From −3 to 3 standard deviations${info.latents ? '; the most telling first' : ''}.`,
+    sliders: `In standard deviations.${
+      info.latents ? ' The nats say how much a number tells of an image; those of most come first.' : ''
+    }`,
+    // Of the reader's own drawing, and of an example.
     captions: isDigits(names)
       ? captions('Your handwriting', ` as ${all} digits`)
-      : captions('Your drawing', isMany ? ` as ${all} classes` : ', as the model draws it'),
+      : captions('Your drawing', shown),
+    exampleCaptions: isDigits(names)
+      ? captions('A handwriting', ` as ${all} digits`)
+      : captions(`A ${example}`, shown),
   };
 }
 
 /** What the tiles show, by the source of their style. */
-function captions(yours, asAll) {
+function captions(drawing, asAll) {
   return {
-    drawing: yours + asAll,
-    moved: `${yours}, moved`,
+    drawing: drawing + asAll,
+    moved: `${drawing}, moved`,
     average: 'The average style',
     sample: 'A new style',
     between: 'Between A and B',
