@@ -150,6 +150,39 @@ def test_a_drawing_is_read_and_shown_in_every_class(visit, digits):
   assert tab.page.locator('#tiles .likeliest').text_content() == str(drawn['label'])
 
 
+def test_without_a_drawing_the_page_asks_for_one(visit, digits):
+  tab = visit(digits)
+  tab.settle()
+  own = tab.page.text_content('#reading-title')
+  assert own.startswith('The model reads')
+  assert not tab.caption.startswith('Your')
+  tab.page.click('#clear')
+  tab.settle()
+  assert tab.page.text_content('#reading-title').strip().startswith('Draw a digit')
+  tab.stroke((0.5, 0.2), (0.5, 0.8))
+  tab.settle()
+  assert tab.page.text_content('#reading-title').startswith('The model reads')
+  assert tab.caption.startswith('Your')
+
+
+def test_a_dot_is_drawn_where_the_pen_was(visit, digits):
+  tab = visit(digits)
+  tab.page.click('#clear')
+  tab.stroke((0.25, 0.75))
+  assert tab.settle()['seen'].max() > 0
+  centre = tab.page.evaluate("""() => {
+    const canvas = document.getElementById('pad'), {width, height} = canvas;
+    const {data} = canvas.getContext('2d').getImageData(0, 0, width, height);
+    let [ink, x, y] = [0, 0, 0];
+    for (let i = 0; i < width * height; i++) {
+      if (data[4 * i + 3] < 128) continue;
+      ink++; x += i % width; y += Math.floor(i / width);
+    }
+    return [x / ink / width, y / ink / height];
+  }""")
+  assert centre == pytest.approx([0.25, 0.75], abs=0.01)
+
+
 def test_undo_takes_back_a_stroke_and_a_clearing(visit, digits):
   tab = visit(digits)
   tab.stroke((0.5, 0.2), (0.5, 0.8))
@@ -209,9 +242,14 @@ def test_a_link_restores_strokes_on_an_example_and_a_moved_style(visit, digits):
   assert after['source'] == before['source'] == 'moved'
 
 
-@pytest.mark.parametrize('state', ['#s=%%%', '#s=AAAA&z=AA&l=77', '#e=999', '#nothing', '#t=NaN'])
-def test_a_damaged_link_opens_the_page_as_without(visit, digits, state):
-  assert visit(digits, state).settle()['source'] == 'drawing'
+@pytest.mark.parametrize('state', ['#s=%%%', '#e=1&z=AA&l=77', '#e=999', '#nothing', '#t=NaN'])
+def test_a_damaged_link_opens_the_page_as_without_and_is_told(visit, digits, state):
+  whole, tab = visit(digits), visit(digits, state)
+  np.testing.assert_array_equal(tab.settle()['seen'], whole.settle()['seen'])
+  assert 'damaged' in tab.page.text_content('#notice')
+  assert not whole.page.is_visible('#notice')
+  tab.stroke((0.5, 0.2), (0.5, 0.8))
+  assert not tab.page.is_visible('#notice')
 
 
 def test_the_map_shows_what_is_under_the_pointer_until_it_leaves(visit, digits):
@@ -280,6 +318,30 @@ def test_a_slider_moves_its_latent(visit, digits):
   moved = np.flatnonzero(np.abs(after['latent'] - before) > 1e-6)
   assert moved.tolist() == [latent]
   assert after['latent'][latent] < before[latent]
+
+
+def test_a_slider_holds_a_latent_far_out_and_does_not_jump(visit, digits):
+  script = """async () => {
+    const {Sliders} = await import('sliders');
+    const [root, more] = [document.createElement('div'), document.createElement('button')];
+    document.body.append(root);
+    const given = [];
+    const all = {priorMean: [0], std: [1], latentDim: 1, latents: null};
+    const sliders = new Sliders(root, more, all, (k, value) => {
+      given.push(value);
+      sliders.show([value]);
+    });
+    sliders.show([4.5]);
+    const input = root.querySelector('input');
+    input.focus();
+    return [input.valueAsNumber, input.getAttribute('aria-valuetext'), window.given = given];
+  }"""
+  page = visit(digits).page
+  value, text, _ = page.evaluate(script)
+  assert (value, text.split()[0]) == (4.5, '4.5')
+  for _ in range(2):
+    page.keyboard.press('ArrowLeft')
+  np.testing.assert_allclose(page.evaluate('window.given'), [4.49, 4.48], rtol=1e-6)
 
 
 def test_new_styles_differ_and_at_temperature_0_are_few(visit, digits):
@@ -495,6 +557,19 @@ def test_a_damaged_page_says_so_in_one_line(visit, digits, tmp_path):
     tab = visit(file)
     assert 'damaged' in tab.page.text_content('#error')
     assert tab.page.is_visible('#error')
+
+
+@pytest.mark.parametrize('share', [0.3, 0.9, 0.999])
+def test_a_file_that_was_cut_says_so_in_one_line(chromium, digits, tmp_path, share):
+  whole = digits.read_bytes()
+  file = tmp_path / 'cut.html'
+  file.write_bytes(whole[: int(share * len(whole))])
+  page = chromium.new_context(offline=True).new_page()
+  page.goto(f'file://{file}')
+  page.wait_for_selector('#error', timeout=10_000)
+  assert 'damaged' in page.text_content('#error')
+  assert not page.is_visible('#app')
+  page.context.close()
 
 
 # The frame of drawings, in the page's own modules.

@@ -6,7 +6,6 @@ import {Bars, percent} from 'bars';
 import {Conditions} from 'conditions';
 import {frameOf} from 'framing';
 import {latest} from 'latest';
-import {packLatent, unpackLatent} from 'link';
 import {LatentMap} from 'map';
 import {Morph} from 'morph';
 import {Pad} from 'pad';

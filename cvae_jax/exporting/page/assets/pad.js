@@ -1,7 +1,7 @@
 // The drawing canvas: pointer events become strokes; undo, clear, and images to draw on.
 
 import {GRID, smooth} from 'strokes';
-import {fitted, framed, paint, pictureCanvas} from 'paint';
+import {element, fitted, framed, paint, pictureCanvas} from 'paint';
 
 const NEAR = GRID / 110; // points closer than this are left out: a link stays short
 
@@ -104,24 +104,46 @@ export class Pad {
 
   paint() {
     const {context, width, height} = fitted(this.canvas);
+    if (!width) return;
+    const {finished, now} = this;
+    const isCurrent = finished?.of === now && finished.picture.width === this.canvas.width;
+    if (!isCurrent) this.finished = {of: now, picture: this.paintFinished(width, height)};
+    context.drawImage(this.finished.picture, 0, 0, width, height);
+    if (this.stroke) this.paintStroke(context, width, this.stroke);
+  }
+
+  /** All but the stroke under the hand, painted once: it may be many strokes. */
+  paintFinished(width, height) {
+    const picture = element('canvas', {width: this.canvas.width, height: this.canvas.height});
+    const context = picture.getContext('2d');
+    context.scale(picture.width / width, picture.height / height);
     if (this.now.base) {
-      const picture = pictureCanvas(this.shape, this.isInk);
-      paint(picture, this.now.base, this.shape, this.isInk);
+      const base = pictureCanvas(this.shape, this.isInk);
+      paint(base, this.now.base, this.shape, this.isInk);
       context.imageSmoothingQuality = 'high';
-      context.drawImage(picture, 0, 0, width, height);
+      context.drawImage(base, 0, 0, width, height);
     }
+    for (const stroke of this.now.strokes) this.paintStroke(context, width, stroke);
+    return picture;
+  }
+
+  paintStroke(context, width, {points, colour}) {
+    const height = (width * this.shape[0]) / this.shape[1];
+    const line = smooth(points).map((v, i) => (v / GRID) * (i % 2 ? height : width));
+    context.fillStyle = context.strokeStyle = this.isInk
+      ? '#000'
+      : this.shape[2] === 1
+        ? '#fff'
+        : colour;
     context.lineCap = context.lineJoin = 'round';
     context.lineWidth = this.brush * width;
-    for (const {points, colour} of this.strokes) {
-      const line = smooth(points);
-      context.strokeStyle = this.isInk ? '#000' : this.shape[2] === 1 ? '#fff' : colour;
-      context.beginPath();
-      context.moveTo((line[0] / GRID) * width, (line[1] / GRID) * height);
-      for (let i = 0; i < line.length; i += 2) {
-        context.lineTo((line[i] / GRID) * width, (line[i + 1] / GRID) * height);
-      }
-      if (points.length === 2) context.closePath(); // a dot: an open line of no length is not drawn
-      context.stroke();
+    context.beginPath();
+    if (points.length === 2) {
+      context.arc(line[0], line[1], context.lineWidth / 2, 0, 7);
+      return context.fill();
     }
+    context.moveTo(line[0], line[1]);
+    for (let i = 2; i < line.length; i += 2) context.lineTo(line[i], line[i + 1]);
+    context.stroke();
   }
 }
