@@ -77,7 +77,8 @@ export class Bars {
     }
     this.nats.textContent = `${nats.toFixed(1).replace('-', '−')} nats`;
     if (this.usual) this.showRarity(-nats);
-    if (isFar) this.rarity.textContent = 'This looks like nothing the model knows.';
+    const isUsual = !this.usual || this.quantile < 0.5;
+    if (isFar && isUsual) this.rarity.textContent = 'This looks like nothing the model knows.';
     else if (!this.usual) this.rarity.textContent = '';
     this.root.setAttribute('aria-busy', String(!isFinal));
     this.time = performance.now();
