@@ -25,11 +25,12 @@ export class Bars {
         element('span', {className: c}),
       );
       const track = element('span', {className: 'track'}, [fill]);
-      const colon = element('span', {className: 'unseen', textContent: ': '});
-      const row = element('li', {}, [name, colon, track, value]);
+      const spoken = element('span', {className: 'unseen'});
+      const row = element('li', {}, [name, track, value, spoken]);
+      for (const node of [name, value]) node.setAttribute('aria-hidden', 'true');
       name.textContent = names[i];
       fill.style.background = colourOf(i);
-      return {row, name, fill, value};
+      return {row, name, fill, value, spoken};
     });
     this.bars.append(...this.rows.map(({row}) => row));
     this.bars.hidden = names.length < 2;
@@ -44,10 +45,10 @@ export class Bars {
     this.verdict.textContent = '';
     this.nats.textContent = '–';
     this.rarity.textContent = '';
-    for (const {row, value} of this.rows) {
+    for (const {row, value, spoken} of this.rows) {
       row.className = '';
       row.style.setProperty('--p', 0);
-      value.textContent = '';
+      value.textContent = spoken.textContent = '';
     }
     if (this.needle) this.needle.hidden = true;
     this.quantile = null;
@@ -62,13 +63,14 @@ export class Bars {
     const {probabilities, label, nats} = reading;
     const order = [...this.names.keys()];
     if (this.names.length > MOST) order.sort((a, b) => probabilities[b] - probabilities[a]);
-    this.rows.forEach(({row, name, fill, value}, slot) => {
+    this.rows.forEach(({row, name, fill, value, spoken}, slot) => {
       const i = order[slot];
       name.textContent = name.title = this.names[i];
       row.className = i === label ? 'likeliest' : '';
       row.style.setProperty('--p', probabilities[i]);
       fill.style.background = colourOf(i);
       value.textContent = percent(probabilities[i]);
+      spoken.textContent = `${this.names[i]}: ${value.textContent}`;
     });
     this.title.hidden = this.names.length < 2;
     this.reads.textContent = 'The model reads';
