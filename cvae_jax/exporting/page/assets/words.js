@@ -49,7 +49,7 @@ export function words(info, names) {
     damaged: 'The link is damaged: this is the page’s own example.',
     map: map.join(' '),
     sliders: `In standard deviations.${
-      info.latents ? ' The nats say how much a number tells of an image; those of most come first.' : ''
+      info.latents ? ' Nats say how much each tells about an image; the largest come first.' : ''
     }`,
     // Of the reader's own drawing, and of an example.
     captions: isDigits(names)
