@@ -56,7 +56,8 @@ def load(path: str | Path | None = None, checkpoint: str | int = 'best') -> Mode
       print(f'{name} is the shipped model; runs/{name} names the run there.')
     if checkpoint not in ('best', 'last'):
       raise InputError(
-        f'Shipped weights are of one checkpoint: leave out checkpoint={checkpoint!r} for {name}.'
+        f'The shipped {name} has no checkpoint {checkpoint!r}, only one set of weights: leave it '
+        'out.'
       )
     return _exported(shipped.FOLDER / name, SHIPPED_RESULTS / name)
   run, named = run_folder.locate(Path(path), shipped.available())

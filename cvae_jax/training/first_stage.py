@@ -29,11 +29,6 @@ def read(config) -> FirstStage | None:
     InputError: there is no such model, it is none of images like these, or no autoencoder.
   """
   if not tasks.is_second_stage(config):
-    if config.first_stage:
-      raise InputError(
-        f'first_stage={config.first_stage!r} is of a second stage, and objective='
-        f'{config.objective!r} is none. Set --config.objective=flow_matching, or leave it out.'
-      )
     return None
   if not config.first_stage:
     raise InputError(

@@ -17,7 +17,7 @@ def wide(config):
 """
 FIELD = """
 from cvae_jax import config
-config.FIELDS['first_stage'] = config.Field('none', config.TEXT, 'run folder of the first stage')
+config.FIELDS['my_stage_run'] = config.Field('none', config.TEXT, 'run folder of a my_stage_run')
 """
 CONFIG = """
 import wide
@@ -76,21 +76,21 @@ def test_a_file_in_another_folder_is_imported_with_its_neighbours(command, modul
 
 def test_a_field_of_the_users_can_be_set(command, tmp_path):
   (tmp_path / 'stage.py').write_text(FIELD)
-  flags = ('--config', 'configs/default.py', '--config.first_stage=runs/x', '--help')
+  flags = ('--config', 'configs/default.py', '--config.my_stage_run=runs/x', '--help')
   done = command('train.py', '--import=stage', *flags)
   assert done.returncode == 0, done.stderr
-  assert '--config.first_stage=runs/x ' in done.stdout
-  assert 'run folder of the first stage' in done.stdout
+  assert '--config.my_stage_run=runs/x ' in done.stdout
+  assert 'run folder of a my_stage_run' in done.stdout
   without = command('train.py', *flags)
   assert without.returncode == 2
-  assert "'first_stage'" in without.stderr
+  assert "'my_stage_run'" in without.stderr
   assert '--import' in without.stderr
 
 
 def test_a_config_file_can_import_the_module_itself(forked_command, module, tmp_path):
   module.write_text(MODULE + FIELD)
   (tmp_path / 'mine.py').write_text(CONFIG)
-  done = forked_command(*TRAIN, '--config=mine.py', '--config.first_stage=a', '--smoke')
+  done = forked_command(*TRAIN, '--config=mine.py', '--config.my_stage_run=a', '--smoke')
   assert done.returncode == 0, done.stderr
 
 

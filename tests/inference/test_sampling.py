@@ -173,8 +173,8 @@ def test_mistakes_are_named(model, flags, message):
 
 
 def test_all_flags_of_a_mode_are_arguments_of_its_function():
-  """Flags about labels and images to start from apart."""
-  apart = {'label', 'condition', 'images', 'indices', 'split', 'data_dir'}
+  """Flags about labels, images to start from and the model itself apart."""
+  apart = {'label', 'condition', 'images', 'indices', 'split', 'data_dir', 'guidance', 'steps'}
   for drawer in sampling.DRAWERS.values():
     assert set(drawer.flags) - apart <= set(inspect.signature(drawer.draw).parameters)
 

@@ -177,7 +177,6 @@ def test_one_style_in_every_class(run):
     ({'first_stage': 'nowhere'}, 'nowhere'),
     ({'data__image_size': 16}, 'image_size'),
     ({'data__augment__rotation': 5.0}, 'rotation'),
-    ({'objective': 'vae'}, 'first_stage'),
   ],
 )
 def test_what_is_refused(first, changes, named, tmp_path):
