@@ -97,8 +97,8 @@ class LatentPrior:
     given = 'guidance' if guidance is not None else 'steps'
     if self.flow is None:
       raise InputError(
-        f'This model has no second stage, which {given} is for: it draws latents from the prior '
-        f'{self.describe()}. Leave it out, or name a run of objective=flow_matching.'
+        f'{given} is of a second stage, which this model does not have. Leave it out, or name a '
+        'run of objective=flow_matching.'
       )
     flow = self.flow
     if guidance is not None:
