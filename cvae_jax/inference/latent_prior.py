@@ -8,13 +8,15 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from jax import Array
 
 from cvae_jax.data import batches
 from cvae_jax.inference.conditions import Conditions
-from cvae_jax.models import fitted_prior
+from cvae_jax.models import fitted_prior, generation
 from cvae_jax.models.fitted_prior import FittedPrior
 from cvae_jax.runtime import keys
 from cvae_jax.runtime.errors import InputError, check_integer, did_you_mean
+from cvae_jax.tasks.autoencoder import Autoencoder
 
 NAMES = ('fitted', 'model', 'flow_matching')
 MAX_TEMPERATURE = 100  # far outside of anything a decoder has seen, and far from overflow
@@ -244,3 +246,14 @@ class LatentPrior:
     count = MOMENT_DRAWS if self.choose(prior) == 'model' else MOMENT_DRAWS_OF_FLOW
     draws = self.draw(condition.repeat(count), prior=prior)
     return draws.mean(axis=0), draws.std(axis=0)
+
+
+# Functions of this module, which pickle can store; it cannot store compiled ones.
+def draw_own(task: Autoencoder, variables: dict, *request) -> Array:
+  """`generation.draw_prior` of a model."""
+  return generation.draw_prior(task.network, variables, *request)
+
+
+def change_conditions(task: Autoencoder, variables: dict, *request) -> Array:
+  """`generation.change_conditions` of a model."""
+  return generation.change_conditions(task.network, variables, *request)

@@ -5,16 +5,15 @@ import functools
 from pathlib import Path
 
 import jax
-from jax import Array
 
 from cvae_jax import config as config_lib
 from cvae_jax import tasks
 from cvae_jax.config import SavedConfig
-from cvae_jax.inference import hub, second_stage, shipped
+from cvae_jax.inference import hub, latent_prior, second_stage, shipped
 from cvae_jax.inference.conditions import Conditioning
 from cvae_jax.inference.latent_prior import LatentPrior
 from cvae_jax.inference.model import Model
-from cvae_jax.models import cvae, fitted_prior, generation
+from cvae_jax.models import cvae, fitted_prior
 from cvae_jax.runtime import numerics, paths, tensor_files
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.tasks.autoencoder import Autoencoder
@@ -71,12 +70,9 @@ def load(path: str | Path | None = None, checkpoint: str | int = 'best') -> Mode
   from cvae_jax.training import restoring  # late: shipped weights need no Orbax
 
   saved = config_lib.read(run)
-  here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
   def restore(like):
-    like = jax.tree.map(
-      lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), like
-    )
+    like = restoring.on_one_device(like)
     return restoring.restore_variables(run, str(checkpoint), saved.config, like)
 
   if tasks.is_second_stage(saved.config):
@@ -172,15 +168,6 @@ def _prior(config, task: Autoencoder, variables: dict, files: Path) -> LatentPri
     latent_dim=config.latent_dim,
     fitted=jax.device_put(fitted),
     fitted_error=fitted_error,
-    draw_own=functools.partial(_draw_prior, task, variables),
-    change_conditions=functools.partial(_change_conditions, task, variables),
+    draw_own=functools.partial(latent_prior.draw_own, task, variables),
+    change_conditions=functools.partial(latent_prior.change_conditions, task, variables),
   )
-
-
-# Functions of this module, which pickle can store; it cannot store compiled ones.
-def _draw_prior(task: Autoencoder, variables: dict, *request) -> Array:
-  return generation.draw_prior(task.network, variables, *request)
-
-
-def _change_conditions(task: Autoencoder, variables: dict, *request) -> Array:
-  return generation.change_conditions(task.network, variables, *request)

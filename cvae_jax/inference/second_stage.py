@@ -9,11 +9,12 @@ import jax.numpy as jnp
 from jax import Array
 
 from cvae_jax.config import SavedConfig
+from cvae_jax.inference import latent_prior
 from cvae_jax.inference.conditions import Conditioning
 from cvae_jax.inference.latent_prior import Flow, LatentPrior
 from cvae_jax.inference.model import Model
 from cvae_jax.models import conditions as conditions_lib
-from cvae_jax.models import generation, latent_flow
+from cvae_jax.models import latent_flow
 from cvae_jax.tasks.first_stage import FirstStage
 from cvae_jax.training import first_stage as first_stage_lib
 from cvae_jax.training import training_table
@@ -76,15 +77,15 @@ def _config(first, own, second):
 
 def _prior(first: FirstStage, network: latent_flow.LatentFlow, variables: dict) -> LatentPrior:
   config = first.saved.config
-  of_first = first.task.network, first.variables
+  of_first = first.task, first.variables
   hides = all(column.has_unknown for column in network.columns) and bool(network.columns)
   return LatentPrior(
     kind=config.prior if first.task.is_generative else 'none',
     latent_dim=network.latent_dim,
     fitted=None,
     fitted_error='',
-    draw_own=functools.partial(generation.draw_prior, *of_first),
-    change_conditions=functools.partial(generation.change_conditions, *of_first),
+    draw_own=functools.partial(latent_prior.draw_own, *of_first),
+    change_conditions=functools.partial(latent_prior.change_conditions, *of_first),
     flow=Flow(
       functools.partial(_draw, network, variables),
       functools.partial(_change_conditions, network, variables),

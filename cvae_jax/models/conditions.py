@@ -72,6 +72,19 @@ def labels_of(columns: tuple[Input, ...], rows: Rows) -> Int[Array, '*batch']:
   return jnp.nan_to_num(rows[..., number]).astype(jnp.int32)
 
 
+def of_classes(
+  columns: tuple[Input, ...],
+  labels: Int[ArrayLike, ' rows'],
+  known: Rows | Int[ArrayLike, ' batch'],
+) -> Float[Array, 'rows columns'] | Int[ArrayLike, ' rows']:
+  """Conditions of these classes; all else is as in the rows of `known`, one after another."""
+  if not columns:
+    return labels
+  rows = jnp.resize(jnp.asarray(known), (len(labels), len(columns)))
+  own = rows_of(columns, labels)
+  return jnp.where(jnp.isnan(own), rows, own)
+
+
 def hide(
   conditions: Rows | Int[ArrayLike, ' batch'], hidden: Bool[ArrayLike, ' batch'] | None
 ) -> Rows | Int[ArrayLike, ' batch']:

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int, Key
 from cvae_jax.config import class_column
 from cvae_jax.data.datasets import Dataset
 from cvae_jax.models import conditions as conditions_lib
-from cvae_jax.models import flow_matching, latent_flow
+from cvae_jax.models import flow_matching, gaussians, latent_flow
 from cvae_jax.models.cvae import Conditions
 from cvae_jax.runtime import keys as keys_lib
 from cvae_jax.runtime.errors import InputError
@@ -106,7 +106,7 @@ class FlowMatching(Task):
       views = jax.random.bernoulli(view_key, self._mirrored, views.shape).astype(jnp.int32)
     chosen = jnp.take_along_axis(posteriors, views[:, None, None, None], axis=1)
     mean, logvar = chosen[:, 0, 0], chosen[:, 0, 1]
-    latents = mean + jnp.exp(0.5 * logvar) * jax.random.normal(draw_key, mean.shape)
+    latents = gaussians.reparameterize(draw_key, mean, logvar)
     noise = jax.random.normal(noise_key, mean.shape)
     times = flow_matching.logit_normal(time_key, (len(mean),))
     if self._condition_dropout:
@@ -150,11 +150,7 @@ class FlowMatching(Task):
     if not has_classes:
       rows = columns = SQUARE_COLUMNS
     labels = jnp.repeat(jnp.arange(rows, dtype=jnp.int32) * has_classes, columns)
-    conditions = labels
-    if self.network.columns:
-      known = jnp.resize(jnp.asarray(batch[1]), (len(labels), len(self.network.columns)))
-      own = conditions_lib.rows_of(self.network.columns, labels)
-      conditions = jnp.where(jnp.isnan(own), known, own)
+    conditions = conditions_lib.of_classes(self.network.columns, labels, batch[1])
     latents = latent_flow.draw(
       self.network,
       variables,

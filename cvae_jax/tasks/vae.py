@@ -19,7 +19,7 @@ from cvae_jax.data import batches
 from cvae_jax.data.datasets import Dataset
 from cvae_jax.models import conditions as conditions_lib
 from cvae_jax.models import fitted_prior, gaussians, generation, likelihoods, missing
-from cvae_jax.models.cvae import Conditions, Forward
+from cvae_jax.models.cvae import Forward
 from cvae_jax.models.likelihoods import Likelihood
 from cvae_jax.runtime import keys as keys_lib
 from cvae_jax.runtime.errors import InputError
@@ -395,7 +395,7 @@ class VAE(Autoencoder):
     if not has_classes:
       columns = rows = SQUARE_COLUMNS
     labels = jnp.repeat(jnp.arange(rows, dtype=jnp.int32) * has_classes, columns)
-    conditions = self._conditions_of(labels, batch[1])
+    conditions = conditions_lib.of_classes(self.network.columns, labels, batch[1])
     latents = generation.draw_prior(
       self.network,
       variables,
@@ -409,17 +409,6 @@ class VAE(Autoencoder):
       'samples': samples.reshape(rows, columns, *samples.shape[1:]),
       'reconstructions': self.reconstructions(variables, batch),
     }
-
-  def _conditions_of(
-    self, labels: Int[Array, ' rows'], known: Conditions
-  ) -> Int[Array, ' rows'] | Float[Array, 'rows columns']:
-    """Conditions of these classes; all else is as in the rows of `known`, one after another."""
-    if not self.network.columns:
-      return labels
-    columns = self.network.columns
-    rows = jnp.resize(jnp.asarray(known), (len(labels), len(columns)))
-    own = conditions_lib.rows_of(columns, labels)
-    return jnp.where(jnp.isnan(own), rows, own)
 
   def warning(self, variables: Variables, batch: Batch) -> str | None:
     """Warns of posterior collapse: few latents depend on the image."""

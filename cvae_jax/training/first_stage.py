@@ -55,11 +55,7 @@ def _read(name: str) -> FirstStage:
   source = run_folder.locate(path)
   saved = config_lib.read(source.run)
   task = _task(saved.config, name)
-  here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-  like = jax.tree.map(
-    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
-    cvae.abstract_variables(task.network),
-  )
+  like = restoring.on_one_device(cvae.abstract_variables(task.network))
   which = 'best' if source.step is None else str(source.step)
   variables, step = restoring.restore_variables(source.run, which, saved.config, like)
   return FirstStage(saved, task, variables, step, tensor_files.digest(variables))

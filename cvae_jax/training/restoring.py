@@ -129,6 +129,14 @@ def read_metrics(run: Path, config: ConfigDict) -> dict[int, dict[str, float]]:
     return _all_metrics(manager)
 
 
+def on_one_device(variables: dict[str, Any]) -> dict[str, Any]:
+  """Abstract variables, to be restored to the first device of this process."""
+  here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+  return jax.tree.map(
+    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), variables
+  )
+
+
 def restore_variables(
   run: Path, which: str, config: ConfigDict, like: dict[str, Any]
 ) -> tuple[dict[str, Any], int]:

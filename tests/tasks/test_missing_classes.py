@@ -383,7 +383,7 @@ def test_known_classes_are_never_summed_over():
 def test_a_grid_of_samples_has_a_row_for_each_class_with_the_rest_from_the_table():
   task, variables = untrained(classifier_weight=0.0)
   labels = jnp.array([0, 0, 1, 2, 2, 2, 1, 0])
-  rows = np.asarray(task._conditions_of(labels, ROWS))
+  rows = np.asarray(conditions_lib.of_classes(task.network.columns, labels, ROWS))
   np.testing.assert_array_equal(rows[:, 0], labels)
   np.testing.assert_array_equal(rows[:, 1:], np.concatenate([ROWS, ROWS[:2]])[:, 1:])
   pictures = task.pictures(variables, (IMAGES, ROWS), KEY)

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from clu import parameter_overview
 from scipy import special
 
 from cvae_jax.data import batches
@@ -54,8 +55,8 @@ def info(model: Model, data_dir: str | None) -> dict[str, Any]:
 
 
 def _about_model(model: Model, latents: np.ndarray) -> dict[str, Any]:
-  config, network = model.config, functions.network_of(model)
-  size = sum(leaf.size for leaf in jax.tree.leaves(model.variables['params']))
+  config = model.config
+  size = parameter_overview.count_parameters(model.variables['params'])
   kind = 'conditional variational autoencoder' if model.conditional else 'variational autoencoder'
   what = (
     f'{model.folder.absolute().name}: a {kind} of {size:,} parameters (architecture '
@@ -65,7 +66,7 @@ def _about_model(model: Model, latents: np.ndarray) -> dict[str, Any]:
   return {
     'name': model.folder.absolute().name,
     'lines': [what, *_protocol(model)],
-    'imageShape': list(network.image_shape),
+    'imageShape': list(model.image_shape),
     'latentDim': config.latent_dim,
     'isBinary': config.data.binarize == 'dynamic',
     'columns': [
