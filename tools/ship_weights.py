@@ -145,13 +145,13 @@ def ship_classifier(name: str, data_dir: str) -> float:
   """Trains and writes the reference classifier of a dataset.
 
   Args:
-    name: of the dataset, and of shipped weights that were trained on it.
+    name: of the dataset, and of its config.
     data_dir: folder of the data.
 
   Returns:
     Its accuracy on the test split.
   """
-  config = config_lib.read(shipped.FOLDER / name).config
+  config = config_lib.named(name)
   config.data.dir = data_dir
   data = datasets.load(config)
   with progress.shown(f'training the reference classifier of {name}') as advance:

@@ -25,7 +25,7 @@ from cvae_jax.data.datasets import Dataset
 from cvae_jax.data.readers import DATASETS
 from cvae_jax.evaluation.intervals import Interval, proportion
 from cvae_jax.models import architectures
-from cvae_jax.models.classifier import SHIPPED, SHIPPED_SHAPE, Network, perceptual_distance
+from cvae_jax.models.classifier import SHIPPED, SHIPPED_SHAPES, Network, perceptual_distance
 from cvae_jax.runtime import devices, keys, paths, progress, tensor_files
 from cvae_jax.runtime.errors import InputError
 
@@ -239,8 +239,8 @@ def reference(data, training: Dataset, validation: Dataset) -> Classifier:
   like = jax.eval_shape(initializer(num_classes, shape), jax.random.key(0))
   kept = SHIPPED / f'{data.name}.safetensors'
   # Classifiers of other image sizes may have the same shapes.
-  is_usual = shape[1:] == SHIPPED_SHAPE and data.crop_size == 0 and len(validation.labels) > 0
-  if is_usual and kept.is_file() and (known := _shipped(data.name, kept, like, validation)):
+  is_usual = shape[1:] == SHIPPED_SHAPES.get(data.name) and data.crop_size == 0
+  if is_usual and len(validation.labels) and (known := _shipped(data.name, kept, like, validation)):
     return known
   mirrored = DATASETS.trait(data.name, 'mirrored', False)
   recipe = f'{datasets.fingerprint(training)}-{mirrored}-{RECIPE}'

@@ -17,10 +17,15 @@ from cvae_jax import config as config_lib
 from cvae_jax.runtime import tensor_files
 from cvae_jax.runtime.errors import InputError
 
-SHIPPED = (
-  Path(__file__).parents[1] / 'shipped' / 'classifiers'
-)  # <name of the data set>.safetensors
-SHIPPED_SHAPE = (28, 28, 1)  # of the images that they were trained on
+# <name of the data set>.safetensors
+SHIPPED = Path(__file__).parents[1] / 'shipped' / 'classifiers'
+# Of the images that they were trained on.
+SHIPPED_SHAPES = {
+  'cifar10': (32, 32, 3),
+  'digits': (28, 28, 1),
+  'fashion_mnist': (28, 28, 1),
+  'mnist': (28, 28, 1),
+}
 NUM_FEATURES = 128
 MAX_WIDTH = 128
 # Below this length the features of a pixel count as nothing: a ReLU may leave none at all.
@@ -99,15 +104,15 @@ def shipped_for(config) -> Path:
   Raises:
     InputError: none does.
   """
-  names = sorted(path.stem for path in SHIPPED.glob('*.safetensors'))
-  data = config.data
-  if data.name in names and config_lib.image_shape(data) == SHIPPED_SHAPE:
+  data, by_size = config.data, '{}×{}×{}'.format
+  shape = config_lib.image_shape(data)
+  if SHIPPED_SHAPES.get(data.name) == shape:
     return SHIPPED / f'{data.name}.safetensors'
-  height, width, channels = config_lib.image_shape(data)
+  known = ', '.join(f'{name} at {by_size(*of)}' for name, of in SHIPPED_SHAPES.items())
   raise InputError(
     f'perceptual_weight={config.perceptual_weight:g} compares images in the maps of a reference '
-    f'classifier, which ships for {", ".join(names)} at 28×28×1 only, not for data.name='
-    f'{data.name!r} at {height}×{width}×{channels}. Set --config.perceptual_weight=0.'
+    f'classifier, which ships for {known} only, not for data.name={data.name!r} at '
+    f'{by_size(*shape)}. Set --config.perceptual_weight=0.'
   )
 
 

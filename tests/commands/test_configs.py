@@ -5,13 +5,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 from conftest import DATA, ROOT
 from cvae_jax import config as config_lib
+from cvae_jax import tasks
 from cvae_jax.evaluation.experiment import Finding
-from cvae_jax.training import sweep_plan
+from cvae_jax.runtime import tensor_files
+from cvae_jax.training import first_stage, sweep_plan
 from cvae_jax.training.sweep_plan import Axis
 from made_data import make
 
@@ -51,8 +54,11 @@ def test_the_experiments_are_all_there():
     'digits',
     'fashion_mnist',
     'fashion_autoencoder',
+    'fashion_flow',
     'latent_flow',
     'cifar10',
+    'cifar10_autoencoder',
+    'cifar10_flow',
     'convvae_mnist',
     'baseline_fashion_mnist',
     'baseline_cifar10',
@@ -145,6 +151,18 @@ def test_the_warmup_of_an_annealed_beta_is_a_fraction_of_the_run():
   assert dict(config_lib.fields(config))['beta_warmup_epochs'] == 1.5
 
 
+def untrained(name, folder):
+  """Writes an untrained model of a config to a folder, as a first stage."""
+  config = module(name).get_config()
+  task = tasks.build(config, steps_per_epoch=1)
+  saved = config_lib.SavedConfig(config, ('airplane',) * 10, 'none', None)
+  folder.mkdir()
+  config_lib.save(folder, saved)
+  variables = task.init(jax.random.key(0))
+  tensor_files.save(folder / first_stage.WEIGHTS_FILE, variables, step=0)
+  return folder
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('name', EXPERIMENTS)
 def test_every_config_passes_its_smoke_run(command, tmp_path, name):
@@ -158,6 +176,8 @@ def test_every_config_passes_its_smoke_run(command, tmp_path, name):
     flags = make(data_name, tmp_path / 'data')
   if name == 'latent_flow':  # flat latents, which ship
     flags += ['--config.first_stage=fashion_mnist']
+  if name == 'cifar10_flow':
+    flags += [f'--config.first_stage={untrained("cifar10_autoencoder", tmp_path / "first")}']
   before = sorted(Path(tmp_path).rglob('*'))
   home = {'HOME': str(tmp_path / 'home'), 'XDG_CACHE_HOME': str(tmp_path / 'home')}
   done = command(

@@ -13,7 +13,7 @@ from cvae_jax.models.classifier import MAX_WIDTH, NUM_FEATURES, Network
 from cvae_jax.runtime.errors import InputError
 from tiny import tiny_config
 
-NAMES = ('digits', 'fashion_mnist', 'mnist')
+NAMES = ('digits', 'fashion_mnist', 'mnist')  # whose images are grey, 28×28
 
 
 def shipped(name='digits'):
@@ -94,10 +94,22 @@ def test_it_grows_with_blur(name):
   assert 0 < distances[0] < distances[1] < distances[2]
 
 
+@pytest.mark.parametrize('name', classifier.SHIPPED_SHAPES)
+def test_each_shipped_classifier_is_for_the_size_that_is_stated(name):
+  assert {path.stem for path in classifier.SHIPPED.iterdir()} == set(classifier.SHIPPED_SHAPES)
+  shape = classifier.SHIPPED_SHAPES[name]
+  fields = {'data__name': name, 'data__image_size': shape[0], 'data__channels': shape[2]}
+  path = classifier.shipped_for(tiny_config(**fields, perceptual_weight=1.0))
+  assert path.stem == name
+  images = np.zeros((1, *shape), np.float32)
+  expected = Network(10).init(jax.random.key(0), images, train=False)
+  assert jax.tree.map(jnp.shape, classifier.load(path)) == jax.tree.map(jnp.shape, expected)
+
+
 @pytest.mark.parametrize(
   'changes', [{'data__name': 'cifar10'}, {'data__image_size': 32}, {'data__channels': 3}]
 )
-def test_only_data_sets_whose_classifier_ships_have_a_distance(changes):
+def test_only_images_whose_classifier_ships_have_a_distance(changes):
   fields = {'data__name': 'mnist', 'data__image_size': 28, 'perceptual_weight': 0.5} | changes
-  with pytest.raises(InputError, match=r'perceptual_weight=0\.5.*digits, fashion_mnist, mnist'):
+  with pytest.raises(InputError, match=r'perceptual_weight=0\.5.*cifar10 at 32×32×3'):
     classifier.shipped_for(tiny_config(**fields))
