@@ -13,6 +13,8 @@ Examples:
   python sample.py --workdir mnist_style --mode sweep --condition digit=all,slant=-0.6:0.6:9
   python sample.py --mode edit --images a.png --condition digit=7    the same latent
   python sample.py --workdir runs/latent_flow --digit 3 --guidance 2 --steps 20
+  python sample.py --workdir runs/latent_flow --mode inpaint --images a.png --mask m.png
+  python sample.py --workdir runs/latent_flow --mode vary --noise 0.5 --images a.png
   python sample.py --mode arithmetic --indices 4,8,15         the first − the second + the third
 
 Without --workdir it takes the newest run under runs/, or the shipped mnist. Latents come from the
@@ -25,7 +27,7 @@ from cvae_jax import cli
 from cvae_jax.runtime.errors import InputError
 
 _MODES = ['prior', 'posterior', 'reconstruct', 'interpolate', 'traverse', 'arithmetic']
-_MODES += ['manifold', 'style', 'sweep', 'edit']
+_MODES += ['manifold', 'style', 'sweep', 'edit', 'vary', 'inpaint']
 flags.DEFINE_enum('mode', 'prior', _MODES, 'What to draw.')
 flags.DEFINE_string('workdir', None, 'A run, one of its checkpoints, or shipped weights.')
 flags.DEFINE_string('checkpoint', 'best', 'best (by validation ELBO), last, or a step.')
@@ -40,8 +42,12 @@ flags.DEFINE_enum('split', None, _SPLITS, 'The split of --indices; by default te
 flags.DEFINE_string('data_dir', None, 'Folder of the dataset, if it is not that of the run.')
 _NUM_IMAGES = 'Images of one class (64), of each class (10), or paths between two classes (4).'
 flags.DEFINE_integer('num_images', None, _NUM_IMAGES, 1, 10_000)
-flags.DEFINE_integer('num_draws', None, 'Draws per image, for posterior (8).', 1, 100)
-flags.DEFINE_enum('interpolation', None, ['linear', 'spherical'], 'The path (linear).')
+_NUM_DRAWS = 'Draws per image, for posterior, vary and inpaint (8).'
+flags.DEFINE_integer('num_draws', None, _NUM_DRAWS, 1, 100)
+flags.DEFINE_float('noise', None, 'For vary: above 0, the image, to 1, a sample (0.5).')
+flags.DEFINE_string('mask', None, 'For inpaint: a picture, white where pixels are to be filled.')
+_PATH = 'The path (linear). With a second stage, spherical goes through its noise.'
+flags.DEFINE_enum('interpolation', None, ['linear', 'spherical'], _PATH)
 flags.DEFINE_list('dims', None, 'Two latent dimensions for manifold (those that change most).')
 flags.DEFINE_float('temperature', None, 'Factor on the standard deviation of latents (1).', 0.0)
 _PRIOR = "Prior of the latents: of a second stage, fitted to encoded images, or the model's own."

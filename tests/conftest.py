@@ -12,7 +12,7 @@ CHECKED_ROOMS = ('cvae_jax.models', 'cvae_jax.tasks', 'cvae_jax.evaluation')
 jaxtyping.install_import_hook(CHECKED_ROOMS, 'annotations.check')
 
 from cvae_jax.training import loop  # noqa: E402
-from tiny import tiny_config  # noqa: E402
+from tiny import flow_config, tiny_config  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get('CVAE_DATA_DIR') or ROOT.parent / 'shared' / 'data')
@@ -44,6 +44,26 @@ def tiny_run(tmp_path_factory):
   """The folder of a trained tiny run, with a checkpoint every 2 steps. Read only: copy it."""
   workdir = tmp_path_factory.mktemp('runs') / 'tiny'
   loop.train(tiny_config(checkpoint_every_steps=2, keep_checkpoints=10), workdir)
+  return workdir
+
+
+@pytest.fixture(scope='session')
+def flow_run(tmp_path_factory):
+  """The folder of a tiny second stage of classes, on an unconditional first one. Read only."""
+  folder = tmp_path_factory.mktemp('runs')
+  # Long enough that latents and classes have an effect.
+  longer = {'num_epochs': 60, 'eval_every_epochs': 30, 'checkpoint_every_epochs': 30}
+  first = {'objective': 'autoencoder', 'beta': 1e-4, 'conditional': False, 'learning_rate': 0.01}
+  loop.train(tiny_config(**first, **longer), folder / 'first')
+  loop.train(flow_config(folder / 'first', condition_dropout=0.2, **longer), folder / 'flow')
+  return folder / 'flow'
+
+
+@pytest.fixture(scope='session')
+def told_flow_run(tiny_run, tmp_path_factory):
+  """The folder of a tiny second stage that always knew the class, as its first stage did."""
+  workdir = tmp_path_factory.mktemp('runs') / 'told'
+  loop.train(flow_config(tiny_run, num_epochs=1), workdir)
   return workdir
 
 

@@ -62,6 +62,12 @@ def tiny_config(**changes):
   return set_fields(config_lib.default(), FIELDS | changes)
 
 
+def flow_config(first_stage, **changes):
+  """A run of flow matching in the latents of another run."""
+  fields = {'objective': 'flow_matching', 'velocity__width': 32, 'velocity__depth': 1}
+  return tiny_config(**{**fields, 'first_stage': str(first_stage), **changes})
+
+
 def task_of(config):
   """The task of a run with epochs of 3 steps."""
   return tasks.build(config, STEPS_PER_EPOCH)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cvae_jax.data.datasets import Dataset
+from cvae_jax.inference import inpainting
 from cvae_jax.inference import interpolation as interpolation_lib
 from cvae_jax.inference.conditions import Conditions
 from cvae_jax.inference.inputs import Inputs, from_dataset
@@ -124,6 +125,48 @@ def variations(
   )
 
 
+def noised(
+  model: Model,
+  inputs: Inputs,
+  noise: float = 0.5,
+  num_draws: int = 8,
+  temperature: float = 1.0,
+  seed: int = 0,
+  max_pixels: int | None = None,
+) -> Drawing:
+  """Each image, and what a second stage makes of it when it is in part noise."""
+  check_size(len(inputs.images) * (num_draws + 1), model.image_shape, max_pixels)
+  given = num_draws, temperature, seed, inputs.conditions, noise
+  images = model.vary(inputs.images, None, *given)
+  return Drawing(
+    np.concatenate([inputs.images[:, None], images], axis=1),
+    inputs.names,
+    ('image', *(str(number + 1) for number in range(num_draws))),
+    f'Variations: noise {noise:g}, {model.prior.describe(None, temperature)}',
+  )
+
+
+def inpaint(
+  model: Model,
+  inputs: Inputs,
+  mask: np.ndarray,
+  num_draws: int = 8,
+  seed: int = 0,
+  max_pixels: int | None = None,
+) -> Drawing:
+  """Each image, the image with its hole, and fills of the hole."""
+  check_size(len(inputs.images) * (num_draws + 2), model.image_shape, max_pixels)
+  images = inputs.images
+  filled = model.inpaint(images, mask, None, num_draws, seed, inputs.conditions)
+  shown = inpainting.with_hole(images, inpainting.holes_of(mask, len(images), model.image_shape))
+  return Drawing(
+    np.concatenate([images[:, None], shown[:, None], filled], axis=1),
+    inputs.names,
+    ('image', 'hole', *(str(number + 1) for number in range(num_draws))),
+    f'Fills of the hole, {model.prior.describe()}',
+  )
+
+
 def reconstructions(model: Model, inputs: Inputs) -> Drawing:
   """Rows of images, each above the row of their reconstructions."""
   columns = min(PAIR_COLUMNS, len(inputs.images))
@@ -143,7 +186,8 @@ def interpolate_images(model: Model, inputs: Inputs, interpolation: str = 'linea
   images = model.interpolate(*ends, None, NUM_STEPS, interpolation, conditions)
   names = [name if len(name) <= MAX_NAME else f'{name[: MAX_NAME - 1]}…' for name in inputs.names]
   pairs = tuple(map(' → '.join, zip(names[::2], names[1::2], strict=True)))
-  return Drawing(images, pairs, _fractions(), f'Interpolation in z, {interpolation}')
+  space = 'noise' if interpolation == 'spherical' and model.prior.flow is not None else 'z'
+  return Drawing(images, pairs, _fractions(), f'Interpolation in {space}, {interpolation}')
 
 
 def interpolate_conditions(

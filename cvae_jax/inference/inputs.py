@@ -181,6 +181,69 @@ def find_conditions(
   return Found(conditions, from_folder, probabilities)
 
 
+def given_conditions(
+  model: Model, paths: Sequence[Path], given: Mapping[str, Any] | None = None
+) -> Conditions:
+  """Given conditions of each picture, and the class of its folder; others are unknown.
+
+  Raises:
+    InputError: one is not given that the model has never seen unknown.
+  """
+  space = model.conditioning
+  values, number = space.values(given or {}), space.class_number
+  if number is not None and number not in values:
+    labels = np.array([_label_of_folder(model, path) for path in paths])
+    values[number] = np.where(labels >= 0, labels, np.nan)
+  needed = [
+    column.name
+    for place, column in enumerate(space.columns)
+    if not space.inputs[place].has_unknown and np.isnan(values.get(place, np.nan)).any()
+  ]
+  if needed:
+    raise InputError(
+      f'This model was never trained without {", ".join(needed)[:500]}: name it with --label or '
+      '--condition.'
+    )
+  return space._replace(training=None).completed(values, len(paths))
+
+
+def read_mask(model: Model, path: Path, of: Sequence[Path]) -> np.ndarray:
+  """A mask, cut and resized as the pictures that it is for.
+
+  Args:
+    model: a trained model.
+    path: of the mask.
+    of: the pictures that it is for; without any, the images have the model's size.
+
+  Returns:
+    uint8 [H, W].
+
+  Raises:
+    InputError: it cannot be read, or has neither the proportions of each picture nor the size of
+      the model.
+  """
+  if not path.is_file():
+    state = 'no file' if path.exists() else 'not there'
+    raise InputError(f'{printable(path)} is {state}: --mask names a picture, white where to fill.')
+  geometry = decoding.Geometry.of(model.config.data)._replace(channels=1, bit_depth=0)
+  usual = geometry.width, geometry.height
+  try:
+    own = decoding.size(path)
+    if own == usual:
+      geometry = geometry._replace(crop_size=0)
+    image = decoding.read(path, geometry).image
+  except Exception as error:  # the errors of Pillow's decoders share no base class
+    raise InputError(f'{printable(path)} cannot be read ({decoding.problem(error)}).') from error
+  for width, height in map(decoding.size, of) if of else [usual]:
+    is_alike = own[0] * height == own[1] * width and not geometry.crop_size
+    if own not in ((width, height), usual) and not is_alike:
+      raise InputError(
+        f'{printable(path)} has {own[0]}×{own[1]} pixels, expected {width}×{height}, as the image '
+        f'that it is for, or {usual[0]}×{usual[1]}, as the model.'
+      )
+  return image[..., 0]
+
+
 def _first(space: Conditioning, number: int) -> float:
   """What a column is before it is found: unknown, if the network takes that."""
   inputs = space.inputs[number]

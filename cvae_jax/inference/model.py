@@ -13,7 +13,7 @@ from cvae_jax import config as config_lib
 from cvae_jax.config import Column
 from cvae_jax.data.datasets import Splits
 from cvae_jax.data.readers import DATASETS
-from cvae_jax.inference import arrays, bounds, interpolation, model_data, passes
+from cvae_jax.inference import arrays, bounds, inpainting, interpolation, model_data, passes
 from cvae_jax.inference import conditions as conditions_lib
 from cvae_jax.inference.conditions import Conditioning, Conditions
 from cvae_jax.inference.latent_prior import LatentPrior
@@ -424,26 +424,73 @@ class Model:
     temperature: float = 1.0,
     seed: int = 0,
     conditions: Given = None,
+    noise: float | None = None,
   ) -> np.ndarray:
-    """E[x | z, c] at draws from the posterior of each image, [N, num_draws, H, W, C] in [0, 1].
+    """Variations of each image, [N, num_draws, H, W, C] in [0, 1].
+
+    They are E[x | z, c] at draws from the posterior or, with `noise`, at what a second stage makes
+    of the latents after it has mixed them with noise.
 
     Args:
       images: [N, H, W, C] in [0, 1].
       labels: [N] class numbers; None for an unconditional model.
       num_draws: of each image.
-      temperature: factor on the posterior's standard deviation.
+      temperature: factor on the standard deviation of the posterior, or of the noise.
       seed: the same seed gives the same draws.
       conditions: by column; see the class.
+      noise: above 0, where nothing changes, to 1, where nothing of the image is left and these are
+        samples.
     """
     check_integer('num_draws', num_draws, 1)
-    self.prior.check_exists()
+    if noise is None:
+      self.prior.check_exists()
     rows = self.inferred(images, conditions, labels)
     mean, logvar = self.encode(images, conditions=rows)
     count = len(mean)
     mean, logvar = (np.repeat(x, num_draws, axis=0) for x in (mean, logvar))
-    latents = passes.draw_posterior(mean, logvar, temperature, seed)
-    decoded = self.decode(latents, conditions=rows.repeat(num_draws))
+    rows = rows.repeat(num_draws)
+    if noise is None:
+      latents = passes.draw_posterior(mean, logvar, temperature, seed)
+    else:
+      latents = self.prior.vary(mean, rows, noise, temperature, seed)
+    decoded = self.decode(latents, conditions=rows)
     return decoded.reshape(count, num_draws, *self.image_shape)
+
+  def inpaint(
+    self,
+    images,
+    mask,
+    labels=None,
+    num_draws: int = 8,
+    seed: int = 0,
+    conditions: Given = None,
+  ) -> np.ndarray:
+    """Images with their holes filled by a second stage, [N, num_draws, H, W, C] in [0, 1].
+
+    Pixels outside of the hole stay as they are. See `models.inpainting.fill`.
+
+    Args:
+      images: [N, H, W, C] in [0, 1]; what is in the hole has no effect.
+      mask: [H, W] or [N, H, W], true, or from 0.5 or 128 on, where pixels are to be filled.
+      labels: [N] class numbers or names. Without them, and other conditions, these are unknown.
+      num_draws: fills of each image.
+      seed: the same seed gives the same fills.
+      conditions: by column; see the class.
+
+    Raises:
+      InputError: the model has no second stage, the mask has another size or no hole, or the model
+        needs to know a condition that is not given.
+    """
+    check_integer('num_draws', num_draws, 1)
+    self.prior.check_flow('fills holes')
+    images = arrays.images_of(images, self.image_shape)
+    holes = inpainting.holes_of(mask, len(images), self.image_shape)
+    rows = inpainting.known_conditions(self.conditioning, labels, conditions, len(images))
+    images, holes = (np.repeat(x, num_draws, axis=0) for x in (images, holes))
+    rows = rows.repeat(num_draws)
+    latents = self.prior.fill(images, holes, rows, seed)
+    filled = np.where(holes, self.decode(latents, conditions=rows), images)
+    return filled.reshape(-1, num_draws, *self.image_shape)
 
   def interpolate(
     self,
@@ -455,6 +502,9 @@ class Model:
     conditions: tuple[Given, Given] | None = None,
   ) -> np.ndarray:
     """Decoded interpolations of the latents from each image of `first` to that in `second`.
+
+    With a second stage, 'spherical' is the path between the noises that give these latents, which
+    the flow finds backwards and follows forwards again.
 
     Args:
       first: [N, H, W, C] in [0, 1].
@@ -480,4 +530,8 @@ class Model:
       means.append(self.encode(images, conditions=rows[-1])[0])
     if len(means[0]) != len(means[1]):
       raise InputError(f'{len(means[0])} images cannot be paired with {len(means[1])}.')
-    return self.decode_paths(interpolate(*means, num_steps), *rows)
+    if method == 'spherical' and self.prior.flow is not None:
+      paths = self.prior.through_noise(interpolate, means, rows, num_steps)
+    else:
+      paths = interpolate(*means, num_steps)
+    return self.decode_paths(paths, *rows)

@@ -1,7 +1,7 @@
 """The modes of sample.py: from its flags to a `Drawing`, and the name of its file."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,6 +36,8 @@ class Request(NamedTuple):
   data_dir: str | None = None
   num_images: int | None = None
   num_draws: int | None = None
+  noise: float | None = None
+  mask: str | None = None  # a picture file
   interpolation: str | None = None
   dims: list[str] | None = None
   temperature: float | None = None
@@ -70,7 +72,8 @@ class Drawer(NamedTuple):
 _CONDITIONS = ('label', 'condition')
 _IMAGES = ('images', 'indices', 'split', 'data_dir', *_CONDITIONS)
 _NOISE = ('temperature', 'seed')
-_PRIOR = ('prior', 'guidance', 'steps')
+_FLOW = ('guidance', 'steps')
+_PRIOR = ('prior', *_FLOW)
 # By mode, and whether it starts from images: functions of (model, `Inputs`), else of a model alone,
 # with keyword arguments for the other flags; see `draw`.
 DRAWERS = {
@@ -78,6 +81,8 @@ DRAWERS = {
     drawings.samples, (*_CONDITIONS, 'num_images', 'draw', *_PRIOR, *_NOISE)
   ),
   ('posterior', True): Drawer(drawings.variations, (*_IMAGES, 'num_draws', *_NOISE)),
+  ('vary', True): Drawer(drawings.noised, (*_IMAGES, 'noise', 'num_draws', *_FLOW, *_NOISE)),
+  ('inpaint', True): Drawer(drawings.inpaint, (*_IMAGES, 'mask', 'num_draws', *_FLOW, 'seed')),
   ('reconstruct', True): Drawer(drawings.reconstructions, _IMAGES),
   ('interpolate', True): Drawer(drawings.interpolate_images, (*_IMAGES, 'interpolation')),
   ('interpolate', False): Drawer(
@@ -96,6 +101,7 @@ DRAWERS = {
   ('edit', True): Drawer(sweeps.edit, _IMAGES),
 }
 ANIMATED = ('interpolate', 'traverse', 'sweep', 'edit')
+OF_FLOW = ('vary', 'inpaint')  # modes of a second stage
 BY_RANGES = ('sweep', 'edit')  # modes whose --condition may have ranges
 
 
@@ -135,6 +141,8 @@ def check(request: Request) -> None:
     if flag not in drawer.flags or (request.images and flag in ('split', 'data_dir')):
       source = next((f'with --{x}' for x in ('images', 'indices') if x in given), 'without images')
       raise InputError(f'--{flag} has no meaning in --mode={mode} {source}: leave it out.')
+  if mode == 'inpaint' and request.mask is None:
+    raise InputError('--mode=inpaint needs --mask PATH, a picture: its white pixels are filled.')
   if not request.has_images:
     _check_count(request, len(request.label or ()))
   if request.temperature is not None:
@@ -155,6 +163,12 @@ def draw(model: Model, request: Request) -> Drawing:
   options = {flag: value for flag, value in request.given.items() if flag not in flags}
   if request.dims is not None:
     options['dims'] = _integers('dims', request.dims)
+  if request.mode in OF_FLOW:
+    model.prior.check_flow(f'draws --mode={request.mode}')
+  if request.mask is not None:
+    options['mask'] = inputs_lib.read_mask(
+      model, paths.from_user(request.mask), _files(request.images or ())
+    )
   if request.format == 'png' and not {'num_images', 'num_draws'}.isdisjoint(drawer.flags):
     options['max_pixels'] = drawings.MAX_PIXELS
   labels = None if request.label is None else _labels(model, request.label)
@@ -226,11 +240,19 @@ def file_name(request: Request, model: Model) -> str:
     files = [Path(path) for path in request.images]
     parts += [path.stem for path in files[:3]]
     parts.append(paths.digest(*(str(path.resolve()) for path in files)))
+  if request.mask:
+    parts += ['mask', Path(request.mask).stem, paths.digest(str(Path(request.mask).resolve()))]
   if request.split:
     parts.append(request.split)
   if 'seed' in flags:
     parts.append(f'seed{request.seed or 0}')
-  letters = {'num_images': 'n', 'num_draws': 'draws', 'temperature': 't', 'guidance': 'g'}
+  letters = {
+    'num_images': 'n',
+    'num_draws': 'draws',
+    'temperature': 't',
+    'guidance': 'g',
+    'noise': 'noise',
+  }
   for name, letter in (letters | {'steps': 'steps'}).items():
     value = getattr(request, name)
     if value is not None and (name, value) != ('temperature', 1):
@@ -281,7 +303,7 @@ def _inputs(
     names = [model.class_names[label] for label in labels]
     given[model.conditioning.class_column.name] = names if len(names) > 1 else names[0]
   if not request.indices:
-    return _pictures(model, request.images, given, labels)
+    return _pictures(model, request, given, labels)
   rows = _integers('indices', request.indices)
   _check_labels(labels, len(rows))
   inputs = inputs_lib.from_dataset(model, _split(model, request), rows)
@@ -296,21 +318,52 @@ def _check_labels(labels: list[int] | None, count: int) -> None:
     raise InputError(f'{len(labels)} classes are named for {count} images: give one, or {count}.')
 
 
-def _pictures(model: Model, given: list[str], known: dict[str, Any], labels) -> Inputs:
-  """Picture files with their known conditions; others are read, see `inputs.find_conditions`."""
+def _files(given: Sequence[str]) -> list[Path]:
+  """Picture files, and those in folders."""
   files: list[Path] = []
   for path in map(paths.from_user, given):
     files += inputs_lib.find_pictures(path) if path.is_dir() else [path]
   if len(files) > MAX_IMAGES:
     raise InputError(f'{len(files):,} pictures are too many: expected at most {MAX_IMAGES:,}.')
+  return files
+
+
+def _pictures(model: Model, request: Request, known: dict[str, Any], labels) -> Inputs:
+  """Picture files with their known conditions; others are read, see `inputs.find_conditions`."""
+  files = _files(request.images)
   _check_labels(labels, len(files))
   images, _ = inputs_lib.read_pictures(model, files, skip_broken=False)
-  found = inputs_lib.find_conditions(model, images, files, known)
+  if _leaves_unknown(model, request):
+    conditions = inputs_lib.given_conditions(model, files, known)
+    texts = _known_texts(conditions)
+  else:
+    found = inputs_lib.find_conditions(model, images, files, known)
+    conditions, texts = found.conditions, _origins(model, found, files, known)
   if model.conditional and len(known) < len(model.columns):
-    for path, text in zip(files, _origins(model, found, files, known), strict=True):
+    for path, text in zip(files, texts, strict=True):
       print(f'{paths.printable(path.name)}: {text}')
   names = tuple(paths.printable(path.stem)[:SHOWN_NAME] for path in files)
-  return Inputs(images.astype(np.float32) / 255, found.conditions, names)
+  return Inputs(images.astype(np.float32) / 255, conditions, names)
+
+
+def _known_texts(conditions: Conditions) -> list[str]:
+  """'label Sneaker' of each row, or 'label unknown'."""
+  columns = [
+    [f'{column.name} {column.text(value)}' for value in values]
+    for column, values in zip(conditions.columns, conditions.table.T, strict=True)
+  ]
+  return list(map(', '.join, zip(*columns, strict=True)))
+
+
+def _leaves_unknown(model: Model, request: Request) -> bool:
+  """Whether conditions that are not given stay unknown, as nothing of the image says them.
+
+  It has a hole, or only the flow knows conditions.
+  """
+  needs_flow = request.mode == 'vary' or request.interpolation == 'spherical'
+  return request.mode == 'inpaint' or (
+    model.prior.flow is not None and needs_flow and not model.reads_conditions
+  )
 
 
 def _origins(model: Model, found: Found, files: list[Path], known: dict[str, Any]) -> list[str]:
@@ -323,13 +376,18 @@ def _origins(model: Model, found: Found, files: list[Path], known: dict[str, Any
       if column.name not in known and place != number
     ]
     if number is not None and model.conditioning.class_column.name not in known:
-      label = int(found.conditions.labels[row])
-      text = f'taken for {model.class_text(label)} (p = {found.probabilities[row]:.2f})'
-      if found.from_folder[row]:
-        text = f'{model.class_text(label)}, from its folder {inputs_lib.folder_name(path)}'
-      texts.insert(0, text)
+      texts.insert(0, _origin_of_class(model, found, row, path))
     lines.append(', '.join(texts))
   return lines
+
+
+def _origin_of_class(model: Model, found: Found, row: int, path: Path) -> str:
+  label = int(found.conditions.labels[row])
+  if label < 0:
+    return f'{model.conditioning.class_column.name} unknown'
+  if found.from_folder[row]:
+    return f'{model.class_text(label)}, from its folder {inputs_lib.folder_name(path)}'
+  return f'taken for {model.class_text(label)} (p = {found.probabilities[row]:.2f})'
 
 
 def _split(model: Model, request: Request) -> Dataset:

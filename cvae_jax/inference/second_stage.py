@@ -78,6 +78,7 @@ def _config(first, own, second):
 def _prior(first: FirstStage, network: latent_flow.LatentFlow, variables: dict) -> LatentPrior:
   config = first.saved.config
   of_first = first.task, first.variables
+  of_flow = network, variables
   hides = all(column.has_unknown for column in network.columns) and bool(network.columns)
   return LatentPrior(
     kind=config.prior if first.task.is_generative else 'none',
@@ -87,8 +88,12 @@ def _prior(first: FirstStage, network: latent_flow.LatentFlow, variables: dict) 
     draw_own=functools.partial(latent_prior.draw_own, *of_first),
     change_conditions=functools.partial(latent_prior.change_conditions, *of_first),
     flow=Flow(
-      functools.partial(_draw, network, variables),
-      functools.partial(_change_conditions, network, variables),
+      functools.partial(_draw, *of_flow),
+      functools.partial(_change_conditions, *of_flow),
+      functools.partial(_vary, *of_flow),
+      functools.partial(_to_noise, *of_flow),
+      functools.partial(_from_noise, *of_flow),
+      functools.partial(_fill, *of_flow, *of_first),
       is_guidable=hides,
     ),
   )
@@ -110,3 +115,22 @@ def _draw(network, variables, conditions, *request) -> Array:
 def _change_conditions(network, variables, latents, conditions, others, num_steps) -> Array:
   rows = _rows(network, conditions), _rows(network, others)
   return latent_flow.change_conditions(network, variables, latents, *rows, num_steps)
+
+
+def _vary(network, variables, latents, conditions, *request) -> Array:
+  return latent_flow.vary(network, variables, latents, _rows(network, conditions), *request)
+
+
+def _to_noise(network, variables, latents, conditions, num_steps) -> Array:
+  return latent_flow.to_noise(network, variables, latents, _rows(network, conditions), num_steps)
+
+
+def _from_noise(network, variables, noise, conditions, others, *request) -> Array:
+  rows = _rows(network, conditions), _rows(network, others)
+  return latent_flow.from_noise(network, variables, noise, *rows, *request)
+
+
+def _fill(network, variables, task, of_task, images, known, conditions, *request) -> Array:
+  decoder = task.network, task.likelihood, of_task
+  rows = _rows(network, conditions), conditions
+  return latent_flow.fill(network, variables, *decoder, images, known, *rows, *request)

@@ -9,10 +9,11 @@ from flax import linen as nn
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, Key
 
-from cvae_jax.models import blocks, flow_matching, velocity
+from cvae_jax.models import blocks, flow_matching, generation, inpainting, velocity
 from cvae_jax.models import conditions as conditions_lib
 from cvae_jax.models.conditions import Input
-from cvae_jax.models.cvae import Conditions
+from cvae_jax.models.cvae import CVAE, Conditions
+from cvae_jax.models.likelihoods import Likelihood
 from cvae_jax.runtime import keys
 
 STATISTICS = 'latents'  # the collection of their mean and standard deviation
@@ -122,11 +123,133 @@ def draw(
 
   The temperature is a factor on the noise that the flow begins with.
   """
-  noise = jax.vmap(lambda key: jax.random.normal(key, (network.latent_dim,), jnp.float32))(
-    keys.per_example(key, indices)
-  )
-  points = flow_matching.solve(
-    velocity_of(network, variables, conditions, guidance), temperature * noise, num_steps
+  noise = temperature * _noise(network, key, indices)
+  velocity = velocity_of(network, variables, conditions, guidance)
+  points = flow_matching.solve(velocity, noise, num_steps)
+  return network.apply(variables, points, method='in_units')
+
+
+def _noise(
+  network: LatentFlow, key: Key[Array, ''], indices: Int[Array, ' batch']
+) -> Float[Array, 'batch latent']:
+  """Standard normal noise, of each example its own."""
+  draw = lambda key: jax.random.normal(key, (network.latent_dim,), jnp.float32)  # noqa: E731
+  return jax.vmap(draw)(keys.per_example(key, indices))
+
+
+@functools.partial(jax.jit, static_argnames=('network', 'num_steps', 'guidance'))
+def vary(
+  network: LatentFlow,
+  variables: dict,
+  latents: Float[Array, 'batch latent'],
+  conditions: Conditions,
+  key: Key[Array, ''],
+  indices: Int[Array, ' batch'],
+  amount: Float[Array, ''] | float,
+  temperature: Float[Array, ''] | float,
+  guidance: float = 1.0,
+  num_steps: int = 20,
+) -> Float[Array, 'batch latent']:
+  """Latents mixed with noise at time 1 − `amount`, which the flow takes back to time 1.
+
+  With the amount 1 nothing of them is left, and it is `draw` (SDEdit, Meng et al. 2022, has a
+  diffusion model do this to images).
+  """
+  points = network.apply(variables, latents, method='standardized')
+  noise = temperature * _noise(network, key, indices)
+  begin = 1 - amount
+  mixed, _ = flow_matching.interpolate(noise, points, jnp.full(len(points), begin))
+  velocity = velocity_of(network, variables, conditions, guidance)
+  points = flow_matching.solve(velocity, mixed, num_steps, begin=begin)
+  return network.apply(variables, points, method='in_units')
+
+
+@functools.partial(jax.jit, static_argnames=('network', 'num_steps'))
+def to_noise(
+  network: LatentFlow,
+  variables: dict,
+  latents: Float[Array, 'batch latent'],
+  conditions: Conditions,
+  num_steps: int = 20,
+) -> Float[Array, 'batch latent']:
+  """The noise that gives `latents`, unguided."""
+  points = network.apply(variables, latents, method='standardized')
+  velocity = velocity_of(network, variables, conditions)
+  return flow_matching.solve(velocity, points, num_steps, begin=1.0, end=0.0)
+
+
+@functools.partial(jax.jit, static_argnames=('network', 'num_steps'))
+def from_noise(
+  network: LatentFlow,
+  variables: dict,
+  noise: Float[Array, 'batch latent'],
+  conditions: Conditions,
+  others: Conditions,
+  fractions: Float[Array, ' batch'],
+  num_steps: int = 20,
+) -> Float[Array, 'batch latent']:
+  """The latents that noise gives, unguided, between two conditions.
+
+  The velocity is (1 − fraction) times that under `conditions`, plus fraction times that under
+  `others`.
+  """
+  first, second = (velocity_of(network, variables, rows) for rows in (conditions, others))
+
+  def velocity(points, times):
+    begin = first(points, times)
+    return begin + fractions[:, None] * (second(points, times) - begin)
+
+  points = flow_matching.solve(velocity, noise, num_steps)
+  return network.apply(variables, points, method='in_units')
+
+
+@functools.partial(
+  jax.jit, static_argnames=('network', 'decoder', 'likelihood', 'num_steps', 'guidance')
+)
+def fill(
+  network: LatentFlow,
+  variables: dict,
+  decoder: CVAE,
+  likelihood: Likelihood,
+  decoder_variables: dict,
+  images: Float[Array, 'batch h w c'],
+  known: Float[Array, 'batch h w c'],
+  conditions: Conditions,
+  decoder_conditions: Conditions,
+  key: Key[Array, ''],
+  indices: Int[Array, ' batch'],
+  guidance: float = 1.0,
+  num_steps: int = 20,
+) -> Float[Array, 'batch latent']:
+  """Latents whose images agree with known pixels; see `inpainting.fill`.
+
+  Args:
+    network: the flow.
+    variables: its.
+    decoder: the first stage.
+    likelihood: its.
+    decoder_variables: its.
+    images: in [0, 1].
+    known: 1 for known pixels, 0 for those to fill.
+    conditions: as the flow takes them.
+    decoder_conditions: as the first stage takes them.
+    key: of the noise.
+    indices: of the noise.
+    guidance: see `velocity_of`.
+    num_steps: of the flow.
+  """
+
+  def decode_points(points):
+    latents = network.apply(variables, points, method='in_units')
+    return generation.decode(decoder, likelihood, decoder_variables, latents, decoder_conditions)
+
+  points = inpainting.fill(
+    velocity_of(network, variables, conditions, guidance),
+    decode_points,
+    images,
+    known,
+    _noise(network, key, indices),
+    num_steps,
   )
   return network.apply(variables, points, method='in_units')
 
@@ -141,8 +264,6 @@ def change_conditions(
   num_steps: int = 20,
 ) -> Float[Array, 'batch latent']:
   """What the noise that gives `latents` under `conditions` gives under `others`, unguided."""
-  points = network.apply(variables, latents, method='standardized')
-  back = velocity_of(network, variables, conditions)
-  noise = flow_matching.solve(back, points, num_steps, begin=1.0, end=0.0)
+  noise = to_noise(network, variables, latents, conditions, num_steps)
   points = flow_matching.solve(velocity_of(network, variables, others), noise, num_steps)
   return network.apply(variables, points, method='in_units')

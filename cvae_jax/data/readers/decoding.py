@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from cvae_jax.config import height_and_width
 from cvae_jax.data.readers import file_rows
@@ -29,6 +29,7 @@ FORMAT_NAMES = f'{", ".join(list(FORMATS)[:-1])} or {list(FORMATS)[-1]}'  # for 
 # Pillow scales these pixels to 8 bits, but not the transparent colour that the PNG names.
 TRANSPARENT_COLOUR_SCALES = {'L;2': 85, 'L;4': 17, 'RGB;16B': 1 / 256}
 MODES = {1: 'L', 3: 'RGB', 4: 'RGBA'}  # of Pillow, by the number of channels
+TURNED = (5, 6, 7, 8)  # orientations of EXIF whose width is the height
 TIFF_BITS, TIFF_PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # tags, and a value of the second
 
 
@@ -92,6 +93,16 @@ def read(source: Path | bytes, geometry: Geometry) -> Picture:
       part = shallow.crop((left, top, left + width, top + height))
       image = _resize(_array(part.convert(MODES[geometry.channels])), geometry)
       return Picture(image, largest, _has_more(picture))
+
+
+def size(path: Path) -> tuple[int, int]:
+  """Width and height of a picture that `read` can read, upright, before it is cut and resized."""
+  with opened(path) as file, Image.open(file, formats=tuple(FORMATS)) as picture:
+    width, height = picture.size
+    with contextlib.suppress(Exception):  # broken EXIF data of an intact picture
+      if picture.getexif().get(ExifTags.Base.Orientation) in TURNED:
+        return height, width
+    return width, height
 
 
 def check_channels(data) -> None:
