@@ -34,10 +34,11 @@ flags.DEFINE_string('predict', None, 'A folder: only latents and bounds of its p
 flags.DEFINE_string('against', None, 'With --predict: a folder to tell its pictures apart from.')
 flags.DEFINE_float('guidance', None, 'Of a second stage: how much the conditions of samples count.')
 flags.DEFINE_integer('steps', None, 'Of a second stage: steps from noise to latents.')
+flags.DEFINE_enum('prior', None, ['flow_matching', 'model'], 'Of bounds: a second stage, or not.')
 flags.DEFINE_bool('scatter', False, 'Only the scatter plot of the latents.')
 flags.DEFINE_multi_string('compare', None, 'Only a comparison of runs, or of those in a folder.')
 # The flags that each mode ignores.
-NUMBERS = ('metrics', 'iwae_samples', 'max_examples', 'lpips', 'guidance', 'steps')
+NUMBERS = ('metrics', 'iwae_samples', 'max_examples', 'lpips', 'guidance', 'steps', 'prior')
 ALONE = {
   'predict': (*NUMBERS, 'split', 'projection'),
   'scatter': (*NUMBERS, 'against'),
@@ -84,6 +85,7 @@ def main() -> None:
     lpips = perceptual.weights_of(given.lpips) if 'reconstruction' in asked else None
     report.check_writable(model)
     how = given.split, given.iwae_samples, given.max_examples, given.projection, lpips, asked
+    how = *how, given.prior
     data, keep = model.data(given.data_dir), report.write_unless_finished
     result = suite.evaluate(model, data, *how, keep)
     progress.log(f'\n{report.summary(result)}\n\n{report.table(result)}\n')

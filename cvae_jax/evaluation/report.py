@@ -17,6 +17,7 @@ import cvae_jax
 from cvae_jax.evaluation import GROUPS, IWAE_SAMPLES, pictures
 from cvae_jax.evaluation.intervals import Interval
 from cvae_jax.evaluation.pictures import Make, Picture
+from cvae_jax.inference.bounds import Density
 from cvae_jax.inference.model import Model
 from cvae_jax.plots import html as page_lib
 from cvae_jax.plots import tables
@@ -63,6 +64,7 @@ class Evaluation:
   arrays: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
   pictures: dict[str, Picture] = dataclasses.field(default_factory=dict)
   undrawn: dict[str, Make] = dataclasses.field(default_factory=dict)
+  density: Density | None = None  # the prior of its bounds, if not the one that it was trained with
 
   @property
   def name(self) -> str:
@@ -71,7 +73,8 @@ class Evaluation:
     is_usual = self.iwae_samples == IWAE_SAMPLES or 'iwae' not in self.asked
     samples = '' if is_usual else f'-iwae{self.iwae_samples}'
     only = '' if self.asked == GROUPS else f'-only-{"-".join(self.asked)}'
-    return f'{self.split}{first}{samples}{only}{self.model.suffix}'
+    prior = '' if self.density or not self.model.prior.flow else '-model_prior'
+    return f'{self.split}{first}{samples}{prior}{only}{self.model.suffix}'
 
   @property
   def groups(self) -> dict[str, list[Metric]]:

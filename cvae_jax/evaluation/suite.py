@@ -35,6 +35,10 @@ from cvae_jax.tasks.vae import active_units, bits_per_dimension
 
 # On a CPU one sample of one image takes 0.4 ms; MNIST's test split would take five hours.
 MAX_IWAE_IMAGES_ON_CPU = 1_000
+# Floating-point operations for the densities of one bound under a second stage: some four minutes
+# on 2 busy cores, a few on an accelerator. An image has at least one density.
+OPERATIONS_ON_CPU, OPERATIONS_ON_ACCELERATOR = 5e13, 5e15
+MIN_IMAGES_OF_FLOW = 16
 GRID_ROWS, GRID_COLUMNS = 4, 10
 INTERPOLATED_PAIRS = 5
 MAX_TRAVERSED = 24  # latent dimensions, those with the largest KL
@@ -44,7 +48,12 @@ PIECE = 1_024  # images
 
 
 # Flags of evaluate.py, by the group that uses them.
-USED_BY = {'lpips': 'reconstruction', 'projection': 'latent', 'iwae_samples': 'iwae'}
+USED_BY = {
+  'lpips': ('reconstruction',),
+  'projection': ('latent',),
+  'iwae_samples': ('iwae',),
+  'prior': ('likelihood', 'iwae'),
+}
 
 
 def chosen(names: Collection[str] | None, flags: Collection[str] = ()) -> tuple[str, ...]:
@@ -65,8 +74,9 @@ def chosen(names: Collection[str] | None, flags: Collection[str] = ()) -> tuple[
     raise InputError(f'metrics names no group, expected some of: {known}.')
   groups = tuple(group for group in GROUPS if names is None or group in names)
   for flag in flags:
-    if USED_BY[flag] not in groups:
-      raise InputError(f'--metrics without {USED_BY[flag]} does not use --{flag}: leave it out.')
+    if not set(USED_BY[flag]) & set(groups):
+      users = ' and '.join(USED_BY[flag])
+      raise InputError(f'--metrics without {users} does not use --{flag}: leave it out.')
   return groups
 
 
@@ -79,6 +89,7 @@ def evaluate(
   method: str = 'pca',
   lpips_weights: Weights | None = None,
   asked: tuple[str, ...] = GROUPS,
+  prior: str | None = None,
   keep: Callable[[Evaluation], None] = lambda evaluation: None,
 ) -> Evaluation:
   """Measures a model, group by group; IWAE comes last, since it takes longest.
@@ -92,20 +103,24 @@ def evaluate(
     method: projection of the latent scatter; see `projection.to_plane`.
     lpips_weights: for LPIPS; None leaves it out.
     asked: the groups to measure, from `chosen`.
+    prior: of the bounds; see `LatentPrior.density`.
     keep: called with what is there when a group has been measured, and again with its pictures.
   """
   model.prior.choose(None)  # raises if the fitted one is damaged, before minutes of work
+  density = model.prior.density(prior)
   whole = getattr(data, split)
   dataset = whole.take(slice(max_examples))
   # With the key of the training's validation, the numbers on that split equal those of its log.
   key = keys.stream(model.config.seed, 'validation')
   counts = len(dataset.labels), len(whole.labels)
-  evaluation = Evaluation(model, split, *counts, iwae_samples, asked, list(asked))
+  evaluation = Evaluation(
+    model, split, *counts, iwae_samples, asked, list(asked), density=density
+  )
   given = inputs.conditions_of(model, dataset).values
   terms = bounds.elbo(model.task, model.variables, dataset.images, given, key)
   progress.log(_forecast(evaluation, data, terms, dataset))
   measure = {
-    'likelihood': lambda: _add_elbo(evaluation, dataset, terms),
+    'likelihood': lambda: _add_elbo(evaluation, dataset, key, terms),
     'reconstruction': lambda: fidelity.add_metrics(evaluation, data, dataset, lpips_weights),
     'latent': lambda: _add_latents(evaluation, terms, dataset, method),
     'generation': lambda: generation.add_metrics(evaluation, data, dataset),
@@ -155,10 +170,15 @@ def _forecast(evaluation: Evaluation, data: Splits, terms: bounds.Terms, dataset
   if 'conditions' in asked and model.conditioning.has_table:
     drawn = min(conditions.MAX_SAMPLES, num_images)
     work[f'conditions: {drawn:,} samples, beside their judges'] = drawn
-  if 'iwae' in asked:
-    count, samples = num_in_iwae(num_images), evaluation.iwae_samples
-    work[f'iwae: {samples:,} samples of each of {count:,} images'] = count * samples
+  iwae = in_iwae(num_images, evaluation.iwae_samples, evaluation.density)
+  iwae_text = 'iwae: {1:,} samples of each of {0:,} images'.format(*iwae)
+  if 'iwae' in asked and not evaluation.density:
+    work[iwae_text] = iwae[0] * iwae[1]
   lines = [f'{num_images:,} images of the {evaluation.split} split: {", ".join(asked)}']
+  if evaluation.density:
+    count, under = in_elbo(num_images, evaluation.density), f'under {evaluation.density.name}'
+    lines += [f'  likelihood: {count:,} images {under}'] * ('likelihood' in asked)
+    lines += [f'  {iwae_text} {under}'] * ('iwae' in asked)
   lines += (f'  {text}: about {_duration(passes * seconds)}' for text, passes in work.items())
   return '\n'.join(lines)
 
@@ -189,8 +209,10 @@ def _targets(model: Model) -> str:
   return f'a density of pixels in [{low:g}, {high:g}], no probability'
 
 
-def _prior_of_bounds(model: Model) -> str:
-  return f'p(z{" | c" if model.conditional else ""}) is its {model.prior.describe("model")}'
+def _prior_of_bounds(evaluation: Evaluation) -> str:
+  model, density = evaluation.model, evaluation.density
+  name = density.name if density else f'its {model.prior.describe("model")}'
+  return f'p(z{" | c" if model.conditional else ""}) is {name}'
 
 
 def _in_bits(model: Model, nats: Interval) -> Interval:
@@ -204,13 +226,38 @@ def _knows_classes(model: Model, dataset: Dataset) -> np.ndarray:
   return ~np.isnan(values[:, inferred]).any(axis=1) if any(inferred) else np.ones(len(values), bool)
 
 
-def _add_elbo(evaluation: Evaluation, dataset: Dataset, terms: bounds.Terms) -> None:
-  model, (add, _) = evaluation.model, evaluation.group('likelihood')
+def _evenly(count: int, num_images: int) -> np.ndarray:
+  """Numbers of `count` images, evenly spaced, since a dataset may be sorted."""
+  return np.arange(count) * num_images // count
+
+
+def _spaced(count: int, num_images: int) -> str:
+  return '' if count == num_images else f' of {num_images:,}, evenly spaced'
+
+
+def _add_elbo(evaluation: Evaluation, dataset: Dataset, key, own: bounds.Terms) -> None:
+  """Adds the ELBO; with a second stage of as many images as `in_elbo` says.
+
+  Args:
+    evaluation: where to.
+    dataset: its images.
+    key: of the bounds.
+    own: the bounds with the prior that the model was trained with, of all images.
+  """
+  model, density = evaluation.model, evaluation.density
+  add, _ = evaluation.group('likelihood')
+  terms, num_images = own, evaluation.num_images
+  count = in_elbo(num_images, density)
+  rows = _evenly(count, num_images)
+  if density:
+    with progress.shown(f'−ELBO of {count:,} images, {density.name}') as advance:
+      images, given = dataset.images[rows], inputs.conditions_of(model, dataset, rows).values
+      terms = bounds.elbo(model.task, model.variables, images, given, key, density, advance, rows)
   protocol = (
-    f'{evaluation.num_images:,} images, {_targets(model)}; one posterior sample, β = 1, '
-    f'{_prior_of_bounds(model)}; sum over pixels and latents, mean over images'
+    f'{count:,} images{_spaced(count, num_images)}, {_targets(model)}; one posterior sample, β = 1, '
+    f'{_prior_of_bounds(evaluation)}; sum over pixels and latents, mean over images'
   )
-  if num_missing := np.sum(~_knows_classes(model, dataset)):
+  if num_missing := np.sum(~_knows_classes(model, dataset)[rows]):
     protocol += (
       f'; {num_missing:,} images without a class have the bound expected under q(c | x), with its '
       'KL to equally likely classes (Kingma et al. 2014, M2)'
@@ -223,34 +270,66 @@ def _add_elbo(evaluation: Evaluation, dataset: Dataset, terms: bounds.Terms) -> 
     add('class_kl', interval(terms.class_kl), f'KL(q(c | x) ‖ p(c)); {protocol}', 'nats')
   if likelihoods.is_probability(model.config):
     add('bits_per_dim', _in_bits(model, elbo), f'−ELBO; {protocol}', 'bits')
+  if 1 < count < num_images:
+    estimate = intervals.difference_estimate(own.negative_elbo, terms.negative_elbo, rows)
+    add('negative_elbo_of_all', estimate, _of_all(model, num_images, count), 'nats')
 
 
-def num_in_iwae(num_images: int) -> int:
-  """How many of the evaluated images have an IWAE bound."""
+def _of_all(model: Model, num_images: int, count: int) -> str:
+  """The protocol of a bound of all images, from `count` of them."""
+  own = f' with its {model.prior.describe("model")}' if model.prior.flow else ''
+  gain = f'less what this bound takes from it on the {count:,} (difference estimator)'
+  return f'of all {num_images:,} images: their −ELBO{own}, {gain}'
+
+
+def _num_densities(density: bounds.Density) -> int:
+  """How many latents a bound under a second stage computes the density of."""
   on_cpu = jax.default_backend() == 'cpu'
-  return min(num_images, MAX_IWAE_IMAGES_ON_CPU) if on_cpu else num_images
+  available = OPERATIONS_ON_CPU if on_cpu else OPERATIONS_ON_ACCELERATOR
+  return max(MIN_IMAGES_OF_FLOW, int(available / density.operations))
+
+
+def in_elbo(num_images: int, density: bounds.Density | None) -> int:
+  """How many of the evaluated images have an ELBO under this prior."""
+  return min(num_images, _num_densities(density)) if density else num_images
+
+
+def in_iwae(num_images: int, num_samples: int, density: bounds.Density | None) -> tuple[int, int]:
+  """How many of the evaluated images have an IWAE bound, and of how many samples each.
+
+  Under a second stage there are about as many images as samples.
+  """
+  if density is None:
+    on_cpu = jax.default_backend() == 'cpu'
+    return min(num_images, MAX_IWAE_IMAGES_ON_CPU) if on_cpu else num_images, num_samples
+  available = _num_densities(density)
+  count = min(num_images, max(MIN_IMAGES_OF_FLOW, round(available**0.5)))
+  samples = max(1, min(num_samples, available // count))
+  return min(num_images, max(count, available // samples)), samples
 
 
 def _add_iwae(evaluation: Evaluation, dataset: Dataset, key, negative_elbo: np.ndarray) -> None:
   model, (add, miss) = evaluation.model, evaluation.group('likelihood')
   known = np.flatnonzero(_knows_classes(model, dataset))
-  all_images, num_samples = len(known), evaluation.iwae_samples
+  all_images, density = len(known), evaluation.density
   if not all_images:
     miss('iwae', reason='it is of known classes, which no image has')
     return
-  count = num_in_iwae(all_images)
-  # Evenly spaced, since a dataset may be sorted.
-  places = np.arange(count) * all_images // count
+  count, num_samples = in_iwae(all_images, evaluation.iwae_samples, density)
+  places = _evenly(count, all_images)
   rows = known[places]
   name = f'−log p(x{" | c" if model.conditional else ""}), IWAE with {num_samples:,} samples'
   with progress.shown(f'{name} of {count:,} images') as advance:
     images, given = dataset.images[rows], inputs.conditions_of(model, dataset, rows).values
-    iwae = bounds.iwae(model.task, model.variables, images, given, key, num_samples, advance, rows)
-  spaced = '' if count == all_images else f' of {all_images:,}, evenly spaced'
+    what = model.task, model.variables, images, given, key, num_samples, advance, rows, density
+    iwae = bounds.iwae(*what)
+  spaced = _spaced(count, all_images)
   if all_images < evaluation.num_images:
     spaced += ', of those whose class is known'
+  fewer = f' (of {evaluation.iwae_samples:,})' if num_samples < evaluation.iwae_samples else ''
   protocol = (
-    f'K = {num_samples:,}, {count:,} images{spaced}, {_targets(model)}; {_prior_of_bounds(model)}'
+    f'K = {num_samples:,}{fewer}, {count:,} images{spaced}, {_targets(model)}; '
+    f'{_prior_of_bounds(evaluation)}'
   )
   bound = interval(-iwae)
   add('iwae', bound, protocol, 'nats')
@@ -258,8 +337,7 @@ def _add_iwae(evaluation: Evaluation, dataset: Dataset, key, negative_elbo: np.n
     add('iwae_bits_per_dim', _in_bits(model, bound), protocol, 'bits')
   if 1 < count < all_images:
     estimate = intervals.difference_estimate(negative_elbo[known], -iwae, places)
-    gain = f'less what IWAE takes from it on the {count:,} (difference estimator)'
-    add('iwae_of_all', estimate, f'of all {all_images:,} images: their −ELBO, {gain}', 'nats')
+    add('iwae_of_all', estimate, _of_all(model, all_images, count), 'nats')
 
 
 def _kl_per_dimension(terms: bounds.Terms) -> tuple[np.ndarray, str, str]:

@@ -25,6 +25,27 @@ BATCH_SIZE = 256
 # enough for their maps to stay in its cache.
 DECODED_ON_CPU, DECODED_ON_ACCELERATOR = 64, 8192
 IWAE_BATCH = 8  # images whose samples are drawn together
+BATCH_OF_DENSITY = 32  # images whose latents have a density of many passes
+
+
+class Density(NamedTuple):
+  """A prior of the latents that is not the model's own: that of a second stage.
+
+  Attributes:
+    log_prob: (variables, latents [B, latent], conditions) -> log p(z | c) [B], in nats. Equal ones
+      share compiled functions. It has `operations(variables)`, those for one latent.
+    variables: its weights.
+    name: for protocols.
+  """
+
+  log_prob: Callable
+  variables: Variables
+  name: str
+
+  @property
+  def operations(self) -> float:
+    """Floating-point operations for one latent."""
+    return self.log_prob.operations(self.variables)
 
 
 class Terms(NamedTuple):
@@ -44,7 +65,14 @@ class Terms(NamedTuple):
 
 
 def elbo(
-  task: VAE, variables: Variables, images: np.ndarray, conditions: np.ndarray, key: Array
+  task: VAE,
+  variables: Variables,
+  images: np.ndarray,
+  conditions: np.ndarray,
+  key: Array,
+  density: Density | None = None,
+  advance: Callable[[float], None] = lambda fraction: None,
+  indices: np.ndarray | None = None,
 ) -> Terms:
   """The terms of the ELBO of each image, one posterior sample each.
 
@@ -54,19 +82,32 @@ def elbo(
     images: uint8 [N, H, W, C].
     conditions: [N, ...] labels, or rows of the table of conditions.
     key: for all draws.
+    density: the prior; None is the model's own.
+    advance: progress callback; receives the finished fraction of the images.
+    indices: [N] the images' indices in their dataset; None counts from 0.
   """
-  compute = _compiled_elbo(task)
-  indices = np.arange(len(images), dtype=np.int32)
-  return batches.map_rows(
-    lambda *rows: compute(variables, key, *rows), BATCH_SIZE, images, conditions, indices
-  )
+  size = BATCH_SIZE if density is None else BATCH_OF_DENSITY
+  log_prob, of_prior = (None, None) if density is None else density[:2]
+  compute, done = _compiled_elbo(task, log_prob), 0
+
+  def bound(*rows):
+    nonlocal done
+    terms = jax.block_until_ready(compute(variables, of_prior, key, *rows))
+    done += size
+    advance(min(done / max(len(images), 1), 1.0))
+    return terms
+
+  if indices is None:
+    indices = np.arange(len(images), dtype=np.int32)
+  return batches.map_rows(bound, size, images, conditions, np.int32(indices))
 
 
 @functools.cache
-def _compiled_elbo(task: VAE):
-  def compute(variables, key, images, conditions, indices):
+def _compiled_elbo(task: VAE, log_prob: Callable | None):
+  def compute(variables, of_prior, key, images, conditions, indices):
     image_keys = keys.per_example(key, indices)
-    bound = task.bound(variables, (images, conditions), image_keys)
+    log_prior = None if log_prob is None else functools.partial(log_prob, of_prior)
+    bound = task.bound(variables, (images, conditions), image_keys, log_prior)
     return Terms(*bound.terms, bound.class_kl, bound.mean, bound.logvar, bound.latents)
 
   return jax.jit(compute, compiler_options=task.compiler_options)
@@ -81,6 +122,7 @@ def iwae(
   num_samples: int,
   advance: Callable[[float], None] = lambda fraction: None,
   indices: np.ndarray | None = None,
+  density: Density | None = None,
 ) -> np.ndarray:
   """log (1/K) Σᵢ p(x | zᵢ, c) p(zᵢ | c) / q(zᵢ | x, c) of each image (Burda et al. 2016).
 
@@ -97,11 +139,13 @@ def iwae(
     num_samples: K.
     advance: progress callback; receives the finished fraction of the images.
     indices: [N] the images' indices in their dataset; None counts from 0.
+    density: the prior p(z | c); None is the model's own.
 
   Returns:
     [N] nats; in expectation a lower bound on log p(x | c).
   """
-  prepare, run = _compiled_iwae(task)
+  log_prob, of_prior = (None, None) if density is None else density[:2]
+  prepare, run = _compiled_iwae(task, log_prob)
   chunk = max(1, min(num_samples, _decoded_at_once(task.network.image_shape) // IWAE_BATCH))
   firsts = np.arange(0, num_samples, chunk, dtype=np.int32)
   numbers = np.arange(chunk, dtype=np.int32)
@@ -112,7 +156,7 @@ def iwae(
     totals = []
     for rows in _completions(task, conditions):
       posterior = prepare(variables, key, images, rows, indices)
-      constants = (variables, posterior, rows, numbers, np.int32(num_samples))
+      constants = (variables, of_prior, posterior, rows, numbers, np.int32(num_samples))
       nothing = np.full(len(images), -np.inf, np.float32)
       totals.append(jax.block_until_ready(run(constants, nothing, firsts)))
     done += len(images)
@@ -140,7 +184,7 @@ def _decoded_at_once(image_shape: tuple[int, int, int]) -> int:
 
 
 @functools.cache
-def _compiled_iwae(task: VAE):
+def _compiled_iwae(task: VAE, log_prob: Callable | None):
   """(a function of images that is computed once, a fold over chunks of their samples)."""
   network = task.network
 
@@ -153,15 +197,23 @@ def _compiled_iwae(task: VAE):
   def draw(number, key, mean, logvar):
     return gaussians.reparameterize(jax.random.fold_in(key, number), mean, logvar)
 
+  def log_prior(variables, of_prior, latents, conditions):
+    if log_prob is None:
+      return network.apply(variables, latents, conditions, method='log_prior')
+    flat = latents.reshape(-1, latents.shape[-1])
+    repeated = jnp.tile(conditions, (len(latents),) + (1,) * (conditions.ndim - 1))
+    return log_prob(of_prior, flat, repeated).reshape(latents.shape[:-1])
+
   def add_chunk(constants, total, first):
-    variables, (pixels, draw_keys, mean, logvar), conditions, numbers, num_samples = constants
+    variables, of_prior, posterior, conditions, numbers, num_samples = constants
+    pixels, draw_keys, mean, logvar = posterior
     numbers = first + numbers
     draw_all = jax.vmap(jax.vmap(draw, (None, 0, 0, 0)), (0, None, None, None))
     latents = draw_all(numbers, draw_keys, mean, logvar)
     outputs = network.apply(variables, latents, conditions, train=False, method='decode')
     weights = log_weights(
       task.likelihood.log_prob(pixels[None], outputs),
-      network.apply(variables, latents, conditions, method='log_prior'),
+      log_prior(variables, of_prior, latents, conditions),
       latents,
       mean,
       logvar,

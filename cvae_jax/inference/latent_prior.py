@@ -11,6 +11,7 @@ import numpy as np
 from jax import Array
 
 from cvae_jax.data import batches
+from cvae_jax.inference.bounds import Density
 from cvae_jax.inference.conditions import Conditions
 from cvae_jax.models import fitted_prior, generation
 from cvae_jax.models.fitted_prior import FittedPrior
@@ -53,6 +54,7 @@ class Flow(NamedTuple):
     from_noise: (noise, conditions, others, fractions, num_steps) -> [N, latent], unguided.
     fill: (images, known, conditions, key, indices, guidance, num_steps) -> [N, latent]; see
       `latent_flow.fill`.
+    density: (num_steps) -> the density of latents, unguided.
     is_guidable: whether it was trained with hidden conditions.
     guidance: the factor of the conditions' effect; 1 is no guidance.
     num_steps: of Heun's method.
@@ -64,6 +66,7 @@ class Flow(NamedTuple):
   to_noise: Callable
   from_noise: Callable
   fill: Callable
+  density: Callable[[int], Density]
   is_guidable: bool
   guidance: float = 1.0
   num_steps: int = 20
@@ -175,6 +178,23 @@ class LatentPrior:
         'one that the model was trained with.'
       )
     return prior or ('model' if self.fitted is None else 'fitted')
+
+  def density(self, prior: str | None = None) -> Density | None:
+    """The prior of bounds on log p(x | c): None is the model's own, which they are computed with.
+
+    The default is the second stage where there is one. It is unguided: guidance gives no density.
+
+    Raises:
+      InputError: there is no such prior, or it is the fitted one, which bounds never take.
+    """
+    if prior == 'fitted':
+      raise InputError(
+        "prior='fitted' is for samples alone. Bounds on log p(x) are of the prior that the model "
+        'was trained with, or of a second stage: prior="model" or "flow_matching".'
+      )
+    if self.choose(prior) != 'flow_matching':
+      return None
+    return self.flow.density(self.flow.num_steps)
 
   def describe(self, prior: str | None = None, temperature: float = 1.0) -> str:
     """The prior in words, for titles."""

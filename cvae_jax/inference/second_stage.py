@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from jax import Array
 
 from cvae_jax.config import SavedConfig
 from cvae_jax.inference import latent_prior
+from cvae_jax.inference.bounds import Density
 from cvae_jax.inference.conditions import Conditioning
 from cvae_jax.inference.latent_prior import Flow, LatentPrior
 from cvae_jax.inference.model import Model
@@ -94,6 +96,7 @@ def _prior(first: FirstStage, network: latent_flow.LatentFlow, variables: dict) 
       functools.partial(_to_noise, *of_flow),
       functools.partial(_from_noise, *of_flow),
       functools.partial(_fill, *of_flow, *of_first),
+      functools.partial(_density, *of_flow),
       is_guidable=hides,
     ),
   )
@@ -105,6 +108,21 @@ def _rows(network: latent_flow.LatentFlow, conditions: Array) -> Array:
   if network.columns and conditions.ndim == 1:
     return conditions_lib.rows_of(network.columns, conditions)
   return conditions
+
+
+class LogProb(NamedTuple):
+  """log p(z | c) of a flow, as `bounds.Density` has it; equal ones compute the same."""
+
+  network: latent_flow.LatentFlow
+  num_steps: int
+
+  def __call__(self, variables: dict, latents: Array, conditions: Array) -> Array:
+    rows = _rows(self.network, conditions)
+    return latent_flow.log_prob(self.network, variables, latents, rows, self.num_steps)
+
+  def operations(self, variables: dict) -> float:
+    """Floating-point operations for one latent."""
+    return latent_flow.operations(self.network, variables, self.num_steps)
 
 
 # Functions of this module, which pickle can store; it cannot store compiled ones.
@@ -134,3 +152,8 @@ def _fill(network, variables, task, of_task, images, known, conditions, *request
   decoder = task.network, task.likelihood, of_task
   rows = _rows(network, conditions), conditions
   return latent_flow.fill(network, variables, *decoder, images, known, *rows, *request)
+
+
+def _density(network, variables, num_steps) -> Density:
+  log_prob = LogProb(network, num_steps)
+  return Density(log_prob, variables, f'flow matching, {num_steps} steps, unguided')

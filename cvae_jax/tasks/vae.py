@@ -5,7 +5,7 @@ All in nats, float32.
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -19,7 +19,7 @@ from cvae_jax.data import batches
 from cvae_jax.data.datasets import Dataset
 from cvae_jax.models import conditions as conditions_lib
 from cvae_jax.models import fitted_prior, gaussians, generation, likelihoods, missing
-from cvae_jax.models.cvae import Forward
+from cvae_jax.models.cvae import Conditions, Forward
 from cvae_jax.models.likelihoods import Likelihood
 from cvae_jax.runtime import keys as keys_lib
 from cvae_jax.runtime.errors import InputError
@@ -77,6 +77,10 @@ def beta_objective(
   return jnp.mean(terms.reconstruction) + beta * kl
 
 
+# (latents [B, latent], conditions) -> log p(z | c) [B], in nats.
+LogPrior = Callable[[Float[ArrayLike, 'batch latent'], Conditions], Float[Array, ' batch']]
+
+
 class Missing(NamedTuple):
   """What the bound of images whose class may be missing has beside the ELBO (M2)."""
 
@@ -92,6 +96,14 @@ class Bound(NamedTuple):
   mean: Float[Array, 'batch latent']
   logvar: Float[Array, 'batch latent']
   latents: Float[Array, 'batch latent']
+
+
+def kl_at_draw(
+  forward: Forward, log_prior: Float[Array, '*draws batch']
+) -> Float[Array, '*draws batch 1']:
+  """log q(z | x, c) − log p(z | c) of each draw: in expectation the KL."""
+  log_posterior = gaussians.log_normal(forward.latents, forward.mean, forward.logvar)
+  return (log_posterior - log_prior)[..., None]
 
 
 def expected(terms: Elbo, weights: Float[ArrayLike, 'k batch']) -> Elbo:
@@ -335,11 +347,18 @@ class VAE(Autoencoder):
     )
     return jnp.asarray(schedule(step), jnp.float32)
 
-  def bound(self, variables: Variables, batch: Batch, keys: Key[Array, ' batch']) -> Bound:
+  def bound(
+    self,
+    variables: Variables,
+    batch: Batch,
+    keys: Key[Array, ' batch'],
+    log_prior: LogPrior | None = None,
+  ) -> Bound:
     """The ELBO of each image from one posterior draw, with what it is computed from.
 
     The keys are those of `Autoencoder.observed`. Where a class is missing, the ELBO is the expected
-    one under q(c | x), and the posterior that of the likeliest class.
+    one under q(c | x), and the posterior that of the likeliest class. With another prior than the
+    model's own, `log_prior`, the KL is log q(z | x, c) − log p(z | c) at that draw.
     """
     images, conditions = batch
     images, draw_keys = self.observed(images, keys)
@@ -347,6 +366,8 @@ class VAE(Autoencoder):
     draw = functools.partial(jax.vmap(gaussians.reparameterize), draw_keys)
     if not self.network.is_inferring:
       forward = self.network.apply(variables, pixels, conditions, draw=draw, train=False)
+      if log_prior is not None:
+        forward = forward._replace(kl=kl_at_draw(forward, log_prior(forward.latents, conditions)))
       terms = elbo(self.likelihood, pixels, forward)
       nothing = jnp.zeros(len(pixels))
       return Bound(terms, nothing, forward.mean, forward.logvar, forward.latents)
@@ -360,6 +381,10 @@ class VAE(Autoencoder):
       train=False,
       method='every_completion',
     )
+    if log_prior is not None:
+      completed = missing.completions(columns, conditions)
+      of_draws = jax.lax.map(lambda rows: log_prior(*rows), (forward.latents, completed))
+      forward = forward._replace(kl=kl_at_draw(forward, of_draws))
     weights = missing.weights(columns, conditions, log_probs)
     best = jnp.argmax(weights, axis=0)[None, :, None]
     posterior = (
