@@ -113,9 +113,7 @@ def evaluate(
   # With the key of the training's validation, the numbers on that split equal those of its log.
   key = keys.stream(model.config.seed, 'validation')
   counts = len(dataset.labels), len(whole.labels)
-  evaluation = Evaluation(
-    model, split, *counts, iwae_samples, asked, list(asked), density=density
-  )
+  evaluation = Evaluation(model, split, *counts, iwae_samples, asked, list(asked), density=density)
   given = inputs.conditions_of(model, dataset).values
   terms = bounds.elbo(model.task, model.variables, dataset.images, given, key)
   progress.log(_forecast(evaluation, data, terms, dataset))
@@ -254,8 +252,8 @@ def _add_elbo(evaluation: Evaluation, dataset: Dataset, key, own: bounds.Terms) 
       images, given = dataset.images[rows], inputs.conditions_of(model, dataset, rows).values
       terms = bounds.elbo(model.task, model.variables, images, given, key, density, advance, rows)
   protocol = (
-    f'{count:,} images{_spaced(count, num_images)}, {_targets(model)}; one posterior sample, β = 1, '
-    f'{_prior_of_bounds(evaluation)}; sum over pixels and latents, mean over images'
+    f'{count:,} images{_spaced(count, num_images)}, {_targets(model)}; one posterior sample, '
+    f'β = 1, {_prior_of_bounds(evaluation)}; sum over pixels and latents, mean over images'
   )
   if num_missing := np.sum(~_knows_classes(model, dataset)[rows]):
     protocol += (

@@ -1,9 +1,9 @@
 """A run of flow matching as a `Model`: its first stage, with a flow as the prior of the latents."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -56,7 +56,8 @@ def load(
     image_shape=first.task.network.image_shape,
     step=step,
     asked_step=None,
-    data_fingerprint=saved.data_fingerprint,
+    # It counts the columns: with those of the first stage, the same images would have another.
+    data_fingerprint=saved.data_fingerprint if own.columns == saved.columns else None,
     folder=results,
     task=first.task,
     variables=first.variables,
@@ -110,13 +111,15 @@ def _rows(network: latent_flow.LatentFlow, conditions: Array) -> Array:
   return conditions
 
 
-class LogProb(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class LogProb:
   """log p(z | c) of a flow, as `bounds.Density` has it; equal ones compute the same."""
 
   network: latent_flow.LatentFlow
   num_steps: int
 
   def __call__(self, variables: dict, latents: Array, conditions: Array) -> Array:
+    """[B], in nats."""
     rows = _rows(self.network, conditions)
     return latent_flow.log_prob(self.network, variables, latents, rows, self.num_steps)
 

@@ -80,10 +80,15 @@ def build(config, latent_shape: tuple[int, ...]) -> LatentFlow:
 
 def init(network: LatentFlow, key: Key[Array, '']) -> dict:
   """The variables of an untrained flow."""
+  return network.init(key, *_one(network))
+
+
+def _one(network: LatentFlow) -> tuple[Array, Array, Array]:
+  """Points, times and conditions of a batch of one."""
   conditions = jnp.zeros((1,), jnp.int32)
   if network.columns:
     conditions = jnp.zeros((1, len(network.columns)))
-  return network.init(key, jnp.zeros((1, network.latent_dim)), jnp.zeros((1,)), conditions)
+  return jnp.zeros((1, network.latent_dim)), jnp.zeros((1,)), conditions
 
 
 def velocity_of(
@@ -280,15 +285,11 @@ def log_prob(
   `flow_matching.log_prob` for what it costs.
   """
   points = network.apply(variables, latents, method='standardized')
-  of_points = flow_matching.log_prob(
-    velocity_of(network, variables, conditions), points, num_steps
-  )
+  of_points = flow_matching.log_prob(velocity_of(network, variables, conditions), points, num_steps)
   return of_points - jnp.sum(jnp.log(variables[STATISTICS]['std']))
 
 
 def operations(network: LatentFlow, variables: dict, num_steps: int = 20) -> float:
   """Floating-point operations of `log_prob` of one latent: Heun's Jacobians, each of all rows."""
-  conditions = jnp.zeros((1, len(network.columns)) if network.columns else (1,), jnp.int32)
-  points, times = jnp.zeros((1, network.latent_dim)), jnp.zeros((1,))
-  lowered = jax.jit(network.apply).lower(variables, points, times, conditions)
+  lowered = jax.jit(network.apply).lower(variables, *_one(network))
   return 2 * num_steps * (1 + network.latent_dim) * lowered.cost_analysis()['flops']

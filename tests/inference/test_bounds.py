@@ -3,13 +3,15 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import special
+from flax import linen as nn
+from scipy import special, stats
 
 import linear_gaussian
-from cvae_jax.inference import bounds
-from cvae_jax.models import priors
+from cvae_jax.inference import bounds, second_stage
+from cvae_jax.models import latent_flow, priors
 from cvae_jax.runtime import devices
 from cvae_jax.training import validation
 from tiny import model_of, task_of, tiny_config
@@ -155,3 +157,88 @@ def test_10001_images_give_the_same_in_batches_of_128_and_of_1(tiny_model, monke
   assert len(terms.reconstruction) == 10_001
   assert terms.negative_elbo.mean() == pytest.approx(run[1]['negative_elbo'], rel=1e-5)
   assert terms.kl.sum(axis=1).mean() == pytest.approx(run[1]['kl'], rel=1e-5)
+
+
+class ExactVelocity(nn.Module):
+  """The velocity from N(0, I) to N(mean of the class, std²), on independent straight lines."""
+
+  @nn.compact
+  def __call__(self, points, times, context):
+    target = context @ np.float32(CLASS_MEANS)
+    times = times[:, None]
+    variance = (1 - times) ** 2 + (times * FLOW_STD) ** 2
+    slope = (times * FLOW_STD**2 - (1 - times)) / variance
+    return target + slope * (points - times * target)
+
+
+CLASS_MEANS, FLOW_STD = np.array([[0.0, 1.0], [-0.5, 0.3], [0.8, -0.6]]), 0.6
+MEAN, STD = np.array([0.2, -0.4]), np.array([1.5, 0.8])  # of the standardization
+
+
+def gaussian_flow(num_steps=40):
+  """The density of z ~ N(MEAN + STD · mean of the class, (STD · FLOW_STD)²), as a flow has it."""
+  classes, latent = linear_gaussian.CLASSES, linear_gaussian.LATENT
+  network = latent_flow.LatentFlow(ExactVelocity(), latent, True, classes, (), classes, 'relu')
+  one_hot = {'kernel': jnp.eye(classes), 'bias': jnp.zeros(classes)}
+  statistics = {'mean': jnp.float32(MEAN), 'std': jnp.float32(STD)}
+  variables = {'params': {'embedding': one_hot}, latent_flow.STATISTICS: statistics}
+  return bounds.Density(second_stage.LogProb(network, num_steps), variables, 'a flow')
+
+
+def moments_of_flow():
+  """Mean [images, latent] and standard deviation [latent] of each image's prior."""
+  return MEAN + STD * CLASS_MEANS[LABELS], STD * FLOW_STD
+
+
+def test_iwae_is_the_evidence_under_a_flow():
+  """Where the flow is a Gaussian, so are images: x ~ N(W m + b, W S Wᵀ + σ² I)."""
+  mean, std = moments_of_flow()
+  model = linear_gaussian.model()
+  loading, offset = (np.float64(model.variables['params'][name]) for name in ('loading', 'offset'))
+  covariance = loading.T @ np.diag(std**2) @ loading
+  covariance += linear_gaussian.SIGMA**2 * np.eye(linear_gaussian.PIXELS)
+  centres = mean @ loading + offset[LABELS]
+  exact = np.array(
+    [
+      stats.multivariate_normal(centre, covariance).logpdf(image.ravel() / 255)
+      for centre, image in zip(centres, IMAGES, strict=True)
+    ]
+  )
+  found = bounds.iwae(
+    model.task, model.variables, IMAGES, LABELS, KEY, 2000, density=gaussian_flow()
+  )
+  np.testing.assert_allclose(found, exact, atol=0.15)
+  assert abs(np.mean(found - exact)) < 0.02
+  assert np.abs(linear_gaussian.log_evidence(IMAGES, LABELS) - exact).max() > 0.3
+
+
+def test_the_kl_to_a_flow_is_that_to_its_gaussian():
+  mean, std = moments_of_flow()
+  model, flow = linear_gaussian.model(), gaussian_flow()
+  given = model.task, model.variables, IMAGES, LABELS
+  terms = [bounds.elbo(*given, jax.random.key(seed), flow) for seed in range(300)]
+  kl = np.stack([each.kl[:, 0] for each in terms])
+  q_mean, q_logvar = np.float64(terms[0].mean), np.float64(terms[0].logvar)
+  ratio = np.exp(q_logvar) / std**2
+  expected = 0.5 * np.sum(((q_mean - mean) / std) ** 2 + ratio - 1 - np.log(ratio), axis=1)
+  errors = np.std(kl, axis=0) / np.sqrt(len(kl))
+  assert np.all(np.abs(kl.mean(axis=0) - expected) < 4.5 * errors + 1e-3)
+  # The draws are those of the bound with the model's own prior.
+  own = bounds.elbo(*given, jax.random.key(0))
+  np.testing.assert_array_equal(own.latents, terms[0].latents)
+  np.testing.assert_array_equal(own.reconstruction, terms[0].reconstruction)
+
+
+def test_bounds_of_some_images_under_a_flow_are_theirs_among_all(monkeypatch):
+  model, rows, fractions = linear_gaussian.model(), np.array([1, 4, 10]), []
+  given, flow = (model.task, model.variables), gaussian_flow(3)
+  whole = bounds.elbo(*given, IMAGES, LABELS, KEY, flow)
+  monkeypatch.setattr(bounds, 'BATCH_OF_DENSITY', 2)
+  some = bounds.elbo(*given, IMAGES[rows], LABELS[rows], KEY, flow, fractions.append, rows)
+  np.testing.assert_allclose(some.kl, whole.kl[rows], rtol=1e-4)
+  assert fractions == [2 / 3, 1]
+
+
+def test_what_a_density_costs_grows_with_its_steps():
+  assert gaussian_flow(20).operations == pytest.approx(2 * gaussian_flow(10).operations)
+  assert gaussian_flow(20).operations > 20 * 2 * 3 * 10

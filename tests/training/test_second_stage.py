@@ -1,5 +1,8 @@
 """Flow matching in the latents of a small autoencoder of 8×8 digits."""
 
+import dataclasses
+import functools
+import pickle
 import shutil
 
 import jax
@@ -9,8 +12,10 @@ import pytest
 
 import cvae_jax
 import tiny
-from cvae_jax.models import flow_matching, latent_flow
-from cvae_jax.runtime import tensor_files
+from cvae_jax.evaluation import suite
+from cvae_jax.inference import bounds
+from cvae_jax.models import flow_matching, gaussians, latent_flow
+from cvae_jax.runtime import keys, tensor_files
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.tasks.first_stage import FirstStage
 from cvae_jax.training import first_stage, loop, program
@@ -203,13 +208,16 @@ def test_settings_that_a_model_does_not_have(first, run, tmp_path):
     model.with_flow(guidance=2.0)
 
 
-def test_a_conditional_first_stage(tiny_run, tmp_path):
+def test_a_conditional_first_stage(tiny_run, tmp_path, capsys):
   """The second stage is a prior of the same labels; the decoder is given them too."""
   loop.train(config_of(tiny_run, num_epochs=1), tmp_path / 'run')
   model, first = cvae_jax.load(tmp_path / 'run'), cvae_jax.load(tiny_run)
   latents = model.draw_latents([7, 2])
   np.testing.assert_array_equal(model.sample([7, 2]), first.decode(latents, [7, 2]))
   model.elbo(np.zeros((1, 8, 8, 1)), [3])
+  capsys.readouterr()
+  model.data()
+  assert 'not the images' not in capsys.readouterr().out
 
 
 def test_shipped_weights_and_checkpoints_are_first_stages(first):
@@ -219,3 +227,112 @@ def test_shipped_weights_and_checkpoints_are_first_stages(first):
   chosen = read(first / 'checkpoints' / str(step))
   assert chosen.step == step
   assert chosen.digest == tensor_files.digest(cvae_jax.load(first, step).variables)
+
+
+@pytest.fixture
+def bent(run):
+  """The model of a second stage whose flow is far from N(0, I): its weights are random."""
+  model, random = cvae_jax.load(run), np.random.RandomState(1)
+  network, variables = model.prior.flow.draw.args
+  bend = lambda x: x + 0.2 * np.float32(random.randn(*x.shape))  # noqa: E731
+  variables = variables | {'params': jax.tree.map(bend, variables['params'])}
+  functions = {
+    name: functools.partial(getattr(model.prior.flow, name).func, network, variables)
+    for name in ('draw', 'change_conditions', 'density')
+  }
+  flow = model.prior.flow._replace(**functions)
+  return dataclasses.replace(model, prior=dataclasses.replace(model.prior, flow=flow))
+
+
+def test_bounds_are_of_the_flow_by_default(bent):
+  """−KL is log p(z | c) − log q(z | x) at the draw, with the latents' own units."""
+  model = bent.with_flow(steps=9)
+  images, labels = model.data().test.images[:5], np.array([3, 1, 4, 1, 5])
+  own, bound = model.elbo(images, labels, prior='model'), model.elbo(images, labels)
+  np.testing.assert_array_equal(own.reconstruction, bound.reconstruction)
+  np.testing.assert_allclose(bound.elbo, -bound.reconstruction - bound.kl, rtol=1e-5)
+  network, variables = model.prior.flow.draw.args
+  key = keys.of_user(0, 'validation')
+  terms = bounds.elbo(model.task, model.variables, images, labels, key)
+  rows, std = labels[:, None].astype(np.float32), variables[latent_flow.STATISTICS]['std']
+  points = network.apply(variables, terms.latents, method='standardized')
+  velocity = lambda x, t: network.apply(variables, x, t, rows)  # noqa: E731
+  log_prior = flow_matching.log_prob(velocity, points, 9) - np.log(std).sum()
+  log_posterior = gaussians.log_normal(terms.latents, terms.mean, terms.logvar)
+  np.testing.assert_allclose(bound.kl, log_posterior - log_prior, rtol=1e-4, atol=1e-4)
+  # Guidance gives no density; another class another one.
+  guided = model.with_flow(guidance=3.0).elbo(images, labels)
+  np.testing.assert_array_equal(guided.kl, bound.kl)
+  assert not np.allclose(model.elbo(images, labels + 1).kl, bound.kl, atol=1e-3)
+  with pytest.raises(InputError, match='fitted'):
+    model.elbo(images, labels, prior='fitted')
+
+
+def test_iwae_of_one_sample_is_the_elbo_in_expectation(bent):
+  model = bent.with_flow(steps=4)
+  images, labels = model.data().test.images[:20], np.arange(20) % 10
+  one, elbo = (
+    np.stack([bound(seed) for seed in range(40)]).mean(axis=1)
+    for bound in (
+      lambda seed: model.log_likelihood(images, labels, 1, seed),
+      lambda seed: model.elbo(images, labels, seed).elbo,
+    )
+  )
+  error = np.hypot(one.std(), elbo.std()) / np.sqrt(40)
+  assert abs(one.mean() - elbo.mean()) < 4 * error
+  many = model.log_likelihood(images, labels, 60)
+  assert many.mean() > one.mean() + 4 * error
+  own = model.log_likelihood(images, labels, 60, prior='model')
+  assert not np.allclose(own, many, atol=0.1)
+
+
+@pytest.mark.parametrize('prior', [None, 'model'])
+def test_an_evaluation_states_prior_and_number_of_images(run, prior, monkeypatch):
+  model = cvae_jax.load(run).with_flow(guidance=2.0, steps=3)
+  density = model.prior.density()
+  monkeypatch.setattr(suite, 'OPERATIONS_ON_CPU', 36 * density.operations)
+  asked = suite.chosen(['likelihood', 'iwae'], ['prior'])
+  found = suite.evaluate(model, model.data(), 'test', 50, 200, asked=asked, prior=prior)
+  metrics = {metric.name: metric for metric in found.metrics}
+  texts = metrics['negative_elbo'].protocol, metrics['iwae'].protocol
+  if prior:
+    assert found.name == 'test-first200-iwae50-model_prior-only-likelihood-iwae'
+    assert all('p(z | c) is its N(0, I)' in text for text in texts)
+    assert 'negative_elbo_of_all' not in metrics
+    return
+  assert found.name == 'test-first200-iwae50-only-likelihood-iwae'
+  assert all('p(z | c) is flow matching, 3 steps, unguided' in text for text in texts)
+  assert texts[0].startswith('36 images of 200, evenly spaced')
+  assert texts[1].startswith('K = 2 (of 50), 18 images of 200, evenly spaced')
+  rows = np.arange(36) * 200 // 36
+  test, own = (
+    model.data().test,
+    suite.evaluate(model, model.data(), 'test', 50, 200, asked=('likelihood',), prior='model'),
+  )
+  all_own = own.metrics[0].value
+  key = keys.stream(model.config.seed, 'validation')
+  given = model.task, model.variables, test.images[rows], test.conditions[rows], key
+  under = bounds.elbo(*given, density, indices=rows).negative_elbo
+  before = bounds.elbo(*given, indices=rows).negative_elbo
+  assert metrics['negative_elbo'].value == pytest.approx(under.mean(), rel=1e-4)
+  estimate = metrics['negative_elbo_of_all'].value
+  assert estimate == pytest.approx(all_own + (under - before).mean(), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+  ('available', 'images', 'samples', 'expected'),
+  [(36, 200, 50, (6 + 10, 2)), (10_000, 200, 50, (200, 50)), (10_000, 20, 5_000, (20, 500))],
+)
+def test_images_and_samples_of_iwae_under_a_flow(available, images, samples, expected, monkeypatch):
+  monkeypatch.setattr(suite, '_num_densities', lambda density: available)
+  density = bounds.Density(print, {}, 'a flow')
+  count, num_samples = suite.in_iwae(images, samples, density)
+  assert num_samples == expected[1]
+  assert count * num_samples <= available
+  assert count >= expected[0]
+
+
+def test_a_model_can_be_pickled(run):
+  model = cvae_jax.load(run)
+  copy = pickle.loads(pickle.dumps(model))
+  np.testing.assert_array_equal(copy.sample([1, 2]), model.sample([1, 2]))
