@@ -12,10 +12,12 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, Key
 
-from cvae_jax.models import classifier, gaussians
+from cvae_jax import config as config_lib
+from cvae_jax.data.datasets import Dataset
+from cvae_jax.models import classifier, gaussians, lpips
 from cvae_jax.models import conditions as conditions_lib
 from cvae_jax.runtime.errors import InputError
-from cvae_jax.tasks.task import TASKS, Batch, Terms, Variables
+from cvae_jax.tasks.task import TASKS, Batch, Task, Terms, Variables
 from cvae_jax.tasks.vae import VAE, beta_objective, elbo
 
 
@@ -32,7 +34,7 @@ def _check(config) -> None:
         f"objective='autoencoder' weighs the KL by a small beta, so {field}={config[field]!r} has "
         f'no meaning. Set --config.{field}={value}.'
       )
-  if config.perceptual_weight:
+  if config.perceptual_weight and config.perceptual_distance == 'classifier':
     classifier.shipped_for(config)
 
 
@@ -40,8 +42,8 @@ def _check(config) -> None:
 class SharpAutoencoder(VAE):
   """E_q[−log p(x | z, c) + w d(x, E[x | z, c])] + β KL(q(z | x, c) ‖ p(z | c)).
 
-  d is `classifier.perceptual_distance` and w `perceptual_weight`; at 0 it is not computed, and a
-  training step is that of a VAE.
+  d is `classifier.perceptual_distance` or LPIPS, by `perceptual_distance`, and w
+  `perceptual_weight`; at 0 it is not computed, and a training step is that of a VAE.
   """
 
   commands = (
@@ -55,11 +57,32 @@ class SharpAutoencoder(VAE):
     self._beta_of_run, self._weight = float(config.beta), float(config.perceptual_weight)
     self._distances = ('perceptual',) if self._weight else ()
     self.terms = ('reconstruction', 'kl', *self._distances, 'beta')
-    if self._weight:
+    self._distance = config.perceptual_distance
+    self._shown = list(config_lib.shown_channels(config.data))
+    if self._weight and self._distance == 'classifier':
       self._judge = classifier.load(classifier.shipped_for(config))
 
   def _computes(self):
-    return *super()._computes(), self._beta_of_run, self._weight
+    return *super()._computes(), self._beta_of_run, self._weight, self._distance
+
+  def prepare(self, train: Dataset, validation: Dataset) -> tuple[Task, Dataset, Dataset]:
+    """The same; without the weights of LPIPS, an `InputError` before the run begins.
+
+    A trained model does not need them.
+    """
+    if self._weight and self._distance == 'lpips':
+      self._lpips_weights()
+    return super().prepare(train, validation)
+
+  @staticmethod
+  def _lpips_weights() -> lpips.Weights:
+    try:
+      return lpips.cached(lpips.default_folder())
+    except InputError as error:
+      raise InputError(
+        f"perceptual_distance='lpips': {error} evaluate.py --lpips=download fetches them; with "
+        '--config.perceptual_distance=classifier none are needed.'
+      ) from error
 
   @property
   def validation_terms(self) -> tuple[str, ...]:
@@ -101,6 +124,10 @@ class SharpAutoencoder(VAE):
     """The distance of images in [0, 1] to E[x | z, c], which is not clipped: it has a gradient."""
     low, high = self.likelihood.pixel_range
     means = (self.likelihood.mean(outputs) - low) / (high - low)
+    if self._distance == 'lpips':
+      weights, pair = self._lpips_weights(), (images, means)
+      features = [lpips.features(weights, x[..., self._shown]) for x in pair]
+      return lpips.distances(weights, *features)
     return classifier.perceptual_distance(self._judge, images, means)
 
   def evaluate(

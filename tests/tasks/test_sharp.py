@@ -1,5 +1,7 @@
 """The autoencoder of a small β: its loss against SciPy, its score, its programs."""
 
+import importlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,8 +9,10 @@ import pytest
 from scipy import stats
 from sklearn import datasets
 
+from cvae_jax.evaluation import perceptual
 from cvae_jax.inference import loading
-from cvae_jax.models import classifier
+from cvae_jax.models import classifier, gaussians
+from cvae_jax.runtime.errors import InputError
 from cvae_jax.training import loop, restoring, sweep, sweep_plan
 from cvae_jax.training.sweep_plan import Axis
 from tiny import RESNET, rows, state_at, stopped_at, task_of, tiny_config
@@ -199,3 +203,64 @@ def test_latents_that_are_a_map_train_load_and_reconstruct(tmp_path):
   errors = np.mean((model.decode(mean) - images / 255) ** 2)
   assert errors < 0.5 * np.mean((images / 255 - (images / 255).mean(0)) ** 2)
   assert model.sample(num_images=3).shape == (3, 28, 28, 1)
+
+
+LPIPS = {'perceptual_distance': 'lpips', 'data__image_size': 8, 'num_epochs': 1}
+
+
+@pytest.fixture
+def lpips_cache(tmp_path, monkeypatch):
+  """A cache with random weights of LPIPS, in files like the official ones."""
+  pytest.importorskip('torch', reason='PyTorch is not installed')
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+  folder = tmp_path / 'cache' / 'cvae_jax' / 'lpips'
+  folder.parent.mkdir(parents=True)
+  return importlib.import_module('lpips_files').save(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('channels', [1, 2])
+def test_with_lpips_the_term_is_that_of_the_evaluation(channels, lpips_cache):
+  task = task_of(config_of(**LPIPS, data__channels=channels))
+  variables = jax.jit(task.init)(jax.random.key(0))
+  pixels = np.random.RandomState(0).randint(0, 256, (6, 8, 8, channels), np.uint8)
+  pixels[0] = 0  # where ReLUs may leave nothing
+  keys = jax.random.split(KEY, 6)
+  terms = jax.jit(task.evaluate)(variables, (pixels, LABELS), keys)
+  _, draw_keys = task.observed(pixels, keys)
+  mean, logvar = task.encode(variables, pixels / np.float32(255), LABELS)
+  latents = jax.vmap(gaussians.reparameterize)(draw_keys, mean, logvar)
+  outputs = task.network.apply(variables, latents, LABELS, train=False, method='decode')
+  pair = np.float32(pixels / 255), (np.asarray(task.likelihood.mean(outputs)) + 1) / 2
+  shown = [0, 1, 1] if channels == 2 else [0]
+  weights = perceptual.load(lpips_cache)
+  expected = perceptual.lpips(weights, *(array[..., shown] for array in pair))
+  assert expected.min() > 0.01
+  np.testing.assert_allclose(terms['perceptual'], expected, rtol=1e-3)
+
+  def loss(params):
+    batch, hyper = (pixels, LABELS), task.hyperparameters
+    return task.loss(variables | {'params': params}, batch, hyper, KEY, jnp.int32(STEP))
+
+  gradient, (terms, _) = jax.jit(jax.grad(loss, has_aux=True))(variables['params'])
+  assert terms['perceptual'] > 0.01
+  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+
+@pytest.mark.slow
+def test_a_run_with_lpips_needs_its_weights_and_its_model_does_not(
+  lpips_cache, tmp_path, monkeypatch
+):
+  config = config_of(**LPIPS)
+  loop.train(config, tmp_path / 'run')
+  assert float(rows(tmp_path / 'run')[-1]['validation/perceptual']) > 0.01
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'empty'))
+  with pytest.raises(InputError, match=r"perceptual_distance='lpips'.*lacks"):
+    loop.train(config, tmp_path / 'other')
+  assert not (tmp_path / 'other').exists()
+  assert loading.load(tmp_path / 'run').reconstruct(np.zeros((1, 8, 8, 1)), [3]).shape == (
+    1,
+    8,
+    8,
+    1,
+  )
