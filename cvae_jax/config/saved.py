@@ -27,6 +27,7 @@ class SavedConfig(NamedTuple):
   data_fingerprint: str | None  # None in runs of early versions
   data_parts: dict[str, int | str] | None  # see `datasets.describe`
   columns: tuple[Column, ...] = ()  # of the table of conditions, if there is one
+  first_stage: str | None = None  # of a second stage: the digest of its first stage's weights
 
 
 def save(folder: Path, saved: SavedConfig) -> None:
@@ -43,6 +44,8 @@ def save(folder: Path, saved: SavedConfig) -> None:
     'columns': [column._asdict() for column in saved.columns],
     'config': plain,
   }
+  if saved.first_stage is not None:
+    content['first_stage'] = saved.first_stage
   with paths.whole(folder / FILE_NAME) as temporary:
     temporary.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
 
@@ -85,6 +88,7 @@ def read(folder: Path) -> SavedConfig:
       content.get('data_fingerprint'),
       _data_parts(content.get('data_parts')),
       columns_lib.from_plain(content.get('columns', ())),
+      _digest(content.get('first_stage')),
     )
   except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
     raise InputError(f'{path} is not what this version writes: {str(error)[:200]}.') from error
@@ -132,6 +136,12 @@ def _data_parts(parts) -> dict[str, int | str] | None:
   ):
     raise TypeError(f'data_parts are not numbers of images and a hash of labels: {parts!r}'[:150])
   return parts
+
+
+def _digest(digest) -> str | None:
+  if not isinstance(digest, str | None):
+    raise TypeError(f'first_stage is no digest: {digest!r}'[:150])
+  return digest
 
 
 def _class_names(names) -> tuple[str, ...]:

@@ -39,7 +39,7 @@ def load(
     read: (shapes of its variables) -> the variables, and their step.
     results: where its results go.
   """
-  first = first_stage_lib.from_folder(folder / first_stage_lib.FOLDER)
+  first = first_stage_lib.of_run(folder)
   network = latent_flow.build(saved.config, first.latent_shape)
   like = jax.eval_shape(lambda: latent_flow.init(network, jax.random.key(0)))
   variables, step = read(like)

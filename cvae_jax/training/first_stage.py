@@ -1,5 +1,6 @@
 """first_stage/ in the folder of a second stage: a copy of the model whose latents it learns."""
 
+import contextlib
 from pathlib import Path
 
 import jax
@@ -83,20 +84,40 @@ def _task(config, name: str) -> Autoencoder:
 def check(workdir: Path, given: FirstStage) -> None:
   """Raises InputError where the run in `workdir` was begun with another first stage."""
   folder = workdir / FOLDER
-  if not (folder / WEIGHTS_FILE).is_file():  # written last
-    return
-  if (kept := from_folder(folder)).digest != given.digest:
+  digest, step = None, ''
+  if (workdir / config_lib.FILE_NAME).is_file():
+    digest = config_lib.read(workdir).first_stage
+  if digest is None and (folder / WEIGHTS_FILE).is_file():  # written last
+    kept = from_folder(folder)
+    digest, step = kept.digest, f' of step {kept.step}'
+  if digest not in (None, given.digest):
     raise InputError(
-      f'{workdir} was begun with another first stage: its copy of step {kept.step} has the digest '
-      f'{kept.digest[:8]}, and the given one of step {given.step} has {given.digest[:8]}. Give '
+      f'{workdir} was begun with another first stage: its copy{step} has the digest {digest[:8]}, '
+      f'and the given one of step {given.step} has {given.digest[:8]}. Give '
       f'--config.first_stage={paths.quoted(folder)} to resume it, or another --workdir.'
     )
 
 
 def save(workdir: Path, first_stage: FirstStage) -> None:
-  """Copies a first stage into the folder of a run, unless it is there."""
+  """Copies a first stage into the folder of a run, unless it is there, whole."""
   folder = workdir / FOLDER
-  if (folder / WEIGHTS_FILE).is_file():
+  with contextlib.suppress(InputError):
+    from_folder(folder)
     return
   config_lib.save(folder, first_stage.saved)
   tensor_files.save(folder / WEIGHTS_FILE, first_stage.variables, step=first_stage.step)
+
+
+def of_run(workdir: Path) -> FirstStage:
+  """The copy in the folder of a run.
+
+  Raises:
+    InputError: it is missing or damaged.
+  """
+  try:
+    return from_folder(workdir / FOLDER)
+  except InputError as error:
+    raise InputError(
+      f'{error} This is the copy of the first stage: the command that trained the run writes it '
+      'anew where the first stage is still there.'
+    ) from error

@@ -135,6 +135,7 @@ def assemble(
     datasets.fingerprint(train, validation),
     datasets.describe(train, validation),
     train.columns,
+    first_stage.digest if first_stage else None,
   )
   processes.check_same({'the hash of images and labels': saved.data_fingerprint})
   num_train = len(train.labels)
