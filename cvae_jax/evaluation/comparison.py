@@ -209,11 +209,11 @@ def side_by_side(models: Mapping[str, Model], data: Mapping[str, Splits]) -> Fig
   for name, model in models.items():
     own = generation.conditions_to_draw(model, first[name])
     restored, denoised = (model.reconstruct(x, conditions=own) for x in (images, noisy))
-    drawn = generation.sample(model, own, 'model') if model.has_prior else empty
+    drawn = generation.sample(model, own, generation.learned(model)) if model.has_prior else empty
     rows.append(np.concatenate([restored, gap, denoised, gap, drawn]))
   names = ['reconstructions', f'denoising (Gaussian, σ = {SHOWN_NOISE:g})']
   if any(model.has_prior for model in models.values()):
-    names.append('samples from the model prior')
+    names.append('samples from the prior of the training')
   headings = {third * (len(images) + 1): name for third, name in enumerate(names)}
   shown = next(iter(models.values())).shown(np.stack(rows))
   return figures.image_grid(shown, ['given', *models], headings=headings)
@@ -313,7 +313,9 @@ def _class_measures(training_means, training_labels, means, labels) -> dict[str,
 def _sample_measures(model: Model, judged: Judged, dataset: Dataset) -> dict[str, float]:
   """How samples compare with real images in the features of the reference classifier."""
   conditions = generation.conditions_to_draw(model, dataset)
-  drawn = np.round(255 * generation.sample(model, conditions, 'model')).astype(np.uint8)
+  drawn = np.round(255 * generation.sample(model, conditions, generation.learned(model))).astype(
+    np.uint8
+  )
   features, log_probabilities = judged.judge.judge(drawn)
   real = judged.features
   # One class for all, since an unconditional model has none.

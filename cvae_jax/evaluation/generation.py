@@ -144,6 +144,11 @@ def priors(model: Model) -> list[str]:
   return [default] if default == 'model' else [default, 'model']
 
 
+def learned(model: Model) -> str:
+  """The prior that the model was trained with; of a second stage, its flow."""
+  return 'flow_matching' if model.prior.flow else 'model'
+
+
 def group_of(model: Model, prior: str) -> str:
   """The group of the metrics of samples from one prior."""
   return f'{GROUP}, z ~ {model.prior.describe(prior)}'

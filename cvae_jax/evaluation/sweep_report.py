@@ -20,7 +20,7 @@ from cvae_jax.plots.style import Figure
 from cvae_jax.runtime import paths, progress
 from cvae_jax.runtime.errors import InputError, reason
 from cvae_jax.tasks import TASKS
-from cvae_jax.training import restoring, run_folder
+from cvae_jax.training import first_stage, restoring, run_folder
 from cvae_jax.training.sweep_plan import Member, text_of
 
 FILE_NAME = 'report.html'
@@ -52,10 +52,12 @@ def _row(member: Member, status: str) -> Row:
   try:
     metrics = restoring.read_metrics(member.workdir, member.config)
     best = restoring.choose(member.workdir, 'best', member.config)
+    is_second = tasks.is_second_stage(member.config)
+    frozen = first_stage.of_run(member.workdir) if is_second else None
   except InputError as error:
     return Row(member, str(error), None, {})
   found = metrics.get(best, {})
-  terms = tasks.build(member.config, steps_per_epoch=1).validation_terms
+  terms = tasks.build(member.config, 1, frozen).validation_terms
   values = {term: found[term] for term in terms if term in found}
   if (rough := roughness(member.workdir / 'metrics.csv')) is not None:
     values[ROUGHNESS] = rough

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from namespaces import assert_refused, in_namespace
 
 from conftest import ROOT
 from cvae_jax.runtime.errors import StoppedError
@@ -15,22 +16,6 @@ from tiny import state_at, steps
 
 FIELDS = {'num_epochs': 2, 'checkpoint_every_steps': 5, 'keep_checkpoints': 50}
 RUN = LongRun(**FIELDS)
-
-
-def in_namespace(script, *arguments, env=None):
-  """Runs a shell script that may mount file systems; skips if that is not allowed."""
-  unshare = ['unshare', '--mount', '--map-root-user']
-  if shutil.which('unshare') is None:
-    pytest.skip('no unshare(1) here')
-  if subprocess.run([*unshare, 'true'], capture_output=True, check=False).returncode:
-    pytest.skip('mount namespaces are not allowed here')
-  return subprocess.run(
-    [*unshare, 'sh', '-c', script, 'sh', *map(str, arguments)],
-    env=env,
-    capture_output=True,
-    text=True,
-    check=False,
-  )
 
 
 def assert_whole(run, expected):
@@ -44,14 +29,6 @@ def assert_whole(run, expected):
 def whole_steps(run):
   """The steps of its checkpoints; unfinished ones have other names."""
   return sorted(int(path.name) for path in (run / 'checkpoints').glob('*') if path.name.isdigit())
-
-
-def assert_refused(done, status, folder, reason):
-  """A command ended with one line that names the folder and the reason."""
-  assert done.returncode == status, done.stderr
-  (line,) = done.stderr.splitlines()
-  assert line.startswith(f'train.py: {folder} ')
-  assert reason in line
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,11 @@ import subprocess
 import sys
 
 import pytest
+from namespaces import assert_refused, in_namespace
 
 from conftest import ROOT
 from cvae_jax.runtime import tensor_files
 from cvae_jax.training import loop
-from faults.test_disk import assert_refused, in_namespace
 from long_run import LongRun, last_step, wait_until
 from tiny import rows, steps, stopped_at, tiny_config
 
@@ -64,6 +64,11 @@ def test_a_second_stage_that_was_killed_ends_as_one_that_was_not(firsts, tmp_pat
   long.assert_same(run, tmp_path / 'whole')
 
 
+def digest(run):
+  """Of the arrays in the copy: the notes of a file have no order."""
+  return tensor_files.digest(tensor_files.read_arrays(run / COPY)[0])
+
+
 def truncate(path):
   path.write_bytes(path.read_bytes()[:2000])
 
@@ -103,7 +108,7 @@ def test_a_damaged_copy_of_the_first_stage(damage, firsts, whole, tmp_path):
   done = long.complete(tmp_path, 'run')
   assert (done.returncode, done.stderr) == (0, '')
   long.assert_same(run, whole)
-  assert (run / COPY).read_bytes() == (whole / COPY).read_bytes()
+  assert digest(run) == digest(whole)
 
 
 @pytest.mark.slow
@@ -119,7 +124,7 @@ def test_the_disk_is_full_while_the_first_stage_is_copied(firsts, tmp_path):
     *long.command('run'),
     env=long.environment,
   )
-  assert_refused(done, 2, 'run', 'No space left on device')
+  assert_refused(done, 1, 'run', 'No space left on device')
   assert not (kept / COPY).exists()
   assert not list(kept.rglob('*.tmp'))
   loop.train(long.config(), kept)
@@ -138,5 +143,4 @@ def test_a_second_stage_in_a_folder_that_may_only_be_read(firsts, whole, tmp_pat
   sample = [sys.executable, ROOT / 'sample.py', '--workdir=run', '--output=three.png', '--digit=3']
   done = in_namespace(remount, run, tmp_path, *sample)
   assert (done.returncode, done.stderr) == (0, '')
-  weights = [tensor_files.read_arrays(each / COPY)[0] for each in (run, whole)]
-  assert tensor_files.digest(weights[0]) == tensor_files.digest(weights[1])
+  assert digest(run) == digest(whole)

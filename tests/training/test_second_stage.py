@@ -2,8 +2,11 @@
 
 import dataclasses
 import functools
+import os
 import pickle
 import shutil
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -12,13 +15,15 @@ import pytest
 
 import cvae_jax
 import tiny
-from cvae_jax.evaluation import suite
+from conftest import ROOT
+from cvae_jax.evaluation import generation, suite
 from cvae_jax.inference import bounds
 from cvae_jax.models import flow_matching, gaussians, latent_flow
 from cvae_jax.runtime import keys, tensor_files
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.tasks.first_stage import FirstStage
 from cvae_jax.training import first_stage, loop, program
+from tiny import TINY_FLAGS
 
 FLOW = {
   'objective': 'flow_matching',
@@ -336,3 +341,50 @@ def test_a_model_can_be_pickled(run):
   model = cvae_jax.load(run)
   copy = pickle.loads(pickle.dumps(model))
   np.testing.assert_array_equal(copy.sample([1, 2]), model.sample([1, 2]))
+
+
+def train(folder, first, *arguments, devices):
+  """train.py on simulated devices."""
+  command = [sys.executable, str(ROOT / 'train.py'), '--config', str(ROOT / 'configs/default.py')]
+  command += [*TINY_FLAGS, *tiny.flags(FLOW | {'first_stage': str(first)}), *arguments]
+  flags = {'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}'}
+  done = subprocess.run(
+    command, cwd=folder, env=os.environ | flags, capture_output=True, text=True, check=False
+  )
+  assert (done.returncode, done.stderr) == (0, '')
+  return done.stdout
+
+
+def assert_near(run, other):
+  for row, expected in zip(tiny.rows(run), tiny.rows(other), strict=True):
+    numbers = [[float(x[name] or 'nan') for name in expected] for x in (row, expected)]
+    np.testing.assert_allclose(*numbers, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_one_device_or_four_train_the_same_second_stage(first, run, tmp_path):
+  said = train(tmp_path, first, '--workdir=four', devices=4)
+  assert 'on 4 cpu device(s)' in said
+  assert 'left out' not in said
+  assert_near(tmp_path / 'four', run)
+
+
+@pytest.mark.slow
+def test_a_sweep_of_second_stages_on_four_devices(first, run, tmp_path):
+  """Seeds have runs on devices of their own, widths programs; each is the run that trains alone."""
+  sweep = ['--sweep=velocity.width=32,64', '--sweep=seed=0,1,2', '--workdir=sweep']
+  said = train(tmp_path, first, *sweep, devices=4)
+  assert 'left out' not in said  # also its pictures
+  assert_near(tmp_path / 'sweep' / 'velocity.width=32,seed=0', run)
+  loop.train(config_of(first, velocity__width=64, seed=2), tmp_path / 'alone')
+  assert_near(tmp_path / 'sweep' / 'velocity.width=64,seed=2', tmp_path / 'alone')
+  picture = 'samples/step_9.png'
+  assert (tmp_path / 'sweep/velocity.width=64,seed=2' / picture).is_file()
+  report = (tmp_path / 'sweep/report.html').read_text()
+  assert 'velocity_error' in report
+  assert 'velocity.width=64' in report
+
+
+def test_a_comparison_draws_from_the_flow(first, run):
+  assert generation.learned(cvae_jax.load(run)) == 'flow_matching'
+  assert generation.learned(cvae_jax.load(first)) == 'model'
