@@ -7,10 +7,12 @@ import pickle
 import sys
 import threading
 
+import jax
 import numpy as np
 import pytest
 
 from cvae_jax.evaluation import perceptual
+from cvae_jax.models import lpips
 from cvae_jax.runtime.errors import InputError
 
 torch = pytest.importorskip('torch', reason='PyTorch is not installed')
@@ -318,3 +320,14 @@ def test_a_file_in_place_of_the_folder_is_named(tmp_path):
   line = refusal(perceptual.download, tmp_path / 'file')
   assert 'File exists' in line
   assert str(tmp_path / 'file') in line
+
+
+def test_where_no_feature_is_left_there_is_no_gradient(weights):
+  """A ReLU may leave a pixel nothing; the root of 0 would make the gradient nan."""
+  dead = weights._replace(biases=tuple(bias - 1e3 for bias in weights.biases))
+  images, others = pairs(1, 28, 28, 1)
+
+  def distance(images):
+    return lpips.distances(dead, *(lpips.features(dead, x) for x in (images, others))).sum()
+
+  np.testing.assert_array_equal(jax.grad(distance)(images), np.zeros_like(images))
