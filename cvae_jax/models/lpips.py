@@ -44,7 +44,6 @@ SCALE = np.array([0.458, 0.448, 0.450], np.float32).reshape(1, 1, 1, 3)
 NORM_EPSILON = 1e-10
 HIGHEST = jax.lax.Precision.HIGHEST  # accelerators would multiply float32 at a lower one
 LAYOUT = {'dimension_numbers': ('NHWC', 'HWIO', 'NHWC'), 'precision': HIGHEST}
-SMALLEST = 1e-30  # of a squared length
 
 
 class Weights(NamedTuple):
@@ -95,9 +94,7 @@ def features(
     sides = {'window_strides': [stride] * 2, 'padding': [(padding, padding)] * 2}
     hidden = jax.lax.conv_general_dilated(hidden, kernel, **sides, **LAYOUT)
     hidden = nn.relu(hidden + bias)
-    # Where a ReLU leaves nothing, the root has no gradient: of this floor it is 0.
-    squared = jnp.maximum(jnp.sum(hidden**2, axis=-1, keepdims=True), SMALLEST)
-    length = jnp.sqrt(squared)
+    length = jnp.sqrt(jnp.sum(hidden**2, axis=-1, keepdims=True))
     found.append(hidden / (length + NORM_EPSILON))
   return found
 

@@ -159,8 +159,8 @@ class FlowMatching(Task):
       jnp.arange(len(labels)),
       1.0,
     )
-    # From the host: a run of a sweep may be on another device than the first stage.
-    latents, conditions = jax.device_get((latents, conditions))
+    # By the host: a run of a sweep may be on another device than the first stage.
+    latents, conditions = map(jnp.asarray, jax.device_get((latents, conditions)))
     samples = jax.device_get(self.first_stage.decode(latents, self.network.columns, conditions))
     return {'samples': samples.reshape(rows, columns, *samples.shape[1:])}
 

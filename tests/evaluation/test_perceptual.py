@@ -323,7 +323,7 @@ def test_a_file_in_place_of_the_folder_is_named(tmp_path):
 
 
 def test_where_no_feature_is_left_there_is_no_gradient(weights):
-  """A ReLU may leave a pixel nothing; the root of 0 would make the gradient nan."""
+  """A ReLU may leave a pixel nothing, and the root of 0 has no gradient: it must not be nan."""
   dead = weights._replace(biases=tuple(bias - 1e3 for bias in weights.biases))
   images, others = pairs(1, 28, 28, 1)
 
