@@ -180,8 +180,9 @@ def opened(program: Program, workdir: Path, name: str = '') -> Iterator[Run]:
         start.check_same_data(workdir, program.saved)
         if program.first_stage:
           first_stage.check(workdir, program.first_stage)
+        config_lib.save(workdir, program.saved)  # first: with it, the folder is that of a run
+        if program.first_stage:
           first_stage.save(workdir, program.first_stage)
-        config_lib.save(workdir, program.saved)
         training_table.save(workdir, program.train)
     log_path = workdir / 'train.log' if processes.is_main() else None
     reporter = Reporter(log_path, config.num_epochs, program.steps_per_epoch, name)
