@@ -3,8 +3,7 @@
 import dataclasses
 import functools
 import numbers
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -13,21 +12,19 @@ from jax import Array
 from cvae_jax.data import batches
 from cvae_jax.inference.bounds import Density
 from cvae_jax.inference.conditions import Conditions
+from cvae_jax.inference.flow import Flow
 from cvae_jax.models import fitted_prior, generation
 from cvae_jax.models.fitted_prior import FittedPrior
 from cvae_jax.runtime import keys
-from cvae_jax.runtime.errors import InputError, check_integer, did_you_mean
+from cvae_jax.runtime.errors import InputError, did_you_mean
 from cvae_jax.tasks.autoencoder import Autoencoder
 
 NAMES = ('fitted', 'model', 'flow_matching')
 MAX_TEMPERATURE = 100  # far outside of anything a decoder has seen, and far from overflow
 MAX_BATCH = 256  # images; larger requests are split, so that memory stays bounded
-MAX_FILLED = 64  # images with holes: gradients of the decoder take memory
 MAX_DRAWN_FACTORS = 1 << 24  # numbers, 64 MB: each image of a batch has a covariance of its own
 MOMENT_DRAWS = 4_096  # for estimating the moments of a learned prior
 MOMENT_DRAWS_OF_FLOW = 256  # of a flow, which takes many passes for one
-MAX_GUIDANCE = 100.0
-MAX_STEPS = 1_000  # of a flow
 
 
 def check_temperature(temperature: float) -> np.float32:
@@ -40,40 +37,6 @@ def check_temperature(temperature: float) -> np.float32:
   if not (is_number and 0 <= temperature <= MAX_TEMPERATURE):
     raise InputError(f'temperature={temperature!r} is not a number from 0 to {MAX_TEMPERATURE}.')
   return np.float32(temperature)
-
-
-class Flow(NamedTuple):
-  """A second stage: a flow over latents, learned by flow matching.
-
-  Attributes:
-    draw: (conditions, key, indices, temperature, guidance, num_steps) -> [N, latent].
-    change_conditions: (latents, conditions, others, num_steps) -> [N, latent], unguided.
-    vary: (latents, conditions, key, indices, amount, temperature, guidance, num_steps) ->
-      [N, latent]; see `latent_flow.vary`.
-    to_noise: (latents, conditions, num_steps) -> [N, latent], unguided.
-    from_noise: (noise, conditions, others, fractions, num_steps) -> [N, latent], unguided.
-    fill: (images, known, conditions, key, indices, guidance, num_steps) -> [N, latent]; see
-      `latent_flow.fill`.
-    density: (num_steps) -> the density of latents, unguided.
-    is_guidable: whether it was trained with hidden conditions.
-    guidance: the factor of the conditions' effect; 1 is no guidance.
-    num_steps: of Heun's method.
-  """
-
-  draw: Callable
-  change_conditions: Callable
-  vary: Callable
-  to_noise: Callable
-  from_noise: Callable
-  fill: Callable
-  density: Callable[[int], Density]
-  is_guidable: bool
-  guidance: float = 1.0
-  num_steps: int = 20
-
-  def __str__(self) -> str:
-    guidance = '' if self.guidance == 1 else f', guidance {self.guidance:g}'
-    return f'flow matching, {self.num_steps} steps{guidance}'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,20 +79,7 @@ class LatentPrior:
         f'{given} is of a second stage, which this model does not have. Leave it out, or name a '
         'run of objective=flow_matching.'
       )
-    flow = self.flow
-    if guidance is not None:
-      if not 0 <= guidance <= MAX_GUIDANCE:
-        raise InputError(f'guidance={guidance} is not a number from 0 to {MAX_GUIDANCE:g}.')
-      if guidance != 1 and not flow.is_guidable:
-        raise InputError(
-          f'guidance={guidance:g} compares samples with and without their conditions, but this '
-          'model was never trained without them. Train with --config.condition_dropout=0.1.'
-        )
-      flow = flow._replace(guidance=float(guidance))
-    if num_steps is not None:
-      check_integer('steps', num_steps, 1, MAX_STEPS)
-      flow = flow._replace(num_steps=num_steps)
-    return dataclasses.replace(self, flow=flow)
+    return dataclasses.replace(self, flow=self.flow.replaced(guidance, num_steps))
 
   @property
   def exists(self) -> bool:
@@ -194,7 +144,7 @@ class LatentPrior:
       )
     if self.choose(prior) != 'flow_matching':
       return None
-    return self.flow.density(self.flow.num_steps)
+    return self.flow.density()
 
   def describe(self, prior: str | None = None, temperature: float = 1.0) -> str:
     """The prior in words, for titles."""
@@ -236,8 +186,7 @@ class LatentPrior:
     draw, batch_size, given = self.draw_own, MAX_BATCH, conditions.values
     chosen = self.choose(prior)
     if chosen == 'flow_matching':
-      flow = self.flow
-      draw = lambda *args: flow.draw(*args, flow.guidance, flow.num_steps)  # noqa: E731
+      draw = self.flow.draw
     if chosen == 'fitted':
       given = np.maximum(conditions.labels, 0)
       draw = functools.partial(fitted_prior.draw, self.fitted)
@@ -255,100 +204,11 @@ class LatentPrior:
     They are the same if the model's prior is N(0, I) and it has no second stage.
     """
     if self.flow is not None:
-      flow, values = self.flow, (conditions.values, others.values)
-      change = lambda *args: flow.change_conditions(*args, flow.num_steps)  # noqa: E731
-      return batches.map_rows(change, MAX_BATCH, latents, *values)
+      return self.flow.under(latents, conditions, others)
     if self.is_standard('model'):
       return latents
     values = conditions.values, others.values
     return batches.map_rows(self.change_conditions, MAX_BATCH, latents, *values)
-
-  def vary(
-    self,
-    latents: np.ndarray,
-    conditions: Conditions,
-    noise: float,
-    temperature: float = 1.0,
-    seed: int = 0,
-  ) -> np.ndarray:
-    """Latents [N, latent] with noise in part, which the flow takes back.
-
-    Raises:
-      InputError: there is no flow, or the noise is not above 0 and at most 1.
-    """
-    flow = self.check_flow('takes noise back')
-    is_number = isinstance(noise, numbers.Real) and not isinstance(noise, bool)
-    if not (is_number and 0 < noise <= 1):
-      raise InputError(
-        f'noise={noise!r} is not a number above 0, which changes nothing, and at most 1, which '
-        'leaves nothing.'
-      )
-    key, temperature = keys.of_user(seed, 'prior'), check_temperature(temperature)
-    return batches.map_rows(
-      lambda latents, given, indices: flow.vary(
-        latents, given, key, indices, np.float32(noise), temperature, flow.guidance, flow.num_steps
-      ),
-      MAX_BATCH,
-      latents,
-      conditions.values,
-      np.arange(len(latents), dtype=np.int32),
-    )
-
-  def through_noise(
-    self,
-    path: Callable[[np.ndarray, np.ndarray, int], np.ndarray],
-    latents: Sequence[np.ndarray],
-    conditions: Sequence[Conditions],
-    num_steps: int,
-  ) -> np.ndarray:
-    """Paths [N, num_steps, latent] between two latents [N, latent], followed in their noise.
-
-    The velocity goes from that under the first conditions to that under the second, in even steps.
-
-    Args:
-      path: (first, second, num_steps) -> [N, num_steps, latent]; see `interpolation`.
-      latents: the first of all paths, and the last.
-      conditions: theirs.
-      num_steps: of the paths, both ends included.
-    """
-    flow, count = self.check_flow('has noise to pass through'), len(latents[0])
-    to_noise = lambda *rows: flow.to_noise(*rows, flow.num_steps)  # noqa: E731
-    pairs = zip(latents, conditions, strict=True)
-    ends = [batches.map_rows(to_noise, MAX_BATCH, z, given.values) for z, given in pairs]
-    found = batches.map_rows(
-      lambda *rows: flow.from_noise(*rows, flow.num_steps),
-      MAX_BATCH,
-      path(*ends, num_steps).reshape(count * num_steps, self.latent_dim),
-      *(given.repeat(num_steps).values for given in conditions),
-      np.tile(np.linspace(0, 1, num_steps, dtype=np.float32), count),
-    )
-    return found.reshape(count, num_steps, self.latent_dim)
-
-  def fill(
-    self, images: np.ndarray, holes: np.ndarray, conditions: Conditions, seed: int = 0
-  ) -> np.ndarray:
-    """Latents [N, latent] whose images agree with the known pixels of images.
-
-    Args:
-      images: float32 [N, H, W, C] in [0, 1].
-      holes: bool [N, H, W, 1], true where pixels are not known.
-      conditions: of the N images.
-      seed: of the noise.
-
-    Raises:
-      InputError: there is no flow.
-    """
-    flow, key = self.check_flow('fills holes'), keys.of_user(seed, 'prior')
-    return batches.map_rows(
-      lambda images, known, given, indices: flow.fill(
-        images, known, given, key, indices, flow.guidance, flow.num_steps
-      ),
-      MAX_FILLED,
-      images,
-      np.broadcast_to(1 - holes.astype(np.float32), images.shape),
-      conditions.values,
-      np.arange(len(images), dtype=np.int32),
-    )
 
   def check_flow(self, action: str) -> Flow:
     """The second stage.

@@ -16,7 +16,7 @@ from cvae_jax.data.readers import DATASETS
 from cvae_jax.inference import arrays, bounds, inpainting, interpolation, model_data, passes
 from cvae_jax.inference import conditions as conditions_lib
 from cvae_jax.inference.conditions import Conditioning, Conditions
-from cvae_jax.inference.latent_prior import LatentPrior
+from cvae_jax.inference.latent_prior import LatentPrior, check_temperature
 from cvae_jax.models.conditions import Input, inputs_of
 from cvae_jax.models.cvae import Mixtures
 from cvae_jax.plots import grids
@@ -476,7 +476,8 @@ class Model:
     if noise is None:
       latents = passes.draw_posterior(mean, logvar, temperature, seed)
     else:
-      latents = self.prior.vary(mean, rows, noise, temperature, seed)
+      flow = self.prior.check_flow('takes noise back')
+      latents = flow.vary(mean, rows, noise, check_temperature(temperature), seed)
     decoded = self.decode(latents, conditions=rows)
     return decoded.reshape(count, num_draws, *self.image_shape)
 
@@ -512,7 +513,7 @@ class Model:
     rows = inpainting.known_conditions(self.conditioning, labels, conditions, len(images))
     images, holes = (np.repeat(x, num_draws, axis=0) for x in (images, holes))
     rows = rows.repeat(num_draws)
-    latents = self.prior.fill(images, holes, rows, seed)
+    latents = self.prior.check_flow('fills holes').fill(images, holes, rows, seed)
     filled = np.where(holes, self.decode(latents, conditions=rows), images)
     return filled.reshape(-1, num_draws, *self.image_shape)
 
@@ -555,7 +556,7 @@ class Model:
     if len(means[0]) != len(means[1]):
       raise InputError(f'{len(means[0])} images cannot be paired with {len(means[1])}.')
     if method == 'spherical' and self.prior.flow is not None:
-      paths = self.prior.through_noise(interpolate, means, rows, num_steps)
+      paths = self.prior.flow.through_noise(interpolate, means, rows, num_steps)
     else:
       paths = interpolate(*means, num_steps)
     return self.decode_paths(paths, *rows)

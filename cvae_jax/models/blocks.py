@@ -19,6 +19,11 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
   'leaky_relu': nn.leaky_relu,  # slope 0.01
 }
 
+# For programs of 3×3 convolutions. YNNPACK takes 1.1 to 2 times as long as Eigen for these: it gets
+# the dot products. Not oneDNN (xla_cpu_experimental_onednn_custom_call): jax 0.12 gives wrong
+# gradients with it.
+XLA_CPU_OPTIONS = {'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT'}
+
 
 @dataclasses.dataclass(frozen=True)
 class Style:

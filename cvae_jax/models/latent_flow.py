@@ -1,6 +1,8 @@
 """A flow over the latents of a trained model, given their conditions."""
 
 import functools
+import inspect
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +17,7 @@ from cvae_jax.models.cvae import CVAE, Conditions
 from cvae_jax.models.likelihoods import Likelihood
 from cvae_jax.runtime import keys
 
+STATIC = ('network', 'decoder', 'likelihood', 'guidance', 'num_steps')  # arguments of a program
 STATISTICS = 'latents'  # the collection of their mean and standard deviation
 
 
@@ -91,6 +94,17 @@ def _one(network: LatentFlow) -> tuple[Array, Array, Array]:
   return jnp.zeros((1, network.latent_dim)), jnp.zeros((1,)), conditions
 
 
+def compiled(function: Callable, network: LatentFlow) -> Callable:
+  """One of the functions below, compiled for programs of this network on their own."""
+  return _compiled(function, tuple(velocity.compiler_options(network.velocity).items()))
+
+
+@functools.cache
+def _compiled(function: Callable, options: tuple[tuple[str, str], ...]) -> Callable:
+  static = [name for name in inspect.signature(function).parameters if name in STATIC]
+  return jax.jit(function, static_argnames=static, compiler_options=dict(options))
+
+
 def velocity_of(
   network: LatentFlow, variables: dict, conditions: Conditions, guidance: float | Array = 1.0
 ) -> flow_matching.Velocity:
@@ -111,7 +125,6 @@ def velocity_of(
   return flow_matching.guided(conditional, unconditional, guidance)
 
 
-@functools.partial(jax.jit, static_argnames=('network', 'num_steps', 'guidance'))
 def draw(
   network: LatentFlow,
   variables: dict,
@@ -140,11 +153,10 @@ def _noise(
   return jax.vmap(draw)(keys.per_example(key, indices))
 
 
-@functools.partial(jax.jit, static_argnames=('network', 'num_steps', 'guidance'))
 def vary(
   network: LatentFlow,
   variables: dict,
-  latents: Float[Array, 'batch latent'],
+  latents: Float[ArrayLike, 'batch latent'],
   conditions: Conditions,
   key: Key[Array, ''],
   indices: Int[Array, ' batch'],
@@ -167,11 +179,10 @@ def vary(
   return network.apply(variables, points, method='in_units')
 
 
-@functools.partial(jax.jit, static_argnames=('network', 'num_steps'))
 def to_noise(
   network: LatentFlow,
   variables: dict,
-  latents: Float[Array, 'batch latent'],
+  latents: Float[ArrayLike, 'batch latent'],
   conditions: Conditions,
   num_steps: int = 20,
 ) -> Float[Array, 'batch latent']:
@@ -181,14 +192,13 @@ def to_noise(
   return flow_matching.solve(velocity, points, num_steps, begin=1.0, end=0.0)
 
 
-@functools.partial(jax.jit, static_argnames=('network', 'num_steps'))
 def from_noise(
   network: LatentFlow,
   variables: dict,
-  noise: Float[Array, 'batch latent'],
+  noise: Float[ArrayLike, 'batch latent'],
   conditions: Conditions,
   others: Conditions,
-  fractions: Float[Array, ' batch'],
+  fractions: Float[ArrayLike, ' batch'],
   num_steps: int = 20,
 ) -> Float[Array, 'batch latent']:
   """The latents that noise gives, unguided, between two conditions.
@@ -206,17 +216,14 @@ def from_noise(
   return network.apply(variables, points, method='in_units')
 
 
-@functools.partial(
-  jax.jit, static_argnames=('network', 'decoder', 'likelihood', 'num_steps', 'guidance')
-)
 def fill(
   network: LatentFlow,
   variables: dict,
   decoder: CVAE,
   likelihood: Likelihood,
   decoder_variables: dict,
-  images: Float[Array, 'batch h w c'],
-  known: Float[Array, 'batch h w c'],
+  images: Float[ArrayLike, 'batch h w c'],
+  known: Float[ArrayLike, 'batch h w c'],
   conditions: Conditions,
   decoder_conditions: Conditions,
   key: Key[Array, ''],
@@ -257,11 +264,10 @@ def fill(
   return network.apply(variables, points, method='in_units')
 
 
-@functools.partial(jax.jit, static_argnames=('network', 'num_steps'))
 def change_conditions(
   network: LatentFlow,
   variables: dict,
-  latents: Float[Array, 'batch latent'],
+  latents: Float[ArrayLike, 'batch latent'],
   conditions: Conditions,
   others: Conditions,
   num_steps: int = 20,

@@ -12,7 +12,7 @@ from flax import linen as nn
 
 from cvae_jax import config as config_lib
 from cvae_jax.models.architectures import ARCHITECTURES, Features, Images, check_convolutions
-from cvae_jax.models.blocks import Norm, ResBlock, Style, centre_crop, conv3x3
+from cvae_jax.models.blocks import XLA_CPU_OPTIONS, Norm, ResBlock, Style, centre_crop, conv3x3
 
 
 class ResNetEncoder(nn.Module):
@@ -78,12 +78,10 @@ class ResNetDecoder(nn.Module):
     return output(hidden)
 
 
-# YNNPACK takes 1.1 to 2 times as long as Eigen for these convolutions: it gets the dot products.
-# Not oneDNN (xla_cpu_experimental_onednn_custom_call): jax 0.12 gives wrong gradients with it.
 @ARCHITECTURES.register(
   'resnet',
   check_convolutions,
-  xla_cpu_options={'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT'},
+  xla_cpu_options=XLA_CPU_OPTIONS,
 )
 def _resnet(config, image_shape, style: Style) -> tuple[ResNetEncoder, ResNetDecoder]:
   channels, depth = tuple(config.model.channels), config.model.depth

@@ -19,11 +19,13 @@ from jaxtyping import Array, Float
 from cvae_jax.models import blocks
 from cvae_jax.models.blocks import GroupNorm, centre_crop, conv3x3
 from cvae_jax.models.resampling import Maps, UpsampledConv
+from cvae_jax.runtime import devices
 from cvae_jax.runtime.errors import InputError
 from cvae_jax.runtime.registry import Registry
 
 # Functions of (config, shape of the latents: (D,), or (height, width, channels)) -> a module; see
-# above. Spatial latents are [B, D] as well, row by row.
+# above. Spatial latents are [B, D] as well, row by row. A module may have `xla_cpu_options`: XLA's
+# options for its programs on a CPU.
 VELOCITIES = Registry('velocity.name', 'cvae_jax.models')
 
 Latents = Float[ArrayLike, 'batch latent']
@@ -48,6 +50,11 @@ def build(config, shape: Sequence[int]) -> nn.Module:
     InputError: the network is not for latents of this shape.
   """
   return VELOCITIES[config.velocity.name](config, tuple(shape))
+
+
+def compiler_options(network: nn.Module, deterministic: bool = False) -> dict[str, str]:
+  """XLA's options for the programs of a network; see `devices.compiler_options`."""
+  return devices.compiler_options(getattr(network, 'xla_cpu_options', {}), deterministic)
 
 
 def time_features(times: Times) -> Float[Array, 'batch features']:
@@ -144,6 +151,7 @@ class UNet(nn.Module):
   The small map has `width` channels, where a convolution costs a quarter, the large one half.
   """
 
+  xla_cpu_options = blocks.XLA_CPU_OPTIONS
   width: int
   depth: int
   shape: tuple[int, int, int]

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int, Key
 from cvae_jax.config import class_column
 from cvae_jax.data.datasets import Dataset
 from cvae_jax.models import conditions as conditions_lib
-from cvae_jax.models import flow_matching, gaussians, latent_flow
+from cvae_jax.models import flow_matching, gaussians, latent_flow, velocity
 from cvae_jax.models.cvae import Conditions
 from cvae_jax.runtime import keys as keys_lib
 from cvae_jax.runtime.errors import InputError
@@ -64,6 +64,7 @@ class FlowMatching(Task):
   def __init__(self, config, steps_per_epoch: int, first_stage: FirstStage):
     self.first_stage = first_stage
     self.network = latent_flow.build(config, first_stage.latent_shape)
+    self.compiler_options = velocity.compiler_options(self.network.velocity, config.deterministic)
     self._condition_dropout = config.condition_dropout
     self._mirrored = config.data.augment.flip_probability
     self._statistics: dict[str, Array] = {}
@@ -151,7 +152,7 @@ class FlowMatching(Task):
       rows = columns = SQUARE_COLUMNS
     labels = jnp.repeat(jnp.arange(rows, dtype=jnp.int32) * has_classes, columns)
     conditions = conditions_lib.of_classes(self.network.columns, labels, batch[1])
-    latents = latent_flow.draw(
+    latents = latent_flow.compiled(latent_flow.draw, self.network)(
       self.network,
       variables,
       conditions,

@@ -10,7 +10,7 @@ from flax import linen as nn
 from scipy import special, stats
 
 import linear_gaussian
-from cvae_jax.inference import bounds, second_stage
+from cvae_jax.inference import bounds, flow
 from cvae_jax.models import latent_flow, priors
 from cvae_jax.runtime import devices
 from cvae_jax.training import validation
@@ -182,7 +182,7 @@ def gaussian_flow(num_steps=40):
   one_hot = {'kernel': jnp.eye(classes), 'bias': jnp.zeros(classes)}
   statistics = {'mean': jnp.float32(MEAN), 'std': jnp.float32(STD)}
   variables = {'params': {'embedding': one_hot}, latent_flow.STATISTICS: statistics}
-  return bounds.Density(second_stage.LogProb(network, num_steps), variables, 'a flow')
+  return bounds.Density(flow.LogProb(network, num_steps), variables, 'a flow')
 
 
 def moments_of_flow():

@@ -1,5 +1,7 @@
 """Holes, variations by noise, and paths between noises, of tiny second stages."""
 
+import functools
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,6 +9,8 @@ from PIL import Image
 import cvae_jax
 from cvae_jax.data.readers import decoding
 from cvae_jax.inference import inpainting, inputs
+from cvae_jax.inference.flow import rows_of
+from cvae_jax.models import latent_flow
 from cvae_jax.runtime.errors import InputError
 
 SHAPE = (8, 8, 1)
@@ -59,7 +63,7 @@ def test_a_mask_for_each_image(model, images, mask):
 def test_fills_fit_the_known_pixels_better_than_samples(model, images, mask):
   rows = inpainting.known_conditions(model.conditioning, None, None, 2).repeat(20)
   many, holes = (np.repeat(x, 20, axis=0) for x in (images, np.stack([mask[..., None]] * 2)))
-  latents = model.prior.fill(many, holes, rows)
+  latents = model.prior.flow.fill(many, holes, rows)
   samples = model.prior.draw(rows)
   errors = [
     np.mean(np.square(model.decode(z, conditions=rows) - many)[~holes]) for z in (latents, samples)
@@ -193,20 +197,21 @@ def test_spherical_paths_through_noise_end_in_reconstructions(model, images, lab
 def test_a_path_through_noise_is_spherical_there(model, images):
   """Half-way it is what the flow makes of the middle of the arc between the noises."""
   flow = model.prior.flow
+  of_flow = flow.network, flow.variables
   rows = [model.conditions([label]) for label in (3, 3)]
   latents = [
     model.encode(image[None], conditions=own)[0] for image, own in zip(images, rows, strict=True)
   ]
   path = model.interpolate(images[:1], images[1:], ([3], [3]), num_steps=3, method='spherical')
   first, second = (
-    np.asarray(flow.to_noise(z, own.values, flow.num_steps))[0]
+    np.asarray(latent_flow.to_noise(*of_flow, z, rows_of(flow.network, own.values)))[0]
     for z, own in zip(latents, rows, strict=True)
   )
   cosine = first @ second / np.linalg.norm(first) / np.linalg.norm(second)
   middle = (first + second) / (2 * np.cos(np.arccos(cosine) / 2))
   no_change = np.zeros(1, np.float32)
-  values = rows[0].values
-  end = flow.from_noise(middle[None], values, values, no_change, flow.num_steps)
+  values = rows_of(flow.network, rows[0].values)
+  end = latent_flow.from_noise(*of_flow, middle[None], values, values, no_change)
   wanted = model.decode(np.asarray(end), conditions=rows[0])
   np.testing.assert_allclose(path[:, 1], wanted, atol=1e-4)
 
@@ -222,10 +227,13 @@ def test_between_two_classes_the_velocity_is_between_theirs(model):
   """The ends are those of the classes; half-way it depends on both."""
   flow = model.prior.flow
   noise = np.ones((3, model.config.latent_dim), np.float32)
-  rows = (model.conditions([label] * 3).values for label in (3, 8))
-  paths = np.asarray(flow.from_noise(noise, *rows, np.float32([0, 0.5, 1]), 20))
-  own = model.conditions([3, 8, 3]).values
-  ends = np.asarray(flow.from_noise(noise, own, own, np.zeros(3, np.float32), 20))
+  own, *rows = (
+    rows_of(flow.network, model.conditions(labels).values)
+    for labels in ([3, 8, 3], [3] * 3, [8] * 3)
+  )
+  from_noise = functools.partial(latent_flow.from_noise, flow.network, flow.variables, noise)
+  paths = np.asarray(from_noise(*rows, np.float32([0, 0.5, 1])))
+  ends = np.asarray(from_noise(own, own, np.zeros(3, np.float32)))
   np.testing.assert_allclose(paths[[0, 2]], ends[:2], atol=1e-5)
   whole = np.linalg.norm(paths[2] - paths[0])
   assert all(0.1 * whole < np.linalg.norm(paths[1] - end) < 0.9 * whole for end in paths[[0, 2]])

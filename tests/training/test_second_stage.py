@@ -1,7 +1,6 @@
 """Flow matching in the latents of a small autoencoder of 8×8 digits."""
 
 import dataclasses
-import functools
 import os
 import pickle
 import shutil
@@ -76,7 +75,7 @@ def test_a_run_resumes_bit_for_bit(first, run, tmp_path):
   assert tiny.rows(workdir) == tiny.rows(run)
   last = tiny.steps(run)[-1]
   assert tiny.steps(workdir)[-1] == last
-  one, other = (cvae_jax.load(x, last).prior.flow.draw.args[1] for x in (run, workdir))
+  one, other = (cvae_jax.load(x, last).prior.flow.variables for x in (run, workdir))
   assert tensor_files.digest(one) == tensor_files.digest(other)
 
 
@@ -159,7 +158,7 @@ def test_samples(run):
 def test_a_sample_follows_the_velocity(run):
   """`draw` is the end of Heun's path from its noise, in units of the latents."""
   model = cvae_jax.load(run).with_flow(steps=7)
-  network, variables = model.prior.flow.draw.args
+  network, variables = model.prior.flow.network, model.prior.flow.variables
   still = model.draw_latents([5, 6], temperature=0.0)  # from the mean of the noise
   rows = jnp.asarray([[5.0], [6.0]])
   velocity = lambda x, t: network.apply(variables, x, t, rows)  # noqa: E731
@@ -238,14 +237,10 @@ def test_shipped_weights_and_checkpoints_are_first_stages(first):
 def bent(run):
   """The model of a second stage whose flow is far from N(0, I): its weights are random."""
   model, random = cvae_jax.load(run), np.random.RandomState(1)
-  network, variables = model.prior.flow.draw.args
+  variables = model.prior.flow.variables
   bend = lambda x: x + 0.2 * np.float32(random.randn(*x.shape))  # noqa: E731
   variables = variables | {'params': jax.tree.map(bend, variables['params'])}
-  functions = {
-    name: functools.partial(getattr(model.prior.flow, name).func, network, variables)
-    for name in ('draw', 'change_conditions', 'density')
-  }
-  flow = model.prior.flow._replace(**functions)
+  flow = dataclasses.replace(model.prior.flow, variables=variables)
   return dataclasses.replace(model, prior=dataclasses.replace(model.prior, flow=flow))
 
 
@@ -256,7 +251,7 @@ def test_bounds_are_of_the_flow_by_default(bent):
   own, bound = model.elbo(images, labels, prior='model'), model.elbo(images, labels)
   np.testing.assert_array_equal(own.reconstruction, bound.reconstruction)
   np.testing.assert_allclose(bound.elbo, -bound.reconstruction - bound.kl, rtol=1e-5)
-  network, variables = model.prior.flow.draw.args
+  network, variables = model.prior.flow.network, model.prior.flow.variables
   key = keys.of_user(0, 'validation')
   terms = bounds.elbo(model.task, model.variables, images, labels, key)
   rows, std = labels[:, None].astype(np.float32), variables[latent_flow.STATISTICS]['std']
