@@ -18,6 +18,7 @@ def get_config() -> ConfigDict:
   config.data.name = 'cifar10'
   config.data.image_size = 32
   config.data.channels = 3
+  config.data.augment.flip_probability = 0.5
   config.num_epochs = 400
   config.batch_size = 512
   config.learning_rate = 5e-4

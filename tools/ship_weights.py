@@ -7,9 +7,9 @@
 
 A model becomes `config.json`, `weights.safetensors` (the moving average of the best checkpoint),
 `prior.safetensors` (the fitted prior), `conditions.safetensors` (rows of the table of conditions,
-if it has one) and a card, `README.md`, with the numbers of evaluate.py for
-the same step. Its front matter is what model hubs read: licence, tags, data and the numbers of the
-table.
+if it has one), `first_stage/` (of a second stage) and a card, `README.md`, with the numbers of
+evaluate.py for the same step. Its front matter is what model hubs read: licence, tags, data and the
+numbers of the table.
 """
 
 import csv
@@ -33,7 +33,7 @@ from cvae_jax.models import fitted_prior
 from cvae_jax.models.classifier import SHIPPED
 from cvae_jax.runtime import progress, tensor_files
 from cvae_jax.runtime.errors import InputError
-from cvae_jax.training import training_table
+from cvae_jax.training import first_stage, training_table
 
 CARD = """# {name}
 
@@ -64,8 +64,8 @@ def ship(run: Path, machine: str, name: str = 'test') -> Path:
   Raises:
     InputError: the run has no such evaluation, or only of another step.
   """
-  model = loading.load(run)
-  config = model.config.copy_and_resolve_references()
+  model, saved = loading.load(run), config_lib.read(run)
+  config, flow = saved.config.copy_and_resolve_references(), model.prior.flow
   try:
     text = (run / 'evaluation' / f'{name}.json').read_text(encoding='utf-8')
     evaluation = json.loads(text) | {'name': name}
@@ -83,17 +83,24 @@ def ship(run: Path, machine: str, name: str = 'test') -> Path:
       f'{model.step}: run evaluate.py on it again.'
     )
   groups = [generation.group_of(model, prior) for prior in generation.priors(model)]
-  if model.class_names and not set(groups) <= set(evaluation['metrics']):
+  measured = {group for group in evaluation['metrics'] if group.startswith(generation.GROUP)}
+  if measured and not set(groups) <= measured:
     raise InputError(f'{run} was evaluated with other priors: run evaluate.py on it again.')
   card = _card(run, model, evaluation, machine)
   folder = shipped.FOLDER / config.name
   folder.mkdir(parents=True, exist_ok=True)
   config.data.dir = ''  # a folder of this machine only
-  saved = config_lib.read(run)._replace(config=config, data_parts=None)
-  config_lib.save(folder, saved)
+  config.first_stage = Path(config.first_stage).name
+  config_lib.save(folder, saved._replace(config=config, data_parts=None))
   if model.conditioning.has_table:
     shutil.copyfile(run / training_table.FILE_NAME, folder / training_table.FILE_NAME)
-  tensor_files.save(folder / shipped.WEIGHTS_FILE, model.variables, step=model.step)
+  variables = model.variables if flow is None else flow.variables
+  tensor_files.save(folder / shipped.WEIGHTS_FILE, variables, step=model.step)
+  if flow is not None:
+    shutil.rmtree(folder / first_stage.FOLDER, ignore_errors=True)  # of earlier weights
+    first = first_stage.of_run(run)
+    first.saved.config.data.dir = ''
+    first_stage.save(folder, first)
   (folder / fitted_prior.FILE_NAME).unlink(missing_ok=True)  # of earlier weights
   if model.prior.fitted is not None:
     fitted_prior.save(folder, model.prior.fitted, model.variables)
