@@ -3,7 +3,10 @@
   python train.py --config cifar10_autoencoder
   python train.py --config cifar10_flow
 
-Needs an accelerator.
+11 million parameters. 206 epochs took 276 seconds on an H100 with other work, at a constant
+learning rate (learning_rate_schedule=constant); 400 epochs with the schedule: not measured yet. A
+ResNet-18 that learned 45,000 samples alone, guidance 1.2, is right on 81.5 ± 0.8 % of the real test
+images (docs/second_stage.md).
 """
 
 from ml_collections import ConfigDict

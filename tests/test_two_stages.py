@@ -58,7 +58,7 @@ def test_two_stages_from_the_command_line_to_samples_and_bounds(tmp_path):
     path = tmp_path / f'runs/second/evaluation/{name}.json'
     return json.loads(path.read_text())['metrics']
 
-  found = metrics('test-iwae10-only-likelihood-generation-iwae')
+  found = metrics('test-iwae10-guidance1.5-only-likelihood-generation-iwae')
   own = metrics('test-iwae10-model_prior-only-likelihood-iwae')['likelihood']
   bounds, flow = found['likelihood'], found['generation, z ~ flow matching, 20 steps, guidance 1.5']
   # What is known of the path on these digits: 88 % at guidance 1, 8 % from N(0, I).

@@ -5,7 +5,7 @@
 
 Each row draws samples of all classes, and measures them against the real validation images, to
 choose by, and the test images: the Fréchet distance in the features of the reference classifier,
-how many show their label to it, and the accuracy of a classifier that was trained on the samples
+how many it gives their label, and the accuracy of a classifier that was trained on the samples
 alone (Ravuri & Vinyals 2019): one like the reference classifier or, with `--judge resnet`, a
 ResNet-18 in PyTorch, whose numbers are near those of papers. Rows are printed as they come, and
 kept in `--output` as JSON lines.
@@ -21,9 +21,8 @@ from pathlib import Path
 import numpy as np
 
 import cvae_jax
-from cvae_jax.data import batches
 from cvae_jax.data.readers import DATASETS
-from cvae_jax.evaluation import accuracy_score, classifier, generation, samples
+from cvae_jax.evaluation import accuracy_score, classifier, fidelity, generation, samples
 from cvae_jax.evaluation.intervals import proportion
 from cvae_jax.runtime.errors import InputError
 
@@ -34,13 +33,17 @@ def _numbers(text: str) -> list[float]:
   return [float(part) for part in text.split(',')]
 
 
+def _integers(text: str) -> list[int]:
+  return [int(part) for part in text.split(',')]
+
+
 def _flags() -> argparse.Namespace:
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
   parser.add_argument('run', help='folder of a run, or the name of shipped weights')
   parser.add_argument('--guidance', type=_numbers, default=[1.0], help='such as 1,1.5,2')
-  parser.add_argument('--steps', type=_numbers, default=[20], help='such as 5,10,20,50')
+  parser.add_argument('--steps', type=_integers, default=[20], help='such as 5,10,20,50')
   parser.add_argument('--num_samples', type=int, default=20_000, help='to train a classifier on')
   parser.add_argument('--judge', choices=('own', 'resnet'), default='own')
   parser.add_argument('--epochs', type=int, default=0, help='of that classifier; 0: its usual ones')
@@ -93,14 +96,6 @@ class Measures:
     return learned.predict(others)
 
 
-def _reconstructions(model, images: np.ndarray) -> np.ndarray:
-  pieces = [
-    np.uint8(np.round(255 * model.reconstruct(images[rows].astype(np.float32) / 255)))
-    for rows in batches.pieces(len(images), generation.PIECE)
-  ]
-  return np.concatenate(pieces)
-
-
 def main() -> None:
   """Prints the rows that the flags ask for."""
   flags = _flags()
@@ -120,12 +115,12 @@ def main() -> None:
   if flags.real:
     row('real', np.asarray(train.images), 0.0)
   if flags.first_stage:
-    row('reconstructions', _reconstructions(model, np.asarray(train.images)), 0.0)
+    row('reconstructions', fidelity.reconstructed(model, train), 0.0)
   conditions = model.conditioning.of(labels, None, len(labels))
   for guidance, steps in itertools.product(flags.guidance, flags.steps):
-    began, drawn = time.monotonic(), model.with_flow(guidance=guidance, steps=int(steps))
+    began, drawn = time.monotonic(), model.with_flow(guidance=guidance, steps=steps)
     images = generation.draw(drawn, conditions, None, 0, lambda fraction: None)
-    row(f'guidance {guidance:g}, {steps:g} steps', images, time.monotonic() - began)
+    row(f'guidance {guidance:g}, {steps} steps', images, time.monotonic() - began)
 
 
 if __name__ == '__main__':

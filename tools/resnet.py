@@ -77,8 +77,8 @@ def predictions(
   batch_size = min(BATCH_SIZE, len(images))
   steps = len(images) // batch_size
   decayed = [values for values in network.parameters() if values.ndim > 1]
-  others_of = [values for values in network.parameters() if values.ndim <= 1]
-  groups = [{'params': decayed, 'weight_decay': WEIGHT_DECAY}, {'params': others_of}]
+  undecayed = [values for values in network.parameters() if values.ndim <= 1]
+  groups = [{'params': decayed, 'weight_decay': WEIGHT_DECAY}, {'params': undecayed}]
   optimizer = torch.optim.SGD(groups, PEAK_LEARNING_RATE, momentum=0.9, nesterov=True)
   schedule = torch.optim.lr_scheduler.OneCycleLR(
     optimizer, PEAK_LEARNING_RATE, num_epochs * steps, pct_start=0.2, cycle_momentum=False

@@ -41,7 +41,7 @@ CARD = """# {name}
 
     {command}
 
-{epochs} epochs, batch {batch_size}, {minutes} on {machine}, cvae_jax {version}; of the
+{epochs}, batch {batch_size}, {minutes} on {machine}, cvae_jax {version}; of the
 checkpoint that was best on the {validation:,} validation images. {prior}
 
 `python evaluate.py --workdir {name}{flags}`, {split} split of {data}, {num_images:,} images:
@@ -86,46 +86,51 @@ def ship(run: Path, machine: str, name: str = 'test') -> Path:
   measured = {group for group in evaluation['metrics'] if group.startswith(generation.GROUP)}
   if measured and not set(groups) <= measured:
     raise InputError(f'{run} was evaluated with other priors: run evaluate.py on it again.')
-  card = _card(run, model, evaluation, machine)
+  variables = model.variables if flow is None else flow.variables
+  card = _card(run, model, config, variables, evaluation, machine)
+  text = cards.with_front_matter(card, config)
   folder = shipped.FOLDER / config.name
-  folder.mkdir(parents=True, exist_ok=True)
+  shutil.rmtree(folder, ignore_errors=True)  # of earlier weights
+  folder.mkdir(parents=True)
   config.data.dir = ''  # a folder of this machine only
   config.first_stage = Path(config.first_stage).name
   config_lib.save(folder, saved._replace(config=config, data_parts=None))
   if model.conditioning.has_table:
     shutil.copyfile(run / training_table.FILE_NAME, folder / training_table.FILE_NAME)
-  variables = model.variables if flow is None else flow.variables
   tensor_files.save(folder / shipped.WEIGHTS_FILE, variables, step=model.step)
   if flow is not None:
-    shutil.rmtree(folder / first_stage.FOLDER, ignore_errors=True)  # of earlier weights
     first = first_stage.of_run(run)
     first.saved.config.data.dir = ''
-    first_stage.save(folder, first)
-  (folder / fitted_prior.FILE_NAME).unlink(missing_ok=True)  # of earlier weights
+    first_stage.save(folder, first._replace(saved=first.saved._replace(data_parts=None)))
   if model.prior.fitted is not None:
     fitted_prior.save(folder, model.prior.fitted, model.variables)
-  (folder / 'README.md').write_text(cards.with_front_matter(card, config), encoding='utf-8')
+  (folder / cards.FILE_NAME).write_text(text, encoding='utf-8')
   return folder
 
 
-def _card(run: Path, model: Model, evaluation: dict, machine: str) -> str:
-  config = model.config
+def _card(run: Path, model: Model, config, variables: dict, evaluation: dict, machine: str) -> str:
   try:
     with open(run / 'metrics.csv', newline='', encoding='utf-8') as file:
-      seconds = float(list(csv.DictReader(file))[-1]['seconds'])
+      last = list(csv.DictReader(file))[-1]
+    seconds, epochs = float(last['seconds']), float(last['epoch'])
   except (OSError, ValueError, LookupError) as error:
     raise InputError(f'{run} has no metrics.csv with its training time.') from error
   samples = re.search(r'-iwae(\d+)', evaluation['name'])
+  groups = re.search(r'-only-([a-z-]+)', evaluation['name'])
+  flags = f' --iwae_samples {samples[1]}' if samples else ''
+  flags += f' --metrics {groups[1].replace("-", ",")}' if groups else ''
   return CARD.format(
     name=config.name,
     what=cards.description(model),
     averaged=cards.averaged(config),
     step=model.step,
-    parameters=parameter_overview.count_parameters(model.variables['params']),
+    parameters=parameter_overview.count_parameters(variables['params']),
     command=f'python train.py --config configs/{config.name}.py '
     f'--config.num_epochs={config.num_epochs}',
-    flags=f' --iwae_samples {samples[1]}' if samples else '',
-    epochs=config.num_epochs,
+    flags=flags,
+    epochs=f'{epochs:g} epochs'
+    if epochs == config.num_epochs
+    else f'{epochs:g} of {config.num_epochs} epochs',
     batch_size=config.batch_size,
     minutes=f'{max(1, round(seconds / 60))} minute{"" if seconds < 90 else "s"}',
     machine=machine,

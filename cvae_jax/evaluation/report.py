@@ -73,8 +73,10 @@ class Evaluation:
     is_usual = self.iwae_samples == IWAE_SAMPLES or 'iwae' not in self.asked
     samples = '' if is_usual else f'-iwae{self.iwae_samples}'
     only = '' if self.asked == GROUPS else f'-only-{"-".join(self.asked)}'
-    prior = '' if self.density or not self.model.prior.flow else '-model_prior'
-    return f'{self.split}{first}{samples}{prior}{only}{self.model.suffix}'
+    flow = self.model.prior.flow
+    prior = '' if self.density or not flow else '-model_prior'
+    settings = flow.suffix if flow else ''
+    return f'{self.split}{first}{samples}{prior}{settings}{only}{self.model.suffix}'
 
   @property
   def groups(self) -> dict[str, list[Metric]]:

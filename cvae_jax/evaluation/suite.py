@@ -53,6 +53,8 @@ USED_BY = {
   'projection': ('latent',),
   'iwae_samples': ('iwae',),
   'prior': ('likelihood', 'iwae'),
+  'guidance': ('generation', 'conditions', 'pictures'),
+  'steps': ('likelihood', 'generation', 'conditions', 'pictures', 'iwae'),
 }
 
 
@@ -210,7 +212,8 @@ def _targets(model: Model) -> str:
 def _prior_of_bounds(evaluation: Evaluation) -> str:
   model, density = evaluation.model, evaluation.density
   name = density.name if density else f'its {model.prior.describe("model")}'
-  return f'p(z{" | c" if model.conditional else ""}) is {name}'
+  has_conditions = model.reads_conditions or density
+  return f'p(z{" | c" if has_conditions else ""}) is {name}'
 
 
 def _in_bits(model: Model, nats: Interval) -> Interval:
@@ -371,7 +374,7 @@ def _add_latents(
   near = f'near its cap, ln {num_rows:,}: only a lower bound, more images may give more'
   near = few or (near if information > 0.9 * np.log(num_rows) else '')
   add('mutual_information', information, f'I_q(x; z), {cap}; {seen}', 'nats', warning=near)
-  if is_standard or not model.conditional:
+  if is_standard or not model.reads_conditions:
     protocol = 'KL(q(z) ‖ p(z)) = KL − I_q(x; z), too large where that is near its cap'
     excess = few or (near and 'mutual_information is near its cap: this is only an upper bound')
     marginal_kl = terms.kl[rows].sum(axis=1).mean() - information

@@ -82,7 +82,7 @@ def with_front_matter(
         {'type': name.strip(), 'name': f'{group.strip()}: {name.strip()}', 'value': float(value)}
       )
   kinds = ['vae', 'variational-autoencoder', *['conditional-vae'] * config.conditional]
-  if not TASKS[config.objective].is_generative:
+  if not getattr(TASKS[config.objective], 'is_generative', True):
     kinds = ['denoising-autoencoder']
   dataset = {'name': config.data.name, 'type': config.data.name, 'split': split}
   result = {'task': {'type': 'image-generation'}, 'dataset': dataset, 'metrics': metrics}
@@ -127,6 +127,9 @@ def priors(model: Model) -> str:
   if not model.has_prior:
     return 'Its latents have no prior.'
   own = f'Trained with z ~ {model.prior.describe("model")}'
+  if (flow := model.prior.flow) is not None:
+    count = parameter_overview.count_parameters(flow.variables['params'])
+    return f'{own}; latents are drawn by a second stage, {flow}, of {count:,} parameters.'
   if model.prior.fitted is None:
     return f'{own}.'
   return f'{own}; fitted afterwards, in `{fitted_prior.FILE_NAME}`: {model.prior.fitted}.'

@@ -21,7 +21,7 @@ from cvae_jax.tasks.autoencoder import Autoencoder
 MAX_BATCH = 256  # latents; more are split, so that memory stays bounded
 MAX_FILLED = 64  # images with holes: gradients of the decoder take memory
 MAX_GUIDANCE = 100.0
-MAX_STEPS = 1_000
+NUM_STEPS, MAX_STEPS = 20, 1_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Flow:
     variables: its weights.
     task: the first stage.
     of_task: its weights.
+    is_guidable: whether it was trained with hidden conditions.
     guidance: the factor of the conditions' effect; 1 is no guidance.
     num_steps: of Heun's method.
   """
@@ -41,18 +42,19 @@ class Flow:
   variables: dict
   task: Autoencoder
   of_task: dict
+  is_guidable: bool
   guidance: float = 1.0
-  num_steps: int = 20
+  num_steps: int = NUM_STEPS
 
   def __str__(self) -> str:
     guidance = '' if self.guidance == 1 else f', guidance {self.guidance:g}'
     return f'flow matching, {self.num_steps} steps{guidance}'
 
   @property
-  def is_guidable(self) -> bool:
-    """Whether it was trained with hidden conditions."""
-    columns = self.network.columns
-    return bool(columns) and all(column.has_unknown for column in columns)
+  def suffix(self) -> str:
+    """A suffix for names of results: that of settings which are not the usual ones."""
+    guidance = '' if self.guidance == 1 else f'-guidance{self.guidance:g}'
+    return guidance + ('' if self.num_steps == NUM_STEPS else f'-steps{self.num_steps}')
 
   def replaced(self, guidance: float | None, num_steps: int | None) -> 'Flow':
     """The flow with other settings; None leaves one as it is.

@@ -228,13 +228,13 @@ def read_mask(model: Model, path: Path, of: Sequence[Path]) -> np.ndarray:
   geometry = decoding.Geometry.of(model.config.data)._replace(channels=1, bit_depth=0)
   usual = geometry.width, geometry.height
   try:
-    own = decoding.size(path)
+    own = _size(path)
     if own == usual:
       geometry = geometry._replace(crop_size=0)
     image = decoding.read(path, geometry).image
   except Exception as error:  # the errors of Pillow's decoders share no base class
     raise InputError(f'{printable(path)} cannot be read ({decoding.problem(error)}).') from error
-  for width, height in map(decoding.size, of) if of else [usual]:
+  for width, height in map(_size, of) if of else [usual]:
     is_alike = own[0] * height == own[1] * width and not geometry.crop_size
     if own not in ((width, height), usual) and not is_alike:
       raise InputError(
@@ -242,6 +242,14 @@ def read_mask(model: Model, path: Path, of: Sequence[Path]) -> np.ndarray:
         f'that it is for, or {usual[0]}×{usual[1]}, as the model.'
       )
   return image[..., 0]
+
+
+def _size(path: Path) -> tuple[int, int]:
+  """Width and height of a picture."""
+  try:
+    return decoding.size(path)
+  except Exception as error:  # the errors of Pillow's decoders share no base class
+    raise InputError(f'{printable(path)} cannot be read ({decoding.problem(error)}).') from error
 
 
 def _first(space: Conditioning, number: int) -> float:

@@ -198,12 +198,19 @@ class LatentPrior:
       np.int32(np.arange(len(given)) if indices is None else indices),
     )
 
-  def under(self, latents: np.ndarray, conditions: Conditions, others: Conditions) -> np.ndarray:
+  def under(
+    self,
+    latents: np.ndarray,
+    conditions: Conditions,
+    others: Conditions,
+    prior: str | None = None,
+  ) -> np.ndarray:
     """Latents [N, latent] under `others` from the noise that gives `latents` under `conditions`.
 
-    They are the same if the model's prior is N(0, I) and it has no second stage.
+    By the second stage, unguided, or else by the model's own prior; if that is N(0, I), they are
+    the same.
     """
-    if self.flow is not None:
+    if self.flow is not None and prior != 'model':
       return self.flow.under(latents, conditions, others)
     if self.is_standard('model'):
       return latents
@@ -218,7 +225,7 @@ class LatentPrior:
     """
     if self.flow is None:
       raise InputError(
-        f'Only a second stage {action}, which this model does not have. Train one, with train.py '
+        f'Only a second stage {action}, and this model has none. Train one, with train.py '
         '--config configs/latent_flow.py --config.first_stage=RUN, and name its run.'
       )
     return self.flow

@@ -234,7 +234,8 @@ class Model:
     The rows are drawn for each class in turn, and then restyled.
     """
     rows = self.styles(count, seed)
-    return self.restyle(self.prior.draw(rows, temperature, seed, prior), conditions=rows)
+    latents = self.prior.draw(rows, temperature, seed, prior)
+    return self._in_every_class(latents, rows, prior)
 
   def styles(self, count: int, seed: int = 0) -> Conditions:
     """The conditions that `draw_styles` draws for."""
@@ -247,14 +248,18 @@ class Model:
     """Latents of the same style in all classes, [N, classes, latent], for latents [N, latent].
 
     The noise that gives a latent under its own conditions gives those of the other classes, by the
-    prior that the model was trained with. If that is N(0, I), the latent is the same in all.
+    second stage, unguided, or else by the prior that the model was trained with. If that is
+    N(0, I), the latent is the same in all.
     """
     self.check_styles()
     latents = arrays.latents_of(latents, self.config.latent_dim)
     own = self.conditioning.of(labels, conditions, len(latents))
+    return self._in_every_class(latents, own, None)
+
+  def _in_every_class(self, latents: np.ndarray, own: Conditions, prior: str | None) -> np.ndarray:
     count = len(self.class_names)
     repeated = np.repeat(latents, count, axis=0)
-    changed = self.prior.under(repeated, own.repeat(count), own.in_every_class())
+    changed = self.prior.under(repeated, own.repeat(count), own.in_every_class(), prior)
     return changed.reshape(len(latents), count, self.config.latent_dim)
 
   def check_styles(self) -> None:
@@ -410,6 +415,11 @@ class Model:
       InputError: as of `elbo`, or the model knows no classes.
     """
     self._check_classes('knows no classes')
+    if not self.reads_conditions:
+      raise InputError(
+        'Only the second stage of this model knows classes: its bounds are the same for all. Name '
+        'a model whose encoder and decoder are conditional.'
+      )
     if not isinstance(conditions, Conditions):  # any class will do: it is replaced
       conditions = {**(conditions or {}), self.conditioning.class_column.name: self.class_names[0]}
     pixels, rows, key = self._bounded(images, None, conditions, seed)
@@ -507,13 +517,13 @@ class Model:
         needs to know a condition that is not given.
     """
     check_integer('num_draws', num_draws, 1)
-    self.prior.check_flow('fills holes')
+    flow = self.prior.check_flow('fills holes')
     images = arrays.images_of(images, self.image_shape)
     holes = inpainting.holes_of(mask, len(images), self.image_shape)
     rows = inpainting.known_conditions(self.conditioning, labels, conditions, len(images))
     images, holes = (np.repeat(x, num_draws, axis=0) for x in (images, holes))
     rows = rows.repeat(num_draws)
-    latents = self.prior.check_flow('fills holes').fill(images, holes, rows, seed)
+    latents = flow.fill(images, holes, rows, seed)
     filled = np.where(holes, self.decode(latents, conditions=rows), images)
     return filled.reshape(-1, num_draws, *self.image_shape)
 

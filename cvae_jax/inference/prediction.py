@@ -90,8 +90,11 @@ def predict(model: Model, folder: Path, usual: np.ndarray | None = None) -> Pred
     ranks = np.searchsorted(usual, terms.negative_elbo, side='right')
     columns['quantile'] = (ranks / len(usual)).tolist()
   if model.has_classes:
-    classes = np.array(model.class_names, object)[labels].tolist()
-    origins = ['folder' if row else 'model' for row in found.from_folder]
+    # Where only a second stage knows classes, no bound says which it is.
+    is_known = found.from_folder | model.reads_conditions
+    classes = np.where(is_known, np.array(model.class_names, object)[labels], '').tolist()
+    from_ = np.where(found.from_folder, 'folder', 'model')
+    origins = np.where(is_known, from_, '').tolist()
     columns |= {
       'class': classes,
       'class_from': origins,

@@ -84,7 +84,7 @@ DRAWERS = {
   ('vary', True): Drawer(drawings.noised, (*_IMAGES, 'noise', 'num_draws', *_FLOW, *_NOISE)),
   ('inpaint', True): Drawer(drawings.inpaint, (*_IMAGES, 'mask', 'num_draws', *_FLOW, 'seed')),
   ('reconstruct', True): Drawer(drawings.reconstructions, _IMAGES),
-  ('interpolate', True): Drawer(drawings.interpolate_images, (*_IMAGES, 'interpolation')),
+  ('interpolate', True): Drawer(drawings.interpolate_images, (*_IMAGES, 'interpolation', 'steps')),
   ('interpolate', False): Drawer(
     drawings.interpolate_conditions, (*_CONDITIONS, 'num_images', *_PRIOR, *_NOISE), (2,)
   ),
@@ -95,10 +95,10 @@ DRAWERS = {
     drawings.class_arithmetic, (*_CONDITIONS, 'split', 'data_dir'), (3,)
   ),
   ('manifold', False): Drawer(drawings.manifold, (*_CONDITIONS, 'dims', *_PRIOR), (0, 1)),
-  ('style', True): Drawer(drawings.restyle, _IMAGES),
-  ('style', False): Drawer(drawings.styles, ('num_images', *_PRIOR, *_NOISE)),
+  ('style', True): Drawer(drawings.restyle, (*_IMAGES, 'steps')),
+  ('style', False): Drawer(drawings.styles, ('num_images', 'prior', 'steps', *_NOISE)),
   ('sweep', False): Drawer(sweeps.sweep, (*_CONDITIONS, 'num_images', *_PRIOR, *_NOISE)),
-  ('edit', True): Drawer(sweeps.edit, _IMAGES),
+  ('edit', True): Drawer(sweeps.edit, (*_IMAGES, 'steps')),
 }
 ANIMATED = ('interpolate', 'traverse', 'sweep', 'edit')
 OF_FLOW = ('vary', 'inpaint')  # modes of a second stage

@@ -52,12 +52,12 @@ def load(
     image_shape=first.task.network.image_shape,
     step=step,
     asked_step=None,
-    # It counts the columns: with those of the first stage, the same images would have another.
+    # The fingerprint covers the columns, so it fits only if both stages have the same ones.
     data_fingerprint=saved.data_fingerprint if own.columns == saved.columns else None,
     folder=results,
     task=first.task,
     variables=first.variables,
-    prior=_prior(first, network, variables),
+    prior=_prior(first, network, variables, saved.config.condition_dropout > 0),
     of_table=of_table,
   )
 
@@ -74,7 +74,9 @@ def _config(first, own, second):
   return config
 
 
-def _prior(first: FirstStage, network: latent_flow.LatentFlow, variables: dict) -> LatentPrior:
+def _prior(
+  first: FirstStage, network: latent_flow.LatentFlow, variables: dict, is_guidable: bool
+) -> LatentPrior:
   config, of_first = first.saved.config, (first.task, first.variables)
   return LatentPrior(
     kind=config.prior if first.task.is_generative else 'none',
@@ -83,5 +85,5 @@ def _prior(first: FirstStage, network: latent_flow.LatentFlow, variables: dict) 
     fitted_error='',
     draw_own=functools.partial(latent_prior.draw_own, *of_first),
     change_conditions=functools.partial(latent_prior.change_conditions, *of_first),
-    flow=Flow(network, variables, *of_first),
+    flow=Flow(network, variables, *of_first, is_guidable),
   )

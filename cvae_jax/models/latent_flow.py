@@ -24,7 +24,7 @@ STATISTICS = 'latents'  # the collection of their mean and standard deviation
 class LatentFlow(nn.Module):
   """The velocity of latents, standardized by the mean and standard deviation of the training.
 
-  These are variables of their own, which no gradient changes.
+  They are not trained.
   """
 
   velocity: nn.Module  # (points, times, context) -> velocities
@@ -106,7 +106,7 @@ def _compiled(function: Callable, options: tuple[tuple[str, str], ...]) -> Calla
 
 
 def velocity_of(
-  network: LatentFlow, variables: dict, conditions: Conditions, guidance: float | Array = 1.0
+  network: LatentFlow, variables: dict, conditions: Conditions, guidance: float = 1.0
 ) -> flow_matching.Velocity:
   """The velocity field under these conditions, with classifier-free guidance.
 
@@ -114,11 +114,11 @@ def velocity_of(
     network: the flow.
     variables: its.
     conditions: of the batch.
-    guidance: the factor of the conditions' effect; exactly 1.0 is no guidance. Another one needs a
+    guidance: the factor of the conditions' effect; 1 is no guidance. Another one needs a
       flow that was trained with `condition_dropout`.
   """
   conditional = lambda points, times: network.apply(variables, points, times, conditions)  # noqa: E731
-  if isinstance(guidance, float) and guidance == 1.0:
+  if guidance == 1:
     return conditional
   unknown = jnp.full_like(conditions, jnp.nan)
   unconditional = lambda points, times: network.apply(variables, points, times, unknown)  # noqa: E731

@@ -66,12 +66,12 @@ class FlowMatching(Task):
     self.network = latent_flow.build(config, first_stage.latent_shape)
     self.compiler_options = velocity.compiler_options(self.network.velocity, config.deterministic)
     self._condition_dropout = config.condition_dropout
-    self._mirrored = config.data.augment.flip_probability
+    self._flip_probability = config.data.augment.flip_probability
     self._statistics: dict[str, Array] = {}
 
   def prepare(self, train: Dataset, validation: Dataset) -> tuple[Task, Dataset, Dataset]:
     """Both with posteriors in place of images, [N, views, 2, latent]: they are encoded once."""
-    columns, has_mirror = self.network.columns, self._mirrored > 0
+    columns, has_mirror = self.network.columns, self._flip_probability > 0
     encoded = self.first_stage.posteriors(train, columns, has_mirror)
     prepared = copy.copy(self)
     shape = (-1, 2, *self.first_stage.latent_shape)
@@ -104,7 +104,7 @@ class FlowMatching(Task):
     view_key, draw_key, noise_key, time_key, hide_key = jax.random.split(key, 5)
     views = jnp.zeros(len(posteriors), jnp.int32)
     if posteriors.shape[1] > 1:
-      views = jax.random.bernoulli(view_key, self._mirrored, views.shape).astype(jnp.int32)
+      views = jax.random.bernoulli(view_key, self._flip_probability, views.shape).astype(jnp.int32)
     chosen = jnp.take_along_axis(posteriors, views[:, None, None, None], axis=1)
     mean, logvar = chosen[:, 0, 0], chosen[:, 0, 1]
     latents = gaussians.reparameterize(draw_key, mean, logvar)
@@ -146,7 +146,7 @@ class FlowMatching(Task):
     self, variables: Variables, batch: Batch, key: Key[Array, '']
   ) -> dict[str, Float[np.ndarray, '_ _ h w c']]:
     """Samples, a row for each class, from the same noise at every step."""
-    has_classes = self.network.conditional and self._num_classes > 0
+    has_classes = self._num_classes > 0
     rows, columns = min(self._num_classes, MAX_CLASS_ROWS), GRID_COLUMNS
     if not has_classes:
       rows = columns = SQUARE_COLUMNS
@@ -167,5 +167,8 @@ class FlowMatching(Task):
 
   @property
   def _num_classes(self) -> int:
+    """Of the conditions; 0 where these hold no class."""
+    if not self.network.columns:
+      return self.network.num_classes if self.network.conditional else 0
     number = class_column(self.network.columns)
-    return self.network.num_classes if number is None else self.network.columns[number].num_names
+    return 0 if number is None else self.network.columns[number].num_names

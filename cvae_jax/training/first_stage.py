@@ -7,9 +7,11 @@ import jax
 
 from cvae_jax import config as config_lib
 from cvae_jax import tasks
+from cvae_jax.data.datasets import Dataset
 from cvae_jax.models import cvae
 from cvae_jax.runtime import paths, tensor_files
 from cvae_jax.runtime.errors import InputError
+from cvae_jax.runtime.paths import printable
 from cvae_jax.tasks.autoencoder import Autoencoder
 from cvae_jax.tasks.first_stage import FirstStage
 from cvae_jax.training import restoring, run_folder
@@ -73,12 +75,31 @@ def from_folder(folder: Path) -> FirstStage:
 
 def _task(config, name: str) -> Autoencoder:
   task = None if tasks.is_second_stage(config) else tasks.build(config, steps_per_epoch=1)
-  if not isinstance(task, Autoencoder):
+  if not (isinstance(task, Autoencoder) and task.is_generative):
     raise InputError(
-      f'first_stage={name!r} was trained with objective={config.objective!r}, expected an '
-      'autoencoder: objective=autoencoder, vae or dae.'
+      f'first_stage={name!r} was trained with objective={config.objective!r}, expected a model '
+      'with a distribution of latents: objective=autoencoder or vae.'
     )
   return task
+
+
+def check_conditions(first_stage: FirstStage, train: Dataset) -> None:
+  """Raises InputError where a conditional first stage has other conditions than the data."""
+  theirs, network = first_stage.saved, first_stage.task.network
+  if not network.conditional:
+    return
+  if theirs.columns:
+    is_alike = theirs.columns == train.columns
+  else:
+    kinds = [column.kind for column in train.columns]
+    is_alike = theirs.class_names == train.class_names and kinds in ([], ['category'])
+  if not is_alike:
+    names = [column.name for column in theirs.columns] or theirs.class_names
+    raise InputError(
+      f'The first stage was trained with the conditions {printable(", ".join(names))[:300]}, which '
+      'these data do not have in the same way. Set data.name, data.dir and data.conditions to what '
+      f'they were there: {theirs.config.data.name!r} and {theirs.config.data.conditions!r}.'
+    )
 
 
 def check(workdir: Path, given: FirstStage) -> None:

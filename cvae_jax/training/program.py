@@ -129,6 +129,8 @@ def assemble(
   mesh = mesh or devices.mesh(config.batch_size)
   config = datasets.completed(config, train)
   config_lib.check(config)  # again: the data may have columns that its prior cannot use
+  if first_stage:
+    first_stage_lib.check_conditions(first_stage, train)
   saved = SavedConfig(
     config,
     train.class_names,

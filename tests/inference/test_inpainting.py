@@ -237,3 +237,11 @@ def test_between_two_classes_the_velocity_is_between_theirs(model):
   np.testing.assert_allclose(paths[[0, 2]], ends[:2], atol=1e-5)
   whole = np.linalg.norm(paths[2] - paths[0])
   assert all(0.1 * whole < np.linalg.norm(paths[1] - end) < 0.9 * whole for end in paths[[0, 2]])
+
+
+def test_a_picture_that_cannot_be_read_is_named(model, tmp_path):
+  Image.new('L', (8, 8), 255).save(tmp_path / 'mask.png')
+  broken = tmp_path / 'broken.png'
+  broken.write_bytes(b'no picture')
+  with pytest.raises(InputError, match='broken'):
+    inputs.read_mask(model, tmp_path / 'mask.png', [broken])

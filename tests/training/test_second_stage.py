@@ -1,5 +1,6 @@
 """Flow matching in the latents of a small autoencoder of 8×8 digits."""
 
+import csv
 import dataclasses
 import os
 import pickle
@@ -11,12 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 import cvae_jax
 import tiny
 from conftest import ROOT
 from cvae_jax.evaluation import generation, suite
-from cvae_jax.inference import bounds
+from cvae_jax.inference import bounds, prediction
 from cvae_jax.models import flow_matching, gaussians, latent_flow
 from cvae_jax.runtime import keys, tensor_files
 from cvae_jax.runtime.errors import InputError
@@ -199,6 +201,44 @@ def test_a_second_stage_is_no_first_stage(run, tmp_path):
     loop.train(config_of(run), tmp_path / 'run')
 
 
+def test_a_first_stage_without_a_distribution_of_latents_is_refused(tmp_path):
+  loop.train(tiny.tiny_config(objective='dae', num_epochs=1), tmp_path / 'dae')
+  with pytest.raises(InputError, match='dae'):
+    loop.train(config_of(tmp_path / 'dae'), tmp_path / 'run')
+
+
+def test_a_conditional_first_stage_knows_the_conditions_of_the_data(tiny_run, tmp_path):
+  """Else labels would mean other classes, or rows other columns."""
+  data = program.datasets.load(tiny.tiny_config()).train
+  first = first_stage.read(config_of(tiny_run))
+  first_stage.check_conditions(first, data)
+  names = (*data.class_names[:-1], 'other')
+  with pytest.raises(InputError, match='in the same way'):
+    first_stage.check_conditions(first, data._replace(class_names=names))
+
+
+def test_only_bounds_that_read_the_class_say_which_it_is(run, tmp_path):
+  model = cvae_jax.load(run)
+  with pytest.raises(InputError, match='second stage'):
+    model.classify(model.data().test.images[:2])
+  folder = tmp_path / 'pictures'
+  for name, image in zip(('a', '3/b'), model.data().test.images, strict=False):
+    path = folder / f'{name}.png'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image[..., 0]).save(path)
+  prediction.predict(dataclasses.replace(model, folder=tmp_path), folder)
+  (table,) = tmp_path.rglob('*.csv')
+  with open(table, newline='', encoding='utf-8') as file:
+    found = {row['file']: (row['class'], row['class_from']) for row in csv.DictReader(file)}
+  assert found == {'a.png': ('', ''), '3/b.png': ('3', 'folder')}
+
+
+def test_names_of_results_tell_settings_of_the_flow(run):
+  model = cvae_jax.load(run)
+  assert model.prior.flow.suffix == ''
+  assert model.with_flow(guidance=1.5, steps=7).prior.flow.suffix == '-guidance1.5-steps7'
+
+
 def test_settings_that_a_model_does_not_have(first, run, tmp_path):
   with pytest.raises(InputError, match='second stage'):
     cvae_jax.load(first).with_flow(steps=5)
@@ -242,6 +282,12 @@ def bent(run):
   variables = variables | {'params': jax.tree.map(bend, variables['params'])}
   flow = dataclasses.replace(model.prior.flow, variables=variables)
   return dataclasses.replace(model, prior=dataclasses.replace(model.prior, flow=flow))
+
+
+def test_a_style_of_the_first_stage_stays_under_its_own_prior(bent):
+  own = bent.draw_styles(2, prior='model')
+  np.testing.assert_array_equal(own, np.repeat(own[:, :1], 10, axis=1))  # N(0, I)
+  assert np.ptp(bent.draw_styles(2), axis=1).max() > 0.01
 
 
 def test_bounds_are_of_the_flow_by_default(bent):
@@ -293,14 +339,14 @@ def test_an_evaluation_states_prior_and_number_of_images(run, prior, monkeypatch
   monkeypatch.setattr(suite, 'OPERATIONS_ON_CPU', 36 * density.operations)
   asked = suite.chosen(['likelihood', 'iwae'], ['prior'])
   found = suite.evaluate(model, model.data(), 'test', 50, 200, asked=asked, prior=prior)
-  metrics = {metric.name: metric for metric in found.metrics}
+  metrics, settings = {metric.name: metric for metric in found.metrics}, '-guidance2-steps3'
   texts = metrics['negative_elbo'].protocol, metrics['iwae'].protocol
   if prior:
-    assert found.name == 'test-first200-iwae50-model_prior-only-likelihood-iwae'
-    assert all('p(z | c) is its N(0, I)' in text for text in texts)
+    assert found.name == f'test-first200-iwae50-model_prior{settings}-only-likelihood-iwae'
+    assert all('p(z) is its N(0, I)' in text for text in texts)
     assert 'negative_elbo_of_all' not in metrics
     return
-  assert found.name == 'test-first200-iwae50-only-likelihood-iwae'
+  assert found.name == f'test-first200-iwae50{settings}-only-likelihood-iwae'
   assert all('p(z | c) is flow matching, 3 steps, unguided' in text for text in texts)
   assert texts[0].startswith('36 images of 200, evenly spaced')
   assert texts[1].startswith('K = 2 (of 50), 18 images of 200, evenly spaced')
