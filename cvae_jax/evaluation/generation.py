@@ -200,11 +200,13 @@ def _add_samples(
     add(name, value, f'{own}; {protocol}' if own else protocol, *notes)
   picture = 'nearest_training_images'
   picture += '' if prior == model.prior.choose(None) else f'_{prior}_prior'
-  memorization.add_metrics(evaluation, group, learned_from, images, features, source, picture)
+  labels = conditions.labels if model.conditional else np.full(num_samples, -1)
+  judged_ones = images, features, labels
+  memorization.add_metrics(evaluation, group, learned_from, *judged_ones, source, picture)
   if not model.conditional:
     miss(*CLASS_METRICS, reason='the model is unconditional')
     return
-  labels, known = conditions.labels, _conditions_to_learn_from(evaluation, data)
+  known = _conditions_to_learn_from(evaluation, data)
   has_class = labels >= 0
   if not has_class.any() or not len(known):
     miss(*CLASS_METRICS, reason='the real images, whose conditions samples have, have no classes')

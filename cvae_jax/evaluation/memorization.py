@@ -31,6 +31,7 @@ USUAL = 1.0  # percent of unseen real images; a sample as near as these is a nea
 STEADY_FROM = 1_000  # unseen real images, below which that percentile is one of a few images
 QUERY_ROWS, OTHER_ROWS = 1_024, 8_192  # compared at once: 32 MiB of distances
 COLUMNS = 10  # of the figure
+MAX_TURNS = 1_000  # samples, among which one of each class is looked for
 HIGHEST = jax.lax.Precision.HIGHEST  # accelerators would multiply float32 at a lower one
 
 Queries, Others = Num[np.ndarray, 'queries ...'], Num[np.ndarray, 'others ...']
@@ -150,6 +151,7 @@ def add_metrics(
   reference: Reference,
   images: UInt8[np.ndarray, 'images height width channels'],
   features: Float[np.ndarray, 'images features'],
+  labels: Int[np.ndarray, ' images'],
   source: str,
   picture: str,
 ) -> None:
@@ -161,6 +163,7 @@ def add_metrics(
     reference: from `reference`.
     images: the samples.
     features: of these.
+    labels: the classes they were drawn for; -1 is none.
     source: where they are from, in words.
     picture: name of the figure.
   """
@@ -190,14 +193,21 @@ def add_metrics(
     value = intervals.proportion(distances <= limit)
     evaluation.add(group, f'near_copies_{space}', value, copies, warning='; '.join(warnings))
   count = min(COLUMNS, len(images))
-  # Any samples, and those that are most like a training image.
-  chosen = [np.arange(count), np.argsort(near['features'].distances, kind='stable')[:count]]
+  # Samples of all classes, and those that are most like a training image.
+  similar = np.argsort(near['features'].distances, kind='stable')
+  chosen = [in_turns(labels[:MAX_TURNS])[:count], similar[:count]]
   tiles = np.concatenate([_tiles(reference, images, near, rows) for rows in chosen])
   tiles = evaluation.model.shown(tiles)
   beside = [f'nearest in {space}' for space in SPACES]
-  names = ['first samples', *beside, 'most similar samples', *beside]
+  names = ['samples', *beside, 'most similar samples', *beside]
   title = f'Samples, {source}, and the training images nearest to each'
   evaluation.draw(picture, lambda: (title, figures.image_grid(tiles, names, title=title)))
+
+
+def in_turns(labels: Int[np.ndarray, ' images']) -> Int[np.ndarray, ' images']:
+  """Rows in an order in which one of each class comes before the second of any."""
+  turns = [np.sum(labels[:row] == label) for row, label in enumerate(labels)]
+  return np.lexsort((labels, turns))
 
 
 def _tiles(

@@ -71,8 +71,15 @@ def measured(tiny_run, samples, num_real=1_000):
   )
   evaluation = Evaluation(model, 'test', 300, 300, 5000)
   features, _ = judge.judge(samples)
-  memorization.add_metrics(evaluation, 'g', known, samples, features, 'from here', 'near')
+  labels = np.full(len(samples), -1)
+  memorization.add_metrics(evaluation, 'g', known, samples, features, labels, 'from here', 'near')
   return {metric.name: metric for metric in evaluation.metrics}, evaluation, training
+
+
+def test_one_of_each_class_comes_before_the_second_of_any():
+  order = memorization.in_turns(np.array([2, 2, 0, 1, 2, 0]))
+  np.testing.assert_array_equal(order, [2, 3, 0, 5, 1, 4])
+  np.testing.assert_array_equal(memorization.in_turns(np.full(4, -1)), np.arange(4))
 
 
 def test_copies_are_told_from_new_images(tiny_run):

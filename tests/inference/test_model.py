@@ -150,7 +150,7 @@ def test_bytes_a_missing_axis_and_names_of_classes_are_read(model):
 
 
 def test_bounds_of_a_model_with_a_known_evidence():
-  prior = types.SimpleNamespace(check_exists=lambda: None)
+  prior = types.SimpleNamespace(check_exists=lambda: None, density=lambda prior: None)
   model = dataclasses.replace(linear_gaussian.model(), prior=prior)
   images = np.random.RandomState(0).randint(0, 256, (50, 3, 3, 1), np.uint8)
   labels = np.arange(50) % linear_gaussian.CLASSES
