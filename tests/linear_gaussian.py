@@ -21,6 +21,7 @@ LATENT, PIXELS, CLASSES = 2, 9, 3
 class LinearGaussian(nn.Module):
   """An orthogonal W, so that the exact posterior has a diagonal covariance."""
 
+  conditional = True
   prior: nn.Module
   image_shape: tuple[int, int, int] = (3, 3, 1)
   blur: float = 0.0  # added to the exact posterior's mean and log-variance
