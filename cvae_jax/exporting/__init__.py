@@ -25,9 +25,10 @@ def write(model: Model, kind: str, output: Path | None = None, data_dir: str | N
       written.
   """
   if model.prior.flow is not None:
+    first = paths.quoted(model.folder / 'first_stage')
+    where = f', with --workdir={first}' if (model.folder / 'first_stage').is_dir() else ''
     raise InputError(
-      f'{model.folder} is a second stage, which no format holds yet: export its first stage, with '
-      f'--workdir={paths.quoted(model.folder / "first_stage")}.'
+      f'{model.folder} is a second stage, which no format holds yet: export its first stage{where}.'
     )
   output = default_output(model, kind) if output is None else output
   importlib.import_module(f'{__name__}.{MODULES[kind]}').write(model, output, data_dir)

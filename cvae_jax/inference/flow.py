@@ -64,8 +64,9 @@ class Flow:
     """
     flow = self
     if guidance is not None:
-      if not 0 <= guidance <= MAX_GUIDANCE:
-        raise InputError(f'guidance={guidance} is not a number from 0 to {MAX_GUIDANCE:g}.')
+      is_number = isinstance(guidance, numbers.Real) and not isinstance(guidance, bool)
+      if not (is_number and 0 <= guidance <= MAX_GUIDANCE):
+        raise InputError(f'guidance={guidance!r} is not a number from 0 to {MAX_GUIDANCE:g}.')
       if guidance != 1 and not flow.is_guidable:
         raise InputError(
           f'guidance={guidance:g} compares samples with and without their conditions, but this '
@@ -107,7 +108,8 @@ class Flow:
     """Latents [N, latent] with noise in part, which the flow takes back.
 
     Raises:
-      InputError: the noise is not above 0 and at most 1.
+      InputError: the noise is not above 0 and at most 1, or it is to be guided, but all conditions
+        are unknown.
     """
     is_number = isinstance(noise, numbers.Real) and not isinstance(noise, bool)
     if not (is_number and 0 < noise <= 1):
@@ -115,6 +117,7 @@ class Flow:
         f'noise={noise!r} is not a number above 0, which changes nothing, and at most 1, which '
         'leaves nothing.'
       )
+    self._check_guides(conditions)
     key = keys.of_user(seed, 'prior')
 
     def change(latents, given, indices):
@@ -172,7 +175,11 @@ class Flow:
       holes: bool [N, H, W, 1], true where pixels are not known.
       conditions: of the N images.
       seed: of the noise.
+
+    Raises:
+      InputError: it is to be guided, but all conditions are unknown.
     """
+    self._check_guides(conditions)
     key, decoder = keys.of_user(seed, 'prior'), (self.task.network, self.task.likelihood)
 
     def find(images, known, given, indices):
@@ -183,6 +190,14 @@ class Flow:
     known = np.broadcast_to(1 - holes.astype(np.float32), images.shape)
     indices = np.arange(len(images), dtype=np.int32)
     return batches.map_rows(find, MAX_FILLED, images, known, conditions.values, indices)
+
+  def _check_guides(self, conditions: Conditions) -> None:
+    """Raises InputError if there is nothing to guide by."""
+    if self.guidance != 1 and np.isnan(np.asarray(self._rows(conditions.values), float)).all():
+      raise InputError(
+        f'guidance={self.guidance:g} has no effect where all conditions are unknown: give some, '
+        'such as the class, or leave it out.'
+      )
 
   def _rows(self, conditions: Array) -> Array:
     return rows_of(self.network, conditions)

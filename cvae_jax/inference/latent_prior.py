@@ -121,6 +121,11 @@ class LatentPrior:
         'the priors of its best and last checkpoint, or draw from prior="model", the one that the '
         'model was trained with.'
       )
+    if prior == 'fitted' and self.flow is not None:
+      raise InputError(
+        'A second stage has no fitted prior: take prior="flow_matching", or prior="model", the one '
+        'that its first stage was trained with.'
+      )
     if prior == 'fitted' and self.fitted is None:
       raise InputError(
         'These weights have no fitted prior. train.py fits one for the best and the last '

@@ -141,6 +141,10 @@ def check(request: Request) -> None:
     if flag not in drawer.flags or (request.images and flag in ('split', 'data_dir')):
       source = next((f'with --{x}' for x in ('images', 'indices') if x in given), 'without images')
       raise InputError(f'--{flag} has no meaning in --mode={mode} {source}: leave it out.')
+    if flag in _FLOW and request.prior not in (None, 'flow_matching'):
+      raise InputError(
+        f'--{flag} is of a second stage, not of --prior={request.prior}: leave it out.'
+      )
   if mode == 'inpaint' and request.mask is None:
     raise InputError('--mode=inpaint needs --mask PATH, a picture: its white pixels are filled.')
   if not request.has_images:

@@ -124,10 +124,11 @@ class CVAE(nn.Module):
     if not self.latent_map:
       return self.mean_head(features), self.logvar_head(features)
     # 1×1 convolutions of the encoder's map.
-    pixels = features.reshape(len(features), *self.latent_map[:2], -1)
-    return tuple(
-      head(pixels).reshape(len(features), -1) for head in (self.mean_head, self.logvar_head)
-    )
+    count = features.shape[0]  # not len(): exports leave it open
+    height, width = self.latent_map[:2]
+    pixels = features.reshape(count, height, width, features.shape[1] // (height * width))
+    heads = self.mean_head, self.logvar_head
+    return tuple(head(pixels).reshape(count, self.latent_dim) for head in heads)
 
   @property
   def is_inferring(self) -> bool:

@@ -97,8 +97,11 @@ def check_conditions(first_stage: FirstStage, train: Dataset) -> None:
     names = [column.name for column in theirs.columns] or theirs.class_names
     raise InputError(
       f'The first stage was trained with the conditions {printable(", ".join(names))[:300]}, which '
-      'these data do not have in the same way. Set data.name, data.dir and data.conditions to what '
-      f'they were there: {theirs.config.data.name!r} and {theirs.config.data.conditions!r}.'
+      'these data do not have in the same way. Set all fields of data to what they were there, as '
+      f'data.name={theirs.config.data.name!r}, data.conditions={theirs.config.data.conditions!r}, '
+      f'data.max_examples={theirs.config.data.max_examples} and '
+      f'data.validation_examples={theirs.config.data.validation_examples}: the mean and standard '
+      'deviation of a number are those of the training images.'
     )
 
 

@@ -11,12 +11,21 @@ from cvae_jax.exporting import stablehlo
 from cvae_jax.runtime.errors import InputError
 
 # Each architecture and each prior, with each kind of conditions.
+SPATIAL = {  # latents that are a map
+  'conditional': False,
+  'model__norm': 'group',
+  'model__channels': (8, 16),
+  'model__latent_channels': 2,
+  'latent_dim': 2 * 2 * 2,
+  'data__image_size': 8,
+}
 CASES = (
   ('resnet', 'vamp', {'model__norm': 'group'}),
   ('conv', 'flow', {'conditional': False, 'model__norm': 'batch'}),
   ('conv_resize', 'class_gaussian', {'columns': saved_models.COLUMNS, 'data__image_size': 10}),
   ('conv_mlp', 'standard', {'likelihood': 'gaussian', 'data__channels': 3}),
   ('mlp', 'fitted', {}),
+  ('resnet', 'standard', SPATIAL),
 )
 
 
@@ -25,7 +34,7 @@ def load(path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(('name', 'prior', 'kind'), CASES, ids=[case[0] for case in CASES])
+@pytest.mark.parametrize(('name', 'prior', 'kind'), CASES)
 def test_every_architecture_and_prior(name, prior, kind, tmp_path, capsys):
   own = 'standard' if prior == 'fitted' else prior
   model = saved_models.save(

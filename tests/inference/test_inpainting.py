@@ -239,6 +239,15 @@ def test_between_two_classes_the_velocity_is_between_theirs(model):
   assert all(0.1 * whole < np.linalg.norm(paths[1] - end) < 0.9 * whole for end in paths[[0, 2]])
 
 
+def test_unknown_conditions_give_nothing_to_guide_by(model, images, mask):
+  guided = model.with_flow(guidance=2.0)
+  with pytest.raises(InputError, match='guidance=2'):
+    guided.inpaint(images, mask)
+  with pytest.raises(InputError, match='guidance=2'):
+    guided.vary(images, noise=0.5)
+  assert guided.inpaint(images, mask, [3, 4], num_draws=1).shape == (2, 1, *SHAPE)
+
+
 def test_a_picture_that_cannot_be_read_is_named(model, tmp_path):
   Image.new('L', (8, 8), 255).save(tmp_path / 'mask.png')
   broken = tmp_path / 'broken.png'
