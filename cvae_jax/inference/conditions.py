@@ -75,6 +75,10 @@ class Conditions:
     """Each row in words: 'digit 3, slant 0.4'; of a label its name alone."""
     if len(self.columns) == 1 and self.columns[0].kind == 'category':
       return tuple(map(self.columns[0].text, self.table[:, 0]))
+    return self.named_texts()
+
+  def named_texts(self) -> tuple[str, ...]:
+    """Each row in words, with the name of every column: 'digit 3', or 'digit unknown'."""
     columns = [
       [f'{column.name} {column.text(value)}' for value in values]
       for column, values in zip(self.columns, self.table.T, strict=True)

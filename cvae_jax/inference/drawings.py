@@ -116,13 +116,9 @@ def variations(
   """Each image, and decoded draws from its posterior."""
   check_size(len(inputs.images) * (num_draws + 1), model.image_shape, max_pixels)
   images = model.vary(inputs.images, None, num_draws, temperature, seed, inputs.conditions)
-  return Drawing(
-    np.concatenate([inputs.images[:, None], images], axis=1),
-    inputs.names,
-    ('image', *(str(number + 1) for number in range(num_draws))),
-    'Variations: decoded draws from q(z | x)'
-    + ('' if temperature == 1 else f', temperature {temperature:g}'),
-  )
+  title = 'Variations: decoded draws from q(z | x)'
+  title += '' if temperature == 1 else f', temperature {temperature:g}'
+  return _beside(inputs, {'image': inputs.images}, images, title)
 
 
 def noised(
@@ -138,12 +134,8 @@ def noised(
   check_size(len(inputs.images) * (num_draws + 1), model.image_shape, max_pixels)
   given = num_draws, temperature, seed, inputs.conditions, noise
   images = model.vary(inputs.images, None, *given)
-  return Drawing(
-    np.concatenate([inputs.images[:, None], images], axis=1),
-    inputs.names,
-    ('image', *(str(number + 1) for number in range(num_draws))),
-    f'Variations: noise {noise:g}, {model.prior.describe(None, temperature)}',
-  )
+  title = f'Variations: noise {noise:g}, {model.prior.describe(None, temperature)}'
+  return _beside(inputs, {'image': inputs.images}, images, title)
 
 
 def inpaint(
@@ -159,12 +151,17 @@ def inpaint(
   images = inputs.images
   filled = model.inpaint(images, mask, None, num_draws, seed, inputs.conditions)
   shown = inpainting.with_hole(images, inpainting.holes_of(mask, len(images), model.image_shape))
-  return Drawing(
-    np.concatenate([images[:, None], shown[:, None], filled], axis=1),
-    inputs.names,
-    ('image', 'hole', *(str(number + 1) for number in range(num_draws))),
-    f'Fills of the hole, {model.prior.describe()}',
-  )
+  title = f'Fills of the hole, {model.prior.describe()}'
+  return _beside(inputs, {'image': images, 'hole': shown}, filled, title)
+
+
+def _beside(
+  inputs: Inputs, given: Mapping[str, np.ndarray], drawn: np.ndarray, title: str
+) -> Drawing:
+  """A row of each input: given images, [N, H, W, C] by name, and draws [N, draws, H, W, C]."""
+  numbers = (str(number + 1) for number in range(drawn.shape[1]))
+  images = np.concatenate([np.stack(list(given.values()), axis=1), drawn], axis=1)
+  return Drawing(images, inputs.names, (*given, *numbers), title)
 
 
 def reconstructions(model: Model, inputs: Inputs) -> Drawing:

@@ -1,7 +1,6 @@
 """A second stage in the hand: a trained flow over the latents of a model, and its settings."""
 
 import dataclasses
-import numbers
 from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
@@ -13,15 +12,15 @@ from cvae_jax.inference.bounds import Density
 from cvae_jax.inference.conditions import Conditions
 from cvae_jax.models import conditions as conditions_lib
 from cvae_jax.models import latent_flow
-from cvae_jax.models.latent_flow import LatentFlow
+from cvae_jax.models.latent_flow import NUM_STEPS, LatentFlow
 from cvae_jax.runtime import keys
-from cvae_jax.runtime.errors import InputError, check_integer
+from cvae_jax.runtime.errors import InputError, check_integer, check_number, is_number
 from cvae_jax.tasks.autoencoder import Autoencoder
 
 MAX_BATCH = 256  # latents; more are split, so that memory stays bounded
 MAX_FILLED = 64  # images with holes: gradients of the decoder take memory
 MAX_GUIDANCE = 100.0
-NUM_STEPS, MAX_STEPS = 20, 1_000
+MAX_STEPS = 1_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,9 +63,7 @@ class Flow:
     """
     flow = self
     if guidance is not None:
-      is_number = isinstance(guidance, numbers.Real) and not isinstance(guidance, bool)
-      if not (is_number and 0 <= guidance <= MAX_GUIDANCE):
-        raise InputError(f'guidance={guidance!r} is not a number from 0 to {MAX_GUIDANCE:g}.')
+      check_number('guidance', guidance, 0, MAX_GUIDANCE)
       if guidance != 1 and not flow.is_guidable:
         raise InputError(
           f'guidance={guidance:g} compares samples with and without their conditions, but this '
@@ -111,8 +108,7 @@ class Flow:
       InputError: the noise is not above 0 and at most 1, or it is to be guided, but all conditions
         are unknown.
     """
-    is_number = isinstance(noise, numbers.Real) and not isinstance(noise, bool)
-    if not (is_number and 0 < noise <= 1):
+    if not (is_number(noise) and 0 < noise <= 1):
       raise InputError(
         f'noise={noise!r} is not a number above 0, which changes nothing, and at most 1, which '
         'leaves nothing.'

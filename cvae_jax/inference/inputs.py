@@ -227,10 +227,10 @@ def read_mask(model: Model, path: Path, of: Sequence[Path]) -> np.ndarray:
     raise InputError(f'{printable(path)} is {state}: --mask names a picture, white where to fill.')
   geometry = decoding.Geometry.of(model.config.data)._replace(channels=1, bit_depth=0)
   usual = geometry.width, geometry.height
+  own = _size(path)
+  if own == usual:
+    geometry = geometry._replace(crop_size=0)
   try:
-    own = _size(path)
-    if own == usual:
-      geometry = geometry._replace(crop_size=0)
     image = decoding.read(path, geometry).image
   except Exception as error:  # the errors of Pillow's decoders share no base class
     raise InputError(f'{printable(path)} cannot be read ({decoding.problem(error)}).') from error

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import numbers
 from collections.abc import Callable
 
 import jax
@@ -16,7 +15,7 @@ from cvae_jax.inference.flow import Flow
 from cvae_jax.models import fitted_prior, generation
 from cvae_jax.models.fitted_prior import FittedPrior
 from cvae_jax.runtime import keys
-from cvae_jax.runtime.errors import InputError, did_you_mean
+from cvae_jax.runtime.errors import InputError, check_number, did_you_mean
 from cvae_jax.tasks.autoencoder import Autoencoder
 
 NAMES = ('fitted', 'model', 'flow_matching')
@@ -33,9 +32,7 @@ def check_temperature(temperature: float) -> np.float32:
   Raises:
     InputError: it is not a number from 0 to MAX_TEMPERATURE.
   """
-  is_number = isinstance(temperature, numbers.Real) and not isinstance(temperature, bool)
-  if not (is_number and 0 <= temperature <= MAX_TEMPERATURE):
-    raise InputError(f'temperature={temperature!r} is not a number from 0 to {MAX_TEMPERATURE}.')
+  check_number('temperature', temperature, 0, MAX_TEMPERATURE)
   return np.float32(temperature)
 
 

@@ -256,8 +256,9 @@ def file_name(request: Request, model: Model) -> str:
     'temperature': 't',
     'guidance': 'g',
     'noise': 'noise',
+    'steps': 'steps',
   }
-  for name, letter in (letters | {'steps': 'steps'}).items():
+  for name, letter in letters.items():
     value = getattr(request, name)
     if value is not None and (name, value) != ('temperature', 1):
       parts.append(f'{letter}{value:g}')
@@ -339,7 +340,7 @@ def _pictures(model: Model, request: Request, known: dict[str, Any], labels) -> 
   images, _ = inputs_lib.read_pictures(model, files, skip_broken=False)
   if _leaves_unknown(model, request):
     conditions = inputs_lib.given_conditions(model, files, known)
-    texts = _known_texts(conditions)
+    texts = conditions.named_texts()
   else:
     found = inputs_lib.find_conditions(model, images, files, known)
     conditions, texts = found.conditions, _origins(model, found, files, known)
@@ -348,15 +349,6 @@ def _pictures(model: Model, request: Request, known: dict[str, Any], labels) -> 
       print(f'{paths.printable(path.name)}: {text}')
   names = tuple(paths.printable(path.stem)[:SHOWN_NAME] for path in files)
   return Inputs(images.astype(np.float32) / 255, conditions, names)
-
-
-def _known_texts(conditions: Conditions) -> list[str]:
-  """'label Sneaker' of each row, or 'label unknown'."""
-  columns = [
-    [f'{column.name} {column.text(value)}' for value in values]
-    for column, values in zip(conditions.columns, conditions.table.T, strict=True)
-  ]
-  return list(map(', '.join, zip(*columns, strict=True)))
 
 
 def _leaves_unknown(model: Model, request: Request) -> bool:

@@ -18,6 +18,7 @@ from cvae_jax.models.likelihoods import Likelihood
 from cvae_jax.runtime import keys
 
 STATIC = ('network', 'decoder', 'likelihood', 'guidance', 'num_steps')  # arguments of a program
+NUM_STEPS = 20  # of Heun's method, by default
 STATISTICS = 'latents'  # the collection of their mean and standard deviation
 
 
@@ -133,7 +134,7 @@ def draw(
   indices: Int[Array, ' batch'],
   temperature: Float[Array, ''] | float,
   guidance: float = 1.0,
-  num_steps: int = 20,
+  num_steps: int = NUM_STEPS,
 ) -> Float[Array, 'batch latent']:
   """Latents; each depends on the key, its index and its conditions.
 
@@ -163,7 +164,7 @@ def vary(
   amount: Float[Array, ''] | float,
   temperature: Float[Array, ''] | float,
   guidance: float = 1.0,
-  num_steps: int = 20,
+  num_steps: int = NUM_STEPS,
 ) -> Float[Array, 'batch latent']:
   """Latents mixed with noise at time 1 − `amount`, which the flow takes back to time 1.
 
@@ -184,7 +185,7 @@ def to_noise(
   variables: dict,
   latents: Float[ArrayLike, 'batch latent'],
   conditions: Conditions,
-  num_steps: int = 20,
+  num_steps: int = NUM_STEPS,
 ) -> Float[Array, 'batch latent']:
   """The noise that gives `latents`, unguided."""
   points = network.apply(variables, latents, method='standardized')
@@ -199,7 +200,7 @@ def from_noise(
   conditions: Conditions,
   others: Conditions,
   fractions: Float[ArrayLike, ' batch'],
-  num_steps: int = 20,
+  num_steps: int = NUM_STEPS,
 ) -> Float[Array, 'batch latent']:
   """The latents that noise gives, unguided, between two conditions.
 
@@ -229,7 +230,7 @@ def fill(
   key: Key[Array, ''],
   indices: Int[Array, ' batch'],
   guidance: float = 1.0,
-  num_steps: int = 20,
+  num_steps: int = NUM_STEPS,
 ) -> Float[Array, 'batch latent']:
   """Latents whose images agree with known pixels; see `inpainting.fill`.
 
@@ -270,7 +271,7 @@ def change_conditions(
   latents: Float[ArrayLike, 'batch latent'],
   conditions: Conditions,
   others: Conditions,
-  num_steps: int = 20,
+  num_steps: int = NUM_STEPS,
 ) -> Float[Array, 'batch latent']:
   """What the noise that gives `latents` under `conditions` gives under `others`, unguided."""
   noise = to_noise(network, variables, latents, conditions, num_steps)
@@ -283,7 +284,7 @@ def log_prob(
   variables: dict,
   latents: Float[ArrayLike, 'batch latent'],
   conditions: Conditions,
-  num_steps: int = 20,
+  num_steps: int = NUM_STEPS,
 ) -> Float[Array, ' batch']:
   """log p(z | c) of latents in their own units, in nats, unguided: guidance gives no density.
 
@@ -295,7 +296,7 @@ def log_prob(
   return of_points - jnp.sum(jnp.log(variables[STATISTICS]['std']))
 
 
-def operations(network: LatentFlow, variables: dict, num_steps: int = 20) -> float:
+def operations(network: LatentFlow, variables: dict, num_steps: int = NUM_STEPS) -> float:
   """Floating-point operations of `log_prob` of one latent: Heun's Jacobians, each of all rows."""
   lowered = jax.jit(network.apply).lower(variables, *_one(network))
   return 2 * num_steps * (1 + network.latent_dim) * lowered.cost_analysis()['flops']

@@ -105,6 +105,17 @@ def check_integer(name: str, value, low: int, high: int | None = None) -> None:
     raise InputError(f'{name}={value!r} is not an integer{expected}.')
 
 
+def is_number(value) -> bool:
+  """Whether an argument is a real number, which a truth value is not."""
+  return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def check_number(name: str, value, low: float, high: float) -> None:
+  """Raises InputError unless the argument `name` is a number from `low` to `high`."""
+  if not (is_number(value) and low <= value <= high):
+    raise InputError(f'{name}={value!r} is not a number from {low:g} to {high:g}.')
+
+
 def did_you_mean(given: str, choices: Iterable[str]) -> str:
   """Returns " Did you mean 'x'?" for the nearest of `choices`, or '' if none is near."""
   if str(given).lstrip('-').isdecimal():  # a number is not a typing mistake
