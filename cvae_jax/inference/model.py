@@ -389,8 +389,8 @@ class Model:
   ) -> np.ndarray:
     """The IWAE bound on log p(x | c) of each image, [N] nats (Burda et al. 2016).
 
-    Pixels and prior as in `elbo`. By default 5,000 samples, which take about a second for an image
-    of 28×28 on a CPU; under a second stage 50, each of which takes as long as one of `elbo`.
+    Pixels and prior as in `elbo`. The default is 5,000 samples: about a second for an image of
+    28×28 on a CPU. With a second stage it is 50, and each takes as long as the bound of `elbo`.
 
     Raises:
       InputError: as of `elbo`.

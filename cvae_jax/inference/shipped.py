@@ -4,10 +4,8 @@ Each model is a folder with `config.json`, `weights.safetensors`, `prior.safeten
 `README.md`. `python -m tools.ship_weights` makes them.
 """
 
-from pathlib import Path
-
-FOLDER = Path(__file__).parents[1] / 'shipped'
-WEIGHTS_FILE = 'weights.safetensors'
+from cvae_jax.runtime.paths import SHIPPED as FOLDER
+from cvae_jax.runtime.paths import WEIGHTS_FILE
 
 
 def available() -> tuple[str, ...]:

@@ -14,11 +14,11 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from cvae_jax import config as config_lib
-from cvae_jax.runtime import tensor_files
+from cvae_jax.runtime import paths, tensor_files
 from cvae_jax.runtime.errors import InputError
 
 # <name of the data set>.safetensors
-SHIPPED = Path(__file__).parents[1] / 'shipped' / 'classifiers'
+SHIPPED = paths.SHIPPED / 'classifiers'
 # Of the images that they were trained on.
 SHIPPED_SHAPES = {
   'cifar10': (32, 32, 3),

@@ -1,4 +1,4 @@
-"""Latents of images of which some pixels are known, from a flow that was trained without holes.
+"""Fills holes of images: a flow, trained without holes, finds latents that fit the known pixels.
 
 Pure functions of arrays, of a velocity and of a decoder, which know their conditions.
 """

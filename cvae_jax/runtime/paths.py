@@ -17,6 +17,9 @@ from pathlib import Path
 
 from cvae_jax.runtime.errors import InputError
 
+SHIPPED = Path(__file__).parents[1] / 'shipped'  # models and classifiers that come with the package
+WEIGHTS_FILE = 'weights.safetensors'  # in the folder of such a model, or of a copy of one
+
 # Bytes that are no UTF-8 (as Python stands for them), and characters that move the cursor, end the
 # line or turn the direction of the text around them.
 _UNSEEN = r'\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff'

@@ -11,14 +11,12 @@ from cvae_jax.data.datasets import Dataset
 from cvae_jax.models import cvae
 from cvae_jax.runtime import paths, tensor_files
 from cvae_jax.runtime.errors import InputError
-from cvae_jax.runtime.paths import printable
+from cvae_jax.runtime.paths import SHIPPED, WEIGHTS_FILE, printable
 from cvae_jax.tasks.autoencoder import Autoencoder
 from cvae_jax.tasks.first_stage import FirstStage
 from cvae_jax.training import restoring, run_folder
 
 FOLDER = 'first_stage'
-WEIGHTS_FILE = 'weights.safetensors'
-SHIPPED = Path(__file__).parents[1] / 'shipped'
 
 
 def read(config) -> FirstStage | None:
